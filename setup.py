@@ -1,0 +1,48 @@
+"""wsc-ray's package: ranges here, the versions it was tested with in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+version = next(
+    line.split('"')[1]
+    for line in Path("wsc_ray/__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="wsc-ray",
+    version=version,
+    description="Weakly supervised contrastive pretraining of pathology patch encoders on a Ray cluster",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["wsc_ray", "wsc_ray.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "ray[default,data,train,tune]>=2.60,<3",
+        "torch>=2.9",
+        "torchvision>=0.24",
+        "timm>=1.0.20",
+        "safetensors>=0.5",
+        "pyarrow>=17",
+        "fsspec>=2024.6",
+        "numpy>=2",
+        "opencv-python-headless>=4.10",  # JPEG decoding and augmentation: four to five times PIL's speed
+        "h5py>=3.11",
+        "scikit-learn>=1.5",
+        "mlflow>=3.1",
+        "pydantic>=2.8",
+        "pyyaml>=6",
+        "click>=8.1",
+        "tqdm>=4.66",
+        "psutil>=5.9",
+    ],
+    extras_require={
+        "cpu": ["faiss-cpu>=1.8", "openslide-python>=1.4", "openslide-bin>=4"],
+        # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
+        "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.12", "pandas>=2"],
+    },
+    entry_points={"console_scripts": ["wsc-ray=wsc_ray.cli:main"]},
+)

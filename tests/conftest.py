@@ -1,0 +1,95 @@
+"""What tests share: one Ray, one small cohort and its manifest, one finished run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch is imported anywhere: on a small machine threads of several processes only fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from click.testing import CliRunner
+
+COHORTS = os.environ.get("WSC_RAY_COHORTS")
+
+
+@pytest.fixture(autouse=True)
+def own_tracking(monkeypatch):
+    """A test's runs go to the store that its recipe names or to its own folder, never to the developer's."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """One local Ray for all tests in this process, since each start costs ten seconds."""
+    from wsc_ray.cluster.session import ray_session
+
+    with ray_session(num_cpus=4):
+        yield
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Path:
+    """A raw table of a small synthetic cohort, as somebody would bring it."""
+    from wsc_ray.demo.cohort import write_cohort
+
+    folder = tmp_path_factory.mktemp("cohort")
+    write_cohort(folder / "raw", slides=(12, 6, 8), patches_per_slide=12, seed=3)
+    return folder / "raw" / "patches.parquet"
+
+
+@pytest.fixture(scope="session")
+def manifest(cohort, tmp_path_factory) -> Path:
+    """The manifest of that cohort, in row groups small enough that windows span several."""
+    from wsc_ray.commands import manifest_import
+
+    out = tmp_path_factory.mktemp("manifest") / "manifest"
+    manifest_import(
+        source=cohort,
+        out=out,
+        columns={"label": "slide_label"},
+        label_names={"0": "negative", "1": "positive"},
+        row_group_rows=16,
+    )
+    return out
+
+
+@pytest.fixture
+def settings(manifest, tmp_path) -> dict:
+    """A recipe that trains in seconds, as a dictionary to change."""
+    return {
+        "data": {"manifest": str(manifest)},
+        "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 16, "head_dim": 8},
+        "loss": {"similarity_weight": 0.1, "similarity_warmup": 4},
+        "augment": {"size": 32},
+        "stream": {"sampling": "epoch", "shards": 4, "window": 2},
+        "train": {
+            "epochs": 2,
+            "steps_per_epoch": 4,
+            "batch_size": 16,
+            "workers": 2,
+            "cpus_per_worker": 0.5,
+            "warmup_epochs": 0,
+            "lr": 0.05,
+            "log_every": 1,
+            "checkpoint_every": 2,
+        },
+        "tune": {"trials": 2, "epochs": 2},
+        "evaluate": {"bootstrap": 100},
+        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+    }
+
+
+@pytest.fixture
+def wsc_ray_command():
+    """Run a command line in this process: (exit status, stdout and stderr together)."""
+    from wsc_ray.cli import main
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.output
+
+    return run

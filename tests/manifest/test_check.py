@@ -1,0 +1,112 @@
+import json
+import os
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from wsc_ray.errors import ManifestError
+from wsc_ray.manifest import manifest_check, manifest_import
+from wsc_ray.manifest.check import pick_images
+
+from .cohort import cohort, png, write, write_images
+
+
+def one_label(rows: int = 20, **replaced: list) -> pa.Table:
+    return cohort(1, rows, **({"split": ["train"] * rows} | replaced))
+
+
+def test_a_good_manifest_is_counted(tmp_path):
+    manifest_import(source=write(cohort(), tmp_path / "raw.parquet"), out=tmp_path / "m")
+    report = manifest_check(manifest=tmp_path / "m", out=tmp_path / "report")
+    assert (report["patches"], report["slides"], report["patients"], report["images_decoded"]) == (42, 6, 6, 42)
+    assert report["splits"]["test"]["negative"] == {"patches": 7, "slides": 1, "patients": 1}
+    assert json.loads((tmp_path / "report" / "summary.json").read_text()) == report
+    assert report == manifest_check(manifest=tmp_path / "m")
+
+
+def test_all_problems_are_reported_at_once(tmp_path):
+    images = [png(number) for number in range(42)]
+    images[4], images[40] = b"junk", None
+    bad = cohort(x=[0] * 3 + list(range(39)), patient_id=["p"] * 42, label=["a"] * 8 + ["b"] * 34, image=images)
+    with pytest.raises(ManifestError) as raised:
+        manifest_check(manifest=write(bad, tmp_path / "m.parquet"), out=tmp_path / "report")
+    first, *others = str(raised.value).splitlines()
+    assert first == f"{tmp_path}/m.parquet has 5 problems (rows count from 0)"
+    said = [
+        "  slide with two labels: 1 slide: s1 has a (row 7) and b (row 8)",
+        "  patient with two splits: 1 patient: p has train (row 0) and test (row 28)",
+        "  duplicate patches (same slide, x, y, level): 3 rows: row 1 (slide s0, x 0, y 0) repeats row 0, row 2",
+        "  1 row groups mix splits or slide labels; `wsc-ray manifest import` writes them anew",
+        "  2 unreadable images of 42 decoded: row 4 (slide s0, x 1, y 0): the image cannot be decoded: its 4 bytes",
+    ]
+    assert len(others) == len(said)
+    for line, start in zip(others, said, strict=True):
+        assert line.startswith(start)
+    assert "; row 40 (slide s5, x 37, y 5): the patch has no pixels" in others[-1]
+    assert not (tmp_path / "report").exists()
+
+
+def test_missing_columns_and_null_ids_and_names(tmp_path):
+    bad = one_label(slide_id=["a/b"] * 20, patient_id=[None] * 20).drop_columns(["mpp"])
+    with pytest.raises(ManifestError) as raised:
+        manifest_check(manifest=write(bad, tmp_path / "m.parquet"))
+    said = str(raised.value)
+    assert "missing columns: mpp" in said
+    assert "null patient_id: 20 rows: row 0 (slide a/b, x 0, y 0)" in said
+    assert "'a/b' (row 0)" in said
+    with pytest.raises(ManifestError, match="missing columns: label, split, mpp, one of image"):
+        manifest_check(manifest=write(bad.drop_columns(["label", "split", "image"]), tmp_path / "m.parquet"))
+
+
+def test_an_empty_manifest(tmp_path):
+    with pytest.raises(ManifestError, match="no patches: the table has no rows"):
+        manifest_check(manifest=write(one_label().slice(0, 0), tmp_path / "m.parquet"))
+
+
+def test_a_sample_misses_what_all_finds(tmp_path):
+    images = [png(number) for number in range(20)]
+    images[13] = images[13][:40]
+    path = write(one_label(image=images), tmp_path / "m.parquet", row_group_size=5)
+    seed = next(seed for seed in range(99) if (2, 3) not in positions(pick_images([5] * 4, 2, seed)))
+    assert manifest_check(manifest=path, sample=2, seed=seed)["images_decoded"] == 2
+    with pytest.raises(ManifestError, match=r"1 unreadable image of 20 decoded: row 13 \(slide s0, x 104, y 0\)"):
+        manifest_check(manifest=path, sample=2, seed=seed, all=True)
+
+
+def test_images_in_files_are_fetched(tmp_path):
+    table = one_label()
+    paths = write_images(tmp_path / "m", table)
+    linked = table.drop_columns("image").append_column("image_uri", pa.array(paths))
+    write(linked, tmp_path / "m" / "m.parquet")
+    assert manifest_check(manifest=tmp_path / "m")["images_decoded"] == 20
+    os.unlink(tmp_path / "m" / paths[2])
+    with pytest.raises(ManifestError, match=re.escape(f"row 2 (slide s0, x 16, y 0): {paths[2]} cannot be read")):
+        manifest_check(manifest=tmp_path / "m")
+
+
+def test_regions_of_slides_are_not_decoded(tmp_path):
+    table = one_label().drop_columns("image").append_column("slide_uri", pa.array(["a.svs"] * 20))
+    assert manifest_check(manifest=write(table, tmp_path / "m.parquet"))["images_decoded"] == 0
+
+
+def test_what_cannot_be_opened(tmp_path):
+    with pytest.raises(ManifestError, match="does not exist"):
+        manifest_check(manifest=tmp_path / "gone")
+
+
+def positions(picks: list[tuple[int, np.ndarray]]) -> set[tuple[int, int]]:
+    return {(group, int(row)) for group, rows in picks for row in rows}
+
+
+def test_picks():
+    sizes = [100, 0, 7, 300]
+    assert len(positions(pick_images(sizes, None, 0))) == 407
+    assert pick_images(sizes, 1000, 0)[1][0] == 2
+    picks = pick_images(sizes, 150, 3)
+    assert all(row < sizes[group] for group, row in positions(picks))
+    assert positions(picks) == positions(pick_images(sizes, 150, 3))
+    assert positions(picks) != positions(pick_images(sizes, 150, 4))
+    assert sum(len(rows) for _, rows in pick_images([256] * 1000, 1000, 0)) == 1000
+    assert len(pick_images([256] * 1000, 1000, 0)) == 63  # a few row groups, not one for each image

@@ -1,0 +1,228 @@
+import pickle
+import re
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.manifest import Manifest, decode, footers, image_bytes, open_manifest
+from wsc_ray.manifest.schema import conform, schema_for
+from wsc_ray.manifest.write import divide, file_name, pack, write_file
+
+from .cohort import cohort, write
+
+
+def write_manifest(folder: Path, table: pa.Table, *, row_group_rows: int = 4, file_rows: int = 8) -> Path:
+    """A manifest as import writes it, rows in the table's order."""
+    table = conform(table.sort_by([("split", "ascending"), ("label", "ascending")]))
+    split, label = (table[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in ("split", "label"))
+    files = pack(divide(split, label, row_group_rows), file_rows)
+    (folder / "patches").mkdir(parents=True)
+    for number, spans in enumerate(files):
+        groups = (table.slice(start, stop - start) for start, stop in spans)
+        path = f"{folder}/patches/{file_name(number)}"
+        write_file(fs.LocalFileSystem(), path, table.schema, groups, part=number + 1, parts=len(files))
+    return folder
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Manifest:
+    return open_manifest(write_manifest(tmp_path / "m", cohort()))
+
+
+def test_row_groups_tell_split_and_label(manifest):
+    assert len(manifest.files) > 2
+    assert manifest.rows == 42
+    for group in manifest.row_groups:
+        rows = manifest.read_group(group.file, group.row_group, ["split", "label"])
+        assert rows.num_rows == group.rows
+        assert set(rows["split"].to_pylist()) == {group.split}
+        assert set(rows["label"].to_pylist()) == {group.label}
+
+
+def test_only_footers_are_read(tmp_path):
+    """Everything in front of the footers is overwritten: opening and planning do not notice, reading rows does."""
+    folder = write_manifest(tmp_path / "m", cohort())
+    expected = open_manifest(folder)
+    for path in (folder / "patches").iterdir():
+        data = path.read_bytes()
+        footer = 8 + int.from_bytes(data[-8:-4], "little")
+        path.write_bytes(b"\xff" * (len(data) - footer) + data[-footer:])
+    found = open_manifest(folder)
+    assert found.row_groups == expected.row_groups
+    assert found.digest == expected.digest
+    with pytest.raises(DataError, match="cannot be read"):
+        found.read_group(0, 0)
+
+
+def test_a_long_footer_takes_a_second_read(tmp_path, monkeypatch):
+    folder = write_manifest(tmp_path / "m", cohort())
+    expected = open_manifest(folder)
+    monkeypatch.setattr(footers, "_TAIL", 16)
+    assert open_manifest(folder).row_groups == expected.row_groups
+
+
+def test_read_group_gives_columns_as_asked(manifest):
+    table = manifest.read_group(0, 0, ["y", "slide_id", "image"])
+    assert table.schema == pa.schema([("y", pa.int64()), ("slide_id", pa.string()), ("image", pa.binary())])
+    assert manifest.read_group(0, 0).column_names == list(manifest.columns)
+    assert decode(image_bytes(manifest, table.to_pylist()[0])).shape == (8, 8, 3)
+    assert manifest.pixels == "image"
+
+
+def test_read_rows_says_where_rows_are(manifest):
+    rows = manifest.read_rows(["slide_id", "x"])
+    assert rows.num_rows == 42
+    for row in rows.slice(20, 5).to_pylist():
+        there = (
+            manifest.read_group(row["file"], row["row_group"], ["slide_id", "x"]).slice(row["row"], 1).to_pylist()[0]
+        )
+        assert there == {"slide_id": row["slide_id"], "x": row["x"]}
+    assert set(manifest.read_rows().column_names) == {*manifest.columns, "file", "row_group", "row"} - {"image"}
+
+
+def test_it_pickles_small_and_reads_on(manifest):
+    data = pickle.dumps(manifest)
+    assert len(data) < 2000
+    again = pickle.loads(data)  # noqa: S301
+    assert again.row_groups == manifest.row_groups
+    assert again.digest == manifest.digest
+    assert again.read_group(1, 0).equals(manifest.read_group(1, 0))
+
+
+def test_a_relative_path_holds_in_another_folder(tmp_path, monkeypatch):
+    write_manifest(tmp_path / "m", cohort())
+    monkeypatch.chdir(tmp_path)
+    manifest = open_manifest("m")
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickle.dumps(manifest)).read_group(0, 0).num_rows == 4  # noqa: S301
+
+
+def test_digest_is_of_content_and_row_groups(tmp_path):
+    first = open_manifest(write_manifest(tmp_path / "a", cohort()))
+    assert open_manifest(write_manifest(tmp_path / "b", cohort())).digest == first.digest
+    assert open_manifest(write_manifest(tmp_path / "c", cohort(), row_group_rows=5)).digest != first.digest
+    changed = cohort().set_column(8, "mpp", pa.array([0.25] * 42))
+    assert open_manifest(write_manifest(tmp_path / "d", changed)).digest != first.digest
+
+
+def test_foreign_files_with_other_types_are_read(tmp_path):
+    one_label = cohort(2).filter(pa.array([True] * 7 + [False] * 7))
+    table = one_label.set_column(4, "x", one_label["x"].cast(pa.int32()))
+    table = table.set_column(0, "slide_id", table["slide_id"].dictionary_encode())
+    table = table.set_column(2, "label", pa.array([1] * 7, pa.int8()))
+    path = write(table, tmp_path / "foreign" / "deep" / "a.parquet")
+    write(table, tmp_path / "foreign" / ".unfinished" / "b.parquet")  # hidden: no part of it
+    for uri in (tmp_path / "foreign", path):
+        manifest = open_manifest(uri)
+        assert manifest.files == (path,)
+        assert [group.label for group in manifest.row_groups] == ["1"]
+        assert manifest.read_group(0, 0, ["x", "slide_id", "label"]).to_pylist()[1] == {
+            "x": 8,
+            "slide_id": "s0",
+            "label": "1",
+        }
+        assert manifest.read_rows(["slide_id", "label"])["label"].to_pylist() == ["1"] * 7
+    digest = open_manifest(path).digest
+    write(table.set_column(5, "y", pa.array([9] * 7)), Path(path))
+    assert open_manifest(path).digest != digest
+
+
+def test_image_uris_start_at_the_manifest(tmp_path):
+    table = cohort(1).drop_columns("image").append_column("image_uri", pa.array(["images/a.png"] * 7))
+    (tmp_path / "m" / "images").mkdir(parents=True)
+    (tmp_path / "m" / "images" / "a.png").write_bytes(b"a")
+    write(table, tmp_path / "m" / "m.parquet")
+    for uri in (tmp_path / "m", tmp_path / "m" / "m.parquet"):
+        manifest = open_manifest(uri)
+        assert manifest.pixels == "image_uri"
+        assert image_bytes(manifest, manifest.read_group(0, 0).to_pylist()[0]) == b"a"
+    with pytest.raises(DataError, match="no pixels"):
+        image_bytes(manifest, {"slide_id": "s"})
+    with pytest.raises(DataError, match="not supported yet"):
+        image_bytes(manifest, {"slide_uri": "s.svs"})
+
+
+def test_another_filesystem(tmp_path):
+    folder = write_manifest(tmp_path / "m", cohort())
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{folder}/", "/bucket/m", recursive=True)
+    try:
+        manifest = open_manifest("memory://bucket/m")
+        assert manifest.row_groups == open_manifest(folder).row_groups
+        assert manifest.read_group(0, 0).num_rows == 4
+        assert manifest.folder == "memory://bucket/m"
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+def refused(uri, said: str) -> None:
+    with pytest.raises(ManifestError, match=re.escape(said)) as raised:
+        open_manifest(uri)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_manifest_is_refused(tmp_path):
+    refused(tmp_path / "gone", "does not exist")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "holds no .parquet file")
+    refused("nosuch://a/b", "nosuch://a/b cannot be opened")
+    for name, data in (
+        ("text", b"slide_id,label\n" * 9),
+        ("short", b"PAR1"),
+        ("bad", b"PAR1" + b"\0" * 20 + b"\x10\0\0\0PAR1"),
+    ):
+        (tmp_path / f"{name}.parquet").write_bytes(data)
+        refused(tmp_path / f"{name}.parquet", "Parquet file")
+
+
+def test_a_cut_file_is_refused(tmp_path):
+    path = Path(write(cohort(1), tmp_path / "a.parquet"))
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(path, "is not a whole Parquet file")
+
+
+def test_missing_columns_are_named(tmp_path):
+    path = write(cohort(1).drop_columns(["label", "mpp", "image"]), tmp_path / "a.parquet")
+    refused(path, "lacks the columns label, mpp, one of image, image_uri, slide_uri; `wsc-ray manifest import`")
+
+
+def test_mixed_row_groups_are_refused(tmp_path):
+    refused(write(cohort(), tmp_path / "a.parquet"), "1 row groups of")
+    refused(tmp_path / "a.parquet", "mix splits or slide labels, or have no statistics")
+    refused(
+        write(cohort(1), tmp_path / "b.parquet", write_statistics=False), "`wsc-ray manifest import` writes it anew"
+    )
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    table = cohort(1).replace_schema_metadata({"wsc_ray.format": "2", "wsc_ray.creator": "wsc-ray 9"})
+    refused(write(table, tmp_path / "a.parquet"), "is of manifest format 2 and this wsc-ray reads up to 1; upgrade it")
+
+
+def test_a_missing_part_is_noticed(tmp_path):
+    folder = write_manifest(tmp_path / "m", cohort())
+    last = sorted((folder / "patches").iterdir())[-1]
+    last.unlink()
+    refused(folder, "is not whole: it lacks part")
+    refused(folder / "patches", "is not whole")
+
+
+def test_metadata_says_format_creator_and_digest(tmp_path):
+    folder = write_manifest(tmp_path / "m", cohort())
+    metadata = pq.read_metadata(folder / "patches" / "part-00000.parquet").metadata
+    assert metadata[b"wsc_ray.format"] == b"1"
+    assert metadata[b"wsc_ray.creator"].startswith(b"wsc-ray ")
+    assert re.fullmatch(rb"[0-9a-f]{64}", metadata[b"wsc_ray.digest"])
+    assert pq.read_table(folder / "patches").schema.names == schema_for(cohort().column_names).names
+
+
+def test_a_file_that_goes_is_a_data_error(tmp_path, manifest):
+    manifest.read_group(0, 0)
+    Path(manifest.files[0]).unlink()
+    with pytest.raises(DataError, match=r"part-00000.parquet, row group 0 cannot be read"):
+        manifest.read_group(0, 0)

@@ -1,0 +1,37 @@
+"""One Ray session and one MLflow store for all tests here: starting either costs seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from wsc_ray.tracking import connect
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """A local Ray of two CPUs, which commands find already there."""
+    from wsc_ray.cluster.session import ray_session
+
+    with ray_session(num_cpus=2):
+        yield
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URI of an MLflow store with the experiment `wsc-ray`."""
+    # One for every folder of tests that takes this fixture.
+    uri = f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db"
+    connect(uri, "wsc-ray")
+    return uri
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in trials: sums in one order, and no threads waiting for each other over a few numbers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsc_ray.errors import RunFolderError, WeightsError
+from wsc_ray.mil.heads import AttentionMIL, load_head, save_head, segment_softmax
+
+from .cohort import FEW, make_bags
+
+LENGTHS = [3, 1, 7, 2]
+
+
+def make_head(*, gated: bool, classes: int = 2, dropout: float = 0.0) -> AttentionMIL:
+    torch.manual_seed(1)
+    return AttentionMIL(5, classes, hidden=6, attention=4, gated=gated, dropout=dropout).eval()
+
+
+def padded(head: AttentionMIL, bags) -> tuple[torch.Tensor, torch.Tensor]:
+    """The textbook way: bags padded to the longest, masked attention."""
+    longest = int(bags.lengths.max())
+    x = torch.zeros(len(bags), longest, 5)
+    mask = torch.arange(longest) < bags.lengths[:, None]
+    x[mask] = bags.features
+    h = torch.relu(head.embed((x - head.mean) / head.std))
+    a = torch.tanh(head.tanh(h))
+    if head.gate is not None:
+        a = a * torch.sigmoid(head.gate(h))
+    weights = torch.softmax(head.score(a).squeeze(-1).masked_fill(~mask, -torch.inf), dim=1)
+    return head.classify(torch.einsum("bn,bnl->bl", weights, h)), weights[mask]
+
+
+@FEW
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.floats(0.1, 1000))
+def test_segment_softmax_is_softmax_of_each_bag(lengths: list[int], scale: float) -> None:
+    bags = make_bags(lengths)
+    scores = bags.features[:, 0] * scale
+    segment = torch.repeat_interleave(torch.arange(len(lengths)), bags.lengths)
+    found = segment_softmax(scores, segment, len(lengths))
+    expected = torch.cat([part.softmax(0) for part in scores.split(lengths)])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_packed_equals_padded(gated: bool) -> None:
+    head, bags = make_head(gated=gated, classes=3), make_bags(LENGTHS)
+    logits, attention = head(bags.features, bags.offsets)
+    expected_logits, expected_attention = padded(head, bags)
+    torch.testing.assert_close(logits, expected_logits)
+    torch.testing.assert_close(attention, expected_attention)
+
+
+def test_a_bag_does_not_depend_on_its_neighbours_or_on_patch_order() -> None:
+    head, bags = make_head(gated=True), make_bags(LENGTHS)
+    together, _ = head(bags.features, bags.offsets)
+    for i in range(len(LENGTHS)):
+        alone = bags.select([i])
+        shuffled = alone.features[torch.randperm(len(alone.features))]
+        torch.testing.assert_close(head(shuffled, alone.offsets)[0][0], together[i])
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_gradient(gated: bool) -> None:
+    head, bags = make_head(gated=gated).double(), make_bags(LENGTHS)
+    features = bags.features.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: head(x, bags.offsets), features)
+
+
+def test_an_empty_bag_gives_no_nan() -> None:
+    head, bags = make_head(gated=True), make_bags([2, 0, 3])
+    logits, attention = head(bags.features, bags.offsets)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(attention.sum(), torch.tensor(2.0))
+    logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in head.parameters() if p.grad is not None)
+
+
+def test_standardised_features_and_a_dead_dimension() -> None:
+    features = torch.randn(500, 5) * torch.tensor([1e-4, 1.0, 1e4, 1.0, 0.0]) + torch.tensor([1.0, -5.0, 3.0, 1e6, 7.3])
+    head = make_head(gated=True)
+    head.standardise(features)
+    scaled = (features - head.mean) / head.std
+    torch.testing.assert_close(scaled[:, :3].std(0, correction=0), torch.ones(3), rtol=1e-3, atol=0)
+    assert scaled[:, 4].abs().max() == 0
+
+
+def test_a_saved_head_is_the_same_head(tmp_path: Path) -> None:
+    head, bags = make_head(gated=True, dropout=0.3), make_bags(LENGTHS)
+    head.standardise(bags.features)
+    save_head(tmp_path / "head", head, ["negative", "positive"], {"note": 1})
+    back, config = load_head(tmp_path / "head")
+    assert torch.equal(back(bags.features, bags.offsets)[0], head(bags.features, bags.offsets)[0])
+    assert not back.training
+    assert (config["classes"], config["features"], config["note"]) == (["negative", "positive"], 5, 1)
+
+
+def test_heads_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"holds no head.*wsc-ray tune"):
+        load_head(tmp_path)
+    save_head(tmp_path, make_head(gated=True), ["a", "b"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    for values in ({**config, "hidden": 7}, {**config, "format": 2}, {"format": 1}, {**config, "gated": False}):
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        with pytest.raises(WeightsError):
+            load_head(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"half a fi")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_head(tmp_path)

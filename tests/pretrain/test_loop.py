@@ -1,0 +1,120 @@
+"""The loop and checkpoints, without Ray: batches straight from the stream's own reading."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsc_ray.encoders import build_encoder
+from wsc_ray.errors import RunFolderError
+from wsc_ray.manifest import open_manifest
+from wsc_ray.pretrain import checkpoint
+from wsc_ray.pretrain.loop import Loop, make_optimizer
+from wsc_ray.pretrain.objective import Objective
+from wsc_ray.recipe import validate_recipe
+from wsc_ray.stream.plan import make_plan
+from wsc_ray.stream.read import read_window
+
+
+class Training:
+    """One process training on a recipe, kept apart from where it reports."""
+
+    def __init__(self, settings, folder):
+        self.recipe = validate_recipe(settings)
+        self.manifest = open_manifest(self.recipe.data.manifest)
+        self.plan = make_plan(self.manifest, self.recipe)
+        self.folder, self.logged = folder, []
+        torch.manual_seed(0)
+        config = self.recipe.encoder
+        self.encoder = build_encoder(config.backbone, size=32, head_hidden=config.head_hidden, head_dim=config.head_dim)
+        self.optimizer = make_optimizer(self.encoder, self.recipe)
+
+    def batches(self, first_step):
+        geometry = self.plan.geometry
+        for epoch in range(self.plan.epochs):
+            for window in range(geometry.windows):
+                yield from read_window(
+                    self.plan,
+                    self.manifest,
+                    self.recipe.augment,
+                    epoch=epoch,
+                    window=window,
+                    shards=range(geometry.shards),
+                    first_step=first_step,
+                )
+
+    def save(self, step, metrics):
+        folder = self.folder / str(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = checkpoint.State(step, self.plan.geometry.steps, self.recipe.digest(), 1)
+        checkpoint.save(folder, self.encoder, self.optimizer, state)
+        checkpoint.save_rng(folder, 0)
+
+    def run(self, first_step=0):
+        loop = Loop(
+            model=self.encoder,
+            optimizer=self.optimizer,
+            objective=Objective(self.recipe.loss, self.plan.pure),
+            recipe=self.recipe,
+            steps_per_epoch=self.plan.geometry.steps,
+            device=torch.device("cpu"),
+            precision="fp32",
+            on_log=lambda step, metrics: self.logged.append((step, metrics)),
+            on_checkpoint=self.save,
+        )
+        assert loop.run(self.batches(first_step), first_step) == self.plan.total_steps
+        return self
+
+
+def weights(training):
+    return torch.cat([p.detach().flatten() for p in training.encoder.state_dict().values()])
+
+
+@pytest.mark.parametrize("method", ["weaksupcon", "simclr", "supcon"])
+def test_every_method_trains(settings, tmp_path, method):
+    settings["loss"]["method"] = method
+    training = Training(settings, tmp_path)
+    before = weights(training)
+    training.run()
+    assert [step for step, _ in training.logged] == list(range(1, 9))
+    assert all(np.isfinite(list(metrics.values())).all() for _, metrics in training.logged)
+    assert (weights(training) != before).any()
+    if method != "weaksupcon":
+        assert all(m["similarity"] == 0 and m["loss"] == m["contrastive"] for _, m in training.logged)
+    else:
+        weight = training.logged[3][1]["similarity_weight"]
+        m = training.logged[3][1]
+        assert m["loss"] == pytest.approx(weight * m["similarity"] + m["contrastive"], rel=1e-5)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(settings, tmp_path):
+    whole = Training(settings, tmp_path / "whole").run()
+    resumed = Training(settings, tmp_path / "resumed")
+    resumed.encoder.load_state_dict({k: torch.full_like(v, 3) for k, v in resumed.encoder.state_dict().items()})
+    state = checkpoint.load(
+        tmp_path / "whole" / "4", resumed.encoder, resumed.optimizer, rank=0, digest=resumed.recipe.digest()
+    )
+    assert state.step == 4
+    resumed.run(first_step=4)
+    assert [step for step, _ in resumed.logged] == [5, 6, 7, 8]
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    for key in ("loss", "similarity", "contrastive", "lr"):
+        assert [m[key] for _, m in resumed.logged] == [m[key] for _, m in whole.logged[4:]]
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(settings, tmp_path):
+    training = Training(settings, tmp_path).run()
+    with pytest.raises(RunFolderError, match="another recipe"):
+        checkpoint.load(tmp_path / "8", training.encoder, training.optimizer, rank=0, digest="other")
+    with pytest.raises(RunFolderError, match="not a checkpoint"):
+        checkpoint.load_state(tmp_path)
+
+
+def test_a_checkpoint_loads_without_pickle(settings, tmp_path):
+    Training(settings, tmp_path).run()
+    from safetensors.torch import load_file
+
+    files = sorted(path.name for path in (tmp_path / "8").iterdir())
+    assert files == ["model.safetensors", "rng-0.pt", "state.json", "trainer.pt"]
+    assert load_file(tmp_path / "8" / "model.safetensors")
+    for name in ("rng-0.pt", "trainer.pt"):
+        torch.load(tmp_path / "8" / name, weights_only=True)

@@ -1,0 +1,146 @@
+"""Pretraining on real Ray Train workers: the same result for any number of them, and through their deaths."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+from wsc_ray.commands import pretrain
+from wsc_ray.errors import DataError, ResourceError, RunFolderError
+from wsc_ray.pretrain import metrics_file
+from wsc_ray.recipe import validate_recipe
+
+
+def final_weights(run):
+    state = load_file(run / "checkpoints" / "checkpoint_000000008" / "model.safetensors")
+    return torch.cat([value.flatten().float() for _, value in sorted(state.items())])
+
+
+@pytest.fixture
+def transformer(settings):
+    """An encoder without BatchNorm, whose statistics are each worker's own."""
+    settings["encoder"]["backbone"] = "test_vit"
+    return settings
+
+
+def test_one_and_two_workers_train_the_same_weights(ray_cluster, transformer, tmp_path):
+    summaries = {}
+    for workers in (1, 2):
+        transformer["train"]["workers"] = workers
+        summaries[workers] = pretrain(recipe=validate_recipe(transformer), out=tmp_path / str(workers))
+    one, two = (metrics_file.read(tmp_path / str(workers) / "metrics.jsonl") for workers in (1, 2))
+    assert [line["step"] for line in one] == [line["step"] for line in two] == list(range(1, 9))
+    for first, second in zip(one, two, strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+    torch.testing.assert_close(final_weights(tmp_path / "2"), final_weights(tmp_path / "1"), rtol=1e-4, atol=1e-5)
+    assert summaries[2]["steps_done"] == 8
+
+    # The run folder is the contract between commands.
+    run = tmp_path / "2"
+    names = {path.name for path in run.iterdir()}
+    assert {"recipe.yaml", "run.json", "mlflow.json", "metrics.jsonl", "checkpoints", "encoder", "summary.json"} <= names
+    assert json.loads((run / "summary.json").read_text())["command"] == "pretrain"
+
+    # The same command on a complete run starts nothing; a changed recipe is refused, with what differs.
+    assert pretrain(recipe=validate_recipe(transformer), out=run)["already_complete"]
+    transformer["train"]["lr"] = 0.5
+    with pytest.raises(RunFolderError, match=r"`train.lr`: 0.05 there, 0.5 here"):
+        pretrain(recipe=validate_recipe(transformer), out=run)
+
+    # ... but its weights may start another run.
+    transformer["train"] |= {"epochs": 0}
+    begun = tmp_path / "begun"
+    pretrain(recipe=validate_recipe(transformer), out=begun, start_from=run / "checkpoints" / "checkpoint_000000008")
+    ours, theirs = (load_file(folder / "encoder" / "model.safetensors") for folder in (begun, run))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, tmp_path):
+    """SIGKILL of the whole command between two checkpoints; then the same command."""
+    settings["encoder"]["backbone"] = "test_vit"
+    settings["train"] |= {"steps_per_epoch": 30, "checkpoint_every": 7}
+    recipe = validate_recipe(settings)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "wsc_ray", "pretrain", tmp_path / "recipe.yaml", "--out", run]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 240
+        while len(metrics_file.read(run / "metrics.jsonl")) < 10:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(metrics_file.read(run / "metrics.jsonl")) < 60
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in metrics_file.read(run / "metrics.jsonl")] == list(range(1, 61))
+
+    client = MlflowClient(tracking_uri=recipe.tracking.uri)
+    (tracked,) = client.search_runs([client.get_experiment_by_name("wsc-ray").experiment_id])
+    assert tracked.info.status == "FINISHED"
+    history = client.get_metric_history(tracked.info.run_id, "loss")
+    assert sorted(metric.step for metric in history) == list(range(1, 61))
+
+
+def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(ray_cluster, transformer, tmp_path):
+    whole, wounded = tmp_path / "whole", tmp_path / "wounded"
+    pretrain(recipe=validate_recipe(transformer), out=whole)
+
+    import threading
+
+    killed = []
+
+    def kill_a_worker():
+        while not killed:
+            lines = metrics_file.read(wounded / "metrics.jsonl")
+            if len(lines) >= 3:
+                pids = subprocess.run(["pgrep", "-f", "ray::RayTrainWorker"], capture_output=True, text=True, check=False)
+                pid = int(pids.stdout.split()[0])
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_a_worker, daemon=True)
+    thread.start()
+    summary = pretrain(recipe=validate_recipe(transformer), out=wounded)
+    thread.join(timeout=10)
+    assert killed
+    assert summary["steps_done"] == 8
+    assert [line["step"] for line in metrics_file.read(wounded / "metrics.jsonl")] == list(range(1, 9))
+    torch.testing.assert_close(final_weights(wounded), final_weights(whole), rtol=1e-5, atol=1e-6)
+
+
+def test_what_ray_would_wait_for_without_end_is_refused(ray_cluster, settings, tmp_path):
+    settings["train"] |= {"workers": 4, "cpus_per_worker": 1}
+    with pytest.raises(ResourceError, match="leave none of the cluster's 4"):
+        pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")
+    settings["train"] |= {"workers": 1, "device": "cuda"}
+    with pytest.raises(ResourceError, match="GPU"):
+        pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unreadable_image_ends_in_its_sentence(ray_cluster, settings, manifest, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(manifest / "patches" / "part-00000.parquet")
+    images = table["image"].to_pylist()
+    table = table.set_column(table.schema.get_field_index("image"), "image", pa.array([b"no image"] * len(images)))
+    (tmp_path / "broken").mkdir()
+    pq.write_table(table.replace_schema_metadata(None), tmp_path / "broken" / "a.parquet", row_group_size=16)
+    settings["data"]["manifest"] = str(tmp_path / "broken")
+    settings["train"]["max_failures"] = 0
+    with pytest.raises(DataError, match=r"slide .*cannot be decoded"):
+        pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")

@@ -1,0 +1,1 @@
+"""Where it runs: a Ray session on this machine or a cluster's, and what it must have."""

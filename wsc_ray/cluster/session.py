@@ -1,0 +1,62 @@
+"""One Ray session: the cluster that RAY_ADDRESS names, or a local Ray that ends with the command."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+
+from wsc_ray.errors import ResourceError
+
+
+@contextlib.contextmanager
+def ray_session(num_cpus: int | None = None) -> Iterator[None]:
+    """Connect to Ray for the length of a block; a session that is already there is used and left as it is.
+
+    Args:
+        num_cpus: CPUs of a local Ray; by default this machine's, and 2 at least, since training and reading take
+            turns on a single core.
+
+    Raises:
+        ResourceError: RAY_ADDRESS names a cluster that does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    # Ray's own warning that a future version will not override these variables is nothing a user can act on.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            # Loopback, no dashboard: nothing of a local session can be reached from outside.
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or max(2, os.cpu_count() or 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ResourceError(f"no Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
+    quieten()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quieten() -> None:
+    """Silence Ray's progress bars and notices: a command shows its own."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)

@@ -1,0 +1,32 @@
+"""Every command of the command line as a keyword-only function of the same name, for notebooks and scripts.
+
+    from wsc_ray import commands
+
+    commands.pretrain(recipe="wsc-ray.yaml", out="run")
+    commands.embed(run="run")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Loaded when first used: `wsc-ray --help` does not wait for torch, Ray and MLflow.
+_HOMES = {
+    "demo": "wsc_ray.demo.run",
+    "doctor": "wsc_ray.cluster.doctor",
+    "embed": "wsc_ray.features.embed",
+    "evaluate": "wsc_ray.evaluate.run",
+    "init": "wsc_ray.template",
+    "manifest_check": "wsc_ray.manifest.check",
+    "manifest_import": "wsc_ray.manifest.importing",
+    "pretrain": "wsc_ray.pretrain.run",
+    "tune": "wsc_ray.mil.search",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,176 @@
+"""The command: the whole way on a synthetic cohort, for three encoders, with one table at the end.
+
+It calls what the commands call and nothing else; each run folder it leaves can be gone on with by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsc_ray import commands
+from wsc_ray.cluster.session import ray_session
+from wsc_ray.demo.cohort import write_cohort
+from wsc_ray.errors import RunFolderError
+from wsc_ray.recipe import Recipe, validate_recipe
+from wsc_ray.runfolder import read_summary, write_json, write_summary
+
+ENCODERS = ("weaksupcon", "simclr", "untrained")
+IDENTITY = "demo.json"
+
+
+def demo(*, out: str | Path = "demo", seed: int = 0, quick: bool = False) -> dict[str, Any]:
+    """Draw a cohort, pretrain WeakSupCon and SimCLR on two workers, embed, search a head and evaluate, beside the
+    untrained encoder.
+
+    The same call again goes on where an interrupted one stopped.
+
+    Args:
+        out: folder for the cohort and a run folder each encoder.
+        seed: of the cohort and of training.
+        quick: a few steps of everything; the table means nothing then.
+
+    Returns:
+        The summary, also in `OUT/summary.json`: `results`, a list of name, value and unit, and the `table` as text.
+
+    Raises:
+        RunFolderError: `out` is taken by something else, or by a demo of another seed or size.
+    """
+    out = Path(out).expanduser().absolute()
+    _check_folder(out, {"seed": seed, "quick": quick})
+    say = _Stages(1 + 4 * len(ENCODERS))
+    started = time.time()
+    say("drawing a cohort: one label a slide, a rare tumour texture, a stain of its own for every slide")
+    manifest = _cohort(out, seed, quick)
+    results = {}
+    with ray_session():
+        for name in ENCODERS:
+            run = out / name
+            say(
+                f"{name}: pretraining on 2 workers"
+                if name != "untrained"
+                else "untrained: random weights, to compare with"
+            )
+            commands.pretrain(recipe=demo_recipe(name, manifest=manifest, out=out, seed=seed, quick=quick), out=run)
+            say(f"{name}: embedding every patch")
+            commands.embed(run=run)
+            say(f"{name}: searching an MIL head on training and validation slides")
+            commands.tune(run=run)
+            say(f"{name}: evaluating it on test slides")
+            results[name] = commands.evaluate(run=run)
+    summary = {
+        "results": [row for name, result in results.items() for row in _rows(name, result)],
+        "table": _table(results),
+        "seconds": round(time.time() - started, 1),
+        "look": results[ENCODERS[0]]["mlflow"]["look"],
+    }
+    return write_summary(out, "demo", summary)
+
+
+def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool) -> Recipe:
+    """The recipe of one of `ENCODERS`: a small encoder and small crops, so that two CPU cores train it in a minute.
+
+    From random weights the similarity half would pull everything to one point at the paper's weight of 1 (see
+    `loss.similarity_weight` in the README), so that it is small and rises slowly.
+    """
+    uri = None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{out}/mlflow.db"
+    epochs = 0 if name == "untrained" else 1 if quick else 10
+    values = {
+        "seed": seed,
+        "data": {"manifest": str(manifest)},
+        "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 128, "head_dim": 64},
+        "loss": {
+            "method": "simclr" if name == "simclr" else "weaksupcon",
+            "similarity_weight": 0.1,
+            "similarity_warmup": 200,
+        },
+        "augment": {"size": 48, "vflip": 0.5},
+        "stream": {"sampling": "epoch", "shards": 8, "window": 8},
+        "train": {
+            "epochs": epochs,
+            "steps_per_epoch": 3 if quick else None,
+            "batch_size": 64,
+            "workers": 2,
+            "cpus_per_worker": 0.5,
+            "lr": 0.1,
+            "warmup_epochs": 1,
+            "schedule": "cosine",
+            "log_every": 10,
+        },
+        "tune": {"trials": 2, "epochs": 2} if quick else {"trials": 8, "epochs": 40},
+        "evaluate": {"bootstrap": 200 if quick else 1000},
+        "tracking": {"uri": uri, "experiment": "wsc-ray demo"},
+    }
+    if epochs < 2:
+        values["train"] |= {"warmup_epochs": 0}
+    return validate_recipe(values, source=f"demo recipe of {name}")
+
+
+class _Stages:
+    """Numbers the stages as they begin, on stderr."""
+
+    def __init__(self, total: int):
+        self.total, self.number = total, 0
+
+    def __call__(self, what: str) -> None:
+        self.number += 1
+        print(f"[{self.number}/{self.total}] {what}", file=sys.stderr, flush=True)
+
+
+def _cohort(out: Path, seed: int, quick: bool) -> Path:
+    """Draw, import and check the cohort, where that is not done yet; its manifest's folder."""
+    manifest = out / "manifest"
+    if read_summary(manifest) is None:
+        table = out / "cohort" / "patches.parquet"
+        if not table.exists():
+            write_cohort(table.parent, seed=seed, **({"slides": (12, 6, 8), "patches_per_slide": 12} if quick else {}))
+        commands.manifest_import(
+            source=str(table),
+            out=str(manifest),
+            columns={"label": "slide_label"},
+            label_names={"0": "negative", "1": "positive"},
+        )
+    commands.manifest_check(manifest=str(manifest))
+    return manifest
+
+
+def _check_folder(out: Path, identity: dict[str, Any]) -> None:
+    known = out / IDENTITY
+    if out.exists() and not (out.is_dir() and (known.exists() or not any(out.iterdir()))):
+        raise RunFolderError(f"{out} is taken by something else than a demo; give another --out")
+    if known.exists() and json.loads(known.read_text()) != identity:
+        raise RunFolderError(f"{out} holds a demo of another seed or size; give another --out, or delete it")
+    write_json(known, identity)
+
+
+def _rows(name: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metrics = {key: result["metrics"][key]["value"] for key in ("balanced_accuracy", "auroc")}
+    return [
+        {"name": f"{name} {key}", "value": value, "unit": "1", "baseline": None, "ratio": None}
+        for key, value in metrics.items()
+    ]
+
+
+def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The comparison, a line an encoder: test metrics of the MIL head with their intervals."""
+    lines = [
+        f"{'encoder':<12} {'balanced accuracy':<22} {'AUROC':<22} attention finds tumour patches (AUROC)",
+        f"{'-' * 12} {'-' * 22} {'-' * 22} {'-' * 39}",
+    ]
+    for name, result in results.items():
+        metrics = result["metrics"]
+        cells = [_cell(metrics["balanced_accuracy"]), _cell(metrics["auroc"]), _cell(result["attention"]["auroc"])]
+        lines.append(f"{name:<12} {cells[0]:<22} {cells[1]:<22} {cells[2]}")
+    return "\n".join(lines)
+
+
+def _cell(metric: Mapping[str, Any]) -> str:
+    value, low, high = (metric[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "not defined"
+    return f"{value:.3f}" + (f" ({low:.3f}-{high:.3f})" if low is not None else "")

@@ -1,0 +1,110 @@
+"""Weights in and out, without pickle: safetensors, and the folder that timm loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from wsc_ray.encoders.model import IMAGENET_MEAN, IMAGENET_STD, PatchEncoder, create_backbone, size_arguments
+from wsc_ray.errors import WeightsError
+from wsc_ray.runfolder import atomic, write_json
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_state(module: nn.Module, path: Path) -> None:
+    """Write a module's state as safetensors, in one step."""
+    with atomic(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, temporary)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read safetensors from a file, or from a folder that holds `model.safetensors`.
+
+    Raises:
+        WeightsError: it is not there or not safetensors.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"weights cannot be read from {file}: {error}; give a .safetensors file or a folder with {WEIGHTS}"
+        ) from None
+
+
+def load_weights(encoder: PatchEncoder, path: Path) -> None:
+    """Start from the weights in `path`: a whole encoder with its head (a checkpoint), or a backbone alone.
+
+    A classifier that the backbone has no place for (`fc.`, `head.`, `classifier.`) is left out; anything else has to
+    fit.
+
+    Raises:
+        WeightsError: unreadable, or of another backbone.
+    """
+    state = read_state(path)
+    target: nn.Module = encoder
+    if not any(key.startswith("backbone.") for key in state):
+        target = encoder.backbone
+        state = {
+            k: v
+            for k, v in state.items()
+            if k in target.state_dict() or not k.startswith(("fc.", "head.", "classifier."))
+        }
+    wanted = target.state_dict()
+    wrong = sorted(set(wanted) ^ set(state)) or sorted(k for k in wanted if wanted[k].shape != state[k].shape)
+    if wrong:
+        raise WeightsError(
+            f"the weights in {path} are of another encoder than this recipe's: {len(wrong)} tensors differ, such as {wrong[0]}"
+        )
+    target.load_state_dict(state)
+
+
+def export_encoder(encoder: PatchEncoder, folder: Path, *, name: str, size: int) -> None:
+    """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm."""
+    pretrained = {
+        "input_size": [3, size, size],
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "num_classes": 0,
+        "fixed_input_size": False,
+    }
+    config = {
+        "architecture": name,
+        "num_classes": 0,
+        "num_features": encoder.backbone.num_features,
+        "model_args": size_arguments(name, size),
+        "pretrained_cfg": pretrained,
+    }
+    save_state(encoder.backbone, folder / WEIGHTS)
+    write_json(folder / CONFIG, config)
+
+
+def load_exported(folder: Path) -> tuple[nn.Module, dict]:
+    """The backbone in eval mode and its `config.json`.
+
+    Raises:
+        WeightsError: the folder holds no exported encoder.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        name, size = config["architecture"], config["pretrained_cfg"]["input_size"][-1]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise WeightsError(
+            f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
+        ) from None
+    backbone = create_backbone(name, size=size)
+    state = read_state(folder)
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{folder}: {WEIGHTS} does not fit {name}: {str(error).splitlines()[-1].strip()}") from None
+    return backbone.eval(), config

@@ -1,0 +1,46 @@
+"""What a user can do wrong: one class each, one sentence that says what to do.
+
+The command line prints the sentence and exits with status 2; Python callers catch `UserError`.
+Anything else that is raised is our own mistake and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(ValueError):
+    """Something only the user can mend; `str(error)` is the whole message."""
+
+
+class RecipeError(UserError):
+    """A recipe with unknown keys, wrong types or impossible combinations, all of them listed."""
+
+    def __init__(self, source: str, problems: Sequence[str]):
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in self.problems))
+
+
+class ManifestError(UserError):
+    """A manifest, or a table to import as one, that cannot be used as it is."""
+
+
+class DataError(UserError):
+    """Pixels or features that are missing, unreadable or too few for what was asked."""
+
+
+class RunFolderError(UserError):
+    """A run folder that is taken, missing, of another run or not yet far enough."""
+
+
+class ResourceError(UserError):
+    """Fewer CPUs, GPUs or other means than the recipe asks for."""
+
+
+class WeightsError(UserError):
+    """Encoder weights that cannot be found, fetched or fitted to the backbone."""
+
+
+class TrackingError(UserError):
+    """An MLflow store that cannot be reached or written."""

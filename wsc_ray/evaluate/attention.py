@@ -1,0 +1,46 @@
+"""How well attention finds the patches that a mixed slide owes its label to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsc_ray.evaluate.metrics import auroc
+from wsc_ray.mil.bags import Bags
+
+
+def within_slides(attention: np.ndarray, bags: Bags) -> np.ndarray:
+    """Of each slide, the AUROC of attention against its own patch labels.
+
+    This is the measure to report: attention sums to 1 within a slide, so it says which patch of a slide matters and
+    nothing about patches of different slides.
+
+    Args:
+        attention: (n,), as `predict` gives it.
+        bags: with `patch_labels`; patches of unknown label are left out.
+
+    Returns:
+        (b,), NaN for slides whose patches are of one kind, or unknown.
+    """
+    offsets, labels = bags.offsets.tolist(), bags.patch_labels.numpy()
+    values = np.full(len(bags), np.nan)
+    for index in range(len(bags)):
+        rows = slice(offsets[index], offsets[index + 1])
+        known = labels[rows] >= 0
+        values[index] = auroc(labels[rows][known] > 0, attention[rows][known])[0]
+    return values
+
+
+def pooled(attention: np.ndarray, bags: Bags) -> float:
+    """AUROC over all patches of all slides, negative slides too, of attention relative to an even share (1/N)."""
+    labels = bags.patch_labels.numpy()
+    relative = attention * np.repeat(bags.lengths.numpy(), bags.lengths.numpy())
+    known = labels >= 0
+    return float(auroc(labels[known] > 0, relative[known])[0])
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of the values that are defined, (n,), under weights (s, n): (s,), NaN where none counts."""
+    defined = ~np.isnan(values)
+    total = weights[:, defined].sum(axis=1)
+    summed = weights[:, defined] @ values[defined]
+    return np.divide(summed, total, out=np.full(len(weights), np.nan), where=total > 0)

@@ -1,0 +1,1 @@
+"""Frozen encoder -> features: one file a slide, as TRIDENT writes it."""

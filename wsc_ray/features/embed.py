@@ -1,0 +1,222 @@
+"""The command: every slide of a manifest through the frozen encoder, one file a slide."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wsc_ray.encoders import load_exported
+from wsc_ray.encoders.weights import WEIGHTS
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.features.store import SlideFeatures, slide_path, write_slide, write_slides
+from wsc_ray.manifest import Manifest, open_manifest
+from wsc_ray.progress import Progress
+from wsc_ray.recipe import Recipe, load_recipe
+from wsc_ray.runfolder import RunFolder, write_json, write_summary
+from wsc_ray.tracking import Tracker, connect, tracking_uri
+
+IDENTITY = "embed.json"
+
+
+def embed(
+    *,
+    run: str | Path | None = None,
+    encoder: str | Path | None = None,
+    manifest: str | None = None,
+    out: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Write the features of every slide; slides that are there already are left out.
+
+    Args:
+        run: the run folder, from which everything below is taken where it is not given.
+        encoder: folder of an exported encoder (`RUN/encoder`).
+        manifest: of the patches (`data.manifest`); another cohort may be embedded.
+        out: where the features go (`RUN/features`).
+        recipe, overrides: of these, `embed` and `tracking` are used.
+
+    Returns:
+        The summary, also in `OUT/summary.json`.
+
+    Raises:
+        UserError: see `wsc_ray.errors`.
+    """
+    folder = RunFolder(run) if run is not None else None
+    if folder is not None:
+        folder.read_info()
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe or (folder.recipe if folder else None), overrides)
+    encoder = Path(encoder) if encoder else folder.encoder if folder else None
+    out = Path(out).absolute() if out else folder.features if folder else None
+    source = manifest or recipe.data.manifest
+    missing = [name for name, value in (("encoder", encoder), ("out", out), ("manifest", source)) if value is None]
+    if missing:
+        raise RecipeError("embed", [f"--{name}: missing; give it or --run" for name in missing])
+
+    _, config = load_exported(encoder)
+    size = recipe.embed.size or config["pretrained_cfg"]["input_size"][-1]
+    patches = open_manifest(source)
+    slides = _Slides(patches, source)
+    identity = {"encoder": _file_digest(encoder / WEIGHTS), "size": size, "manifest": patches.digest}
+    _check_folder(out, identity)
+    todo = [slide for slide in slides.ids if not slide_path(out, slide).exists()]
+    groups = slides.groups_of(todo)
+    plan = {
+        "manifest": source,
+        "encoder": str(encoder),
+        "architecture": config["architecture"],
+        "size": size,
+        "out": str(out),
+        "slides": len(slides.ids),
+        "slides_there": len(slides.ids) - len(todo),
+        "patches": slides.table.num_rows,
+    }
+    if dry_run:
+        return plan
+    uri = tracking_uri(recipe.tracking.uri, out, *([folder.path] if folder else []))
+    connect(uri, recipe.tracking.experiment)
+    started = time.time()
+    write_json(out / IDENTITY, identity)
+    params = {**plan, "batch_size": recipe.embed.batch_size}
+    with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=out, command="embed", params=params) as tracker:
+        tracker.log_dataset(name=Path(source).name, digest=patches.digest, source=source, context="inference")
+        count = _write(slides, todo, groups, patches, recipe, encoder, size, out, config) if todo else 0
+        write_slides(out, slides.summary())
+        seconds = time.time() - started
+        rate = count / seconds if count else None
+        summary = {**plan, "patches_embedded": count, "seconds": round(seconds, 1), "patches_per_second": rate}
+        tracker.log_metrics({"patches": count, "seconds": seconds, "patches_per_second": rate or 0.0})
+        summary["mlflow"] = {"run_id": tracker.run_id, "look": tracker.ui_command}
+        return write_summary(out, "embed", summary)
+
+
+def _write(slides, todo, groups, patches, recipe, encoder, size, out, config) -> int:
+    """Embed the slides in `todo` and write each as soon as its last patch is through; patches embedded."""
+    from wsc_ray.cluster.session import ray_session
+    from wsc_ray.features.ray_data import encoded
+
+    waiting = set(todo)
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    total = sum(slides.size(slide) for slide in todo)
+    with ray_session(), Progress("embed", total, unit="patches") as progress:
+        stream = encoded(
+            patches,
+            groups,
+            encoder=encoder,
+            size=size,
+            batch_size=recipe.embed.batch_size,
+            workers=recipe.embed.workers,
+        )
+        for rows, features in _by_slide(stream, slides.slide_of_row):
+            slide = slides.ids[slides.slide_of_row[rows[0]]]
+            if slide not in waiting:  # a row group may hold slides that are there already
+                continue
+            parts.setdefault(slide, []).append((rows, features))
+            progress.advance(len(rows), f"{len(todo) - len(waiting):,} of {len(todo):,} slides")
+            if sum(len(part) for part, _ in parts[slide]) == slides.size(slide):
+                _write_one(slides, slide, parts.pop(slide), out, config)
+                waiting.remove(slide)
+    assert not waiting, f"{len(waiting)} slides did not come through"
+    return total
+
+
+def _by_slide(stream: Iterator[dict], slide_of_row: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut batches where the slide changes: rows (n,) and features (n, d) of one slide at a time."""
+    for batch in stream:
+        owners = slide_of_row[batch["row"]]
+        cuts = np.flatnonzero(np.diff(owners)) + 1
+        yield from zip(np.split(batch["row"], cuts), np.split(batch["feature"], cuts), strict=True)
+
+
+def _write_one(
+    slides: _Slides, slide: str, parts: list[tuple[np.ndarray, np.ndarray]], out: Path, config: dict
+) -> None:
+    rows = np.concatenate([rows for rows, _ in parts])
+    features = np.concatenate([features for _, features in parts])
+    table = slides.table.take(rows)
+    coords = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    first = table.slice(0, 1).to_pylist()[0]
+    attributes: dict[str, Any] = {"overlap": 0}
+    if first.get("patch_size"):
+        attributes["patch_size"] = first["patch_size"]
+        if first.get("level") == 0:
+            attributes["patch_size_level0"] = first["patch_size"]
+    if first.get("mpp"):
+        attributes["target_magnification"] = round(10 / first["mpp"], 2)  # 10x is 1 um/px by the usual convention
+    label = None
+    if "patch_label" in table.column_names and table["patch_label"].null_count == 0:
+        label = table["patch_label"].to_numpy()
+    write_slide(
+        out,
+        SlideFeatures(slide, features, coords, label),
+        attributes={"encoder": config["architecture"]},
+        coords_attributes=attributes,
+    )
+
+
+class _Slides:
+    """The manifest's rows without their pixels, grouped by slide."""
+
+    def __init__(self, manifest: Manifest, source: str):
+        wanted = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level", "mpp", "patch_label"]
+        self.table: pa.Table = manifest.read_rows([name for name in wanted if name in manifest.columns])
+        if self.table.num_rows == 0:
+            raise DataError(f"{source} holds no patches")
+        coded = self.table["slide_id"].combine_chunks()
+        self.ids: list[str] = coded.dictionary.to_pylist()
+        self.slide_of_row: np.ndarray = coded.indices.to_numpy()
+        self.sizes = np.bincount(self.slide_of_row, minlength=len(self.ids))
+        self.index = {slide: number for number, slide in enumerate(self.ids)}
+        self.groups = [(group.file, group.row_group, group.rows) for group in manifest.row_groups]
+        for slide in self.ids:
+            slide_path(Path(), slide)  # an id that cannot be a file name is said before anything is written
+
+    def size(self, slide: str) -> int:
+        return int(self.sizes[self.index[slide]])
+
+    def groups_of(self, slides: Sequence[str]) -> list[tuple[int, int, int]]:
+        """The row groups that hold any of `slides`: file, row group, number of the first row in the manifest."""
+        wanted = np.isin(self.slide_of_row, [self.index[slide] for slide in slides])
+        starts = np.concatenate([[0], np.cumsum([rows for *_, rows in self.groups])])
+        return [
+            (file, row_group, int(start))
+            for (file, row_group, rows), start in zip(self.groups, starts, strict=False)
+            if wanted[start : start + rows].any()
+        ]
+
+    def summary(self) -> pa.Table:
+        """One row a slide: `store.SLIDES_SCHEMA`."""
+        first = np.unique(self.slide_of_row, return_index=True)[1]
+        table = self.table.take(first).select(["slide_id", "patient_id", "label", "split"])
+        return table.append_column("patches", pa.array(self.sizes, pa.int64()))
+
+
+def _check_folder(out: Path, identity: dict[str, Any]) -> None:
+    """Refuse to mix features of two encoders, sizes or manifests in one folder."""
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out} is a file; give a folder for the features")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    try:
+        known = json.loads((out / IDENTITY).read_text())
+    except (OSError, ValueError):
+        raise RunFolderError(f"{out} is not empty and holds no features of wsc-ray; give another --out") from None
+    differs = [name for name in identity if known.get(name) != identity[name]]
+    if differs:
+        raise RunFolderError(
+            f"{out} holds features of another {' and '.join(differs)}; give another --out, or delete it"
+        )
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,102 @@
+"""The feature store: a folder with `<slide>.h5` (TRIDENT's datasets) and `slides.parquet` (what each slide is).
+
+A slide's file holds `features` (N, D) float32 and `coords` (N, 2) int64 (level-0 px of the patch's upper left), with
+TRIDENT's attributes (https://github.com/mahmoodlab/TRIDENT), and `patch_label` (N,) int8 where the manifest has it
+(for measuring attention only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsc_ray.errors import DataError
+from wsc_ray.runfolder import atomic, is_file_name
+
+SLIDES = "slides.parquet"
+SLIDES_SCHEMA = pa.schema(
+    [
+        ("slide_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("patches", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SlideFeatures:
+    """One slide: `features` (N, D) float32, `coords` (N, 2) int64, `patch_label` (N,) int8 or None."""
+
+    slide_id: str
+    features: np.ndarray
+    coords: np.ndarray
+    patch_label: np.ndarray | None = None
+
+
+def slide_path(folder: Path, slide_id: str) -> Path:
+    """Where a slide's features lie.
+
+    Raises:
+        DataError: the id cannot be a file name.
+    """
+    if not is_file_name(slide_id):
+        raise DataError(f"slide id {slide_id!r} cannot be a file name; `wsc-ray manifest check` lists such ids")
+    return folder / f"{slide_id}.h5"
+
+
+def write_slide(
+    folder: Path, slide: SlideFeatures, *, attributes: Mapping[str, Any], coords_attributes: Mapping[str, Any]
+) -> Path:
+    """Write one slide's file in one step; a crash leaves either nothing or all of it."""
+    path = slide_path(folder, slide.slide_id)
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        features = file.create_dataset("features", data=slide.features.astype(np.float32, copy=False))
+        coords = file.create_dataset("coords", data=slide.coords.astype(np.int64, copy=False))
+        common = {"name": slide.slide_id, "savetodir": str(folder)}
+        features.attrs.update({**common, **attributes})
+        coords.attrs.update({**common, **coords_attributes})
+        if slide.patch_label is not None:
+            file.create_dataset("patch_label", data=slide.patch_label.astype(np.int8, copy=False))
+    return path
+
+
+def read_slide(folder: Path, slide_id: str) -> SlideFeatures:
+    """Read one slide's features.
+
+    Raises:
+        DataError: no such file, or not one of this format.
+    """
+    path = slide_path(folder, slide_id)
+    try:
+        with h5py.File(path, "r") as file:
+            label = file["patch_label"][:] if "patch_label" in file else None
+            return SlideFeatures(slide_id, file["features"][:], file["coords"][:], label)
+    except (OSError, KeyError) as error:
+        raise DataError(f"features of slide {slide_id} cannot be read from {path}: {error}") from None
+
+
+def write_slides(folder: Path, slides: pa.Table) -> None:
+    """Write the table of slides (`SLIDES_SCHEMA`)."""
+    with atomic(folder / SLIDES) as temporary:
+        pq.write_table(slides.cast(SLIDES_SCHEMA), temporary)
+
+
+def read_slides(folder: Path) -> pa.Table:
+    """Read the table of slides.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+    path = folder / SLIDES
+    if not path.is_file():
+        raise DataError(f"{folder} holds no features ({SLIDES} is missing); `wsc-ray embed --run RUN` writes them")
+    return pq.read_table(path, schema=SLIDES_SCHEMA)

@@ -1,0 +1,148 @@
+"""`wsc-ray manifest check`: counts of a manifest, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.manifest.counts import count
+from wsc_ray.manifest.images import decode, image_bytes
+from wsc_ray.manifest.problems import SHOWN, find_problems
+from wsc_ray.manifest.read import Manifest, open_any
+from wsc_ray.manifest.schema import PIXELS
+from wsc_ray.progress import Progress
+from wsc_ray.runfolder import write_summary
+
+_AT_A_TIME = 16  # images sampled from a row group: reading one costs the bytes of all its images
+
+
+def manifest_check(
+    *, manifest: str | Path, all: bool = False, sample: int = 1000, seed: int = 0, out: str | Path | None = None
+) -> dict[str, Any]:
+    """Check a manifest and count what it holds.
+
+    Args:
+        manifest: folder, file or URI; see `open_manifest`.
+        all: decode every image.
+        sample: how many images to decode otherwise.
+        seed: of the sample.
+        out: a folder to write the report to, as `summary.json`, when nothing is wrong.
+
+    Returns:
+        `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `images_decoded`, `digest`.
+
+    Raises:
+        ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0.
+    """
+    opened = open_any(str(manifest))
+    names = [name for name in opened.columns if name != "image"]
+    try:
+        table = opened.read_rows(names)
+    except DataError as error:
+        raise ManifestError(str(error)) from None
+    problems = find_problems(table.select(names), columns=opened.columns)
+    mixed = opened.mixed_row_groups() if {"split", "label"} <= set(opened.columns) else []
+    if mixed:
+        told = ", ".join(f"row group {number} of {opened.files[file]}" for file, number in mixed[:SHOWN])
+        more = f" and {len(mixed) - SHOWN:,} more" if len(mixed) > SHOWN else ""
+        problems.append(
+            f"{len(mixed)} row groups mix splits or slide labels; "
+            f"`wsc-ray manifest import` writes them anew: {told}{more}"
+        )
+    decoded = 0
+    if set(opened.columns) & {"image", "image_uri"}:
+        picks = pick_images(
+            [rows for footer in opened.file_footers for rows, _, _ in footer.groups], None if all else sample, seed
+        )
+        decoded = sum(len(rows) for _, rows in picks)
+        problems += _unreadable(opened, picks, decoded)
+    if problems:
+        counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ManifestError(
+            f"{manifest} has {counted} (rows count from 0)\n" + "\n".join(f"  {problem}" for problem in problems)
+        )
+    report = {"manifest": str(manifest), **count(table), "images_decoded": decoded, "digest": opened.digest}
+    return (
+        write_summary(Path(out), "manifest check", report)
+        if out is not None
+        else {"command": "manifest check", **report}
+    )
+
+
+def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tuple[int, np.ndarray]]:
+    """Which images to decode: (row group counted over all files, rows inside it, ascending).
+
+    Args:
+        group_rows: rows of each row group.
+        sample: how many, a few from each of some row groups; None: all.
+    """
+    if sample is None or sample >= sum(group_rows):
+        return [(group, np.arange(rows)) for group, rows in enumerate(group_rows) if rows]
+    random = np.random.default_rng(seed)
+    each = max(_AT_A_TIME, -(-sample // max(len(group_rows), 1)))
+    picks, left = [], sample
+    for group in random.permutation(len(group_rows)).tolist():
+        take = min(each, left, group_rows[group])
+        if take:
+            picks.append((group, np.sort(random.choice(group_rows[group], take, replace=False))))
+        left -= take
+    return sorted(picks, key=lambda pick: pick[0])
+
+
+def _unreadable(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: int) -> list[str]:
+    """One problem that names the images that cannot be read or decoded, or none."""
+    places = [
+        (file, number, rows)
+        for file, footer in enumerate(opened.file_footers)
+        for number, (rows, _, _) in enumerate(footer.groups)
+    ]
+    starts = np.cumsum([0, *(rows for _, _, rows in places)])
+    wanted = [name for name in ("slide_id", "x", "y", *PIXELS.names) if name in opened.columns]
+
+    def bad_images(pick: tuple[int, np.ndarray]) -> list[str]:
+        group, rows = pick
+        file, number, _ = places[group]
+        try:
+            patches = opened.read_group(file, number, wanted).take(rows).to_pylist()
+        except DataError as error:
+            return [f"{error} (row {starts[group]} and on)"]
+        return [
+            told
+            for row, patch in zip(rows, patches, strict=True)
+            if (told := _bad_image(opened, patch, int(starts[group] + row)))
+        ]
+
+    bad: list[str] = []
+    with Progress("manifest check", total, unit="images") as progress, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for pick, found in zip(picks, _bounded_map(pool, bad_images, picks), strict=True):
+            bad += found
+            progress.advance(len(pick[1]))
+    if not bad:
+        return []
+    more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+    counted = "1 unreadable image" if len(bad) == 1 else f"{len(bad):,} unreadable images"
+    return [f"{counted} of {total:,} decoded: " + "; ".join(bad[:SHOWN]) + more]
+
+
+def _bad_image(opened: Manifest, patch: dict[str, Any], row: int) -> str | None:
+    try:
+        decode(image_bytes(opened, patch))
+    except DataError as error:
+        return f"row {row} (slide {patch.get('slide_id')}, x {patch.get('x')}, y {patch.get('y')}): {error}"
+    return None
+
+
+def _bounded_map(pool: ThreadPoolExecutor, function: Any, items: list[Any]) -> Iterator[Any]:
+    """`pool.map`, with no more waiting results than keep the pool busy."""
+    waiting = [pool.submit(function, item) for item in items[:64]]
+    for index in range(len(items)):
+        yield waiting[index].result()
+        waiting[index] = None
+        if index + 64 < len(items):
+            waiting.append(pool.submit(function, items[index + 64]))

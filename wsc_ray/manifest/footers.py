@@ -1,0 +1,176 @@
+"""What the footers of a manifest's Parquet files tell: nothing else of them is read to plan a run."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from wsc_ray.errors import ManifestError
+from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY
+
+PATCHES = "patches"  # the folder inside a manifest's folder where its Parquet files lie
+_MAGIC = b"PAR1"
+_TAIL = 1 << 16  # bytes read first: most footers are shorter, so one request is enough
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows of one split and one slide label; `file` counts the manifest's files, `row_group` those of the file."""
+
+    file: int
+    row_group: int
+    rows: int
+    split: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """One file: its columns, its content's digest, and `part` of `parts` (0 of 0 in a file of other origin).
+
+    Attributes:
+        groups: (rows, split, label) of each row group; split and label are None where the row group holds several,
+            or where the statistics do not tell.
+    """
+
+    columns: tuple[str, ...]
+    digest: str
+    part: int
+    parts: int
+    groups: tuple[tuple[int, str | None, str | None], ...]
+
+
+def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
+    """The Parquet files of a manifest, in order: a file, `<path>/patches/*.parquet`, or `<path>/**/*.parquet`.
+
+    Hidden files and folders (`.name`, `_name`) are left out, as Parquet readers do.
+
+    Raises:
+        ManifestError: nothing is there, or no Parquet file.
+    """
+    try:
+        kind = filesystem.get_file_info(path).type
+        if kind == fs.FileType.File:
+            return [path]
+        inner = f"{path.rstrip('/')}/{PATCHES}"
+        root = inner if filesystem.get_file_info(inner).type == fs.FileType.Directory else path
+        found = filesystem.get_file_info(fs.FileSelector(root, recursive=root == path, allow_not_found=True))
+    except OSError as error:
+        raise ManifestError(f"{uri} cannot be read: {_reason(error)}") from None
+    if kind == fs.FileType.NotFound and not found:
+        raise ManifestError(f"{uri} does not exist; give the folder of a manifest, or Parquet files")
+    inside = len(root.rstrip("/")) + 1
+    files = [
+        info.path
+        for info in found
+        if info.type == fs.FileType.File
+        and info.path.endswith(".parquet")
+        and not any(part.startswith((".", "_")) for part in info.path[inside:].split("/"))
+    ]
+    if not files:
+        raise ManifestError(f"{uri} holds no .parquet file; give the folder that `wsc-ray manifest import` wrote")
+    return sorted(files)
+
+
+def read_metadata(filesystem: fs.FileSystem, path: str) -> tuple[pq.FileMetaData, bytes]:
+    """A Parquet file's footer, parsed and as bytes; no other byte of a long file is read.
+
+    Raises:
+        ManifestError: the file cannot be read or is not Parquet.
+    """
+    try:
+        with filesystem.open_input_file(path) as file:
+            size = file.size()
+            tail = _read_at(file, max(0, size - _TAIL), size)
+            length = struct.unpack("<I", tail[-8:-4])[0] + 8 if size >= 12 else 0
+            if tail[-4:] != _MAGIC or not 12 <= length <= size:
+                raise ManifestError(f"{path} is not a whole Parquet file; write it again, or take it away")
+            footer = tail[-length:] if length <= len(tail) else _read_at(file, size - length, size)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {_reason(error)}") from None
+    try:
+        # A file of magic and footer alone: no column can be read from it, only what the footer says.
+        return pq.read_metadata(pa.BufferReader(_MAGIC + footer)), footer
+    except (OSError, pa.ArrowException) as error:
+        raise ManifestError(f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
+
+
+def read_footer(filesystem: fs.FileSystem, path: str) -> Footer:
+    """The footer of one of a manifest's files.
+
+    Raises:
+        ManifestError: the file cannot be read, is not Parquet, or is of a newer format.
+    """
+    metadata, footer = read_metadata(filesystem, path)
+    own = metadata.metadata or {}
+    version = own.get(FORMAT_KEY)
+    if version is not None and (not version.isdigit() or int(version) > FORMAT_VERSION):
+        raise ManifestError(
+            f"{path} is of manifest format {version.decode(errors='replace')} and this wsc-ray reads up to "
+            f"{FORMAT_VERSION}; upgrade it (the file is by {own.get(CREATOR_KEY, b'?').decode(errors='replace')})"
+        )
+    columns = tuple(metadata.schema.to_arrow_schema().names)
+    part, _, parts = own.get(PART_KEY, b"0/0").decode(errors="replace").partition("/")
+    places = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
+    groups = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        split, label = (_only_value(group, places.get(name)) for name in ("split", "label"))
+        groups.append((group.num_rows, split, label))
+    return Footer(
+        columns=columns,
+        digest=own[DIGEST_KEY].decode() if DIGEST_KEY in own else hashlib.sha256(footer).hexdigest(),
+        part=int(part) if part.isdigit() else 0,
+        parts=int(parts) if parts.isdigit() else 0,
+        groups=tuple(groups),
+    )
+
+
+def join_digests(digests: Iterable[str]) -> str:
+    """The digest of a manifest from those of its files, in order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def child(uri: str, name: str) -> str:
+    """The URI of `name` inside `uri`; a query (`?endpoint_override=...`) stays at the end."""
+    if "://" not in uri:
+        return f"{uri.rstrip('/')}/{name}"
+    parts = urlsplit(uri, allow_fragments=False)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
+
+
+def parent(uri: str) -> str:
+    """The folder that a file lies in."""
+    if "://" not in uri:
+        return uri.rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
+    parts = urlsplit(uri, allow_fragments=False)
+    return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
+
+
+def _only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
+    """The one value that all rows of a row group have in a column, by its statistics."""
+    if column is None:
+        return None
+    statistics = group.column(column).statistics
+    if statistics is None or not statistics.has_min_max or (statistics.has_null_count and statistics.null_count):
+        return None
+    low, high = statistics.min, statistics.max
+    if low != high:
+        return None
+    return low.decode(errors="replace") if isinstance(low, bytes) else str(low)
+
+
+def _read_at(file: pa.NativeFile, start: int, stop: int) -> bytes:
+    file.seek(start)
+    return file.read(stop - start)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error).splitlines()[0]

@@ -1,0 +1,184 @@
+"""`wsc-ray manifest import`: from somebody's table or lists of files to a manifest for streaming."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs
+
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.manifest import footers, write
+from wsc_ray.manifest.counts import count
+from wsc_ray.manifest.images import decode
+from wsc_ray.manifest.lists import PatchList, read_lists
+from wsc_ray.manifest.problems import encode, find_problems
+from wsc_ray.manifest.publish import new_folder, refuse_taken
+from wsc_ray.manifest.schema import conform, schema_for
+from wsc_ray.manifest.tables import Source, raise_problems, read_table
+from wsc_ray.progress import Progress
+from wsc_ray.runfolder import write_summary
+
+
+def manifest_import(
+    *,
+    source: str | Path,
+    out: str | Path,
+    lists: Sequence[PatchList | str] = (),
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    label_names: Mapping[str, str] | None = None,
+    format: Literal["parquet", "csv"] | None = None,
+    link: bool = False,
+    row_group_rows: int = write.ROW_GROUP_ROWS,
+    file_rows: int = write.FILE_ROWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write a manifest: `<out>/patches/part-*.parquet` and `<out>/summary.json`.
+
+    Rows come by split, slide label, slide (in an order shuffled by `seed`), then as in the source. A row group has one
+    split and one slide label. All metadata is held in memory, and the images of one file at a time.
+
+    Args:
+        source: a Parquet file or folder, or a CSV or TSV file; with `lists`, the folder their paths start at.
+        out: a new folder, or a URI. It appears whole at the end (on an object store its files do one by one).
+        lists: lists of image files, see `wsc_ray.manifest.lists`.
+        columns: manifest column -> source column, where the names differ.
+        constants: manifest column -> one value for all rows.
+        label_names: slide label in the source -> in the manifest; when given, it must name every label.
+        format: of `source`; by default what its name says.
+        link: keep `image_uri` instead of putting the images' bytes into the manifest.
+        row_group_rows: most rows of a row group: what streaming reads at a time.
+        file_rows: most rows of a file.
+
+    Returns:
+        What `summary.json` holds: counts by split and label, the digest, where the patches are.
+
+    Raises:
+        ManifestError: the source cannot be read or is no manifest; all problems are listed and name rows, from 0.
+        RunFolderError: `out` is taken.
+    """
+    source, out = str(source), str(out)
+    columns, constants, label_names = dict(columns or {}), dict(constants or {}), dict(label_names or {})
+    if not 1 <= row_group_rows <= file_rows:
+        raise ManifestError(
+            f"row_group_rows is {row_group_rows} and file_rows {file_rows}; give 1 or more, and file_rows the larger"
+        )
+    refuse_taken(out)
+    if lists:
+        entries = [PatchList.parse(entry) if isinstance(entry, str) else entry for entry in lists]
+        read = read_lists(source, entries, columns=columns, constants=constants, label_names=label_names)
+    else:
+        read = read_table(source, format=format, columns=columns, constants=constants, label_names=label_names)
+    # A patch size that no column gives is taken from the images while they are written.
+    raise_problems(
+        source,
+        find_problems(
+            read.table, columns=[*read.table.column_names, read.pixels, *(["patch_size"] if read.images else [])]
+        ),
+    )
+    slide, label, split = (encode(read.table[name]) for name in ("slide_id", "label", "split"))
+    order = write.order_rows(split, label, slide, seed)
+    groups = write.divide(split.codes[order], label.codes[order], row_group_rows)
+    values = {"command": "manifest import", "manifest": out, "patches_uri": footers.child(out, footers.PATCHES)}
+    with new_folder(out) as (filesystem, folder):
+        digests = _write_files(read, order, write.pack(groups, file_rows), filesystem, folder, link)
+        values |= count(read.table) | {
+            "pixels": "image" if _embeds(read, link) else read.pixels,
+            "files": len(digests),
+            "row_groups": len(groups),
+            "digest": footers.join_digests(digests),
+            "notes": list(read.notes),
+        }
+        _write_summary(filesystem, folder, values)
+    return values
+
+
+def _write_files(
+    read: Source, order: np.ndarray, files: list[list[write.Span]], filesystem: fs.FileSystem, folder: str, link: bool
+) -> list[str]:
+    """Write the manifest's files and return their digests."""
+    embed = _embeds(read, link)
+    names = [name for name in read.table.column_names if name != "image_uri"]
+    schema = schema_for([*names, "patch_size", "image" if embed else read.pixels])
+    filesystem.create_dir(f"{folder}/{footers.PATCHES}", recursive=True)
+    sizes: dict[str, int] = {}  # slide -> patch size, where the source has none
+    digests = []
+    with Progress("manifest import", len(order), unit="patches") as progress:
+        for number, spans in enumerate(files):
+            tables = _groups(read, order, spans, schema, embed, sizes, progress)
+            path = f"{folder}/{footers.PATCHES}/{write.file_name(number)}"
+            digests.append(write.write_file(filesystem, path, schema, tables, part=number + 1, parts=len(files)))
+    return digests
+
+
+def _groups(
+    read: Source,
+    order: np.ndarray,
+    spans: list[write.Span],
+    schema: pa.Schema,
+    embed: bool,
+    sizes: dict[str, int],
+    progress: Progress,
+) -> Iterator[pa.Table]:
+    """The row groups of one file."""
+    first = spans[0][0]
+    rows = order[first : spans[-1][1]]
+    images = read.images.read(rows, progress.advance) if embed else None
+    for start, stop in spans:
+        here = order[start:stop]
+        table = read.table.take(pa.array(here))
+        if read.pixels == "image_uri" and not embed:
+            table = _absolute(table, read.folder)
+        if images is not None:
+            table = table.append_column("image", pa.array(images[start - first : stop - first], pa.binary()))
+        if "patch_size" not in table.column_names:
+            table = table.append_column("patch_size", pa.array(_patch_sizes(read, table, here, sizes), pa.int32()))
+        yield conform(table).select(schema.names)
+        if not embed:
+            progress.advance(stop - start)
+
+
+def _patch_sizes(read: Source, table: pa.Table, rows: np.ndarray, sizes: dict[str, int]) -> list[int]:
+    """The width of the first image of each row's slide, px."""
+    slides = table["slide_id"].to_pylist()
+    for place, slide in enumerate(slides):
+        if slide not in sizes:
+            data = (
+                table["image"][place].as_py()
+                if "image" in table.column_names
+                else read.images.read(rows[place : place + 1])[0]
+            )
+            try:
+                sizes[slide] = decode(data).shape[1]
+            except DataError as error:
+                raise ManifestError(
+                    f"row {rows[place]} (slide {slide}), whose size is to be the slide's patch_size: {error}"
+                ) from None
+    return [sizes[slide] for slide in slides]
+
+
+def _absolute(table: pa.Table, folder: str) -> pa.Table:
+    """Image URIs that no longer depend on the source's folder."""
+    base = folder if "://" in folder else str(Path(folder).expanduser().absolute())
+    uris = [
+        uri if "://" in uri or uri.startswith("/") else footers.child(base, uri)
+        for uri in table["image_uri"].to_pylist()
+    ]
+    return table.set_column(table.column_names.index("image_uri"), "image_uri", pa.array(uris))
+
+
+def _embeds(read: Source, link: bool) -> bool:
+    return read.pixels == "image" or (read.pixels == "image_uri" and not link)
+
+
+def _write_summary(filesystem: fs.FileSystem, folder: str, values: Mapping[str, Any]) -> None:
+    if isinstance(filesystem, fs.LocalFileSystem):
+        write_summary(Path(folder), values["command"], values)
+        return
+    with filesystem.open_output_stream(f"{folder}/summary.json") as stream:
+        stream.write((json.dumps(values, indent=2) + "\n").encode())

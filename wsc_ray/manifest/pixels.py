@@ -1,0 +1,132 @@
+"""Reading the encoded images of a source's rows, a part of the manifest at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.manifest.images import read_uri
+from wsc_ray.manifest.read import Manifest
+
+_BATCH = 1024  # rows of a source decoded from Parquet at a time: bounds memory whatever its row groups
+_THREADS = 16
+
+
+class Images(Protocol):
+    """The images of a source, by row number."""
+
+    def read(self, rows: np.ndarray, advance: Callable[[int], None] = ...) -> list[bytes]:
+        """Encoded images of `rows` (n,), in that order; `advance` is told how many more have been read.
+
+        Raises:
+            ManifestError: one is null, missing or cannot be read; the row is named.
+        """
+        ...
+
+
+def _ignore(count: int) -> None:
+    pass
+
+
+class ParquetImages:
+    """Images in a column of Parquet files: only the row groups that hold wanted rows are read, each once a call.
+
+    A struct with a field `bytes`, as Hugging Face data sets have, is taken for that field.
+    """
+
+    def __init__(self, source: Manifest, column: str):
+        self.source, self.column = source, column
+        groups = [
+            (file, number, rows)
+            for file, footer in enumerate(source.file_footers)
+            for number, (rows, _, _) in enumerate(footer.groups)
+        ]
+        self.groups = np.array(groups, dtype=np.int64).reshape(-1, 3)  # (row groups, 3): file, row group, rows
+        self.ends = np.cumsum(self.groups[:, 2])
+
+    def read(self, rows: np.ndarray, advance: Callable[[int], None] = _ignore) -> list[bytes]:
+        images: list[bytes] = [b""] * len(rows)
+        order = np.argsort(rows, kind="stable")
+        wanted = rows[order]
+        of = np.searchsorted(self.ends, wanted, side="right")
+        for file in np.unique(self.groups[of, 0]):
+            path = self.source.files[file]
+            try:
+                with pq.ParquetFile(path, filesystem=self.source.filesystem, pre_buffer=False) as opened:
+                    for group in np.unique(of[self.groups[of, 0] == file]):
+                        inside = np.flatnonzero(of == group)
+                        start = self.ends[group] - self.groups[group, 2]
+                        self._read_group(opened, int(group), wanted[inside] - start, order[inside], images, int(start))
+                        advance(len(inside))
+            except (OSError, pa.ArrowException) as error:
+                raise ManifestError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        return images
+
+    def _read_group(
+        self,
+        opened: pq.ParquetFile,
+        group: int,
+        wanted: np.ndarray,
+        places: np.ndarray,
+        images: list[bytes],
+        start: int,
+    ) -> None:
+        """Put rows `wanted` (inside the row group, ascending) at `places` of `images`."""
+        first = 0
+        number = int(self.groups[group, 1])
+        for batch in opened.iter_batches(
+            batch_size=_BATCH, row_groups=[number], columns=[self.column], use_threads=False
+        ):
+            here = slice(*np.searchsorted(wanted, [first, first + batch.num_rows]))
+            if here.stop > here.start:
+                column = batch.column(0)
+                if pa.types.is_struct(column.type):
+                    column = pc.struct_field(column, "bytes")
+                values = column.take(pa.array(wanted[here] - first)).to_pylist()
+                for place, row, value in zip(places[here], wanted[here], values, strict=True):
+                    if not value:
+                        raise ManifestError(f"row {start + row} has no image: `{self.column}` is null or empty")
+                    images[place] = bytes(value)
+            first += batch.num_rows
+
+
+@dataclass(frozen=True)
+class UriImages:
+    """Images in files of their own.
+
+    Attributes:
+        uris: of every row.
+        folder: where relative ones start.
+        describe: row -> where the user finds it.
+    """
+
+    uris: Sequence[str]
+    folder: str
+    describe: Callable[[int], str]
+
+    def read(self, rows: np.ndarray, advance: Callable[[int], None] = _ignore) -> list[bytes]:
+        def one(row: int) -> bytes:
+            try:
+                return read_uri(self.uris[row], self.folder)
+            except DataError as error:
+                raise ManifestError(f"{self.describe(row)}: {error}") from None
+
+        images = []
+        with ThreadPoolExecutor(_THREADS) as pool:
+            waiting = [pool.submit(one, int(row)) for row in rows]
+            try:
+                for future in waiting:
+                    images.append(future.result())
+                    advance(1)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return images

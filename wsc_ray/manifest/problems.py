@@ -1,0 +1,194 @@
+"""What can be wrong with a table of patches, told from its metadata alone; pure and vectorised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsc_ray.manifest.schema import IDS, PIXELS, REQUIRED, missing_columns
+from wsc_ray.runfolder import is_file_name
+
+SHOWN = 5  # examples that a problem names, before it only counts
+MAY_BE_NULL = {"mpp"}
+_ONE_EACH = (("slide_id", "label"), ("slide_id", "patient_id"), ("slide_id", "split"), ("patient_id", "split"))
+_PLAIN = {"slide_id": "slide", "patient_id": "patient"}
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A string column as codes: `codes` (n,) int64, -1 where null or empty, into `names`."""
+
+    codes: np.ndarray
+    names: list[str]
+
+
+def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None) -> list[str]:
+    """Everything wrong with a table of patches, a sentence each; none for a good one.
+
+    Args:
+        table: the manifest's columns without image bytes, strings plain or dictionary-encoded.
+        columns: what the table's source has, where that is more than `table` (`image`, left out of it).
+    """
+    have = list(columns if columns is not None else table.column_names)
+    problems = []
+    missing = missing_columns(have)
+    if missing:
+        problems.append(f"missing columns: {', '.join(missing)}")
+    if table.num_rows == 0:
+        return [*problems, "no patches: the table has no rows"]
+    coded = {name: encode(table[name]) for name in IDS if name in table.column_names}
+    where = _Where(table, coded)
+    problems += _nulls(table, coded, where, pixels="image" not in have)
+    problems += _numbers(table, where)
+    for name in ("slide_id", "patient_id"):
+        if name in coded:
+            problems += _file_names(name, coded[name])
+    for of, what in _ONE_EACH:
+        if of in coded and what in coded:
+            problems += _one_each(of, what, coded)
+    if "slide_id" in coded and {"x", "y", "level"} <= set(table.column_names):
+        problems += _duplicates(table, coded["slide_id"].codes, where)
+    return problems
+
+
+def encode(column: pa.ChunkedArray) -> Codes:
+    """Codes of a string column; an empty string counts as null."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if isinstance(column, pa.ChunkedArray):  # combine_chunks of dictionaries
+        column = column.unify_dictionaries().combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    names = column.dictionary.to_pylist()
+    codes = pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    blank = [code for code, name in enumerate(names) if not name]
+    return Codes(np.where(np.isin(codes, blank), -1, codes) if blank else codes, names)
+
+
+def examples(places: np.ndarray | Sequence[int], describe: Callable[[int], str]) -> str:
+    """`row 3 (slide a, x 0, y 96), row 9 (...) and 12 more`."""
+    shown = ", ".join(describe(int(place)) for place in places[:SHOWN])
+    return shown + (f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else "")
+
+
+class _Where:
+    """Names a row for people."""
+
+    def __init__(self, table: pa.Table, coded: dict[str, Codes]):
+        self.table, self.coded = table, coded
+
+    def __call__(self, row: int) -> str:
+        told = []
+        if "slide_id" in self.coded:
+            code = self.coded["slide_id"].codes[row]
+            told.append(f"slide {self.coded['slide_id'].names[code]}" if code >= 0 else "no slide")
+        told += [f"{name} {self.table[name][row].as_py()}" for name in ("x", "y") if name in self.table.column_names]
+        return f"row {row}" + (f" ({', '.join(told)})" if told else "")
+
+
+def _nulls(table: pa.Table, coded: dict[str, Codes], where: _Where, *, pixels: bool) -> list[str]:
+    problems = []
+    for name in REQUIRED.names:
+        if name not in table.column_names or name in MAY_BE_NULL:
+            continue
+        null = coded[name].codes < 0 if name in coded else pc.is_null(table[name]).to_numpy()
+        rows = np.flatnonzero(null)
+        if len(rows):
+            problems.append(f"null {name}: {_count(len(rows), 'row')}: {examples(rows, where)}")
+    kinds = [name for name in PIXELS.names if name in table.column_names]
+    if pixels and kinds:
+        null = np.logical_and.reduce([pc.is_null(table[name]).to_numpy() for name in kinds])
+        rows = np.flatnonzero(null)
+        if len(rows):
+            problems.append(f"no pixels ({', '.join(kinds)} null): {_count(len(rows), 'row')}: {examples(rows, where)}")
+    return problems
+
+
+def _numbers(table: pa.Table, where: _Where) -> list[str]:
+    problems = []
+    for name, least, meaning in (
+        ("patch_size", 1, "at least 1 px"),
+        ("level", 0, "0 or more"),
+        ("mpp", 1e-9, "above 0 um/px"),
+    ):
+        if name in table.column_names:
+            good = pc.fill_null(pc.and_(pc.greater_equal(table[name], least), pc.less(table[name], float("inf"))), True)
+            rows = np.flatnonzero(~good.to_numpy())
+            if len(rows):
+                problems.append(f"{name} must be {meaning}: {_count(len(rows), 'row')}: {examples(rows, where)}")
+    return problems
+
+
+def _file_names(name: str, ids: Codes) -> list[str]:
+    used = np.unique(ids.codes[ids.codes >= 0])
+    bad = [code for code in used if not is_file_name(ids.names[code])]
+    if not bad:
+        return []
+    first = _first_rows(ids.codes, len(ids.names))
+    told = examples(bad, lambda code: f"{ids.names[code]!r} (row {first[code]})")
+    return [
+        f"{name} that cannot be a file name (letters, digits and ._ ()+=@- only, not starting with a mark): "
+        f"{_count(len(bad), _PLAIN[name])}: {told}"
+    ]
+
+
+def _one_each(of: str, what: str, coded: dict[str, Codes]) -> list[str]:
+    """Slides (or patients) that have two labels, patients or splits."""
+    left, right = coded[of], coded[what]
+    known = np.flatnonzero((left.codes >= 0) & (right.codes >= 0))
+    width = max(len(right.names), 1)
+    pairs, first = np.unique(left.codes[known] * width + right.codes[known], return_index=True)
+    owners = pairs // width
+    several = np.unique(owners[1:][owners[1:] == owners[:-1]])
+
+    def tell(owner: int) -> str:
+        of_owner = np.flatnonzero(owners == owner)
+        values = sorted((int(known[first[i]]), right.names[pairs[i] % width]) for i in of_owner)
+        return f"{left.names[owner]} has " + " and ".join(f"{value} (row {row})" for row, value in values[:3])
+
+    if not len(several):
+        return []
+    plural = {"label": "two labels", "patient_id": "two patients", "split": "two splits"}[what]
+    return [f"{_PLAIN[of]} with {plural}: {_count(len(several), _PLAIN[of])}: {examples(several, tell)}"]
+
+
+def _duplicates(table: pa.Table, slides: np.ndarray, where: _Where) -> list[str]:
+    """Rows of the same slide, x, y and level as an earlier row.
+
+    Sorted by a 64-bit hash of the four, which takes a second for ten million rows, then compared in full.
+    """
+    keys = [slides, *(pc.fill_null(table[name].cast(pa.int64()), 0).to_numpy() for name in ("x", "y", "level"))]
+    mixed = np.zeros(len(slides), dtype=np.uint64)
+    for key in keys:
+        mixed = (mixed ^ key.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    order = np.argsort(mixed, kind="stable")
+    ranked = mixed[order]
+    suspects = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if not len(suspects):
+        return []
+    rows = np.unique(np.concatenate([order[suspects], order[suspects + 1]]))
+    rows = rows[slides[rows] >= 0]
+    _, first, inverse = np.unique(np.stack([key[rows] for key in keys]), axis=1, return_index=True, return_inverse=True)
+    original = rows[first[inverse.reshape(-1)]]
+    again = np.flatnonzero(original != rows)
+    if not len(again):
+        return []
+    told = examples(again, lambda place: f"{where(rows[place])} repeats row {original[place]}")
+    return [f"duplicate patches (same slide, x, y, level): {_count(len(again), 'row')}: {told}"]
+
+
+def _first_rows(codes: np.ndarray, count: int) -> np.ndarray:
+    """The first row of each code, (count,)."""
+    first = np.full(count, -1)
+    found, rows = np.unique(codes, return_index=True)
+    first[found[found >= 0]] = rows[found >= 0]
+    return first
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,234 @@
+"""Opening a manifest: from footers to row groups, and rows when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from wsc_ray import storage
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.manifest import footers
+from wsc_ray.manifest.footers import Footer, RowGroup
+from wsc_ray.manifest.schema import COLUMNS, IDS, PIXELS, conform, missing_columns
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_THREADS = 16  # footers wait for storage more than for a core
+_IMPORT = "`wsc-ray manifest import` writes it anew as a manifest"
+
+
+class Manifest:
+    """A manifest of patches. It pickles as names alone: files are opened where they are read, such as in a Ray task.
+
+    Attributes:
+        uri: as given; a local path is made absolute, since a Ray task works in another folder.
+        files: paths of its Parquet files on `filesystem`, in order; `RowGroup.file` counts them.
+        columns: the manifest's columns that every file has.
+        digest: SHA-256 (hex) of its content and of how it is divided into row groups.
+    """
+
+    def __init__(self, uri: str, files: Sequence[str], read: Sequence[Footer]):
+        self.uri = uri
+        self.files = tuple(files)
+        self.columns = tuple(name for name in COLUMNS.names if all(name in footer.columns for footer in read))
+        self.digest = footers.join_digests(footer.digest for footer in read)
+        self._footers: tuple[Footer, ...] | None = tuple(read)
+        self._row_groups: tuple[RowGroup, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"Manifest({self.uri!r}, {len(self.files)} files, digest {self.digest[:12]})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_footers": None, "_row_groups": None}
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        return _filesystem(self.uri)[0]
+
+    @property
+    def folder(self) -> str:
+        """The path or URI that relative image URIs start at: the manifest's folder, or that of its single file."""
+        return footers.parent(self.uri) if self.files == (_filesystem(self.uri)[1],) else self.uri
+
+    @property
+    def pixels(self) -> str:
+        """The column that says where the pixels are: `image`, `image_uri` or `slide_uri`."""
+        return next(name for name in PIXELS.names if name in self.columns)
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for footer in self.file_footers for rows, _, _ in footer.groups)
+
+    @property
+    def row_groups(self) -> tuple[RowGroup, ...]:
+        """Every row group with its split and slide label, in the manifest's order."""
+        if self._row_groups is None:
+            same: dict[str, str] = {}  # one string object for all row groups of a label
+            self._row_groups = tuple(
+                RowGroup(
+                    file,
+                    number,
+                    rows,
+                    same.setdefault(split or "", split or ""),
+                    same.setdefault(label or "", label or ""),
+                )
+                for file, footer in enumerate(self.file_footers)
+                for number, (rows, split, label) in enumerate(footer.groups)
+            )
+        return self._row_groups
+
+    def mixed_row_groups(self) -> list[tuple[int, int]]:
+        """(file, row group) of those that hold, or may hold, more than one split or slide label."""
+        return [
+            (file, number)
+            for file, footer in enumerate(self.file_footers)
+            for number, (rows, split, label) in enumerate(footer.groups)
+            if rows and (split is None or label is None)
+        ]
+
+    def read_group(self, file: int, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a row group, in the schema's types.
+
+        Args:
+            columns: of the manifest's; None: all.
+
+        Raises:
+            DataError: the file has gone, cannot be read, or holds values that are not of the schema's type.
+        """
+        path = self.files[file]
+        names = list(columns if columns is not None else self.columns)
+        try:
+            metadata = _metadata(self.uri, self.digest, path)
+            with pq.ParquetFile(path, filesystem=self.filesystem, metadata=metadata, pre_buffer=True) as opened:
+                table = opened.read_row_group(row_group, columns=names, use_threads=False)
+            return conform(table).select(names)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}, row group {row_group} cannot be read: {str(error).splitlines()[0]}") from None
+
+    def read_rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Columns of every row, in the manifest's order, with `file`, `row_group` and `row` (inside it), all int32.
+
+        Ids, labels and splits come dictionary-encoded, so that ten million rows take some hundred MB.
+
+        Args:
+            columns: of the manifest's; None: all but the image bytes.
+
+        Raises:
+            DataError: as `read_group`.
+        """
+        names = [name for name in self.columns if name != "image"] if columns is None else list(columns)
+        read = self.file_footers
+
+        def one(file: int) -> pa.Table:
+            return _read_file(
+                self.filesystem, self.files[file], file, names, [rows for rows, _, _ in read[file].groups]
+            )
+
+        return pa.concat_tables(_in_threads(one, range(len(self.files)))).unify_dictionaries()
+
+    @property
+    def file_footers(self) -> tuple[Footer, ...]:
+        """What each file's footer says, read again after pickling."""
+        if self._footers is None:
+            self._footers = tuple(_in_threads(lambda path: footers.read_footer(self.filesystem, path), self.files))
+        return self._footers
+
+
+def open_manifest(uri: str) -> Manifest:
+    """Open a manifest for use: the folder that `manifest_import` wrote, another folder of Parquet files, or one file.
+
+    Only footers are read.
+
+    Args:
+        uri: a path or URI of any filesystem that pyarrow or fsspec know.
+
+    Raises:
+        ManifestError: nothing there, no or broken Parquet files, a missing column or file, a newer format, or row
+            groups that mix splits or slide labels.
+    """
+    manifest = open_any(uri)
+    missing = missing_columns(manifest.columns)
+    if missing:
+        raise ManifestError(f"{uri} lacks the columns {', '.join(missing)}; {_IMPORT}, with `columns` naming them")
+    mixed = manifest.mixed_row_groups()
+    if mixed:
+        file, number = mixed[0]
+        raise ManifestError(
+            f"{len(mixed)} row groups of {uri} mix splits or slide labels, or have no statistics (first: row group "
+            f"{number} of {manifest.files[file]}), and streaming needs each to be of one; {_IMPORT}"
+        )
+    return manifest
+
+
+def open_any(uri: str) -> Manifest:
+    """Open what may lack columns or have mixed row groups, to check or to import it.
+
+    Raises:
+        ManifestError: nothing there, no or broken Parquet files, a missing file, or a newer format.
+    """
+    uri = str(uri)
+    try:
+        filesystem, path = _filesystem(uri)
+    except DataError as error:
+        raise ManifestError(str(error)) from None
+    files = footers.find_files(filesystem, path, uri)
+    read = _in_threads(lambda file: footers.read_footer(filesystem, file), files)
+    parts = max(footer.parts for footer in read)
+    gone = sorted(set(range(1, parts + 1)) - {footer.part for footer in read})
+    if gone:
+        raise ManifestError(
+            f"{uri} is not whole: it lacks part {gone[0]} of {parts}; "
+            "if the import that wrote it was stopped, import again"
+        )
+    return Manifest(uri if "://" in uri else path, files, read)
+
+
+def _read_file(filesystem: fs.FileSystem, path: str, file: int, names: list[str], groups: list[int]) -> pa.Table:
+    strings = [name for name in names if name in IDS]
+    try:
+        with pq.ParquetFile(path, filesystem=filesystem, read_dictionary=strings, pre_buffer=True) as opened:
+            table = opened.read(columns=names, use_threads=False)
+        columns = {
+            name: _as_dictionary(table[name]) if name in strings else table[name].cast(COLUMNS.field(name).type)
+            for name in names
+        }
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    sizes = np.asarray(groups, dtype=np.int32)
+    starts = np.cumsum(sizes) - sizes
+    places = {
+        "file": np.full(sizes.sum(), file, dtype=np.int32),
+        "row_group": np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+        "row": (np.arange(sizes.sum()) - np.repeat(starts, sizes)).astype(np.int32),
+    }
+    return pa.table({**columns, **places})
+
+
+def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Strings as int32 codes; the file may hold plain strings, large strings or numbers instead."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    return column.cast(pa.dictionary(pa.int32(), pa.string()))
+
+
+@lru_cache(maxsize=64)
+def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    return storage.filesystem(uri)
+
+
+@lru_cache(maxsize=8)
+def _metadata(uri: str, digest: str, path: str) -> pq.FileMetaData:
+    """A parsed footer, kept between the row groups of a file; the digest tells a manifest that was written anew."""
+    return footers.read_metadata(_filesystem(uri)[0], path)[0]
+
+
+def _in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, items))

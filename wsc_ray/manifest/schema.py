@@ -1,0 +1,99 @@
+"""The manifest's Parquet schema: one row a patch, with where its pixels are.
+
+| column | type | meaning |
+| --- | --- | --- |
+| slide_id, patient_id | string | may be file names |
+| label | string | of the slide, never of the patch |
+| split | string | such as train, val, test |
+| x, y | int64 | upper left corner, px at level 0 of the slide |
+| patch_size | int32 | side of the patch, px as stored |
+| level | int16 | of the slide's pyramid that the patch was read from |
+| mpp | float32 | micrometres per px of the stored patch; null where unknown |
+| patch_label | int8 | optional, null where unknown; measures attention, never trains or chooses anything |
+| image | binary | pixels, way 1: the encoded file (JPEG, PNG, ...) |
+| image_uri | string | pixels, way 2: a file or object; relative to the manifest's folder when it has no scheme |
+| slide_uri | string | pixels, way 3: a region of this slide, at x, y, level |
+
+Each Parquet file's metadata holds the format version, what wrote it, the SHA-256 of its rows, and where it stands among
+the files of its manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+FORMAT_VERSION = 1
+FORMAT_KEY = b"wsc_ray.format"
+CREATOR_KEY = b"wsc_ray.creator"
+DIGEST_KEY = b"wsc_ray.digest"
+PART_KEY = b"wsc_ray.part"  # `3/17`: so that a manifest which lacks a file is noticed
+
+REQUIRED = pa.schema(
+    [
+        ("slide_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("x", pa.int64()),
+        ("y", pa.int64()),
+        ("patch_size", pa.int32()),
+        ("level", pa.int16()),
+        ("mpp", pa.float32()),
+    ]
+)
+PATCH_LABEL = pa.field("patch_label", pa.int8())
+PIXELS = pa.schema([("image", pa.binary()), ("image_uri", pa.string()), ("slide_uri", pa.string())])
+IDS = ("slide_id", "patient_id", "label", "split")
+COLUMNS = pa.schema([*REQUIRED, PATCH_LABEL, *PIXELS])
+
+
+def schema_for(names: Iterable[str]) -> pa.Schema:
+    """The manifest's columns among `names`, in the manifest's order and types."""
+    wanted = set(names)
+    return pa.schema([field for field in COLUMNS if field.name in wanted])
+
+
+def missing_columns(names: Iterable[str]) -> list[str]:
+    """What a manifest needs and `names` lacks."""
+    have = set(names)
+    missing = [name for name in REQUIRED.names if name not in have]
+    if not have & set(PIXELS.names):
+        missing.append("one of " + ", ".join(PIXELS.names))
+    return missing
+
+
+def conform(table: pa.Table) -> pa.Table:
+    """The manifest's columns of `table` in the manifest's types, each in one chunk.
+
+    Raises:
+        pa.ArrowInvalid, pa.ArrowNotImplementedError: a value that has no place in that type.
+    """
+    schema = schema_for(table.column_names)
+    return table.select(schema.names).cast(schema).combine_chunks()
+
+
+def hash_rows(digest: hashlib._Hash, table: pa.Table) -> None:
+    """Add the rows of a row group to a digest: values alone, whatever the encoding, compression and buffers."""
+    digest.update(f"{table.num_rows}".encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"{name}:{column.type}".encode())
+        values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        digest.update(np.packbits(pc.is_null(values).to_numpy(zero_copy_only=False)))
+        if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
+            values = pc.fill_null(values, b"" if pa.types.is_binary(values.type) else "")
+            digest.update(pc.binary_length(values).to_numpy())
+            _, offsets, data = values.buffers()
+            ends = (
+                np.frombuffer(offsets, np.int32)[[values.offset, values.offset + len(values)]]
+                if len(values)
+                else (0, 0)
+            )
+            if data is not None:
+                digest.update(memoryview(data)[ends[0] : ends[1]])
+        else:
+            digest.update(np.ascontiguousarray(pc.fill_null(values, 0).to_numpy()))

@@ -1,0 +1,163 @@
+"""A Parquet or CSV table as a source: its metadata in memory, its images where they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from wsc_ray import storage
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.manifest.footers import parent
+from wsc_ray.manifest.mapping import build_table, choose_columns
+from wsc_ray.manifest.pixels import Images, ParquetImages, UriImages
+from wsc_ray.manifest.read import Manifest, open_any
+from wsc_ray.manifest.schema import IDS, PIXELS
+
+_TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to become a manifest.
+
+    Attributes:
+        table: the manifest's columns without image bytes, a row a patch; `patch_size` may be missing.
+        pixels: where the source has them: `image`, `image_uri` or `slide_uri`.
+        images: reads them; None for regions of slides.
+        folder: where relative URIs start.
+        notes: what the user should know of the import.
+    """
+
+    table: pa.Table
+    pixels: str
+    images: Images | None
+    folder: str
+    notes: tuple[str, ...] = ()
+
+
+def read_table(
+    source: str,
+    *,
+    format: Literal["parquet", "csv"] | None,
+    columns: Mapping[str, str],
+    constants: Mapping[str, Any],
+    label_names: Mapping[str, str],
+) -> Source:
+    """Read a table's metadata; see `manifest_import` for the arguments.
+
+    Raises:
+        ManifestError: it cannot be read, or columns or values are wrong, all of them listed.
+    """
+    kind = format or ("csv" if source.lower().endswith(_TEXTS) else "parquet")
+    if kind == "csv":
+        filesystem, path = _locate(source)
+        delimiter = "\t" if ".tsv" in source.lower() else ","
+        names = _header(filesystem, path, source, delimiter)
+        # A CSV holds no bytes: a column called `image` is not the manifest's.
+        available = [name for name in names if name != "image" or "image" in columns.values()]
+    else:
+        opened = open_any(source)
+        available = list(opened.file_footers[0].columns)
+    images = _has_images(available, columns)
+    optional = ["patch_size"] if images else []
+    chosen, problems = choose_columns(available, columns, constants, optional)
+    if kind == "csv" and "image" in columns:
+        problems.append("`image`: a CSV holds no image bytes; give the column of paths or URIs as `image_uri`")
+    raise_problems(source, problems)
+    pixels = next(name for name in PIXELS.names if name in chosen)
+    wanted = {name: column for name, column in chosen.items() if name != "image"}
+    if kind == "csv":
+        values = _read_csv(filesystem, path, source, delimiter, wanted)
+        folder = parent(source)
+    else:
+        values = _read_parquet(opened, wanted)
+        folder = opened.folder
+    rows = len(next(iter(values.values()))) if values else 0
+    table, problems = build_table(values, rows, constants, label_names)
+    raise_problems(source, problems)
+    if pixels == "image":
+        reader: Images | None = ParquetImages(opened, chosen["image"])
+    elif pixels == "image_uri":
+        reader = UriImages(table["image_uri"].to_pylist(), folder, lambda row: f"row {row} of {source}")
+    else:
+        reader = None
+    return Source(table, pixels, reader, folder)
+
+
+def _has_images(available: Sequence[str], columns: Mapping[str, str]) -> bool:
+    named = [name for name in PIXELS.names if name in columns] or [name for name in PIXELS.names if name in available]
+    return bool(named) and named[0] != "slide_uri"
+
+
+def _read_parquet(opened: Manifest, wanted: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
+    names = sorted(set(wanted.values()))
+
+    def one(path: str) -> pa.Table:
+        try:
+            with pq.ParquetFile(path, filesystem=opened.filesystem, pre_buffer=True) as file:
+                return file.read(columns=names, use_threads=False).select(names)
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise ManifestError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tables = list(pool.map(one, opened.files))
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise ManifestError(f"the files of {opened.uri} do not fit together: {str(error).splitlines()[0]}") from None
+    return {name: table[column] for name, column in wanted.items()}
+
+
+def _read_csv(
+    filesystem: Any, path: str, source: str, delimiter: str, wanted: Mapping[str, str]
+) -> dict[str, pa.ChunkedArray]:
+    text = [column for name, column in wanted.items() if name in IDS or name in PIXELS.names]
+    options = pacsv.ConvertOptions(
+        include_columns=sorted(set(wanted.values())),
+        column_types=dict.fromkeys(text, pa.string()),  # an id such as 007 stays as it is
+        strings_can_be_null=True,
+    )
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            table = pacsv.read_csv(
+                stream, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=options
+            )
+    except (OSError, pa.ArrowException) as error:
+        raise ManifestError(f"{source} cannot be read as CSV: {str(error).splitlines()[0]}") from None
+    return {name: table[column] for name, column in wanted.items()}
+
+
+def _header(filesystem: Any, path: str, source: str, delimiter: str) -> list[str]:
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            return next(csv.reader(lines, delimiter=delimiter), [])
+    except FileNotFoundError:
+        raise ManifestError(f"{source} does not exist; give a Parquet file or folder, or a CSV file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{source} cannot be read as CSV: {error}") from None
+
+
+def _locate(source: str) -> tuple[Any, str]:
+    try:
+        return storage.filesystem(source)
+    except DataError as error:
+        raise ManifestError(str(error)) from None
+
+
+def raise_problems(source: str, problems: Sequence[str]) -> None:
+    """Raise one `ManifestError` that lists all `problems`, where there are any."""
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ManifestError(
+            f"{source} cannot be imported: {count}\n" + "\n".join(f"  {problem}" for problem in problems)
+        )

@@ -1,0 +1,182 @@
+"""Bags: the slides of a feature store, packed one after the other without padding."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from wsc_ray.errors import DataError
+from wsc_ray.features.store import SlideFeatures, read_slide, slide_path
+
+
+@dataclass(frozen=True)
+class Bags:
+    """b bags of D-dimensional features, one bag a slide.
+
+    Bag i is `features[offsets[i]:offsets[i + 1]]`. Every bag that `load_bags` gives has a patch at least; slides
+    without any (no tissue found) are named in `empty` and left out, for there is nothing to predict from.
+    """
+
+    features: torch.Tensor  # (n, D) float32, n patches over all bags
+    offsets: torch.Tensor  # (b + 1,) int64, from 0 to n
+    labels: torch.Tensor  # (b,) int64, index of the slide's class
+    coords: torch.Tensor  # (n, 2) int64, level-0 px
+    slide_ids: tuple[str, ...]  # (b,)
+    patient_ids: tuple[str, ...]  # (b,)
+    patch_labels: torch.Tensor | None = None  # (n,) int8: 0, 1, or below 0 where unknown; only for measuring
+    empty: tuple[str, ...] = field(default=())  # slides left out
+
+    def __len__(self) -> int:
+        return len(self.slide_ids)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Patches of each bag, (b,) int64."""
+        return self.offsets.diff()
+
+    def select(self, indices: Sequence[int] | torch.Tensor) -> Bags:
+        """The bags at `indices`, in that order, copied."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        rows, offsets = gather(self.offsets, chosen)
+        return Bags(
+            features=self.features[rows],
+            offsets=offsets,
+            labels=self.labels[chosen],
+            coords=self.coords[rows],
+            slide_ids=tuple(self.slide_ids[i] for i in chosen),
+            patient_ids=tuple(self.patient_ids[i] for i in chosen),
+            patch_labels=None if self.patch_labels is None else self.patch_labels[rows],
+        )
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of what a head is fitted to: ids, labels and features."""
+        digest = hashlib.sha256(repr((self.slide_ids, self.patient_ids, self.labels.tolist())).encode())
+        for tensor in (self.offsets, self.features):
+            digest.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # numpy arrays lie in Ray's object store once and are mapped by every trial; tensors would be copied to each.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable.*")  # shared memory; bags are only read
+            for name, value in state.items():
+                object.__setattr__(self, name, torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+
+
+def gather(offsets: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of the chosen bags in a packed tensor, and the offsets of those bags packed anew.
+
+    Args:
+        offsets: (b + 1,) int64.
+        chosen: (k,) int64, bags to take, in order.
+
+    Returns:
+        rows (m,) int64 and offsets (k + 1,) int64.
+    """
+    lengths = offsets.diff()[chosen]
+    packed = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    starts = torch.repeat_interleave(offsets[chosen] - packed[:-1], lengths)  # (m,)
+    return starts + torch.arange(len(starts)), packed
+
+
+def class_order(labels: Sequence[str], pure: Sequence[str]) -> list[str]:
+    """The classes in order: pure labels first, then the others, each sorted, so that of two the second is the positive.
+
+    Raises:
+        DataError: fewer than two classes, or none of them pure.
+    """
+    found = sorted(set(labels))
+    if len(found) < 2:
+        raise DataError(f"slides of one label only ({', '.join(found) or 'none'}); a head needs two to tell apart")
+    if not set(found) & set(pure):
+        raise DataError(
+            f"data.pure ({', '.join(pure)}) is none of the slides' labels ({', '.join(found)}); name the pure one"
+        )
+    return sorted(found, key=lambda label: (label not in pure, label))
+
+
+def load_bags(folder: Path, slides: pa.Table, classes: Sequence[str], *, patch_labels: bool = False) -> Bags:
+    """Read the features of `slides` (rows of the store's table of slides).
+
+    Args:
+        classes: names in order; a slide's label becomes its index.
+        patch_labels: read patch labels too, for measuring; fitting and choosing never see them.
+
+    Raises:
+        DataError: a slide's file is missing or not as its row says, features are not finite or of several widths, a
+            label is not among the classes, or no slide has a patch.
+    """
+    rows = slides.to_pylist()
+    unknown = sorted({row["label"] for row in rows} - set(classes))
+    if unknown:
+        raise DataError(
+            f"slides are labelled {', '.join(unknown)}, which is none of the head's classes ({', '.join(classes)})"
+        )
+    for row in rows:
+        if not slide_path(folder, row["slide_id"]).is_file():
+            raise DataError(
+                f"features of slide {row['slide_id']} are missing in {folder}; `wsc-ray embed` writes what is missing"
+            )
+    full = [row for row in rows if row["patches"]]
+    if not full:
+        raise DataError(f"none of the {len(rows)} slides has a patch; there is nothing to learn from or to predict")
+    total = sum(row["patches"] for row in full)
+    features = coords = None
+    known = np.full(total, -1, dtype=np.int8)
+    any_known = False
+    offsets = np.zeros(len(full) + 1, dtype=np.int64)
+    for index, row in enumerate(full):
+        slide = read_slide(folder, row["slide_id"])
+        if features is None:
+            features = np.empty((total, slide.features.shape[-1]), dtype=np.float32)
+            coords = np.empty((total, 2), dtype=np.int64)
+        _check(slide, row["patches"], features.shape[1], full[0]["slide_id"])
+        start, stop = offsets[index], offsets[index] + row["patches"]
+        offsets[index + 1] = stop
+        features[start:stop], coords[start:stop] = slide.features, slide.coords
+        if patch_labels and slide.patch_label is not None:
+            known[start:stop] = slide.patch_label
+            any_known = True
+    return Bags(
+        features=torch.from_numpy(features),
+        offsets=torch.from_numpy(offsets),
+        labels=torch.tensor([classes.index(row["label"]) for row in full]),
+        coords=torch.from_numpy(coords),
+        slide_ids=tuple(row["slide_id"] for row in full),
+        patient_ids=tuple(row["patient_id"] for row in full),
+        patch_labels=torch.from_numpy(known) if any_known else None,
+        empty=tuple(row["slide_id"] for row in rows if not row["patches"]),
+    )
+
+
+def _check(slide: SlideFeatures, patches: int, width: int, first: str) -> None:
+    """Refuse features that would give a head something else than it expects."""
+    name, shape = slide.slide_id, slide.features.shape
+    if len(shape) != 2 or shape[0] != patches or slide.coords.shape != (patches, 2):
+        raise DataError(
+            f"features of slide {name} are {shape}, while slides.parquet says {patches} patches; embed it again"
+        )
+    if shape[1] != width:
+        raise DataError(
+            f"features of slide {name} have {shape[1]} dimensions and those of {first} {width}; use one encoder"
+        )
+    if not np.isfinite(slide.features).all():
+        raise DataError(f"features of slide {name} are not all finite numbers; the encoder has diverged")
+
+
+def slides_of(slides: pa.Table, split: str) -> pa.Table:
+    """The rows of one split, by slide id, so that nothing depends on the order in which slides were embedded."""
+    return slides.filter(pc.equal(slides["split"], split)).sort_by("slide_id")

@@ -1,0 +1,151 @@
+"""Fit one head: AdamW on class-weighted cross-entropy, stopped early on the validation slides."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from torch import nn
+
+from wsc_ray.mil.bags import Bags, gather
+from wsc_ray.mil.heads import AttentionMIL
+from wsc_ray.mil.space import Setting
+
+PATCHES_AT_ONCE = 65_536  # in prediction: bounds memory, whatever the sizes of the slides
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit leaves: the head of the best epoch, and how it went.
+
+    `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`. `history` has an entry an epoch with
+    `epoch`, `train_loss`, `val_loss`.
+    """
+
+    head: AttentionMIL
+    best_epoch: int
+    scores: dict[str, float]
+    history: list[dict[str, float]]
+
+
+def fit_head(
+    train: Bags,
+    val: Bags,
+    setting: Setting,
+    *,
+    classes: int,
+    epochs: int,
+    patience: int,
+    bags_per_step: int,
+    seed: int,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Fit:
+    """Fit a head and return it as it was at the epoch of the lowest validation loss.
+
+    Classes count by inverse frequency in the training loss, and equally in the validation loss, so prevalence decides
+    neither what is learned nor when to stop. The same arguments give the same head (on one thread: sums are then in
+    one order); the caller's random state is left alone.
+
+    Args:
+        classes: C; labels of both sets are below it, and each occurs in both.
+        patience: epochs without a lower validation loss before it stops.
+        bags_per_step: slides of a gradient step.
+        on_epoch: called with each entry of the history.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        width = train.features.shape[1]
+        head = AttentionMIL(
+            width,
+            classes,
+            hidden=setting.hidden,
+            attention=setting.attention,
+            gated=setting.gated,
+            dropout=setting.dropout,
+        )
+        head.standardise(train.features)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=setting.lr, weight_decay=setting.weight_decay)
+        weights = len(train) / (classes * torch.bincount(train.labels, minlength=classes).float())  # (C,)
+        best, best_epoch, lowest = copy.deepcopy(head.state_dict()), 0, math.inf
+        history: list[dict[str, float]] = []
+        for epoch in range(1, epochs + 1):
+            train_loss = _epoch(head, optimizer, train, weights, bags_per_step)
+            logits, _ = predict(head, val)
+            val_loss = balanced_loss(logits, val.labels, classes)
+            history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
+            if on_epoch is not None:
+                on_epoch(history[-1])
+            if val_loss < lowest:
+                best, best_epoch, lowest = copy.deepcopy(head.state_dict()), epoch, val_loss
+            if epoch - best_epoch >= patience or not math.isfinite(train_loss):
+                break
+        head.load_state_dict(best)  # untrained where the first epoch already diverged
+    head.eval()
+    return Fit(head, best_epoch, _scores(head, val, classes), history)
+
+
+def _epoch(
+    head: AttentionMIL, optimizer: torch.optim.Optimizer, train: Bags, weights: torch.Tensor, bags_per_step: int
+) -> float:
+    """One pass over the training bags in random order; the mean loss of a bag."""
+    head.train()
+    total = 0.0
+    for chosen in torch.randperm(len(train)).split(bags_per_step):
+        rows, offsets = gather(train.offsets, chosen)
+        logits, _ = head(train.features[rows], offsets)
+        labels = train.labels[chosen]
+        # Not `weight=` of cross_entropy: it divides by the batch's own weights, which cancels them in small batches.
+        loss = (weights[labels] * nn.functional.cross_entropy(logits, labels, reduction="none")).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += float(loss.detach()) * len(chosen)
+    return total / len(train)
+
+
+def balanced_loss(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
+    """Cross-entropy, (b, C) against (b,), as the mean over classes of their means."""
+    losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+    return float(torch.stack([losses[labels == c].mean() for c in range(classes)]).mean())
+
+
+@torch.inference_mode()
+def predict(head: AttentionMIL, bags: Bags) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (b, C) and attention (n,) of every bag, without dropout, some bags at a time."""
+    head.eval()
+    logits, attention = [], []
+    for first, last in _chunks(bags.offsets.tolist()):
+        rows = slice(int(bags.offsets[first]), int(bags.offsets[last]))
+        some = head(bags.features[rows], bags.offsets[first : last + 1] - bags.offsets[first])
+        logits.append(some[0])
+        attention.append(some[1])
+    return torch.cat(logits), torch.cat(attention)
+
+
+def _chunks(offsets: list[int]) -> list[tuple[int, int]]:
+    """Runs of bags [first, last) of at most PATCHES_AT_ONCE patches, or of one bag."""
+    chunks, first = [], 0
+    for last in range(1, len(offsets)):
+        if last == len(offsets) - 1 or offsets[last + 1] - offsets[first] > PATCHES_AT_ONCE:
+            chunks.append((first, last))
+            first = last
+    return chunks
+
+
+def _scores(head: AttentionMIL, val: Bags, classes: int) -> dict[str, float]:
+    logits, _ = predict(head, val)
+    labels, probabilities = val.labels.numpy(), logits.double().softmax(dim=1).numpy()
+    target: dict[str, Any] = (
+        {"y_score": probabilities[:, 1]} if classes == 2 else {"y_score": probabilities, "multi_class": "ovr"}
+    )
+    return {
+        "loss": balanced_loss(logits, val.labels, classes),
+        "auroc": float(roc_auc_score(labels, **target)),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, np.argmax(probabilities, axis=1))),
+    }

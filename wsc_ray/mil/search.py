@@ -1,0 +1,245 @@
+"""The command: search the settings of an attention-MIL head on the training slides and leave the best head.
+
+Heads are compared on validation slides: those of the manifest's validation split, or of some training patients. The
+test split is not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import wsc_ray
+from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.features.store import read_slides
+from wsc_ray.mil.bags import Bags, load_bags
+from wsc_ray.mil.heads import CONFIG, WEIGHTS, load_head, save_head
+from wsc_ray.mil.inputs import claim, encoder_of, fitting_slides, places, run_and_recipe
+from wsc_ray.mil.space import settings
+from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
+from wsc_ray.progress import Progress
+from wsc_ray.recipe import Recipe
+from wsc_ray.runfolder import read_summary, write_json, write_summary
+from wsc_ray.tracking import FILE as MLFLOW
+from wsc_ray.tracking import Tracker, connect, tracking_uri
+
+IDENTITY = "search.json"
+TABLE = "trials.csv"
+
+
+def tune(
+    *,
+    run: str | Path | None = None,
+    features: str | Path | None = None,
+    out: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Search `recipe.tune` and leave the best head in OUT.
+
+    The same call again goes on with a search that was interrupted, with the trials that are missing, in the same
+    MLflow run; a search that is complete is left as it is (`already_complete` in what is returned).
+
+    Args:
+        run: the run folder, from which everything below is taken where it is not given.
+        features: a feature store (`RUN/features`).
+        out: where the head goes (`RUN/mil`).
+        recipe, overrides: of these, `seed`, `data`, `tune` and `tracking` are used (`RUN/recipe.yaml`).
+        dry_run: check slides and recipe, return the plan and touch nothing.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    folder, recipe = run_and_recipe(run, recipe, overrides)
+    features, out = places("tune", features=(features, folder and folder.features), out=(out, folder and folder.mil))
+    claim(out, IDENTITY, own=(MLFLOW,))
+    classes, train_slides, val_slides = fitting_slides(read_slides(features), recipe)
+    plan = _plan(recipe, features, out, classes, train_slides, val_slides)
+    known = _read_identity(out)
+    if dry_run:
+        return plan
+    train, val = load_bags(features, train_slides, classes), load_bags(features, val_slides, classes)
+    if train.features.shape[1] != val.features.shape[1]:
+        raise DataError(
+            f"features have {train.features.shape[1]} dimensions in training slides and {val.features.shape[1]} in "
+            "validation slides; use one encoder"
+        )
+    identity = _identity(recipe, classes, train, val)
+    if known is not None:
+        _refuse_other(out, known, identity)
+    done = read_summary(out)
+    if known is not None and done is not None and (out / WEIGHTS).is_file() and (out / CONFIG).is_file():
+        return {**done, "already_complete": True}
+
+    uri = tracking_uri(recipe.tracking.uri, out, features, *([folder.path] if folder else []))
+    connect(uri, recipe.tracking.experiment)
+    started = time.time()
+    write_json(out / IDENTITY, identity)
+    params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
+    with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=out, command="tune", params=params) as tracker:
+        tracker.log_dataset(name=features.name, digest=identity["features"], source=str(features))
+        trials = _run_missing(recipe, classes, train, val, out, tracker)
+        best = best_trial(trials)
+        head, _ = load_head(trial_folder(out, best.number))
+        how = {"trial": best.name, "setting": asdict(best.setting), "val": best.scores}
+        save_head(out, head, classes, {**how, "embed": encoder_of(features), "wsc_ray": wsc_ray.__version__})
+        write_table(out / TABLE, trials, best)
+        tracker.log_metrics({f"val_{key}": value for key, value in best.scores.items()} | {"trials": len(trials)})
+        for name in (WEIGHTS, CONFIG, TABLE):
+            tracker.log_artifact(out / name)
+        summary = {
+            **plan,
+            "trials_done": len(trials),
+            "best": {"trial": best.name, **asdict(best.setting)},
+            "val": best.scores,
+            "seconds": round(time.time() - started, 1),
+            "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
+        }
+        return write_summary(out, "tune", summary)
+
+
+def _run_missing(
+    recipe: Recipe, classes: list[str], train: Bags, val: Bags, out: Path, tracker: Tracker
+) -> list[Trial]:
+    """All trials of the search, of which only those without a record are run; each is a child run in MLflow, once."""
+    every = settings(recipe.tune, recipe.seed)
+    trials = {number: trial for number in range(len(every)) if (trial := read_trial(out, number)) is not None}
+    for trial in trials.values():
+        _log(tracker, trial)
+    missing = [number for number in range(len(every)) if number not in trials]
+    if missing:
+        from wsc_ray.cluster.session import ray_session
+        from wsc_ray.mil.ray_tune import Task, run_trials
+
+        with ray_session(), Progress("tune", len(every), unit="trials", done=len(trials)) as progress:
+
+            def finished(trial: Trial) -> None:
+                trials[trial.number] = trial
+                _log(tracker, trial)
+                progress.advance(1, f"best validation AUROC {best_trial(list(trials.values())).scores['auroc']:.3f}")
+
+            task = Task(every, recipe.tune, classes, recipe.seed, out)
+            run_trials(train, val, task, missing, on_trial=finished)
+    return [trials[number] for number in range(len(every))]
+
+
+def _log(tracker: Tracker, trial: Trial) -> None:
+    metrics = {f"val_{key}": value for key, value in trial.scores.items()}
+    metrics |= {"best_epoch": trial.best_epoch, "epochs": trial.epochs, "seconds": trial.seconds}
+    tracker.child(name=trial.name, params=asdict(trial.setting), metrics=metrics)
+
+
+def _plan(
+    recipe: Recipe, features: Path, out: Path, classes: list[str], train: pa.Table, val: pa.Table
+) -> dict[str, Any]:
+    sides = {"train": train, "val": val}
+    made = not set(val["split"].to_pylist()) - {recipe.data.train_split}
+    return {
+        "features": str(features),
+        "out": str(out),
+        "classes": classes,
+        "validation": f"patients of split {recipe.data.train_split}" if made else f"split {recipe.data.val_split}",
+        "slides": {name: sum(n > 0 for n in table["patches"].to_pylist()) for name, table in sides.items()},
+        "patients": {name: len(set(table["patient_id"].to_pylist())) for name, table in sides.items()},
+        "patches": {name: sum(table["patches"].to_pylist()) for name, table in sides.items()},
+        "slides_without_patches": sum(n == 0 for table in sides.values() for n in table["patches"].to_pylist()),
+        "trials": recipe.tune.trials,
+        "concurrent": recipe.tune.concurrent,
+        "trials_there": sum(read_trial(out, number) is not None for number in range(recipe.tune.trials)),
+    }
+
+
+def _identity(recipe: Recipe, classes: list[str], train: Bags, val: Bags) -> dict[str, Any]:
+    """What decides the outcome of a search; `concurrent` changes only how long it takes."""
+    return {
+        "seed": recipe.seed,
+        "tune": recipe.tune.model_dump(mode="json", exclude={"concurrent"}),
+        "classes": classes,
+        "features": train.digest()[:32] + val.digest()[:32],
+    }
+
+
+def _read_identity(out: Path) -> dict[str, Any] | None:
+    """The identity of the search in `out`, None where there is none.
+
+    Raises:
+        RunFolderError: there is a file of that name which is none.
+    """
+    path = out / IDENTITY
+    if not path.is_file():
+        return None
+    try:
+        known = json.loads(path.read_text())
+        return {**known, "tune": dict(known["tune"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunFolderError(f"{path} cannot be read; give a new --out, or delete {out}") from None
+
+
+def _refuse_other(out: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raise a `RunFolderError` that lists what differs between the search in `out` and this one."""
+    before, now = (
+        {**{k: v for k, v in i.items() if k != "tune"}, **{f"tune.{k}": v for k, v in i["tune"].items()}}
+        for i in (known, identity)
+    )
+    lines = [
+        f"`{key}`: {before.get(key)} there, {now.get(key)} here"
+        for key in before | now
+        if before.get(key) != now.get(key)
+    ]
+    lines = [
+        line if not line.startswith("`features`") else "the training or validation features: of other content"
+        for line in lines
+    ]
+    if lines:
+        raise RunFolderError(
+            f"{out} holds another search; give a new --out, delete it, or undo:\n"
+            + "\n".join(f"  {line}" for line in lines)
+        )
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """A summary, or the plan of a dry run, for people."""
+    slides, patients = summary["slides"], summary["patients"]
+    lines = [
+        f"features    {summary['features']}",
+        f"classes     {', '.join(summary['classes'])}",
+        f"fitted on   {slides['train']} slides of {patients['train']} patients",
+        f"chosen on   {slides['val']} slides of {patients['val']} patients ({summary['validation']})",
+    ]
+    if summary["slides_without_patches"]:
+        lines.append(f"left out    {summary['slides_without_patches']} slides without patches")
+    if "best" not in summary:
+        there = f", {summary['trials_there']} of them done" if summary["trials_there"] else ""
+        return "\n".join(
+            [
+                *lines,
+                f"trials      {summary['trials']}, {summary['concurrent']} at a time{there}",
+                f"out         {summary['out']}",
+            ]
+        )
+    best, val = summary["best"], summary["val"]
+    note = (
+        " (already complete, nothing was run)" if summary.get("already_complete") else f" in {summary['seconds']:g} s"
+    )
+    gate = "gated" if best["gated"] else "plain"
+    return "\n".join(
+        [
+            *lines,
+            f"trials      {summary['trials_done']}{note}",
+            f"best        {best['trial']}: lr {best['lr']:.2g}, weight decay {best['weight_decay']:.2g}, dropout "
+            f"{best['dropout']:.2f}, hidden {best['hidden']}, {gate} attention {best['attention']}",
+            f"validation  AUROC {val['auroc']:.3f}, balanced accuracy {val['balanced_accuracy']:.3f}, "
+            f"loss {val['loss']:.3f}",
+            f"head        {Path(summary['out']) / WEIGHTS}",
+        ]
+    )

@@ -1,0 +1,91 @@
+"""Finished trials of a search, a folder each: what makes a search that was killed go on where it stood.
+
+OUT/trials/trial-000/
+  model.safetensors, config.json   the head of its best epoch
+  trial.json                       settings and scores; written last, so its presence says that the trial is done
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wsc_ray.mil.fit import Fit
+from wsc_ray.mil.heads import save_head
+from wsc_ray.mil.space import Setting
+from wsc_ray.runfolder import atomic, write_json
+
+RECORD = "trial.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial. `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`."""
+
+    number: int
+    setting: Setting
+    scores: dict[str, float]
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return trial_name(self.number)
+
+
+def trial_name(number: int) -> str:
+    return f"trial-{number:03d}"
+
+
+def trial_folder(out: Path, number: int) -> Path:
+    return out / "trials" / trial_name(number)
+
+
+def write_trial(out: Path, trial: Trial, fit: Fit, classes: Sequence[str]) -> None:
+    """Leave a trial's head and record; the same trial run twice writes the same."""
+    folder = trial_folder(out, trial.number)
+    save_head(folder, fit.head, classes)
+    write_json(folder / "history.json", {"history": fit.history})
+    write_json(folder / RECORD, asdict(trial))
+
+
+def read_trial(out: Path, number: int) -> Trial | None:
+    """A finished trial, or None where it is not (or was cut short)."""
+    path = trial_folder(out, number) / RECORD
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    return Trial(**{**values, "setting": Setting(**values["setting"])})
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """The highest validation AUROC; of equals the lowest validation loss, then the first.
+
+    AUROC asks how well slides are ranked and moves with every pair of slides, where balanced accuracy moves in steps
+    of a slide and hangs on a threshold; with few validation slides even AUROC ties, and the loss decides.
+    """
+    return min(trials, key=lambda trial: (-trial.scores["auroc"], trial.scores["loss"], trial.number))
+
+
+def write_table(path: Path, trials: Sequence[Trial], best: Trial) -> None:
+    """`trials.csv`: a row a trial, with settings and scores."""
+    rows = [
+        {
+            "trial": trial.name,
+            **asdict(trial.setting),
+            **{f"val_{key}": value for key, value in trial.scores.items()},
+            "best_epoch": trial.best_epoch,
+            "epochs": trial.epochs,
+            "seconds": round(trial.seconds, 2),
+            "chosen": trial.number == best.number,
+        }
+        for trial in trials
+    ]
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

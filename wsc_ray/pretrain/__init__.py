@@ -1,0 +1,1 @@
+"""Pretraining: one step, the loop, checkpoints, and the Ray Train glue."""

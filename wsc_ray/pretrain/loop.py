@@ -1,0 +1,97 @@
+"""The training loop, without Ray: batches in, steps done, hooks for what to report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from wsc_ray.encoders import normalise_pixels
+from wsc_ray.pretrain.objective import Objective
+from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
+from wsc_ray.recipe import Recipe
+
+Metrics = dict[str, float]
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD as in the paper; the learning rate is set at every step."""
+    train = recipe.train
+    return torch.optim.SGD(model.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay)
+
+
+@dataclass
+class Loop:
+    """One worker's loop.
+
+    Args:
+        model: normalised pixels (m, 3, s, s) -> unit vectors (m, d); in DDP where there are several workers.
+        precision: of the forward pass, `fp32` or `bf16`.
+        on_log: called with (steps done, metrics) every `log_every` steps and at the end.
+        on_checkpoint: called with (steps done, metrics) every `checkpoint_every` steps and at the end.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    recipe: Recipe
+    steps_per_epoch: int
+    device: torch.device
+    precision: str
+    on_log: Callable[[int, Metrics], None]
+    on_checkpoint: Callable[[int, Metrics], None]
+
+    def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
+        """Train on every batch and return the number of steps done over the whole run."""
+        config = self.recipe.train
+        total = config.epochs * self.steps_per_epoch
+        every = config.checkpoint_every or self.steps_per_epoch
+        self.model.train()
+        source, step = iter(batches), first_step
+        since, waited, steps_since = time.perf_counter(), 0.0, 0
+        while step < total:
+            asked = time.perf_counter()
+            batch = next(source)
+            waited += time.perf_counter() - asked
+            assert int(batch["step"][0]) == int(batch["step"][-1]) == step, "the stream is out of step"
+            metrics = self._step(step, batch)
+            step, steps_since = step + 1, steps_since + 1
+            if step % config.log_every == 0 or step == total:
+                values = {key: float(value) for key, value in metrics.items()}  # waits for the device
+                seconds = time.perf_counter() - since
+                values["patches_per_second"] = config.batch_size * steps_since / seconds
+                values["data_wait_fraction"] = waited / seconds
+                self.on_log(step, values)
+                since, waited, steps_since = time.perf_counter(), 0.0, 0
+            if step % every == 0 or step == total:
+                self.on_checkpoint(step, {key: float(value) for key, value in metrics.items()})
+        return step
+
+    def _step(self, step: int, batch: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor | float]:
+        """Encode both views of every patch in one pass, so that BatchNorm sees both classes, and take a step."""
+        lr = learning_rate(step, self.recipe.train, self.steps_per_epoch)
+        weight = similarity_weight(step, self.recipe.loss)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        pixels = torch.from_numpy(np.ascontiguousarray(batch["views"])).to(
+            self.device, non_blocking=True
+        )  # (n, 2, s, s, 3)
+        labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
+        views = normalise_pixels(pixels.flatten(0, 1))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            z = self.model(views)
+        terms = self.objective(z.unflatten(0, (-1, 2)), labels, weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        self.optimizer.step()
+        return {
+            "loss": terms.total.detach(),
+            "similarity": terms.similarity.detach(),
+            "contrastive": terms.contrastive.detach(),
+            "lr": lr,
+            "similarity_weight": weight,
+        }

@@ -1,0 +1,188 @@
+"""The Ray Train glue: N workers run the loop, from the last checkpoint where there is one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from wsc_ray.encoders import build_encoder
+from wsc_ray.encoders.weights import read_state
+from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.manifest import Manifest
+from wsc_ray.pretrain import checkpoint, metrics_file
+from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
+from wsc_ray.pretrain.objective import Objective
+from wsc_ray.recipe import Recipe
+from wsc_ray.runfolder import RunFolder
+from wsc_ray.stream.plan import Plan
+from wsc_ray.stream.ray_data import worker_batches
+
+
+def uses_gpu(recipe: Recipe) -> bool:
+    """Whether training takes GPUs: where the recipe says so, or on `auto` where the cluster has any."""
+    if recipe.train.device == "auto":
+        return ray.cluster_resources().get("GPU", 0) > 0
+    return recipe.train.device == "cuda"
+
+
+def check_resources(recipe: Recipe) -> None:
+    """Refuse what Ray would wait for without end.
+
+    Raises:
+        ResourceError: too few GPUs, too few CPUs, or none left to read patches with.
+    """
+    have = ray.cluster_resources()
+    workers, cpus = recipe.train.workers, have.get("CPU", 0)
+    if uses_gpu(recipe) and have.get("GPU", 0) < workers:
+        raise ResourceError(
+            f"train.workers: {workers} workers need {workers} GPUs and the cluster has {have.get('GPU', 0):g}; set train.workers or train.device"
+        )
+    taken = workers * recipe.train.cpus_per_worker
+    if cpus - taken < 0.1 * workers:
+        raise ResourceError(
+            f"train.cpus_per_worker: {workers} workers at {recipe.train.cpus_per_worker:g} CPUs leave none of the cluster's {cpus:g} to read "
+            f"patches with; set it to {max(cpus / (2 * workers), 0.1):.2g} or less, or use fewer workers"
+        )
+
+
+def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, initial: Path) -> Path:
+    """Train to the end, or on from the last checkpoint in the run folder, and return the final checkpoint.
+
+    Args:
+        initial: safetensors that every worker starts from.
+
+    Raises:
+        UserError: what a worker found wrong, such as an unreadable image.
+    """
+    # A run folder's name and path make Ray Train resume; `pretrain.run` has checked that the recipe is the same.
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "recipe": recipe,
+            "plan": plan,
+            "manifest": manifest,
+            "folder": str(folder.path),
+            "initial": str(initial),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=recipe.train.workers, use_gpu=uses_gpu(recipe), resources_per_worker=_resources(recipe)
+        ),
+        run_config=RunConfig(
+            name=folder.checkpoints.name,
+            storage_path=str(folder.path),
+            failure_config=FailureConfig(max_failures=recipe.train.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        mistake = _user_error(error)
+        if mistake is None:
+            raise
+        raise mistake from None
+    return Path(result.checkpoint.path)
+
+
+def _resources(recipe: Recipe) -> dict[str, float]:
+    return {"CPU": recipe.train.cpus_per_worker, **({"GPU": 1} if uses_gpu(recipe) else {})}
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """The user's mistake that a worker or a read task raised, found in what Ray wrapped around it."""
+    waiting, seen = [error], set()
+    while waiting:
+        now = waiting.pop()
+        if id(now) in seen:
+            continue
+        seen.add(id(now))
+        if isinstance(now, UserError):
+            # Ray raises a subclass of the task's own exception with its traceback as text; the sentence is in `cause`.
+            cause = getattr(now, "cause", None)
+            return (
+                cause
+                if isinstance(cause, UserError)
+                else UserError(str(now).strip().splitlines()[-1].split(": ", 1)[-1])
+            )
+        waiting += [e for e in (now.__cause__, now.__context__, getattr(now, "cause", None)) if e is not None]
+        waiting += list(getattr(now, "worker_failures", {}).values())
+    return None
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """One training worker."""
+    recipe: Recipe = config["recipe"]
+    plan: Plan = config["plan"]
+    folder = RunFolder(config["folder"])
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(recipe.train.cpus_per_worker)))
+    torch.manual_seed(recipe.seed + rank)
+    encoder = build_encoder(
+        recipe.encoder.backbone,
+        size=recipe.augment.size,
+        head_hidden=recipe.encoder.head_hidden,
+        head_dim=recipe.encoder.head_dim,
+    ).to(device)
+    optimizer = make_optimizer(encoder, recipe)
+    first_step = 0
+    last = ray.train.get_checkpoint()
+    if last is None:
+        encoder.load_state_dict(read_state(Path(config["initial"])))
+    else:
+        with last.as_directory() as saved:
+            first_step = checkpoint.load(Path(saved), encoder, optimizer, rank=rank, digest=recipe.digest()).step
+    if rank == 0:
+        metrics_file.truncate(folder.metrics, first_step)
+
+    def on_log(step: int, metrics: Metrics) -> None:
+        if rank == 0:
+            metrics_file.append(folder.metrics, step, metrics)
+
+    def on_checkpoint(step: int, metrics: Metrics) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            checkpoint.save_rng(Path(temporary), rank)
+            if rank == 0:
+                state = checkpoint.State(step, plan.geometry.steps, recipe.digest(), world_size)
+                checkpoint.save(Path(temporary), encoder, optimizer, state)
+            name = f"checkpoint_{step:09d}"
+            ray.train.report({"step": step, **metrics}, Checkpoint.from_directory(temporary), checkpoint_dir_name=name)
+
+    loop = Loop(
+        model=ray.train.torch.prepare_model(encoder),
+        optimizer=optimizer,
+        objective=Objective(recipe.loss, plan.pure),
+        recipe=recipe,
+        steps_per_epoch=plan.geometry.steps,
+        device=device,
+        precision=_precision(recipe, device),
+        on_log=on_log,
+        on_checkpoint=on_checkpoint,
+    )
+    spare = ray.cluster_resources()["CPU"] - world_size * recipe.train.cpus_per_worker
+    batches = worker_batches(
+        plan,
+        config["manifest"],
+        recipe.augment,
+        rank=rank,
+        world_size=world_size,
+        first_step=first_step,
+        cpus=spare / world_size,
+    )
+    loop.run(batches, first_step)
+
+
+def _precision(recipe: Recipe, device: torch.device) -> str:
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    return "bf16" if device.type == "cuda" else "fp32"

@@ -1,0 +1,252 @@
+"""The command: check everything, start or resume, train, export the encoder."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import wsc_ray
+from wsc_ray.encoders import build_encoder, export_encoder, load_weights
+from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state
+from wsc_ray.errors import RecipeError, RunFolderError
+from wsc_ray.manifest import open_manifest
+from wsc_ray.pretrain import metrics_file
+from wsc_ray.progress import Progress
+from wsc_ray.recipe import Recipe, load_recipe
+from wsc_ray.runfolder import FORMAT, RunFolder, read_summary, write_json, write_summary
+from wsc_ray.stream.order import MIXED, PURE
+from wsc_ray.stream.plan import Plan, make_plan
+from wsc_ray.tracking import Tracker, connect, tracking_uri
+
+POLL_SECONDS = 0.5
+
+
+def pretrain(
+    *,
+    out: str | Path,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    start_from: str | Path | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Pretrain a patch encoder and leave it in `OUT/encoder`.
+
+    The same call again resumes a run that was interrupted, at its last checkpoint and in the same MLflow run.
+
+    Args:
+        out: the run folder.
+        recipe: a recipe or its file; by default `wsc-ray.yaml` of the current folder.
+        overrides: `a.b=c`, over the recipe.
+        start_from: a checkpoint, an exported encoder or a .safetensors file whose weights a new run starts from.
+        dry_run: check the recipe and the manifest, return the plan and touch nothing.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    if not recipe.data.manifest:
+        raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
+    folder = RunFolder(out)
+    manifest = open_manifest(recipe.data.manifest)
+    plan = make_plan(manifest, recipe)
+    identity = {
+        "format": FORMAT,
+        "training": recipe.training_part(),
+        "manifest": {"uri": recipe.data.manifest, "digest": manifest.digest},
+        "start_from": str(Path(start_from).absolute()) if start_from else None,
+    }
+    resumes = _check_folder(folder, identity)
+    if dry_run:
+        return {**_plan_summary(plan, recipe), "out": str(folder.path), "resumes": resumes}
+    done = read_summary(folder.path) if resumes else None
+    if done and folder.encoder.is_dir():
+        return {**done, "already_complete": True}
+
+    initial = folder.path / "initial.safetensors"
+    state = None if resumes and initial.exists() else _initial_encoder(recipe, start_from)
+    uri = tracking_uri(recipe.tracking.uri, folder.path)
+    connect(uri, recipe.tracking.experiment)
+
+    def begin() -> None:
+        """The first thing that is written, once nothing is left that can be found wrong."""
+        write_json(folder.info, {**identity, "wsc_ray": wsc_ray.__version__})
+        folder.recipe.write_text(recipe.to_yaml())
+        if state is not None:
+            save_state(state, initial)
+
+    started = time.time()
+    if plan.total_steps == 0:
+        begin()
+        with _tracker(uri, recipe, folder, manifest.digest) as tracker:
+            return _finish(recipe, plan, folder, initial, started, tracker)
+
+    from wsc_ray.cluster.session import ray_session
+    from wsc_ray.pretrain.ray_train import check_resources, train
+
+    with ray_session():
+        check_resources(recipe)
+        begin()
+        with _tracker(uri, recipe, folder, manifest.digest) as tracker:
+            with _followed(folder, plan, tracker):
+                last = train(recipe, plan, manifest, folder, initial)
+            return _finish(recipe, plan, folder, last, started, tracker)
+
+
+def _check_folder(folder: RunFolder, identity: dict[str, Any]) -> bool:
+    """Whether `folder` holds this very run already.
+
+    Raises:
+        RunFolderError: it holds something else; the message lists what differs.
+    """
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunFolderError(f"{folder.path} is a file; give a folder that is new, or a run's to resume")
+    if not folder.path.exists() or not any(folder.path.iterdir()):
+        return False
+    if not folder.info.exists():
+        raise RunFolderError(
+            f"{folder.path} is not empty and no run of wsc-ray; give a folder that is new, or a run's to resume"
+        )
+    known = folder.read_info()
+    differences = _differences(known["training"], identity["training"])
+    if known["manifest"]["digest"] != identity["manifest"]["digest"]:
+        differences.append(
+            f"the manifest's content: {known['manifest']['digest'][:12]} there, {identity['manifest']['digest'][:12]} here"
+        )
+    if known["start_from"] != identity["start_from"]:
+        differences.append(f"--from: {known['start_from']} there, {identity['start_from']} here")
+    if differences:
+        raise RunFolderError(
+            f"{folder.path} is a run of another recipe; give a new --out (with --from {folder.checkpoints}/<checkpoint> to start from "
+            "its weights), or undo:\n" + "\n".join(f"  {line}" for line in differences)
+        )
+    return True
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in before | now:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"`{prefix}{key}`: {old} there, {new} here")
+    return found
+
+
+def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.Module:
+    """The encoder that a run starts from: built once, so that every worker starts from the same."""
+    encoder = recipe.encoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = build_encoder(
+            encoder.backbone,
+            size=recipe.augment.size,
+            head_hidden=encoder.head_hidden,
+            head_dim=encoder.head_dim,
+            pretrained=encoder.weights == "imagenet" and start_from is None,
+        )
+    weights = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
+    if weights is not None:
+        load_weights(model, Path(weights))
+    return model
+
+
+def _tracker(uri: str, recipe: Recipe, folder: RunFolder, digest: str) -> Tracker:
+    params = recipe.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
+    tracker = Tracker(
+        uri=uri, experiment=recipe.tracking.experiment, folder=folder.path, command="pretrain", params=params
+    )
+    tracker.log_dataset(name=Path(recipe.data.manifest).name, digest=digest, source=recipe.data.manifest)
+    return tracker
+
+
+@contextmanager
+def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
+    """Show progress and log to MLflow while the block runs, from the metrics that worker 0 writes.
+
+    A run killed between two checkpoints repeats some steps; MLflow gets each step once.
+    """
+    logged = tracker.last_step("loss")
+    ended = threading.Event()
+    batch = plan.geometry.batch_size
+    lines = metrics_file.read(folder.metrics)
+    done = lines[-1]["step"] if lines else 0
+
+    def follow(progress: Progress) -> None:
+        nonlocal logged
+        shown = done
+        while True:
+            last_look = ended.is_set()
+            for line in metrics_file.read(folder.metrics, after=min(shown, logged)):
+                step = line["step"]
+                metrics = {key: value for key, value in line.items() if key != "step"}
+                if step > logged:
+                    tracker.log_metrics(metrics, step)
+                    logged = step
+                if step > shown:
+                    progress.to(step * batch, f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}")
+                    shown = step
+            if last_look:
+                return
+            ended.wait(POLL_SECONDS)
+
+    with Progress("pretrain", plan.total_steps * batch, unit="patches", done=done * batch) as progress:
+        thread = threading.Thread(target=follow, args=(progress,), name="wsc-ray-follow", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def _finish(
+    recipe: Recipe, plan: Plan, folder: RunFolder, weights: Path, started: float, tracker: Tracker
+) -> dict[str, Any]:
+    """Export the encoder, write the summary, and put both into MLflow."""
+    encoder = recipe.encoder
+    model = build_encoder(
+        encoder.backbone, size=recipe.augment.size, head_hidden=encoder.head_hidden, head_dim=encoder.head_dim
+    )
+    model.load_state_dict(read_state(weights))
+    export_encoder(model, folder.encoder, name=encoder.backbone, size=recipe.augment.size)
+    lines = metrics_file.read(folder.metrics)
+    rates = sorted(line["patches_per_second"] for line in lines)
+    summary = {
+        **_plan_summary(plan, recipe),
+        "out": str(folder.path),
+        "encoder": str(folder.encoder / WEIGHTS),
+        "steps_done": lines[-1]["step"] if lines else 0,
+        "loss": lines[-1]["loss"] if lines else None,
+        "patches_per_second": rates[len(rates) // 2] if rates else None,
+        "seconds": round(time.time() - started, 1),
+        "recipe_digest": recipe.digest(),
+        "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
+    }
+    tracker.log_artifact(folder.recipe)
+    tracker.log_artifact(folder.encoder, "encoder")
+    return write_summary(folder.path, "pretrain", summary)
+
+
+def _plan_summary(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "method": recipe.loss.method,
+        "backbone": recipe.encoder.backbone,
+        "manifest": recipe.data.manifest,
+        "labels": {"pure": list(plan.labels[: plan.pure]), "mixed": list(plan.labels[plan.pure :])},
+        "patches": {"pure": plan.patches(PURE), "mixed": plan.patches(MIXED)},
+        "workers": recipe.train.workers,
+        "batch_size": plan.geometry.batch_size,
+        "epochs": plan.epochs,
+        "steps_per_epoch": plan.geometry.steps,
+        "steps": plan.total_steps,
+    }

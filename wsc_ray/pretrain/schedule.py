@@ -1,0 +1,29 @@
+"""What changes with the step: the learning rate and the weight of the similarity half. Pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+from wsc_ray.recipe import Loss, Train
+
+
+def learning_rate(step: int, config: Train, steps_per_epoch: int) -> float:
+    """The learning rate of a step, counted from 0 over the whole run.
+
+    Linear from `warmup_lr` to `lr` over the warm-up; then `lr` times `gamma` for each milestone (in epochs) that is
+    behind, or a cosine from the end of the warm-up to 0 at the end of the run.
+    """
+    warmup = config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.warmup_lr + (config.lr - config.warmup_lr) * step / warmup
+    if config.schedule == "step":
+        return config.lr * config.gamma ** sum(step >= m * steps_per_epoch for m in config.milestones)
+    done = (step - warmup) / max(config.epochs * steps_per_epoch - warmup, 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def similarity_weight(step: int, config: Loss) -> float:
+    """The similarity half's weight at a step: linear from 0 over `similarity_warmup` steps, then `similarity_weight`."""
+    if step >= config.similarity_warmup:
+        return config.similarity_weight
+    return config.similarity_weight * step / config.similarity_warmup

@@ -1,0 +1,63 @@
+"""Progress of long work: a bar on a terminal, plain lines in a pipe or a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from tqdm import tqdm
+
+PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
+
+
+class Progress:
+    """Counts work done and shows it with a rate and the time left, on stderr.
+
+    Args:
+        label: what is being done, such as `pretrain`.
+        total: how much there is, in `unit`s.
+        done: how much was there already (a resumed run); left out of the rate.
+    """
+
+    def __init__(self, label: str, total: int, *, unit: str, done: int = 0, stream: TextIO | None = None):
+        self.label, self.total, self.unit = label, total, unit
+        self.done = self.initial = done
+        self.stream = stream or sys.stderr
+        self.started = self.printed = time.monotonic()
+        self.bar: tqdm | None = None
+        if self.stream.isatty():
+            self.bar = tqdm(desc=label, total=total, unit=unit, initial=done, file=self.stream, dynamic_ncols=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif self.done > self.initial:
+            self._line()
+
+    def to(self, done: int, note: str = "") -> None:
+        """Set the amount of work done; `note` stands behind the rate (`loss 4.21`)."""
+        step, self.done = done - self.done, done
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(step)
+        elif time.monotonic() - self.printed >= PLAIN_INTERVAL:
+            self._line(note)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.to(self.done + amount, note)
+
+    def _line(self, note: str = "") -> None:
+        self.printed = time.monotonic()
+        seconds = max(self.printed - self.started, 1e-9)
+        rate = (self.done - self.initial) / seconds
+        left = tqdm.format_interval((self.total - self.done) / rate) if rate else "?"
+        share = 100 * self.done / max(self.total, 1)
+        text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f}%), {rate:.3g} {self.unit}/s, {left} left"
+        print(text + (f", {note}" if note else ""), file=self.stream, flush=True)

@@ -1,0 +1,373 @@
+"""The one description of a run: every setting, its default (the paper's, arXiv 2602.09477) and its limits.
+
+A recipe is a YAML file. `load_recipe` reads it, applies `a.b=c` overrides and reports every problem at once, each
+with the key it stands at and what was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wsc_ray.errors import RecipeError
+
+DEFAULT_RECIPE = "wsc-ray.yaml"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are refused, values are not coerced silently, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    manifest: str | None = Field(None, description="folder (or file, or URI) of the patch manifest")
+    pure: Annotated[list[str], Field(min_length=1)] = Field(
+        ["negative"], description="slide labels whose every patch is truly of that label"
+    )
+    mixed: list[str] | None = Field(None, description="slide labels that are a mixture; null: every other label")
+    train_split: str = Field("train", description="split used to pretrain and to fit heads")
+    val_split: str = Field("val", description="split used to choose heads; made from train patients where absent")
+    test_split: str = Field("test", description="split used by `evaluate` alone")
+
+
+class Encoder(Section):
+    backbone: str = Field("resnet18", description="any timm model name")
+    weights: str = Field("imagenet", description="imagenet (fetched by timm), random, or a folder or .safetensors file")
+    head_hidden: Count | None = Field(None, description="hidden width of the projection head; null: the paper's")
+    head_dim: Count = Field(128, description="width of the projected features the loss sees")
+
+
+class Loss(Section):
+    method: Literal["weaksupcon", "simclr", "supcon"] = Field("weaksupcon", description="weaksupcon, simclr or supcon")
+    temperature: Positive = Field(0.1, description="t in the loss")
+    base_temperature: Positive = Field(0.07, description="t0 in the loss")
+    similarity_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the similarity half")
+    similarity_warmup: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps over which that weight rises from 0; from random weights use a slow rise"
+    )
+
+
+class Augment(Section):
+    size: Annotated[int, Field(ge=8)] = Field(224, description="side of a view, px")
+    scale: tuple[Fraction, Fraction] = Field((0.2, 1.0), description="area of the random crop, as a fraction")
+    ratio: tuple[Positive, Positive] = Field((3 / 4, 4 / 3), description="aspect ratio of the random crop")
+    hflip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    vflip: Fraction = Field(0.0, description="probability of a vertical flip")
+    brightness: Annotated[float, Field(ge=0, le=1)] = Field(0.4, description="jitter: factor in 1 +- this")
+    contrast: Annotated[float, Field(ge=0, le=1)] = Field(0.4, description="jitter: factor in 1 +- this")
+    saturation: Annotated[float, Field(ge=0, le=1)] = Field(0.4, description="jitter: factor in 1 +- this")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="jitter: turn in +- this, of a full circle")
+    jitter: Fraction = Field(0.8, description="probability of the colour jitter")
+    grayscale: Fraction = Field(0.2, description="probability of grayscale")
+
+
+class Stream(Section):
+    sampling: Literal["replacement", "epoch"] = Field(
+        "replacement", description="replacement (the paper's), or epoch: each patch of the larger class once"
+    )
+    shards: Count = Field(
+        64, description="parts of the sample order; any number of workers that divides it sees the same"
+    )
+    window: Count = Field(16, description="steps shuffled together: more mixes better and holds more in memory")
+
+
+class Train(Section):
+    epochs: Annotated[int, Field(ge=0)] = Field(100, description="epochs to train; 0 keeps the weights it starts from")
+    steps_per_epoch: Count | None = Field(5000, description="steps an epoch; null: one pass over the larger class")
+    batch_size: Annotated[int, Field(ge=4)] = Field(
+        512, description="patches a step over all workers, half of them pure"
+    )
+    workers: Count = Field(1, description="training workers, a GPU each where there are any")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes GPUs where the cluster has them")
+    cpus_per_worker: Positive = Field(1.0, description="CPUs that a training worker reserves; Ray Data needs the rest")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    lr: Positive = Field(0.2, description="learning rate after warm-up")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="SGD momentum")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(3, description="epochs of linear warm-up")
+    warmup_lr: Annotated[float, Field(ge=0)] = Field(0.001, description="learning rate at step 0 of the warm-up")
+    schedule: Literal["step", "cosine"] = Field("step", description="step: halved at the milestones; or cosine to 0")
+    milestones: list[Count] = Field([16, 28, 40, 50, 60, 68, 76, 83, 90], description="epochs at which lr is cut")
+    gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="factor of each cut")
+    log_every: Count = Field(50, description="steps between metrics")
+    checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: every epoch")
+    keep_checkpoints: Count = Field(2, description="checkpoints kept")
+    max_failures: Annotated[int, Field(ge=-1)] = Field(3, description="worker failures survived; -1: any number")
+
+
+class Embed(Section):
+    size: Annotated[int, Field(ge=8)] | None = Field(
+        None, description="side patches are resized to, px; null: as trained"
+    )
+    batch_size: Count = Field(256, description="patches a forward pass")
+    workers: Count = Field(1, description="encoder replicas, a GPU each where there are any")
+
+
+class Tune(Section):
+    trials: Count = Field(16, description="settings to try")
+    concurrent: Count = Field(2, description="trials at a time")
+    epochs: Count = Field(50, description="most epochs of a trial")
+    patience: Count = Field(10, description="epochs without a better validation loss before a trial stops")
+    bags_per_step: Count = Field(8, description="slides a gradient step")
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of train patients used to choose, where the manifest has no validation split"
+    )
+    lr: tuple[Positive, Positive] = Field((1e-4, 1e-2), description="learning rate, from-to, log-uniform")
+    weight_decay: tuple[Positive, Positive] = Field((1e-6, 1e-2), description="weight decay, from-to, log-uniform")
+    dropout: tuple[Fraction, Fraction] = Field((0.0, 0.5), description="dropout, from-to")
+    hidden: Annotated[list[Count], Field(min_length=1)] = Field(
+        [128, 256, 512], description="width of the instance embedding"
+    )
+    attention: Annotated[list[Count], Field(min_length=1)] = Field([64, 128, 256], description="width of the attention")
+    gated: Annotated[list[bool], Field(min_length=1)] = Field([True, False], description="gated attention or plain")
+
+
+class Evaluate(Section):
+    bootstrap: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap samples of patients")
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
+
+
+class Tracking(Section):
+    uri: str | None = Field(None, description="MLflow store; null: $MLFLOW_TRACKING_URI, else ./mlflow.db")
+    experiment: str = Field("wsc-ray", description="MLflow experiment")
+
+
+class Recipe(Section):
+    """A run from manifest to evaluation. `Recipe()` is the paper's setting; only `data.manifest` has no default."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of the sample order, weights and search")
+    data: Data = Data()
+    encoder: Encoder = Encoder()
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    stream: Stream = Stream()
+    train: Train = Train()
+    embed: Embed = Embed()
+    tune: Tune = Tune()
+    evaluate: Evaluate = Evaluate()
+    tracking: Tracking = Tracking()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def training_part(self) -> dict[str, Any]:
+        """What decides the trained weights: all of the recipe that a resumed run must not change.
+
+        Left out: the parts for later commands, and what changes where and how often a run reports but not its
+        result (the number of workers and their resources, logging, checkpointing, retries, tracking).
+        """
+        part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
+        for key in ("val_split", "test_split"):
+            del part["data"][key]
+        for key in ("workers", "device", "cpus_per_worker", "log_every", "checkpoint_every", "keep_checkpoints"):
+            del part["train"][key]
+        del part["train"]["max_failures"]
+        return part
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of `training_part`, written into checkpoints."""
+        return hashlib.sha256(json.dumps(self.training_part(), sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply overrides such as `train.epochs=3` (values are YAML).
+
+    Without `path`, `wsc-ray.yaml` of the current folder is used where it exists, else the defaults alone.
+
+    Raises:
+        RecipeError: the file is missing or not YAML, or any key, type, value or combination is wrong; all are listed.
+    """
+    if path is None and Path(DEFAULT_RECIPE).is_file():
+        path = DEFAULT_RECIPE
+    source = str(path) if path is not None else "recipe"
+    values: Any = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+            raise RecipeError(
+                source, [f"cannot be read: {reason}; `wsc-ray init` writes a recipe to start from"]
+            ) from None
+        except yaml.YAMLError as error:
+            raise RecipeError(source, ["not valid YAML: " + " ".join(str(error).split())]) from None
+        values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise RecipeError(source, [f"holds a {type(values).__name__}, not sections of settings such as `train:`"])
+    problems = []
+    for override in overrides:
+        problem = _apply_override(values, override)
+        if problem:
+            problems.append(problem)
+    return validate_recipe(values, source=source, problems=problems)
+
+
+def validate_recipe(values: Mapping[str, Any], *, source: str = "recipe", problems: Iterable[str] = ()) -> Recipe:
+    """Build a `Recipe`, or raise one `RecipeError` that lists everything wrong with `values`.
+
+    Wrong keys are taken out and the rest is checked again, so that an impossible combination elsewhere is reported
+    in the same breath as a misspelt key.
+    """
+    problems = list(problems)
+    bad: set[tuple[str, ...]] = set()
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors():
+            where = tuple(str(part) for part in item["loc"])
+            problems.append(_explain(item, where))
+            bad.add(where[:2])
+        try:
+            recipe = Recipe.model_validate(_without(values, bad))
+        except ValidationError:
+            raise RecipeError(source, problems) from None
+    problems += [f"`{keys[0]}`: {text}" for keys, text in _impossible(recipe) if not bad & {_path(key) for key in keys}]
+    if problems:
+        raise RecipeError(source, problems)
+    return recipe
+
+
+def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
+    """Combinations that no run can have: the keys involved, the first the one to change, and a sentence."""
+    train, stream, data = recipe.train, recipe.stream, recipe.data
+    if train.batch_size % 2:
+        yield (
+            ("train.batch_size",),
+            f"{train.batch_size} is odd; half of a batch is pure and half mixed, so make it even",
+        )
+    elif train.batch_size // 2 % stream.shards:
+        yield (
+            ("stream.shards", "train.batch_size"),
+            f"{stream.shards} does not divide {train.batch_size // 2}, half of train.batch_size: every shard gives the "
+            f"same number of patches to a step; {_largest_divisor(train.batch_size // 2, stream.shards)} does",
+        )
+    if stream.shards % train.workers:
+        yield (
+            ("train.workers", "stream.shards"),
+            f"{train.workers} does not divide stream.shards ({stream.shards}): every worker takes the same number of "
+            f"shards; {_largest_divisor(stream.shards, train.workers)} does",
+        )
+    for section, key in (
+        ("augment", "scale"),
+        ("augment", "ratio"),
+        ("tune", "lr"),
+        ("tune", "weight_decay"),
+        ("tune", "dropout"),
+    ):
+        low, high = getattr(getattr(recipe, section), key)
+        if low > high:
+            yield (f"{section}.{key}",), f"runs from {low} to {high}; put the smaller first"
+    if recipe.augment.scale[1] == 0:
+        yield ("augment.scale",), "a crop of no area; the upper end must be above 0"
+    if train.steps_per_epoch is None and stream.sampling == "replacement":
+        yield (
+            ("train.steps_per_epoch", "stream.sampling"),
+            "null needs stream.sampling: epoch, since sampling with replacement has no end; give a number of steps",
+        )
+    both = sorted(set(data.pure) & set(data.mixed or []))
+    if both:
+        yield ("data.mixed", "data.pure"), f"{', '.join(both)} is in data.pure too; a label is either pure or mixed"
+    if data.mixed == []:
+        yield ("data.mixed",), "no label is mixed; name at least one, or null for every label that is not pure"
+    splits = [data.train_split, data.val_split, data.test_split]
+    if len(set(splits)) < 3:
+        yield (
+            ("data.train_split", "data.val_split", "data.test_split"),
+            f"the three splits need three names, not {splits}",
+        )
+    if train.schedule == "cosine" and train.warmup_epochs >= train.epochs:
+        yield (
+            ("train.warmup_epochs", "train.epochs"),
+            f"{train.warmup_epochs:g} leaves none of the {train.epochs} epochs for the cosine",
+        )
+    if train.device == "cpu" and train.precision == "bf16":
+        yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)
+
+
+def _path(key: str) -> tuple[str, ...]:
+    return tuple(key.split("."))
+
+
+def _without(values: Mapping[str, Any], bad: set[tuple[str, ...]]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if (str(key),) in bad:
+            continue
+        if isinstance(value, Mapping):
+            value = {k: v for k, v in value.items() if (str(key), str(k)) not in bad}
+        kept[key] = value
+    return kept
+
+
+def _explain(item: Mapping[str, Any], where: tuple[str, ...]) -> str:
+    """One pydantic error as a sentence: where it stands, what is wrong, what was probably meant."""
+    dotted = ".".join(where)
+    if item["type"] != "extra_forbidden":
+        if item["type"] in ("model_type", "model_attributes_type"):
+            return f"`{dotted}`: {item['input']!r} is not a section of settings"
+        return f"`{dotted}`: {item['msg'][:1].lower()}{item['msg'][1:]}, not {item['input']!r}"
+    section = Recipe.model_fields.get(where[0]) if len(where) > 1 else None
+    siblings = section.annotation.model_fields if section is not None else Recipe.model_fields
+    near = difflib.get_close_matches(where[-1], siblings, n=1, cutoff=0.6)
+    if near:
+        return f"`{dotted}`: unknown, did you mean `{'.'.join((*where[:-1], near[0]))}`?"
+    homes = [f"`{name}.{where[-1]}`" for name, model in sections().items() if where[-1] in model.model_fields]
+    if homes:
+        return f"`{dotted}`: unknown, did you mean {' or '.join(homes)}?"
+    return f"`{dotted}`: unknown; there are {', '.join(siblings)}"
+
+
+def sections() -> dict[str, type[Section]]:
+    """The recipe's sections by name, in order."""
+    return {
+        name: field.annotation
+        for name, field in Recipe.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def _apply_override(values: dict[str, Any], override: str) -> str | None:
+    """Set `a.b=c` in `values`; a sentence where it cannot be."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        return f"--set {override}: write it as key=value, such as train.epochs=3"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"--set {override}: the value is not valid YAML"
+    if isinstance(value, str):
+        value = _number(value)
+    for part in parts[:-1]:
+        inner = values.get(part)
+        if inner is None:
+            inner = values[part] = {}
+        if not isinstance(inner, dict):
+            return f"--set {override}: `{part}` is not a section"
+        values = inner
+    values[parts[-1]] = value
+    return None
+
+
+def _number(text: str) -> str | float:
+    """YAML 1.1 reads `1e-4` as text; a user means the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,106 @@
+"""The run folder: the contract between commands. `pretrain --out RUN` starts one, the later commands fill it.
+
+RUN/
+  recipe.yaml          the resolved recipe
+  run.json             format, versions, manifest and its digest, digest of the recipe's training part
+  mlflow.json          the MLflow store and run of this command (each command's folder has its own)
+  metrics.jsonl        a line each `log_every` steps
+  checkpoints/         Ray Train's: checkpoint_<step>/ with model.safetensors, trainer.pt, state.json
+  encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
+  summary.json
+  features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
+  mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
+  evaluate/            predictions.csv, confusion.csv, summary.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.errors import RunFolderError
+
+FORMAT = 1
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
+
+
+class RunFolder:
+    """Paths of one run; nothing is created by naming them."""
+
+    def __init__(self, path: str | Path):
+        if "://" in str(path):
+            raise RunFolderError(f"{path}: a run folder is a path that every node mounts, not a URI")
+        self.path = Path(path).expanduser().absolute()
+        self.recipe = self.path / "recipe.yaml"
+        self.info = self.path / "run.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.encoder = self.path / "encoder"
+        self.features = self.path / "features"
+        self.mil = self.path / "mil"
+        self.evaluate = self.path / "evaluate"
+
+    def read_info(self) -> dict[str, Any]:
+        """`run.json`.
+
+        Raises:
+            RunFolderError: the folder is no run folder, or of a newer format.
+        """
+        try:
+            info = json.loads(self.info.read_text())
+        except (OSError, ValueError):
+            raise RunFolderError(
+                f"{self.path} is not a run folder: it has no readable run.json; `wsc-ray pretrain --out` makes one"
+            ) from None
+        if not isinstance(info, dict) or info.get("format") != FORMAT:
+            raise RunFolderError(
+                f"{self.path} is a run folder of another format than {FORMAT}; use the wsc-ray that wrote it"
+            )
+        return info
+
+
+def is_file_name(text: str) -> bool:
+    """Whether an id can be a file name on every system as it is: no separators, no leading dot, at most 200 bytes."""
+    return bool(_FILE_NAME.fullmatch(text)) and len(text.encode()) <= 200 and not text.endswith((" ", "."))
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON in one step: a reader sees the old file or the new, never half of it."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def write_summary(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `summary.json` into a command's output folder and return what was written."""
+    summary = {"command": command, **values}
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """What a command that has come to its end left in `folder`; None where it has not."""
+    try:
+        return json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return None

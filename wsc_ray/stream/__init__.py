@@ -1,0 +1,1 @@
+"""Manifest -> batches: which patches a step holds, their pixels, and the Ray Data glue."""
