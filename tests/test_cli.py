@@ -71,7 +71,9 @@ def test_help_and_version_answer_without_heavy_imports():
         ({"tracking": {"uri": "http://127.0.0.1:9"}}, "MLflow at http://127.0.0.1:9"),
     ],
 )
-def test_a_wrong_recipe_is_one_sentence_and_leaves_nothing(wsc_ray_command, settings, tmp_path, monkeypatch, change, said):
+def test_a_wrong_recipe_is_one_sentence_and_leaves_nothing(
+    wsc_ray_command, settings, tmp_path, monkeypatch, change, said
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "not_parquet").mkdir()
     (tmp_path / "not_parquet" / "a.parquet").write_text("text")
@@ -101,7 +103,9 @@ def test_a_folder_that_is_taken(wsc_ray_command, settings, tmp_path):
 
 def test_a_dry_run_prints_the_recipe_and_the_plan_and_touches_nothing(wsc_ray_command, settings, tmp_path):
     recipe = write(tmp_path / "recipe.yaml", settings)
-    status, text = wsc_ray_command("pretrain", recipe, "--out", tmp_path / "run", "--set", "train.epochs=5", "--dry-run")
+    status, text = wsc_ray_command(
+        "pretrain", recipe, "--out", tmp_path / "run", "--set", "train.epochs=5", "--dry-run"
+    )
     assert status == 0
     assert "epochs: 5" in text
     assert "plan (nothing was started)" in text

@@ -1,9 +1,9 @@
 """Every command of the command line as a keyword-only function of the same name, for notebooks and scripts.
 
-    from wsc_ray import commands
+from wsc_ray import commands
 
-    commands.pretrain(recipe="wsc-ray.yaml", out="run")
-    commands.embed(run="run")
+commands.pretrain(recipe="wsc-ray.yaml", out="run")
+commands.embed(run="run")
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             ("data.train_split", "data.val_split", "data.test_split"),
             f"the three splits need three names, not {splits}",
         )
-    if train.schedule == "cosine" and train.warmup_epochs >= train.epochs:
+    if train.schedule == "cosine" and 0 < train.epochs <= train.warmup_epochs:
         yield (
             ("train.warmup_epochs", "train.epochs"),
             f"{train.warmup_epochs:g} leaves none of the {train.epochs} epochs for the cosine",

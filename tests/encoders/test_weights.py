@@ -38,10 +38,14 @@ def test_starting_weights_may_be_a_checkpoint_a_backbone_or_a_classifier(tmp_pat
     save_state(source, tmp_path / "model.safetensors")
     whole = encoder()
     load_weights(whole, tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), source.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), source.state_dict().values(), strict=True)
+    )
 
     state = {k: v.contiguous() for k, v in source.backbone.state_dict().items()}
-    save_file({**state, "fc.weight": torch.zeros(1000, 96), "fc.bias": torch.zeros(1000)}, tmp_path / "classifier.safetensors")
+    save_file(
+        {**state, "fc.weight": torch.zeros(1000, 96), "fc.bias": torch.zeros(1000)}, tmp_path / "classifier.safetensors"
+    )
     begun = encoder()
     load_weights(begun, tmp_path / "classifier.safetensors")
     assert torch.equal(begun.backbone.conv1[0].weight, source.backbone.conv1[0].weight)

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tests.mil.cohort import FEW
-from wsc_ray.evaluate.metrics import auroc, confusion, measure
+from wsc_ray.evaluate.metrics import confusion, measure
+from wsc_ray.mil.auroc import auroc
 
 NAMES = ["negative", "positive"]
 

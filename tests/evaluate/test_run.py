@@ -136,6 +136,16 @@ def test_more_than_two_classes_and_no_patch_labels(tmp_path: Path) -> None:
     assert "tumour (B)" in describe(summary)
 
 
+def test_a_run_folder_says_where_everything_is(places: dict[str, Path]) -> None:
+    run = places["out"].parent
+    (run / "run.json").write_text('{"format": 1}')
+    (run / "recipe.yaml").write_text("evaluate: {bootstrap: 150}\n")
+    summary = evaluate(run=run)
+    assert {name: summary[name] for name in PLACES} == {name: str(path) for name, path in places.items()}
+    assert summary["bootstrap"]["samples"] == 150
+    assert (run / "evaluate" / "summary.json").is_file()
+
+
 def test_a_dry_run_touches_nothing(places: dict[str, Path]) -> None:
     assert evaluate(**places, dry_run=True)["slides"] == 16
     assert not places["out"].exists()

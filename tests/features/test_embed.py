@@ -65,7 +65,9 @@ def test_a_second_time_only_what_is_missing_is_done(ray_cluster, run):
     summary = embed(run=run)
     assert summary["slides_there"] == len(files) - 1
     assert summary["patches_embedded"] == len(before.features)
-    np.testing.assert_allclose(read_slide(run / "features", files[4].stem).features, before.features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        read_slide(run / "features", files[4].stem).features, before.features, rtol=1e-5, atol=1e-6
+    )
     assert all(path.stat().st_mtime_ns == stamps[path] for path in files if path != files[4])
     assert embed(run=run)["patches_embedded"] == 0
 

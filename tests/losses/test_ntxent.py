@@ -84,5 +84,5 @@ def test_nan_shows():
     ],
 )
 def test_wrong_arguments(shapes: tuple, settings: dict):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be"):
         ntxent_loss(*map(torch.ones, shapes), **settings)

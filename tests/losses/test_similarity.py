@@ -67,5 +67,5 @@ def test_half_precision_is_exact_though_its_rows_are_not_of_length_one(dtype: to
     ],
 )
 def test_wrong_arguments(z: torch.Tensor, settings: dict):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be"):
         similarity_loss(z, **settings)

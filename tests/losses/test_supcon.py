@@ -46,5 +46,5 @@ def test_half_precision():
     ],
 )
 def test_wrong_arguments(labels: torch.Tensor, settings: dict):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be"):
         supcon_loss(torch.ones(3, 4), labels, **settings)

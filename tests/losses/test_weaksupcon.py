@@ -73,7 +73,7 @@ def test_autocast_changes_nothing_and_bf16_has_no_nan():
     ],
 )
 def test_wrong_settings(settings: dict):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be"):
         WeakSupConLoss(**settings)
 
 
@@ -88,5 +88,5 @@ def test_wrong_settings(settings: dict):
     ],
 )
 def test_wrong_inputs(views: torch.Tensor, labels: torch.Tensor):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be"):
         WeakSupConLoss()(views, labels)

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from wsc_ray.mil import fit
 from wsc_ray.mil.bags import Bags
@@ -105,9 +106,14 @@ def test_a_fit_that_diverges_has_finite_scores(sides) -> None:
     assert all(np.isfinite(value) for value in found.scores.values())
 
 
-def test_more_than_two_classes() -> None:
-    bags = make_bags([3] * 12, classes=3)
-    assert 0 <= run(bags, bags, classes=3, epochs=2).scores["auroc"] <= 1
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scores_agree_with_sklearn(classes: int) -> None:
+    bags = make_bags([3] * 12, classes=classes)
+    found = run(bags, bags, classes=classes, epochs=2)
+    labels, probabilities = bags.labels.numpy(), predict(found.head, bags)[0].double().softmax(1).numpy()
+    scored = probabilities if classes > 2 else probabilities[:, 1]
+    assert found.scores["auroc"] == pytest.approx(roc_auc_score(labels, scored, multi_class="ovr"))
+    assert found.scores["balanced_accuracy"] == balanced_accuracy_score(labels, probabilities.argmax(1))
 
 
 def test_collapsed_features_give_chance_and_no_nan() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,6 +174,16 @@ def test_a_dry_run_touches_nothing(store: Path, tmp_path: Path) -> None:
     assert f"{TRIALS}, 2 at a time" in describe(plan)
 
 
+def test_a_run_folder_says_where_everything_is(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(store, run / "features")
+    (run / "run.json").write_text('{"format": 1}')
+    (run / "recipe.yaml").write_text("tune: {trials: 7}\n")
+    plan = tune(run=run, dry_run=True)
+    assert (plan["features"], plan["out"], plan["trials"]) == (str(run / "features"), str(run / "mil"), 7)
+    assert tune(run=run, overrides=["tune.trials=3"], out=tmp_path / "else", dry_run=True)["trials"] == 3
+
+
 def test_what_a_user_can_do_wrong_writes_nothing(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "mil"
     with pytest.raises(DataError, match="holds no features"):
@@ -189,7 +200,8 @@ def test_what_a_user_can_do_wrong_writes_nothing(store: Path, tmp_path: Path, mo
         tune(features=store, out=out, overrides=["tune.trial=3"])
     with pytest.raises(RunFolderError, match="is taken"):
         tune(features=store, out=store)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/no/such/folder/mlflow.db")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(TrackingError):
         tune(features=store, out=out, overrides=SETTINGS)
     assert not out.exists()

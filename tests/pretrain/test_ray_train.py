@@ -5,13 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from wsc_ray import commands
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError, ResourceError, RunFolderError
 from wsc_ray.pretrain import metrics_file
@@ -45,7 +49,15 @@ def test_one_and_two_workers_train_the_same_weights(ray_cluster, transformer, tm
     # The run folder is the contract between commands.
     run = tmp_path / "2"
     names = {path.name for path in run.iterdir()}
-    assert {"recipe.yaml", "run.json", "mlflow.json", "metrics.jsonl", "checkpoints", "encoder", "summary.json"} <= names
+    assert {
+        "recipe.yaml",
+        "run.json",
+        "mlflow.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "encoder",
+        "summary.json",
+    } <= names
     assert json.loads((run / "summary.json").read_text())["command"] == "pretrain"
 
     # The same command on a complete run starts nothing; a changed recipe is refused, with what differs.
@@ -97,15 +109,15 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(ray_cluster, tran
     whole, wounded = tmp_path / "whole", tmp_path / "wounded"
     pretrain(recipe=validate_recipe(transformer), out=whole)
 
-    import threading
-
     killed = []
 
     def kill_a_worker():
         while not killed:
             lines = metrics_file.read(wounded / "metrics.jsonl")
             if len(lines) >= 3:
-                pids = subprocess.run(["pgrep", "-f", "ray::RayTrainWorker"], capture_output=True, text=True, check=False)
+                pids = subprocess.run(
+                    ["pgrep", "-f", "ray::RayTrainWorker"], capture_output=True, text=True, check=False
+                )
                 pid = int(pids.stdout.split()[0])
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
@@ -131,16 +143,18 @@ def test_what_ray_would_wait_for_without_end_is_refused(ray_cluster, settings, t
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unreadable_image_ends_in_its_sentence(ray_cluster, settings, manifest, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(manifest / "patches" / "part-00000.parquet")
-    images = table["image"].to_pylist()
-    table = table.set_column(table.schema.get_field_index("image"), "image", pa.array([b"no image"] * len(images)))
-    (tmp_path / "broken").mkdir()
-    pq.write_table(table.replace_schema_metadata(None), tmp_path / "broken" / "a.parquet", row_group_size=16)
+def test_an_unreadable_image_ends_in_its_sentence(ray_cluster, settings, cohort, tmp_path):
+    table = pq.read_table(cohort)
+    broken = pa.array([b"no image"] * table.num_rows)
+    pq.write_table(table.set_column(table.schema.get_field_index("image"), "image", broken), tmp_path / "raw.parquet")
+    commands.manifest_import(
+        source=tmp_path / "raw.parquet",
+        out=tmp_path / "broken",
+        columns={"label": "slide_label"},
+        constants={"patch_size": 64},
+        label_names={"0": "negative", "1": "positive"},
+    )
     settings["data"]["manifest"] = str(tmp_path / "broken")
     settings["train"]["max_failures"] = 0
     with pytest.raises(DataError, match=r"slide .*cannot be decoded"):
-        pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")
+        commands.pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")

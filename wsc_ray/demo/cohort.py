@@ -19,7 +19,7 @@ from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.runfolder import atomic
 
 TABLE = "patches.parquet"
-MPP = 0.8
+MPP = 0.9
 SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema(
     [

@@ -98,7 +98,7 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
             "workers": 2,
             "cpus_per_worker": 0.5,
             "lr": 0.1,
-            "warmup_epochs": 1,
+            "warmup_epochs": 0 if quick else 1,
             "schedule": "cosine",
             "log_every": 10,
         },
@@ -106,8 +106,6 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
         "evaluate": {"bootstrap": 200 if quick else 1000},
         "tracking": {"uri": uri, "experiment": "wsc-ray demo"},
     }
-    if epochs < 2:
-        values["train"] |= {"warmup_epochs": 0}
     return validate_recipe(values, source=f"demo recipe of {name}")
 
 

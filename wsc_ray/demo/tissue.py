@@ -36,7 +36,7 @@ class Stain:
 
 @dataclass(frozen=True)
 class _Nuclei:
-    """A kind of nucleus; lengths in px of the final patch, at about 0.8 um/px."""
+    """A kind of nucleus; lengths in px of the final patch, at about 0.9 um/px."""
 
     radius: tuple[float, float]  # the patch's mean radius, from-to
     spread: float  # sigma of log radius between nuclei of a patch
@@ -48,10 +48,10 @@ class _Nuclei:
     gap: float  # least distance of neighbours, in sums of their radii
 
 
-_LYMPHOCYTE = _Nuclei((3.6, 4.6), 0.07, (1.0, 1.15), 0.03, 0.0, 0, 0.0, 0.97)
-_SPINDLE = _Nuclei((3.8, 5.0), 0.12, (2.4, 4.0), 0.03, 0.1, 0, 0.0, 0.75)
-_HISTIOCYTE = _Nuclei((5.4, 7.0), 0.07, (1.1, 1.4), 0.03, 0.4, 1, 0.0, 0.97)
-_TUMOUR = _Nuclei((5.2, 7.4), 0.38, (1.0, 1.8), 0.12, 0.75, 4, 0.1, 0.8)
+_LYMPHOCYTE = _Nuclei((3.2, 4.1), 0.07, (1.0, 1.15), 0.03, 0.0, 0, 0.0, 0.97)
+_SPINDLE = _Nuclei((3.3, 4.4), 0.12, (2.2, 3.6), 0.03, 0.0, 0, 0.0, 0.75)
+_HISTIOCYTE = _Nuclei((4.8, 6.4), 0.07, (1.1, 1.4), 0.03, 0.15, 1, 0.0, 0.97)
+_TUMOUR = _Nuclei((4.4, 6.6), 0.33, (1.0, 1.7), 0.09, 0.95, 3, 0.08, 0.82)
 _NORMAL = (_LYMPHOCYTE, _SPINDLE, _HISTIOCYTE)
 
 
@@ -60,7 +60,7 @@ def draw_stain(rng: np.random.Generator) -> Stain:
     vectors = np.array([[0.62, 0.70, 0.33], [0.14, 0.92, 0.36]]) + rng.normal(0, [[0.07], [0.06]], (2, 3))
     vectors = np.clip(vectors, 0.03, None)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    strength = np.exp(rng.normal(0, [0.22, 0.32]))
+    strength = np.exp(rng.normal(0, [0.16, 0.25]))
     return Stain(
         vectors=vectors * strength[:, None],
         white=rng.uniform(226, 252) + rng.normal(0, 3.5, 3),
@@ -82,7 +82,7 @@ def draw_patch(rng: np.random.Generator, tumour: bool, stain: Stain, size: int =
         (size, size, 3) uint8, RGB.
     """
     side = size * OVERSAMPLE
-    area = rng.uniform(0.2, 0.46)  # share of the patch that is nucleus, whatever the class
+    area = rng.uniform(0.26, 0.44)  # share of the patch that is nucleus, whatever the class
     drawn = np.zeros((side, side), np.uint8)
     taken = np.empty((0, 3))
     angle = rng.uniform(0, np.pi)  # of the fibres, which spindle nuclei follow
@@ -94,11 +94,11 @@ def draw_patch(rng: np.random.Generator, tumour: bool, stain: Stain, size: int =
     chromatin += inside * 14 * _noise(rng, size, 2.0) + 9 * _noise(rng, size, 3.0)
     haematoxylin = _by_rank(chromatin, _haematoxylin_values(rng, area, size * size))
 
-    fibrous = rng.uniform(0.2, 1.0)
+    fibrous = rng.uniform(0.2, 0.7)
     texture = fibrous * _fibres(rng, size, angle) + 0.7 * _noise(rng, size, 9.0) + 0.3 * _noise(rng, size, 2.0)
-    level, contrast = rng.uniform(0.26, 0.46), rng.uniform(0.25, 0.5)
+    level, contrast = rng.uniform(0.3, 0.42), rng.uniform(0.15, 0.35)
     eosin = _by_rank(texture, level * np.linspace(1 - contrast, 1 + contrast, size * size)) * (1 - 0.45 * inside)
-    if rng.random() < 0.12:
+    if rng.random() < 0.06:
         glass = 1 - _lumen(rng, size)
         haematoxylin, eosin = haematoxylin * glass, eosin * glass
 
@@ -157,7 +157,7 @@ def _draw_nuclei(
             continue
         _fill(drawn, outlines[i], x[i], y[i], level[i])
         if vesicular[i]:
-            _fill(drawn, 0.74 * outlines[i], x[i], y[i], level[i] - 60)
+            _fill(drawn, 0.7 * outlines[i], x[i], y[i], level[i] - 80)
         for _ in range(nucleoli[i]):
             dx, dy, size = rng.normal(0, (0.28, 0.28, 0.03)) * radius[i]
             _fill(drawn, (0.22 * radius[i] + size) * _CIRCLE, x[i] + dx, y[i] + dy, 250)
@@ -197,7 +197,7 @@ def _fill(drawn: np.ndarray, outline: np.ndarray, x: float, y: float, level: int
 def _haematoxylin_values(rng: np.random.Generator, area: float, count: int) -> np.ndarray:
     """The sorted haematoxylin values of a patch: background, a soft edge, nuclei of varied darkness."""
     u = np.linspace(0, 1, count)
-    dark, pale = rng.uniform(0.6, 1.0), rng.uniform(0.03, 0.1)
+    dark, pale = rng.uniform(0.65, 0.95), rng.uniform(0.03, 0.1)
     nucleus = dark * (0.5 + 0.75 * np.clip((u - 1 + area) / area, 0, 1) ** 1.3)
     edge = 1 / (1 + np.exp(-(u - 1 + area) / 0.035))
     return pale * (0.4 + u) * (1 - edge) + nucleus * edge

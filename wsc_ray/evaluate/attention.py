@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsc_ray.evaluate.metrics import auroc
+from wsc_ray.mil.auroc import auroc
 from wsc_ray.mil.bags import Bags
 
 

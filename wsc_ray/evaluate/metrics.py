@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsc_ray.mil.auroc import auroc, ratio
+
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
     """Weighted confusion matrices.
@@ -25,29 +27,6 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, weights: 
     """
     cell = np.eye(classes * classes)[labels * classes + predicted]  # (n, C * C)
     return (weights @ cell).reshape(-1, classes, classes)
-
-
-def auroc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties counted half.
-
-    Args:
-        positive: (n,) bool.
-        scores: (n,).
-        weights: (s, n); by default one weighting, all ones.
-
-    Returns:
-        (s,), NaN where a weighting has no positive or no negative.
-    """
-    weights = np.ones((1, len(scores))) if weights is None else weights
-    order = np.argsort(scores, kind="stable")
-    ordered, is_positive, w = scores[order], positive[order], weights[:, order]
-    starts = np.flatnonzero(np.r_[True, np.diff(ordered) != 0]) if len(ordered) else np.zeros(0, int)  # of equal scores
-    if not len(starts):
-        return np.full(len(weights), np.nan)
-    pos = np.add.reduceat(np.where(is_positive, w, 0.0), starts, axis=1)  # (s, g) weight of each group of equals
-    neg = np.add.reduceat(np.where(is_positive, 0.0, w), starts, axis=1)
-    below = np.cumsum(neg, axis=1) - neg
-    return _ratio((pos * (below + neg / 2)).sum(axis=1), pos.sum(axis=1) * neg.sum(axis=1))
 
 
 def measure(
@@ -74,9 +53,9 @@ def measure(
     total, right = matrix.sum(axis=(1, 2)), np.trace(matrix, axis1=1, axis2=2)
     true = matrix.sum(axis=2)  # (s, C)
     hit = np.diagonal(matrix, axis1=1, axis2=2)
-    sensitivity = _ratio(hit, true)
+    sensitivity = ratio(hit, true)
     others = total[:, None] - true
-    specificity = _ratio(others - (matrix.sum(axis=1) - hit), others)
+    specificity = ratio(others - (matrix.sum(axis=1) - hit), others)
     values = {"balanced_accuracy": sensitivity.mean(axis=1)}
     if len(names) == 2:
         values["auroc"] = auroc(labels == 1, probabilities[:, 1], weights)
@@ -86,9 +65,4 @@ def measure(
         values["auroc"] = np.mean(each, axis=0)
         values |= {f"sensitivity_{name}": sensitivity[:, c] for c, name in enumerate(names)}
         values |= {f"specificity_{name}": specificity[:, c] for c, name in enumerate(names)}
-    return {**values, "accuracy": _ratio(right, total)}
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, NaN where below is 0."""
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    return {**values, "accuracy": ratio(right, total)}

@@ -14,9 +14,8 @@ import torch
 from wsc_ray.encoders import load_exported, normalise_pixels
 from wsc_ray.errors import ResourceError
 from wsc_ray.manifest import Manifest
+from wsc_ray.stream.ray_source import Batch, read_calls
 from wsc_ray.stream.read import read_patches
-
-Batch = dict[str, np.ndarray]
 
 
 class Encode:
@@ -63,23 +62,17 @@ def encoded(
         )
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    data = (
-        ray.data.range(len(groups), override_num_blocks=len(groups))
-        # Spread over the cluster, and by that apart from the encoders: fused with them, reading would stop the GPU.
-        .map_batches(partial(_read, manifest, list(groups), size), batch_size=1, scheduling_strategy="SPREAD")
-        .map_batches(
-            Encode,
-            fn_constructor_args=(str(encoder),),
-            batch_size=batch_size,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_gpus=1 if have.get("GPU", 0) else None,
-        )
+    data = read_calls(partial(_read, manifest, list(groups), size), len(groups)).map_batches(
+        Encode,
+        fn_constructor_args=(str(encoder),),
+        batch_size=batch_size,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_gpus=1 if have.get("GPU", 0) else None,
     )
     yield from data.iter_batches(batch_size=None, batch_format="numpy")
 
 
-def _read(manifest: Manifest, groups: list[tuple[int, int, int]], size: int, batch: Batch) -> Iterator[Batch]:
-    for number in batch["id"]:
-        file, row_group, first = groups[int(number)]
-        pixels = read_patches(manifest, file, row_group, size)
-        yield {"row": first + np.arange(len(pixels)), "pixels": pixels}
+def _read(manifest: Manifest, groups: list[tuple[int, int, int]], size: int, number: int) -> Iterator[Batch]:
+    file, row_group, first = groups[number]
+    pixels = read_patches(manifest, file, row_group, size)
+    yield {"row": first + np.arange(len(pixels)), "pixels": pixels}

@@ -6,13 +6,12 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 
+from wsc_ray.mil.auroc import auroc
 from wsc_ray.mil.bags import Bags, gather
 from wsc_ray.mil.heads import AttentionMIL
 from wsc_ray.mil.space import Setting
@@ -141,11 +140,11 @@ def _chunks(offsets: list[int]) -> list[tuple[int, int]]:
 def _scores(head: AttentionMIL, val: Bags, classes: int) -> dict[str, float]:
     logits, _ = predict(head, val)
     labels, probabilities = val.labels.numpy(), logits.double().softmax(dim=1).numpy()
-    target: dict[str, Any] = (
-        {"y_score": probabilities[:, 1]} if classes == 2 else {"y_score": probabilities, "multi_class": "ovr"}
-    )
+    right = probabilities.argmax(axis=1) == labels
+    # Of two classes, either against the other is the same; of more, the macro average of one against the rest.
+    against = [1] if classes == 2 else range(classes)
     return {
         "loss": balanced_loss(logits, val.labels, classes),
-        "auroc": float(roc_auc_score(labels, **target)),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, np.argmax(probabilities, axis=1))),
+        "auroc": float(np.mean([auroc(labels == c, probabilities[:, c])[0] for c in against])),
+        "balanced_accuracy": float(np.mean([right[labels == c].mean() for c in range(classes)])),
     }

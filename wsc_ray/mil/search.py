@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -121,15 +122,23 @@ def _run_missing(
         from wsc_ray.cluster.session import ray_session
         from wsc_ray.mil.ray_tune import Task, run_trials
 
-        with ray_session(), Progress("tune", len(every), unit="trials", done=len(trials)) as progress:
+        # MLflow is told from a thread: Ctrl-C strikes the main one, and a store's lock left half-way would outlive it.
+        with (
+            ray_session(),
+            ThreadPoolExecutor(1) as beside,
+            Progress("tune", len(every), unit="trials", done=len(trials)) as progress,
+        ):
+            told: list[Future] = []
 
             def finished(trial: Trial) -> None:
                 trials[trial.number] = trial
-                _log(tracker, trial)
+                told.append(beside.submit(_log, tracker, trial))
                 progress.advance(1, f"best validation AUROC {best_trial(list(trials.values())).scores['auroc']:.3f}")
 
             task = Task(every, recipe.tune, classes, recipe.seed, out)
             run_trials(train, val, task, missing, on_trial=finished)
+            for future in told:
+                future.result()
     return [trials[number] for number in range(len(every))]
 
 

@@ -15,7 +15,8 @@ from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.order import worker_shards
 from wsc_ray.stream.plan import Plan
-from wsc_ray.stream.read import Batch, read_window
+from wsc_ray.stream.ray_source import Batch, read_calls
+from wsc_ray.stream.read import read_window
 
 
 def worker_batches(
@@ -39,18 +40,14 @@ def worker_batches(
     context.enable_progress_bars = False
     # A block a step or so: the trainer gets a window's first step before its last is decoded.
     context.target_max_block_size = max(1 << 20, rows * 2 * augment.size**2 * 3)
-    read = partial(
-        _read, plan, manifest, augment, worker_shards(geometry.shards, rank, world_size), first_window, first_step
-    )
-    data = ray.data.range(windows, override_num_blocks=windows).map_batches(read, batch_size=1, num_cpus=min(1.0, cpus))
+    shards = worker_shards(geometry.shards, rank, world_size)
+    read = partial(_read, plan, manifest, augment, shards, first_window, first_step)
+    data = read_calls(read, windows, num_cpus=min(1.0, cpus))
     yield from data.iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2)
 
 
 def _read(
-    plan: Plan, manifest: Manifest, augment: Augment, shards: range, first_window: int, first_step: int, batch: Batch
+    plan: Plan, manifest: Manifest, augment: Augment, shards: range, first_window: int, first_step: int, number: int
 ) -> Iterator[Batch]:
-    for number in batch["id"]:
-        epoch, window = divmod(first_window + int(number), plan.geometry.windows)
-        yield from read_window(
-            plan, manifest, augment, epoch=epoch, window=window, shards=shards, first_step=first_step
-        )
+    epoch, window = divmod(first_window + number, plan.geometry.windows)
+    return read_window(plan, manifest, augment, epoch=epoch, window=window, shards=shards, first_step=first_step)

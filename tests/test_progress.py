@@ -1,0 +1,50 @@
+"""Progress in a pipe and on a terminal."""
+
+import io
+
+from wsc_ray import progress
+from wsc_ray.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_pipe_gets_plain_lines_with_rate_and_time_left(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
+    stream = io.StringIO()
+    with Progress("embed", 100, unit="patches", stream=stream) as shown:
+        shown.advance(25, "slide 1")
+        shown.advance(75)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("embed: 25/100 patches (25%)")
+    assert "patches/s" in lines[0]
+    assert "left, slide 1" in lines[0]
+    assert lines[-1].startswith("embed: 100/100 patches (100%)")
+    assert "\r" not in stream.getvalue()
+
+
+def test_lines_come_rarely():
+    stream = io.StringIO()
+    with Progress("embed", 1000, unit="patches", stream=stream) as shown:
+        for _ in range(1000):
+            shown.advance(1)
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_what_was_done_before_is_not_in_the_rate(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
+    clock = iter([0.0, 10.0, 10.0, 10.0, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    shown = Progress("pretrain", 200, unit="patches", done=100, stream=stream)
+    shown.to(150)
+    assert "5 patches/s, 00:10 left" in stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar():
+    stream = Terminal()
+    with Progress("embed", 10, unit="patches", stream=stream) as shown:
+        shown.to(10, "done")
+    assert "\r" in stream.getvalue()

@@ -1,0 +1,131 @@
+"""MLflow, with a real SQLite store and a real server."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from mlflow import MlflowClient
+
+from wsc_ray.errors import TrackingError
+from wsc_ray.tracking import Tracker, tracking_uri, without_password
+
+
+def tracker(uri, folder, **changes):
+    values = {
+        "uri": uri,
+        "experiment": "x",
+        "folder": folder,
+        "command": "pretrain",
+        "params": {"a": {"b": 1}, "c": [2]},
+    }
+    return Tracker(**{**values, **changes})
+
+
+@pytest.fixture
+def uri(tmp_path):
+    return f"sqlite:///{tmp_path}/store/mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path):
+    (tmp_path / "store").mkdir()
+
+
+def test_a_folder_has_one_run(uri, tmp_path):
+    for step in (1, 2):
+        with tracker(uri, tmp_path / "run") as run:
+            run.log_metrics({"loss": 0.5 / step}, step)
+            run.log_dataset(name="m", digest="d" * 64, source="/m")
+    client = MlflowClient(tracking_uri=uri)
+    (found,) = client.search_runs(["1"])
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"a.b": "1", "c": "[2]"}
+    assert [m.step for m in client.get_metric_history(found.info.run_id, "loss")] == [1, 2]
+    (dataset,) = found.inputs.dataset_inputs
+    assert dataset.dataset.digest == "d" * 36
+    assert run.last_step("loss") == 2
+    assert run.last_step("never") == -1
+    assert run.ui_command == f"mlflow ui --backend-store-uri {uri}"
+
+
+def test_children_come_once_by_name(uri, tmp_path):
+    with tracker(uri, tmp_path / "run") as run:
+        for _ in range(2):
+            for name in ("trial-000", "trial-001"):
+                run.child(name=name, params={"lr": 0.1}, metrics={"auroc": 0.7})
+    runs = MlflowClient(tracking_uri=uri).search_runs(["1"])
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == run.run_id]
+    assert sorted(r.info.run_name for r in children) == ["trial-000", "trial-001"]
+    assert all(r.info.status == "FINISHED" for r in runs)
+
+
+def test_a_failure_is_a_failed_run(uri, tmp_path):
+    with pytest.raises(ZeroDivisionError), tracker(uri, tmp_path / "run"):
+        _ = 1 / 0
+    (found,) = MlflowClient(tracking_uri=uri).search_runs(["1"])
+    assert found.info.status == "FAILED"
+
+
+def test_artifacts_lie_beside_the_database(uri, tmp_path):
+    (tmp_path / "file.txt").write_text("text")
+    with tracker(uri, tmp_path / "run") as run:
+        run.log_artifact(tmp_path / "file.txt")
+    assert [p.name for p in (tmp_path / "store" / "mlartifacts").rglob("*.txt")] == ["file.txt"]
+
+
+def test_which_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "mlflow.json").write_text(json.dumps({"uri": "sqlite:////there.db", "run_id": "1"}))
+    assert tracking_uri(None, tmp_path / "no", tmp_path) == "sqlite:////there.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    assert tracking_uri(None, tmp_path) == "http://server"
+    assert tracking_uri("sqlite:////mine.db", tmp_path) == "sqlite:////mine.db"
+
+
+def test_passwords_stay_out_of_messages_and_folders(tmp_path):
+    assert without_password("http://me:secret@127.0.0.1:5000/x") == "http://127.0.0.1:5000/x"
+    with pytest.raises(TrackingError, match=r"MLflow at http://127.0.0.1:9 cannot be used") as caught:
+        tracker("http://me:secret@127.0.0.1:9", tmp_path / "run")
+    assert "secret" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_server_is_as_good_as_a_file(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+                time.sleep(0.5)
+        (tmp_path / "file.txt").write_text("text")
+        with tracker(address, tmp_path / "run") as run:
+            run.log_metrics({"loss": 1.0}, 7)
+            run.log_artifact(tmp_path / "file.txt")
+        assert run.last_step("loss") == 7
+        assert run.ui_command == address
+        assert [p.path for p in run.client.list_artifacts(run.run_id)] == ["file.txt"]
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=30)

@@ -1,0 +1,58 @@
+"""A Ray Data source of which every read task is one call of a function: a window of batches, or a row group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import Datasource, ReadTask
+from ray.data.block import BlockMetadata
+from ray.data.extensions import ArrowTensorArray
+
+Batch = dict[str, np.ndarray]
+Read = Callable[[int], Iterator[Batch]]
+
+
+def read_calls(read: Read, count: int, *, num_cpus: float = 1.0) -> ray.data.Dataset:
+    """A data set of the batches that `read(0)`, ..., `read(count - 1)` yield, each call a task of its own.
+
+    A source rather than `range(n).map_batches(read)`: that is two operators, and tasks of the first could wait for
+    CPUs that paused tasks of the second hold.
+
+    Args:
+        read: gives batches, column -> (n, ...) array; sent to the cluster once.
+        num_cpus: that a call takes.
+    """
+    source = _Calls(ray.put(read), count)
+    return ray.data.read_datasource(source, override_num_blocks=count, num_cpus=num_cpus)
+
+
+class _Calls(Datasource):
+    def __init__(self, read: ray.ObjectRef, count: int):
+        super().__init__()
+        self.read, self.count = read, count
+
+    def get_name(self) -> str:
+        return "Patches"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context=None
+    ) -> list[ReadTask]:
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+        return [ReadTask(partial(_call, self.read, number), unknown) for number in range(self.count)]
+
+
+def _call(read: ray.ObjectRef, number: int) -> Iterator[pa.Table]:
+    for batch in ray.get(read)(number):
+        yield pa.table({name: _column(values) for name, values in batch.items()})
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    return ArrowTensorArray.from_numpy(values) if values.ndim > 1 else pa.array(values)
