@@ -30,7 +30,6 @@ setup(
         "numpy>=2",
         "opencv-python-headless>=4.10",  # JPEG decoding and augmentation: four to five times PIL's speed
         "h5py>=3.11",
-        "scikit-learn>=1.5",
         "mlflow>=3.1",
         "pydantic>=2.8",
         "pyyaml>=6",
@@ -42,7 +41,7 @@ setup(
         "cpu": ["faiss-cpu>=1.8", "openslide-python>=1.4", "openslide-bin>=4"],
         # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.12", "pandas>=2"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.12", "pandas>=2", "scikit-learn>=1.5"],
     },
     entry_points={"console_scripts": ["wsc-ray=wsc_ray.cli:main"]},
 )

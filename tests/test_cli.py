@@ -25,7 +25,7 @@ def every_command(group=main, prefix=()):
 
 @pytest.mark.parametrize("name", [name for name, _ in every_command()], ids="-".join)
 def test_every_command_and_option_has_help(wsc_ray_command, name):
-    status, text = wsc_ray_command(*name, "--help")
+    status, _ = wsc_ray_command(*name, "--help")
     assert status == 0
     command = dict(every_command())[name]
     assert command.help

@@ -33,8 +33,7 @@ def test_atomic_leaves_all_or_nothing(tmp_path):
     with atomic(path) as temporary:
         temporary.write_text("first")
     with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
-        temporary.write_text("half")
-        _ = 1 / 0
+        temporary.write_text(f"half, {1 / 0}")
     assert path.read_text() == "first"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
@@ -59,7 +58,7 @@ def test_summaries(tmp_path):
 
 
 def test_what_is_no_run_folder(tmp_path):
-    with pytest.raises(RunFolderError, match="no readable run.json"):
+    with pytest.raises(RunFolderError, match=r"no readable run\.json"):
         RunFolder(tmp_path).read_info()
     (tmp_path / "run.json").write_text('{"format": 99}')
     with pytest.raises(RunFolderError, match="another format"):

@@ -91,7 +91,11 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        self.client.set_terminated(self.run_id, status=status)
+        try:
+            self.client.set_terminated(self.run_id, status=status)
+        except Exception as failure:
+            if kind is None:  # else what ended the block is what the user has to see
+                raise _unreachable(self.uri, failure) from failure
 
     def _log_params(self, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -127,13 +131,20 @@ class Tracker:
         log(self.run_id, str(path), folder)
 
     def child(self, *, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """A finished child run, once by name: a search that goes on does not log a trial twice."""
+        """A finished child run, once by name: a search that goes on does not log a trial twice.
+
+        One that a crash left half-logged is filled up.
+        """
         run = self.client.get_run(self.run_id)
         query = f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'"
-        if self.client.search_runs([run.info.experiment_id], query, max_results=1):
+        found = self.client.search_runs([run.info.experiment_id], query, max_results=1)
+        if found and found[0].info.status == "FINISHED":
             return
-        tags = {"mlflow.parentRunId": self.run_id}
-        made = self.client.create_run(run.info.experiment_id, run_name=name, tags=tags).info.run_id
+        if found:
+            made = found[0].info.run_id
+        else:
+            tags = {"mlflow.parentRunId": self.run_id}
+            made = self.client.create_run(run.info.experiment_id, run_name=name, tags=tags).info.run_id
         for key, value in _flat(params):
             self.client.log_param(made, key, value)
         for key, value in metrics.items():

@@ -8,7 +8,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from wsc_ray.recipe import Augment
-from wsc_ray.stream.augment import _blend, _grey, _hue, colour_matrix, crop_box, resize, two_views
+from wsc_ray.stream import augment
+from wsc_ray.stream.augment import colour_matrix, crop_box, resize, two_views
 from wsc_ray.stream.random import permutation, raw, uniform
 
 
@@ -53,21 +54,16 @@ def test_grayscale_is_torchvisions(image):
 def test_jitters_are_torchvisions(image, name, factor):
     tensor = torch.from_numpy(image).movedim(-1, 0)
     theirs = getattr(F, f"adjust_{name}")(tensor, factor).movedim(0, -1).numpy()
-    if name == "brightness":
-        other = np.zeros((3, 4))
-    elif name == "saturation":
-        other = _grey()
-    else:
-        other = np.zeros((3, 4))
-        other[:, 3] = F.rgb_to_grayscale(tensor).float().mean()
-    ours = cv2.transform(image, _blend(factor, other)[:3].astype(np.float32))
+    arguments = [np.append(image.reshape(-1, 3).mean(0), 1)] if name == "contrast" else []
+    matrix = getattr(augment, name)(np.eye(3, 4), factor, *arguments)
+    ours = cv2.transform(image, matrix)
     assert np.abs(ours.astype(int) - theirs).max() <= 2
 
 
 def test_a_hue_turn_keeps_grey_and_is_near_torchvisions(image):
     grey = np.full((4, 4, 3), 120, np.uint8)
-    np.testing.assert_array_equal(cv2.transform(grey, _hue(0.1)[:3].astype(np.float32)), grey)
-    ours = cv2.transform(image, _hue(0.1)[:3].astype(np.float32)).astype(float)
+    np.testing.assert_array_equal(cv2.transform(grey, augment.hue(np.eye(3, 4), 0.1)), grey)
+    ours = cv2.transform(image, augment.hue(np.eye(3, 4), 0.1)).astype(float)
     theirs = F.adjust_hue(torch.from_numpy(image).movedim(-1, 0), 0.1).movedim(0, -1).numpy().astype(float)
     # Our turn keeps a pixel's mean, HSV's keeps its maximum: compare what both do to the colour apart from that.
     change = [(p - p.mean(-1, keepdims=True)) - (image - image.mean(-1, keepdims=True)) for p in (ours, theirs)]

@@ -79,5 +79,5 @@ def test_splits_and_labels_that_are_not_there(settings):
         with pytest.raises(DataError, match=said):
             make_plan(manifest, validate_recipe(changed))
     settings["train"] |= {"steps_per_epoch": None, "batch_size": 1024}
-    with pytest.raises(DataError, match="set train.batch_size to"):
+    with pytest.raises(DataError, match=r"set train\.batch_size to"):
         make_plan(manifest, validate_recipe(settings))

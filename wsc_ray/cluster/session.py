@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 
 import ray
@@ -28,9 +29,13 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         return
     # Ray's own warning that a future version will not override these variables is nothing a user can act on.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
+    # process spends seconds on imports: on two cores that is a fifth of them.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            _answers(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             # Loopback, no dashboard: nothing of a local session can be reached from outside.
@@ -41,13 +46,20 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ResourceError(f"no Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
     quieten()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Fail at once where nothing listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def quieten() -> None:

@@ -79,17 +79,17 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
     `loss.similarity_weight` in the README), so that it is small and rises slowly.
     """
     uri = None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{out}/mlflow.db"
-    epochs = 0 if name == "untrained" else 1 if quick else 10
+    epochs = 0 if name == "untrained" else 1 if quick else 8
     values = {
         "seed": seed,
         "data": {"manifest": str(manifest)},
         "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 128, "head_dim": 64},
         "loss": {
             "method": "simclr" if name == "simclr" else "weaksupcon",
-            "similarity_weight": 0.1,
-            "similarity_warmup": 200,
+            "similarity_weight": 0.05,
+            "similarity_warmup": 400,
         },
-        "augment": {"size": 48, "vflip": 0.5},
+        "augment": {"size": 32, "scale": [0.4, 1.0], "vflip": 0.5, "grayscale": 0.3},
         "stream": {"sampling": "epoch", "shards": 8, "window": 8},
         "train": {
             "epochs": epochs,
@@ -97,11 +97,12 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
             "batch_size": 64,
             "workers": 2,
             "cpus_per_worker": 0.5,
-            "lr": 0.1,
-            "warmup_epochs": 0 if quick else 1,
+            "lr": 0.03,
+            "warmup_epochs": 0 if quick else 0.6,
             "schedule": "cosine",
             "log_every": 10,
         },
+        "embed": {"size": 48},
         "tune": {"trials": 2, "epochs": 2} if quick else {"trials": 8, "epochs": 40},
         "evaluate": {"bootstrap": 200 if quick else 1000},
         "tracking": {"uri": uri, "experiment": "wsc-ray demo"},

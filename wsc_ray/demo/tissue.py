@@ -1,8 +1,8 @@
 """Drawn H&E-like tissue, in which tumour differs from normal by the shape of its nuclei and by nothing else.
 
 A patch is two maps, haematoxylin and eosin, that become RGB through optical density (Beer-Lambert; stain vectors after
-Ruifrok and Johnston 2001 and Macenko 2009). Normal tissue is a mixture of lymphocytes, spindle-shaped stromal nuclei and
-large pale histiocytes, each regular and uniform; tumour nuclei differ in size from one to the next, are irregular, have
+Ruifrok and Johnston 2001 and Macenko 2009). Normal tissue mixes lymphocytes, spindle-shaped stromal nuclei and large
+pale histiocytes, each regular and uniform; tumour nuclei differ in size from one to the next, are irregular, have
 nucleoli and cleared chromatin, and some are in mitosis. How much of a patch is nucleus, how dark its nuclei are and how
 its grey values spread are drawn without looking at the class, and the drawn map is remapped by rank to them: colour
 statistics do not know the class. Stain, scanner light, focus and scale belong to the slide.
@@ -165,7 +165,7 @@ def _draw_nuclei(
 
 
 def _apart(discs: np.ndarray, fixed: int, gap: float) -> np.ndarray:
-    """Indices, counted after the first `fixed`, of discs (n, 3) taken in turn where they keep `gap` from those taken."""
+    """Indices, counted from `fixed` on, of discs (n, 3) taken in turn where they keep `gap` from those taken."""
     x, y, radius = discs.T
     close = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < (gap * (radius[:, None] + radius)) ** 2
     blocked = close[:fixed].any(axis=0)

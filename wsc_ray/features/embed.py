@@ -153,8 +153,8 @@ def _write_one(
     if first.get("mpp"):
         attributes["target_magnification"] = round(10 / first["mpp"], 2)  # 10x is 1 um/px by the usual convention
     label = None
-    if "patch_label" in table.column_names and table["patch_label"].null_count == 0:
-        label = table["patch_label"].to_numpy()
+    if "patch_label" in table.column_names:
+        label = table["patch_label"].fill_null(-1).to_numpy()
     write_slide(
         out,
         SlideFeatures(slide, features, coords, label),

@@ -1,7 +1,7 @@
 """The feature store: a folder with `<slide>.h5` (TRIDENT's datasets) and `slides.parquet` (what each slide is).
 
 A slide's file holds `features` (N, D) float32 and `coords` (N, 2) int64 (level-0 px of the patch's upper left), with
-TRIDENT's attributes (https://github.com/mahmoodlab/TRIDENT), and `patch_label` (N,) int8 where the manifest has it
+TRIDENT's attributes (https://github.com/mahmoodlab/TRIDENT), and `patch_label` (N,) int8, -1 where unknown, where the manifest has it
 (for measuring attention only).
 """
 
@@ -94,9 +94,16 @@ def read_slides(folder: Path) -> pa.Table:
     """Read the table of slides.
 
     Raises:
-        DataError: the folder holds none.
+        DataError: the folder holds none, or one that cannot be read or has nulls.
     """
     path = folder / SLIDES
     if not path.is_file():
         raise DataError(f"{folder} holds no features ({SLIDES} is missing); `wsc-ray embed --run RUN` writes them")
-    return pq.read_table(path, schema=SLIDES_SCHEMA)
+    try:
+        slides = pq.read_table(path, schema=SLIDES_SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}; delete it and embed again") from None
+    unknown = [name for name in slides.column_names if slides[name].null_count]
+    if unknown:
+        raise DataError(f"{path} has slides without {', '.join(unknown)}")
+    return slides

@@ -12,6 +12,7 @@ machines, draws the same views.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -36,10 +37,10 @@ def two_views(image: np.ndarray, config: Augment, *key: int) -> np.ndarray:
         (2, size, size, 3) uint8.
     """
     draws = uniform(2 * _DRAWS, _VIEWS, *key)
-    return np.stack([_view(image, config, iter(part)) for part in (draws[:_DRAWS], draws[_DRAWS:])])
+    return np.stack([_view(image, config, iter(part.tolist())) for part in (draws[:_DRAWS], draws[_DRAWS:])])
 
 
-def _view(image: np.ndarray, config: Augment, draws) -> np.ndarray:
+def _view(image: np.ndarray, config: Augment, draws: Iterator[float]) -> np.ndarray:
     top, left, height, width = crop_box(image.shape[0], image.shape[1], config.scale, config.ratio, draws)
     view = resize(image[top : top + height, left : left + width], config.size)
     if next(draws) < config.hflip:
@@ -47,7 +48,7 @@ def _view(image: np.ndarray, config: Augment, draws) -> np.ndarray:
     if next(draws) < config.vflip:
         view = cv2.flip(view, 0)
     matrix = colour_matrix(view, config, draws)
-    return view if matrix is None else cv2.transform(view, matrix)
+    return view if matrix is None else cv2.transform(view, matrix.astype(np.float32))
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -58,7 +59,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def crop_box(height: int, width: int, scale, ratio, draws) -> tuple[int, int, int, int]:
+def crop_box(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], draws: Iterator[float]
+) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random resized crop (Szegedy et al. 2015): ten tries, then the middle."""
     for _ in range(10):
         area = height * width * _between(next(draws), *scale)
@@ -70,62 +73,61 @@ def crop_box(height: int, width: int, scale, ratio, draws) -> tuple[int, int, in
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def colour_matrix(view: np.ndarray, config: Augment, draws) -> np.ndarray | None:
+def colour_matrix(view: np.ndarray, config: Augment, draws: Iterator[float]) -> np.ndarray | None:
     """The 3x4 matrix of a view's colour change on [R, G, B, 1] in 0..255; None where nothing changes.
 
     As in torchvision the four jitters come in a random order, and contrast turns about the mean grey of the picture
     as it is at that point.
     """
-    matrix = np.eye(4)
-    changed = False
+    colour = None
     if next(draws) < config.jitter:
-        changed = True
-        mean = np.append(view.reshape(-1, 3).mean(axis=0), 1.0)
-        order = np.argsort([next(draws) for _ in range(4)])
-        factors = [
-            _between(next(draws), max(0.0, 1 - a), 1 + a)
-            for a in (config.brightness, config.contrast, config.saturation)
-        ]
+        colour = np.eye(3, 4)
+        mean = np.array(cv2.mean(view)[:3] + (1.0,))
+        order = sorted((next(draws), which) for which in range(4))
+        amounts = (config.brightness, config.contrast, config.saturation)
+        factors = [_between(next(draws), max(0.0, 1 - amount), 1 + amount) for amount in amounts]
         turn = _between(next(draws), -config.hue, config.hue)
-        for which in order:
+        for _, which in order:
             if which == 0:
-                step = _blend(factors[0], np.zeros((3, 4)))
+                colour = brightness(colour, factors[0])
             elif which == 1:
-                grey = np.zeros((3, 4))
-                grey[:, 3] = _LUMA @ (matrix @ mean)[:3]
-                step = _blend(factors[1], grey)
+                colour = contrast(colour, factors[1], mean)
             elif which == 2:
-                step = _blend(factors[2], _grey())
+                colour = saturation(colour, factors[2])
             else:
-                step = _hue(turn)
-            matrix = step @ matrix
+                colour = hue(colour, turn)
     if next(draws) < config.grayscale:
-        changed = True
-        matrix = _blend(0.0, _grey()) @ matrix
-    return matrix[:3].astype(np.float32) if changed else None
+        colour = saturation(np.eye(3, 4) if colour is None else colour, 0.0)
+    return colour
+
+
+# One change of colour after another: each takes the 3x4 matrix so far and returns it with the change behind it.
+
+
+def brightness(colour: np.ndarray, factor: float) -> np.ndarray:
+    """Towards black (below 1) or away from it."""
+    return factor * colour
+
+
+def contrast(colour: np.ndarray, factor: float, mean: np.ndarray) -> np.ndarray:
+    """Towards or away from the picture's mean grey; `mean` is [R, G, B, 1] before all changes."""
+    changed = factor * colour
+    changed[:, 3] += (1 - factor) * (_LUMA @ colour @ mean)
+    return changed
+
+
+def saturation(colour: np.ndarray, factor: float) -> np.ndarray:
+    """Towards (0: to) or away from each pixel's own grey."""
+    return factor * colour + (1 - factor) * (_LUMA @ colour)
+
+
+def hue(colour: np.ndarray, turn: float) -> np.ndarray:
+    """A turn by a fraction of the circle, about the grey axis (Rodrigues' formula)."""
+    angle = 2 * math.pi * turn
+    c, s = math.cos(angle), math.sin(angle) / math.sqrt(3)
+    a, b, d = (1 - c) / 3 + c, (1 - c) / 3 - s, (1 - c) / 3 + s
+    return np.array(((a, b, d), (d, a, b), (b, d, a))) @ colour
 
 
 def _between(draw: float, low: float, high: float) -> float:
     return low + (high - low) * draw
-
-
-def _blend(factor: float, other: np.ndarray) -> np.ndarray:
-    """factor * picture + (1 - factor) * other, as a 4x4 matrix; `other` is (3, 4)."""
-    step = np.eye(4)
-    step[:3] = factor * np.eye(4)[:3] + (1 - factor) * other
-    return step
-
-
-def _grey() -> np.ndarray:
-    grey = np.zeros((3, 4))
-    grey[:, :3] = _LUMA
-    return grey
-
-
-def _hue(turn: float) -> np.ndarray:
-    """A turn of hue by a fraction of the circle, about the grey axis (Rodrigues' formula)."""
-    angle = 2 * math.pi * turn
-    c, s = math.cos(angle), math.sin(angle) / math.sqrt(3)
-    step = np.eye(4)
-    step[:3, :3] = (1 - c) / 3 + np.array([[c, -s, s], [s, c, -s], [-s, s, c]])
-    return step
