@@ -90,7 +90,7 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
             "similarity_warmup": 400,
         },
         "augment": {"size": 32, "scale": [0.4, 1.0], "vflip": 0.5, "grayscale": 0.3},
-        "stream": {"sampling": "epoch", "shards": 8, "window": 8},
+        "stream": {"sampling": "epoch", "shards": 8, "window": 64},
         "train": {
             "epochs": epochs,
             "steps_per_epoch": 3 if quick else None,
@@ -133,6 +133,7 @@ def _cohort(out: Path, seed: int, quick: bool) -> Path:
             out=str(manifest),
             columns={"label": "slide_label"},
             label_names={"0": "negative", "1": "positive"},
+            row_group_rows=32,  # a slide or two, so that every shard of so small a cohort holds many
         )
     commands.manifest_check(manifest=str(manifest))
     return manifest

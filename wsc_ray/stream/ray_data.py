@@ -43,7 +43,10 @@ def worker_batches(
     shards = worker_shards(geometry.shards, rank, world_size)
     read = partial(_read, plan, manifest, augment, shards, first_window, first_step)
     data = read_calls(read, windows, num_cpus=min(1.0, cpus))
-    yield from data.iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2)
+    # A split of one: its executor is an actor of its own, where in this process it would fight for the interpreter's
+    # lock with a training step of many small operations.
+    (split,) = data.streaming_split(1, equal=False)
+    yield from split.iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2)
 
 
 def _read(
