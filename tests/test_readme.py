@@ -44,7 +44,11 @@ def test_the_whole_way(newcomer, ray_cluster, wsc_ray_command):
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})  # noqa: S102
 
-    documented = set(re.findall(r"^  ([a-z.]+?/?)  +\S", blocks("text")[0], re.MULTILINE))
+    documented = set(
+        re.findall(
+            r"^  ([a-z.]+?/?)  +\S", next(block for block in blocks("text") if block.startswith("RUN/")), re.MULTILINE
+        )
+    )
     written = {path.name + "/" * path.is_dir() for path in (newcomer / "run").iterdir()}
     assert written == documented
 

@@ -79,7 +79,7 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
     `loss.similarity_weight` in the README), so that it is small and rises slowly.
     """
     uri = None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{out}/mlflow.db"
-    epochs = 0 if name == "untrained" else 1 if quick else 8
+    epochs = 0 if name == "untrained" else 1 if quick else 12
     values = {
         "seed": seed,
         "data": {"manifest": str(manifest)},
