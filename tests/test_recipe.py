@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from wsc_ray.errors import RecipeError
-from wsc_ray.recipe import Recipe, load_recipe, sections, validate_recipe
+from wsc_ray.recipe import Recipe, sections
+from wsc_ray.recipe_file import load_recipe, validate_recipe
 from wsc_ray.template import init, recipe_template
 
 

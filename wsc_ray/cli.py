@@ -15,7 +15,8 @@ import click
 from wsc_ray import __version__, commands
 from wsc_ray.describe import describe
 from wsc_ray.errors import UserError
-from wsc_ray.recipe import DEFAULT_RECIPE, load_recipe
+from wsc_ray.recipe import DEFAULT_RECIPE
+from wsc_ray.recipe_file import load_recipe
 
 
 class Commands(click.Group):

@@ -8,7 +8,7 @@ import pytest
 
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.recipe import validate_recipe
+from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.stream.order import worker_shards
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.read import read_window

@@ -30,7 +30,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     # Ray's own warning that a future version will not override these variables is nothing a user can act on.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
-    # process spends seconds on imports: on two cores that is a fifth of them.
+    # process spends seconds on imports.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
     address = os.environ.get("RAY_ADDRESS")
     try:

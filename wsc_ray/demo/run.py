@@ -17,7 +17,8 @@ from wsc_ray import commands
 from wsc_ray.cluster.session import ray_session
 from wsc_ray.demo.cohort import write_cohort
 from wsc_ray.errors import RunFolderError
-from wsc_ray.recipe import Recipe, validate_recipe
+from wsc_ray.recipe import Recipe
+from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.runfolder import read_summary, write_json, write_summary
 
 ENCODERS = ("weaksupcon", "simclr", "untrained")

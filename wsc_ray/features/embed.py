@@ -18,7 +18,8 @@ from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import SlideFeatures, slide_path, write_slide, write_slides
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.progress import Progress
-from wsc_ray.recipe import Recipe, load_recipe
+from wsc_ray.recipe import Recipe
+from wsc_ray.recipe_file import load_recipe
 from wsc_ray.runfolder import RunFolder, write_json, write_summary
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 

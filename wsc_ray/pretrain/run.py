@@ -18,7 +18,8 @@ from wsc_ray.errors import RecipeError, RunFolderError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.progress import Progress
-from wsc_ray.recipe import Recipe, load_recipe
+from wsc_ray.recipe import Recipe
+from wsc_ray.recipe_file import load_recipe
 from wsc_ray.runfolder import FORMAT, RunFolder, read_summary, write_json, write_summary
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
