@@ -30,6 +30,23 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
+def gang_of(tmp_path_factory):
+    """`gang_of(n)`: n workers in one gloo group, started once for all tests; see `tests.losses.gang.Gang`."""
+    from tests.losses.gang import Gang
+
+    gangs: dict[int, Gang] = {}
+
+    def get(size: int) -> Gang:
+        if size not in gangs:
+            gangs[size] = Gang(size, f"file://{tmp_path_factory.mktemp('gloo')}/meet")
+        return gangs[size]
+
+    yield get
+    for gang in gangs.values():
+        gang.close()
+
+
+@pytest.fixture(scope="session")
 def cohort(tmp_path_factory) -> Path:
     """A raw table of a small synthetic cohort, as somebody would bring it."""
     from wsc_ray.demo.cohort import write_cohort

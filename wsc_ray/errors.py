@@ -44,3 +44,7 @@ class WeightsError(UserError):
 
 class TrackingError(UserError):
     """An MLflow store that cannot be reached or written."""
+
+
+class CollapseError(UserError):
+    """Training that was told to stop when all features became one point, and they did."""

@@ -50,6 +50,13 @@ class Progress:
         elif time.monotonic() - self.printed >= PLAIN_INTERVAL:
             self._line(note)
 
+    def say(self, text: str) -> None:
+        """Print a line of text above the bar, or among the lines."""
+        if self.bar is not None:
+            self.bar.write(text, file=self.stream)
+        else:
+            print(text, file=self.stream, flush=True)
+
     def advance(self, amount: int, note: str = "") -> None:
         self.to(self.done + amount, note)
 

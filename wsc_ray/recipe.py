@@ -39,6 +39,9 @@ class Data(Section):
 class Encoder(Section):
     backbone: str = Field("resnet18", description="any timm model name")
     weights: str = Field("imagenet", description="imagenet (fetched by timm), random, or a folder or .safetensors file")
+    norm: Literal["batch", "sync", "group", "frozen"] = Field(
+        "batch", description="BatchNorm: each worker's own, sync over workers, GroupNorm instead, or frozen statistics"
+    )
     head_hidden: Count | None = Field(None, description="hidden width of the projection head; null: the paper's")
     head_dim: Count = Field(128, description="width of the projected features the loss sees")
 
@@ -50,6 +53,9 @@ class Loss(Section):
     similarity_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the similarity half")
     similarity_warmup: Annotated[int, Field(ge=0)] = Field(
         0, description="steps over which that weight rises from 0; from random weights use a slow rise"
+    )
+    on_collapse: Literal["warn", "stop"] = Field(
+        "warn", description="when all features become one point: warn, or stop"
     )
 
 
@@ -82,6 +88,9 @@ class Train(Section):
     steps_per_epoch: Count | None = Field(5000, description="steps an epoch; null: one pass over the larger class")
     batch_size: Annotated[int, Field(ge=4)] = Field(
         512, description="patches a step over all workers, half of them pure"
+    )
+    micro_batch: Count | None = Field(
+        None, description="patches a worker encodes at a time: exact gradients in less memory, a forward pass more"
     )
     workers: Count = Field(1, description="training workers, a GPU each where there are any")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes GPUs where the cluster has them")
@@ -165,6 +174,7 @@ class Recipe(Section):
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
         for key in ("val_split", "test_split"):
             del part["data"][key]
+        del part["loss"]["on_collapse"]
         for key in ("workers", "device", "cpus_per_worker", "log_every", "checkpoint_every", "keep_checkpoints"):
             del part["train"][key]
         del part["train"]["max_failures"]

@@ -128,6 +128,16 @@ def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             ("train.warmup_epochs", "train.epochs"),
             f"{train.warmup_epochs:g} leaves none of the {train.epochs} epochs for the cosine",
         )
+    if recipe.encoder.norm == "frozen" and recipe.encoder.weights == "random":
+        yield (
+            ("encoder.norm", "encoder.weights"),
+            "frozen keeps the statistics that come with the weights, and random weights have none; use batch or sync",
+        )
+    if recipe.encoder.norm == "group" and recipe.encoder.weights == "imagenet":
+        yield (
+            ("encoder.norm", "encoder.weights"),
+            "ImageNet weights were trained with BatchNorm and do not fit group; use sync, or encoder.weights: random",
+        )
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
 

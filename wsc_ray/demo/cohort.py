@@ -6,7 +6,12 @@ x, y (int32, level-0 px of the upper left), patch_label (int8, 1 tumour), mpp (f
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,6 +25,7 @@ from wsc_ray.runfolder import atomic
 
 TABLE = "patches.parquet"
 MPP = 0.9
+_PATCHES_A_PROCESS = 1000  # fewer are drawn sooner than a process starts
 SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema(
     [
@@ -80,20 +86,18 @@ def write_cohort(
     table = out / TABLE
     if table.exists() or (out.exists() and not out.is_dir()):
         raise RunFolderError(f"{table if table.exists() else out} exists already; choose another folder or remove it")
-    with atomic(table) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
-        for slide, (split, patient, label) in enumerate(_slides(slides, seed)):
-            rows = _draw_slide(
-                np.random.default_rng([seed, slide]), label, patches_per_slide, tumour_fraction, patch_size
-            )
-            count = len(rows["image"])
-            rows |= {
-                "slide_id": [f"slide-{slide:04d}"] * count,
-                "patient_id": [f"patient-{patient:04d}"] * count,
-                "slide_label": [label] * count,
-                "split": [split] * count,
-                "mpp": [MPP] * count,
-            }
-            writer.write_table(pa.table({name: rows[name] for name in SCHEMA.names}, schema=SCHEMA))
+    plans = [
+        (seed, number, *plan, patches_per_slide, tumour_fraction, patch_size)
+        for number, plan in enumerate(_slides(slides, seed))
+    ]
+    processes = min(os.cpu_count() or 1, len(plans) * patches_per_slide // _PATCHES_A_PROCESS)
+    with atomic(table) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer, ExitStack() as stack:
+        draw = map
+        if processes > 1:
+            context = multiprocessing.get_context("spawn")
+            draw = partial(stack.enter_context(ProcessPoolExecutor(processes, mp_context=context)).map, chunksize=4)
+        for slide in draw(_draw, plans):
+            writer.write_table(slide)
     return table
 
 
@@ -110,6 +114,21 @@ def _slides(counts: tuple[int, int, int], seed: int) -> Iterator[tuple[str, int,
     for index in rng.permutation(len(slides)):
         split, patient, label = slides[index]
         yield split, int(names[patient]), label
+
+
+def _draw(plan: tuple) -> pa.Table:
+    """One slide's rows. Each slide has random numbers of its own, so that any process may draw it."""
+    seed, number, split, patient, label, patches, tumour_fraction, size = plan
+    rows = _draw_slide(np.random.default_rng([seed, number]), label, patches, tumour_fraction, size)
+    same = {
+        "slide_id": f"slide-{number:04d}",
+        "patient_id": f"patient-{patient:04d}",
+        "slide_label": label,
+        "split": split,
+        "mpp": MPP,
+    }
+    rows |= {name: [value] * patches for name, value in same.items()}
+    return pa.table({name: rows[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
 def _draw_slide(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wsc_ray.encoders.norm import Norm, batch_norms, freeze_statistics, synchronise
 from wsc_ray.errors import WeightsError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,43 +31,48 @@ class PatchEncoder(nn.Module):
         backbone: a timm model without classifier, pixels (m, 3, s, s) -> features (m, f).
         hidden: width of the head's hidden layer.
         out: width of the projected features.
+        frozen_norm: whether BatchNorm keeps its running statistics in training too.
     """
 
-    def __init__(self, backbone: nn.Module, hidden: int, out: int):
+    def __init__(self, backbone: nn.Module, hidden: int, out: int, *, frozen_norm: bool = False):
         super().__init__()
         self.backbone = backbone
+        self.frozen_norm = frozen_norm
         width = backbone.num_features
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels (m, 3, s, s) -> unit vectors (m, out), float32."""
-        return F.normalize(self.head(self.backbone(pixels)).float(), dim=1)
+        """Normalised pixels (m, 3, s, s) -> unit vectors (m, out), in float32 at least."""
+        projected = self.head(self.backbone(pixels))
+        return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen_norm:
+            freeze_statistics(self)
+        return self
 
 
 def build_encoder(
-    name: str, *, size: int, head_hidden: int | None, head_dim: int, pretrained: bool = False
+    name: str, *, size: int, head_hidden: int | None, head_dim: int, norm: Norm = "batch", pretrained: bool = False
 ) -> PatchEncoder:
     """Make a backbone by its timm name, with ImageNet weights where asked for, and a new head.
 
     Raises:
-        WeightsError: timm does not know the name, or ImageNet weights cannot be fetched.
+        WeightsError: timm does not know the name, has no such norm for it, or ImageNet weights cannot be fetched.
     """
-    backbone = create_backbone(name, size=size, pretrained=pretrained)
-    return PatchEncoder(backbone, head_hidden or _HEAD_HIDDEN.get(name, backbone.num_features), head_dim)
+    backbone = create_backbone(name, backbone_arguments(name, size=size, norm=norm), pretrained=pretrained)
+    if norm == "sync":
+        backbone = synchronise(backbone)
+    hidden = head_hidden or _HEAD_HIDDEN.get(name, backbone.num_features)
+    return PatchEncoder(backbone, hidden, head_dim, frozen_norm=norm == "frozen")
 
 
-def create_backbone(name: str, *, size: int, pretrained: bool = False) -> nn.Module:
-    """A timm model without classifier for patches of `size` px."""
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:3]
-        hint = (
-            f"did you mean {', '.join(near)}?"
-            if near
-            else "`python -c 'import timm; print(timm.list_models())'` lists the names"
-        )
-        raise WeightsError(f"encoder.backbone: timm knows no model {name!r}; {hint}")
+def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
+    """A timm model without classifier; `arguments` are of `backbone_arguments`."""
+    _require_name(name)
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **size_arguments(name, size))
+        backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
     except Exception as error:
         if not pretrained:
             raise
@@ -72,12 +80,36 @@ def create_backbone(name: str, *, size: int, pretrained: bool = False) -> nn.Mod
             f"ImageNet weights for {name} could not be fetched ({type(error).__name__}); set encoder.weights to a folder or "
             f".safetensors file that holds them, or to `random`"
         ) from error
+    return backbone.to(memory_format=torch.channels_last)  # as pixels come; convolutions are faster so
 
 
-def size_arguments(name: str, size: int) -> dict[str, int]:
-    """What a timm model has to be told of the size of its input: a transformer with a fixed grid, not a ResNet."""
+def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[str, Any]:
+    """What timm has to be told to make a backbone: the size of its input, for a transformer with a fixed grid, and
+    GroupNorm: of 32 groups where all its widths allow, else of one."""
+    _require_name(name)
     known = timm.get_pretrained_cfg(name)
-    return {"img_size": size} if known is not None and known.fixed_input_size else {}
+    arguments: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
+    if norm != "group" or not batch_norms(timm.create_model(name, num_classes=0, **arguments)):
+        return arguments
+    for layer in ("groupnorm", "groupnorm1"):
+        try:
+            timm.create_model(name, num_classes=0, norm_layer=layer, **arguments)
+            return {**arguments, "norm_layer": layer}
+        except (AssertionError, RuntimeError, TypeError, ValueError):
+            continue
+    raise WeightsError(f"encoder.norm: timm's {name} cannot be made with GroupNorm; use sync, batch or frozen")
+
+
+def _require_name(name: str) -> None:
+    if timm.is_model(name):
+        return
+    near = timm.list_models(f"*{name}*")[:3]
+    hint = (
+        f"did you mean {', '.join(near)}?"
+        if near
+        else "`python -c 'import timm; print(timm.list_models())'` lists the names"
+    )
+    raise WeightsError(f"encoder.backbone: timm knows no model {name!r}; {hint}")
 
 
 def normalise_pixels(pixels: torch.Tensor) -> torch.Tensor:

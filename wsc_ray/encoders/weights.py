@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from wsc_ray.encoders.model import IMAGENET_MEAN, IMAGENET_STD, PatchEncoder, create_backbone, size_arguments
+from wsc_ray.encoders.model import IMAGENET_MEAN, IMAGENET_STD, PatchEncoder, backbone_arguments, create_backbone
+from wsc_ray.encoders.norm import Norm
 from wsc_ray.errors import WeightsError
 from wsc_ray.runfolder import atomic, write_json
 
@@ -65,7 +66,7 @@ def load_weights(encoder: PatchEncoder, path: Path) -> None:
     target.load_state_dict(state)
 
 
-def export_encoder(encoder: PatchEncoder, folder: Path, *, name: str, size: int) -> None:
+def export_encoder(encoder: PatchEncoder, folder: Path, *, name: str, size: int, norm: Norm = "batch") -> None:
     """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm."""
     pretrained = {
         "input_size": [3, size, size],
@@ -81,7 +82,7 @@ def export_encoder(encoder: PatchEncoder, folder: Path, *, name: str, size: int)
         "architecture": name,
         "num_classes": 0,
         "num_features": encoder.backbone.num_features,
-        "model_args": size_arguments(name, size),
+        "model_args": backbone_arguments(name, size=size, norm=norm),
         "pretrained_cfg": pretrained,
     }
     save_state(encoder.backbone, folder / WEIGHTS)
@@ -96,12 +97,12 @@ def load_exported(folder: Path) -> tuple[nn.Module, dict]:
     """
     try:
         config = json.loads((folder / CONFIG).read_text())
-        name, size = config["architecture"], config["pretrained_cfg"]["input_size"][-1]
+        name, arguments = config["architecture"], dict(config["model_args"])
     except (OSError, ValueError, KeyError, TypeError):
         raise WeightsError(
             f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
         ) from None
-    backbone = create_backbone(name, size=size)
+    backbone = create_backbone(name, arguments)
     state = read_state(folder)
     try:
         backbone.load_state_dict(state)

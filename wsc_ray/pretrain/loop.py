@@ -11,6 +11,10 @@ import torch
 from torch import nn
 
 from wsc_ray.encoders import normalise_pixels
+from wsc_ray.losses import WeakSupConTerms
+from wsc_ray.losses.collectives import all_gather_rows, place, share_counts
+from wsc_ray.pretrain.collapse import SAMPLE, feature_health, has_collapsed
+from wsc_ray.pretrain.gradient_cache import cached_backward
 from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
 from wsc_ray.recipe import Recipe
@@ -46,33 +50,38 @@ class Loop:
     on_checkpoint: Callable[[int, Metrics], None]
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
-        """Train on every batch and return the number of steps done over the whole run."""
+        """Train on every batch and return the number of steps done over the whole run.
+
+        With `loss.on_collapse: stop` it ends early, with a checkpoint, at the first log that shows collapse.
+        """
         config = self.recipe.train
         total = config.epochs * self.steps_per_epoch
         every = config.checkpoint_every or self.steps_per_epoch
         self.model.train()
-        source, step = iter(batches), first_step
+        source, step, stop = iter(batches), first_step, False
         since, waited, steps_since = time.perf_counter(), 0.0, 0
-        while step < total:
+        while step < total and not stop:
             asked = time.perf_counter()
             batch = next(source)
             waited += time.perf_counter() - asked
             assert int(batch["step"][0]) == int(batch["step"][-1]) == step, "the stream is out of step"
-            metrics = self._step(step, batch)
+            logs = (step + 1) % config.log_every == 0 or step + 1 == total
+            metrics = self._step(step, batch, logs)
             step, steps_since = step + 1, steps_since + 1
-            if step % config.log_every == 0 or step == total:
+            if logs:
                 values = {key: float(value) for key, value in metrics.items()}  # waits for the device
                 seconds = time.perf_counter() - since
                 values["patches_per_second"] = config.batch_size * steps_since / seconds
                 values["data_wait_fraction"] = waited / seconds
                 self.on_log(step, values)
+                stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"
                 since, waited, steps_since = time.perf_counter(), 0.0, 0
-            if step % every == 0 or step == total:
+            if step % every == 0 or step == total or stop:
                 self.on_checkpoint(step, {key: float(value) for key, value in metrics.items()})
         return step
 
-    def _step(self, step: int, batch: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor | float]:
-        """Encode both views of every patch in one pass, so that BatchNorm sees both classes, and take a step."""
+    def _step(self, step: int, batch: Mapping[str, np.ndarray], looks: bool) -> dict[str, torch.Tensor | float]:
+        """Take a step; where it `looks`, also say how healthy the features are."""
         lr = learning_rate(step, self.recipe.train, self.steps_per_epoch)
         weight = similarity_weight(step, self.recipe.loss)
         for group in self.optimizer.param_groups:
@@ -81,12 +90,8 @@ class Loop:
             self.device, non_blocking=True
         )  # (n, 2, s, s, 3)
         labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
-        views = normalise_pixels(pixels.flatten(0, 1))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            z = self.model(views)
-        terms = self.objective(z.unflatten(0, (-1, 2)), labels, weight)
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
+        terms, views = self._backward(pixels, labels, weight)
         self.optimizer.step()
         return {
             "loss": terms.total.detach(),
@@ -94,4 +99,35 @@ class Loop:
             "contrastive": terms.contrastive.detach(),
             "lr": lr,
             "similarity_weight": weight,
+            **(self._health(views, labels) if looks else {}),
         }
+
+    def _backward(
+        self, pixels: torch.Tensor, labels: torch.Tensor, weight: float
+    ) -> tuple[WeakSupConTerms, torch.Tensor]:
+        """Leave the parameters' gradients, and return the terms and the views' features (n, 2, d)."""
+
+        def loss(views: torch.Tensor) -> tuple[torch.Tensor, tuple[WeakSupConTerms, torch.Tensor]]:
+            terms = self.objective(views, labels, weight)
+            return terms.total, (terms, views.detach())
+
+        micro_batch = self.recipe.train.micro_batch
+        if micro_batch is not None and micro_batch < len(pixels):
+            return cached_backward(self.model, self._encode, pixels, micro_batch, loss)
+        total, found = loss(self._encode(pixels))
+        total.backward()
+        return found
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Both views of every patch (n, 2, s, s, 3) uint8 in one pass, so that BatchNorm sees both classes: (n, 2, d)."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            z = self.model(normalise_pixels(pixels.flatten(0, 1)))
+        return z.unflatten(0, (-1, 2))
+
+    def _health(self, views: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """Of patches that the loss tells apart, of all workers, so that every worker comes to the same judgement."""
+        own = views[self.objective.told_apart(labels)]
+        own = own[: -(-SAMPLE // place()[1])]
+        (shards,) = share_counts(torch.tensor([len(own)], device=self.device))
+        health = feature_health(all_gather_rows(own, shards))
+        return {**health, "collapsed": float(has_collapsed(health))}

@@ -17,7 +17,7 @@ class Objective:
     """
 
     def __init__(self, config: Loss, pure: int):
-        self.config = config
+        self.config, self.pure = config, pure
         self.weaksupcon = WeakSupConLoss(
             pure=tuple(range(pure)), temperature=config.temperature, base_temperature=config.base_temperature
         )
@@ -36,3 +36,10 @@ class Objective:
         else:
             value = supcon_loss(views, labels, **temperatures)
         return WeakSupConTerms(value, torch.zeros_like(value), value)
+
+    def told_apart(self, labels: torch.Tensor) -> torch.Tensor:
+        """Which patches (n,) bool the loss tells apart one by one: the mixed ones, with SimCLR all of them.
+
+        SupCon tells classes apart, never patches of one label: all of them again, where one point is no aim either.
+        """
+        return labels >= self.pure if self.config.method == "weaksupcon" else torch.ones_like(labels, dtype=torch.bool)

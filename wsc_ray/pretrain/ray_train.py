@@ -133,6 +133,7 @@ def _worker(config: dict[str, Any]) -> None:
         size=recipe.augment.size,
         head_hidden=recipe.encoder.head_hidden,
         head_dim=recipe.encoder.head_dim,
+        norm=recipe.encoder.norm,
     ).to(device)
     optimizer = make_optimizer(encoder, recipe)
     first_step = 0
@@ -177,7 +178,7 @@ def _worker(config: dict[str, Any]) -> None:
         rank=rank,
         world_size=world_size,
         first_step=first_step,
-        cpus=spare / world_size,
+        readers=max(1, int(spare / world_size)),
     )
     loop.run(batches, first_step)
 

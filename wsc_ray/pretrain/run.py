@@ -14,9 +14,10 @@ import torch
 import wsc_ray
 from wsc_ray.encoders import build_encoder, export_encoder, load_weights
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state
-from wsc_ray.errors import RecipeError, RunFolderError
+from wsc_ray.errors import CollapseError, RecipeError, RunFolderError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
+from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.progress import Progress
 from wsc_ray.recipe import Recipe
 from wsc_ray.recipe_file import load_recipe
@@ -99,6 +100,7 @@ def pretrain(
         with _tracker(uri, recipe, folder, manifest.digest) as tracker:
             with _followed(folder, plan, tracker):
                 last = train(recipe, plan, manifest, folder, initial)
+            _check_complete(folder, plan)
             return _finish(recipe, plan, folder, last, started, tracker)
 
 
@@ -153,6 +155,7 @@ def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.
             size=recipe.augment.size,
             head_hidden=encoder.head_hidden,
             head_dim=encoder.head_dim,
+            norm=encoder.norm,
             pretrained=encoder.weights == "imagenet" and start_from is None,
         )
     weights = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
@@ -184,7 +187,7 @@ def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]
 
     def follow(progress: Progress) -> None:
         nonlocal logged
-        shown = done
+        shown, collapsed = done, False
         while True:
             last_look = ended.is_set()
             for line in metrics_file.read(folder.metrics, after=min(shown, logged)):
@@ -193,6 +196,9 @@ def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]
                 if step > logged:
                     tracker.log_metrics(metrics, step)
                     logged = step
+                if metrics.get("collapsed") and not collapsed:
+                    progress.say(f"warning: {sentence(step, metrics)}")
+                collapsed = bool(metrics.get("collapsed"))
                 if step > shown:
                     progress.to(step * batch, f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}")
                     shown = step
@@ -210,16 +216,33 @@ def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]
             thread.join()
 
 
+def _check_complete(folder: RunFolder, plan: Plan) -> None:
+    """Training that ended before its last step was stopped by `loss.on_collapse: stop`.
+
+    Raises:
+        CollapseError: it was.
+    """
+    last = metrics_file.read(folder.metrics)[-1]
+    if last["step"] < plan.total_steps:
+        raise CollapseError(
+            f"stopped at {sentence(last['step'], last)}; loss.on_collapse: warn goes on with this run from there"
+        )
+
+
 def _finish(
     recipe: Recipe, plan: Plan, folder: RunFolder, weights: Path, started: float, tracker: Tracker
 ) -> dict[str, Any]:
     """Export the encoder, write the summary, and put both into MLflow."""
     encoder = recipe.encoder
     model = build_encoder(
-        encoder.backbone, size=recipe.augment.size, head_hidden=encoder.head_hidden, head_dim=encoder.head_dim
+        encoder.backbone,
+        size=recipe.augment.size,
+        head_hidden=encoder.head_hidden,
+        head_dim=encoder.head_dim,
+        norm=encoder.norm,
     )
     model.load_state_dict(read_state(weights))
-    export_encoder(model, folder.encoder, name=encoder.backbone, size=recipe.augment.size)
+    export_encoder(model, folder.encoder, name=encoder.backbone, size=recipe.augment.size, norm=encoder.norm)
     lines = metrics_file.read(folder.metrics)
     rates = sorted(line["patches_per_second"] for line in lines)
     summary = {

@@ -7,50 +7,93 @@ plan's and nothing before that step is read. The train worker only receives fini
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 
+import ray
 import ray.data
 
 from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.order import worker_shards
+from wsc_ray.stream.pace import start_pace
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_source import Batch, read_calls
 from wsc_ray.stream.read import read_window
 
+PREFETCH = 2  # batches
+
 
 def worker_batches(
-    plan: Plan, manifest: Manifest, augment: Augment, *, rank: int, world_size: int, first_step: int, cpus: float
+    plan: Plan, manifest: Manifest, augment: Augment, *, rank: int, world_size: int, first_step: int, readers: int
 ) -> Iterator[Batch]:
     """A worker's batches from `first_step` to the end of the run, a step each, in order.
 
     Args:
-        cpus: the worker's share of the CPUs left for reading. A read task that waits for its batches to be taken keeps
-            its CPU; with shares, a worker cannot hold the CPUs that another needs for the step both are at.
+        readers: windows read at a time, and ahead of the one that training is at. The tasks ask Ray for no CPU:
+            the CPUs of a node that are free are shared out among all data sets in whole numbers, rounded down, so
+            that with fewer of them than workers every data set would get none and read only what is waited for.
     """
     geometry = plan.geometry
-    rows = geometry.batch_size // world_size
-    first_window = first_step // geometry.steps * geometry.windows + first_step % geometry.steps // geometry.window
-    windows = plan.epochs * geometry.windows - first_window
-    if windows <= 0:
+    if first_step >= plan.total_steps:
         return
+    rows = geometry.batch_size // world_size
+    step_bytes = rows * 2 * augment.size**2 * 3
+    block_bytes = max(1 << 20, step_bytes)  # the trainer gets a window's first step before its last is decoded
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=cpus)
     context.enable_progress_bars = False
-    # A block a step or so: the trainer gets a window's first step before its last is decoded.
-    context.target_max_block_size = max(1 << 20, rows * 2 * augment.size**2 * 3)
+    context.target_max_block_size = block_bytes
+    pace = start_pace()
+    # Ray Data gives a batch once it holds that batch's block and the prefetched batches: less lead would hang.
+    lead = readers * geometry.window + block_bytes // step_bytes + PREFETCH + 1
     shards = worker_shards(geometry.shards, rank, world_size)
-    read = partial(_read, plan, manifest, augment, shards, first_window, first_step)
-    data = read_calls(read, windows, num_cpus=min(1.0, cpus))
+    windows = _Windows(plan, manifest, augment, shards, first_step, lead, pace)
+    data = read_calls(windows.read, windows.count, num_cpus=0, concurrency=readers)
     # A split of one: its executor is an actor of its own, where in this process it would fight for the interpreter's
     # lock with a training step of many small operations.
     (split,) = data.streaming_split(1, equal=False)
-    yield from split.iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2)
+    batches = split.iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=PREFETCH)
+    for step, batch in enumerate(batches, start=first_step):
+        pace.reach.remote(step)
+        yield batch
 
 
-def _read(
-    plan: Plan, manifest: Manifest, augment: Augment, shards: range, first_window: int, first_step: int, number: int
-) -> Iterator[Batch]:
-    epoch, window = divmod(first_window + number, plan.geometry.windows)
-    return read_window(plan, manifest, augment, epoch=epoch, window=window, shards=shards, first_step=first_step)
+@dataclass(frozen=True)
+class _Windows:
+    """The windows of a worker from `first_step` to the end, counted from 0."""
+
+    plan: Plan
+    manifest: Manifest
+    augment: Augment
+    shards: range
+    first_step: int
+    lead: int
+    pace: ray.actor.ActorHandle
+
+    @property
+    def count(self) -> int:
+        geometry = self.plan.geometry
+        return self.plan.epochs * geometry.windows - self._first
+
+    @property
+    def _first(self) -> int:
+        """Which window of the run holds `first_step`."""
+        geometry = self.plan.geometry
+        epoch, step = divmod(self.first_step, geometry.steps)
+        return epoch * geometry.windows + step // geometry.window
+
+    def read(self, number: int) -> Iterator[Batch]:
+        """The batches of a window, once training is within `lead` steps of it."""
+        geometry = self.plan.geometry
+        epoch, window = divmod(self._first + number, geometry.windows)
+        begins = epoch * geometry.steps + geometry.window_steps(window).start
+        ray.get(self.pace.until.remote(begins - self.lead))
+        yield from read_window(
+            self.plan,
+            self.manifest,
+            self.augment,
+            epoch=epoch,
+            window=window,
+            shards=self.shards,
+            first_step=self.first_step,
+        )

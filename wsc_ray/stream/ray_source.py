@@ -17,7 +17,7 @@ Batch = dict[str, np.ndarray]
 Read = Callable[[int], Iterator[Batch]]
 
 
-def read_calls(read: Read, count: int, *, num_cpus: float = 1.0) -> ray.data.Dataset:
+def read_calls(read: Read, count: int, *, num_cpus: float = 1.0, concurrency: int | None = None) -> ray.data.Dataset:
     """A data set of the batches that `read(0)`, ..., `read(count - 1)` yield, each call a task of its own.
 
     A source rather than `range(n).map_batches(read)`: that is two operators, and tasks of the first could wait for
@@ -26,9 +26,10 @@ def read_calls(read: Read, count: int, *, num_cpus: float = 1.0) -> ray.data.Dat
     Args:
         read: gives batches, column -> (n, ...) array; sent to the cluster once.
         num_cpus: that a call takes.
+        concurrency: calls at a time, at most.
     """
     source = _Calls(ray.put(read), count)
-    return ray.data.read_datasource(source, override_num_blocks=count, num_cpus=num_cpus)
+    return ray.data.read_datasource(source, override_num_blocks=count, num_cpus=num_cpus, concurrency=concurrency)
 
 
 class _Calls(Datasource):

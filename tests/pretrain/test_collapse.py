@@ -1,0 +1,61 @@
+"""Collapse is told from features that are merely young, and training says or stops it."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from wsc_ray import commands
+from wsc_ray.errors import CollapseError
+from wsc_ray.pretrain.collapse import feature_health, has_collapsed
+from wsc_ray.recipe_file import validate_recipe
+
+
+def test_one_point():
+    health = feature_health(torch.ones(6, 2, 8) / math.sqrt(8))
+    assert health == pytest.approx({"mean_cosine": 1, "effective_rank": 1, "alignment": 0, "uniformity": 0}, abs=1e-5)
+    assert has_collapsed(health)
+
+
+def test_spread_features():
+    torch.manual_seed(0)
+    views = normalize(torch.randn(128, 1, 16), dim=2).expand(-1, 2, -1)
+    health = feature_health(views)
+    assert abs(health["mean_cosine"]) < 0.02
+    assert 15 < health["effective_rank"] <= 16
+    assert health["alignment"] == 0
+    assert health["uniformity"] < -3
+    assert not has_collapsed(health)
+
+
+def test_by_hand():
+    views = torch.tensor([[[1.0, 0], [0, 1]], [[1, 0], [-1, 0]]])
+    health = feature_health(views)
+    assert health["mean_cosine"] == pytest.approx((1 - 1 + 0 + 0) / 4)
+    assert health["alignment"] == pytest.approx((2 + 4) / 2)
+    assert health["uniformity"] == pytest.approx(math.log((1 + math.exp(-8) + 2 * math.exp(-4)) / 4))
+    singular = torch.linalg.svdvals(views.flatten(0, 1))
+    share = singular / singular.sum()
+    assert health["effective_rank"] == pytest.approx(math.exp(-(share * share.log()).sum()))
+
+
+def test_training_says_so_and_stops_where_it_was_told_to(settings, tmp_path, ray_cluster, capfd):
+    # The similarity half outweighs everything from the first step.
+    settings["loss"] = {"similarity_weight": 1000.0, "similarity_warmup": 0, "on_collapse": "stop"}
+    settings["train"] |= {"steps_per_epoch": 15, "lr": 0.001, "log_every": 5, "checkpoint_every": None}
+    run = tmp_path / "run"
+    with pytest.raises(CollapseError, match=r"stopped at step .* collapsed to one point .* loss.similarity_weight"):
+        commands.pretrain(recipe=validate_recipe(settings), out=run)
+    assert not (run / "summary.json").exists()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["collapsed"] == 1
+    assert lines[-1]["step"] < 30
+    assert {"mean_cosine", "effective_rank", "alignment", "uniformity"} <= set(lines[0])
+
+    settings["loss"]["on_collapse"] = "warn"
+    assert commands.pretrain(recipe=validate_recipe(settings), out=run)["steps_done"] == 30
+    said = capfd.readouterr().err
+    assert said.count("warning: step") == 2  # once each time the command ran
+    assert "the features have collapsed to one point" in said

@@ -1,0 +1,75 @@
+"""Figures as people read them, and Markdown tables and pages made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned in plain text as well."""
+    lines = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    padded = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+    rule = "| " + " | ".join("-" * max(width, 3) for width in widths) + " |"
+    return "\n".join([padded[0], rule, *padded[1:]])
+
+
+def facts(values: Mapping[str, Any]) -> str:
+    """A Markdown list, a line a value; what is None is left out."""
+    return "\n".join(f"* {name}: {value}" for name, value in values.items() if value is not None)
+
+
+def environment(summary: Mapping[str, Any]) -> str:
+    """Machine, versions and commit of a benchmark's summary, as a Markdown list."""
+    machine = summary["machine"]
+    return facts(
+        {
+            "Machine": f"{machine['cpu']}, {machine['cores']} cores ({machine['threads']} used), "
+            f"{machine['memory_gb']:g} GB, {machine['os']}",
+            "Versions": ", ".join(
+                f"{name} {version}"
+                for name, version in {"Python": machine["python"], **summary["versions"]}.items()
+                if version is not None
+            ),
+            "Commit": summary["commit"] or "not run from a checkout",
+            "Command": f"`{summary['invocation']}`",
+        }
+    )
+
+
+def seconds(value: float) -> str:
+    """Three significant digits in the unit that suits: 12.3 ms."""
+    unit, scale = _unit(value)
+    return f"{digits(value * scale)} {unit}"
+
+
+def spread(median: float, low: float, high: float) -> str:
+    """12.3 ms (12.1-13.0), all three in the unit that suits the median."""
+    _, scale = _unit(median)
+    return f"{seconds(median)} ({digits(low * scale)}-{digits(high * scale)})"
+
+
+def _unit(value: float) -> tuple[str, float]:
+    return ("s", 1.0) if value >= 1 else ("ms", 1e3) if value >= 1e-3 else ("us", 1e6)
+
+
+def size(count: float) -> str:
+    """Bytes, three significant digits in the unit that suits (1 MB = 10^6 bytes)."""
+    return f"{digits(count / 1e9)} GB" if count >= 1e9 else f"{digits(count / 1e6)} MB"
+
+
+def times(value: float) -> str:
+    """A ratio: 12.3x."""
+    return f"{digits(value)}x"
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """Fixed notation with about so many significant digits: 0.0123, 1.23, 123, 12,346."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = max(0, significant - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}"

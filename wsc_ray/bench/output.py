@@ -1,0 +1,49 @@
+"""A benchmark's folder: checked before the work starts, written in one step when it has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsc_ray.errors import RunFolderError
+from wsc_ray.runfolder import read_summary
+
+
+def require_folder(out: str | Path, command: str) -> Path:
+    """The folder as an absolute path, if a benchmark may write there: new, empty, or an earlier one's of `command`.
+
+    Raises:
+        RunFolderError: it is a URI, a file, or holds something else.
+    """
+    if "://" in str(out):
+        raise RunFolderError(f"{out}: --out is a folder on this machine, not a URI")
+    path = Path(out).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path} is a file; give a folder that is new as --out")
+    earlier = read_summary(path)
+    ours = isinstance(earlier, dict) and earlier.get("command") == command
+    if path.is_dir() and any(path.iterdir()) and not ours:
+        raise RunFolderError(f"{path} holds something else than a `{command}`; give a folder that is new as --out")
+    _require_writable(path)
+    return path
+
+
+def require_file(path: str | Path) -> Path:
+    """A file to write in the end, as an absolute path; one that is there is replaced then.
+
+    Raises:
+        RunFolderError: it is a folder, or nothing can be written beside it.
+    """
+    path = Path(path).expanduser().absolute()
+    if path.is_dir():
+        raise RunFolderError(f"{path} is a folder; give a file, such as {path.name}/loss.md")
+    _require_writable(path.parent)
+    return path
+
+
+def _require_writable(folder: Path) -> None:
+    """Hours of measuring must not end at a folder that cannot be made."""
+    import os
+
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{folder} cannot be written: {there} is not a folder that you may write to")

@@ -1,0 +1,144 @@
+"""What stands in for a backbone's BatchNorm, whose statistics otherwise are of one worker's views alone.
+
+`batch`: as the backbone has it, each worker (or micro-batch) with its own statistics. `sync`: statistics over all
+workers. `group`: GroupNorm (Wu and He 2018), without statistics of the batch. `frozen`: the statistics that came with
+the weights, unchanged; scale and shift still learn. A backbone without BatchNorm, such as a ViT, stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # the base of all of torch's and timm's
+
+Norm = Literal["batch", "sync", "group", "frozen"]
+
+
+def batch_norms(model: nn.Module) -> list[BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Let every BatchNorm use its running statistics and leave them as they are."""
+    for module in batch_norms(model):
+        module.eval()
+
+
+@contextmanager
+def unchanged_statistics(model: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm uses the batch's statistics but does not fold them into the running ones."""
+    modules = batch_norms(model)
+    momenta = [module.momentum for module in modules]
+    for module in modules:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum in zip(modules, momenta, strict=True):
+            module.momentum = momentum
+
+
+def synchronise(model: nn.Module) -> nn.Module:
+    """`model` with each BatchNorm replaced by `SyncBatchNorm` of the same parameters, buffers and names."""
+    if isinstance(model, BatchNorm):
+        return SyncBatchNorm(model)
+    for name, child in model.named_children():
+        setattr(model, name, synchronise(child))
+    return model
+
+
+class SyncBatchNorm(BatchNorm):
+    """BatchNorm over the views of all workers (the default process group), on any device.
+
+    Equal, in value, gradient and running statistics, to BatchNorm in one process that holds everything. torch's own
+    refuses the CPU. Takes over the activation and dropout that timm puts into some of its BatchNorms.
+
+    Args:
+        like: whose parameters and buffers it takes over, as the same objects.
+    """
+
+    def __init__(self, like: BatchNorm):
+        super().__init__(like.num_features, like.eps, like.momentum, like.affine, like.track_running_stats)
+        self.weight, self.bias = like.weight, like.bias
+        for name, buffer in like.named_buffers(recurse=False):
+            setattr(self, name, buffer)
+        self.after = nn.Sequential(*(child for child in like.children()))  # timm's BatchNormAct: drop, act
+        self.train(like.training)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass  # any number of dimensions after (m, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.after(super().forward(x))
+        out, mean, var, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
+        if self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            unbiased = var * (count / (count - 1).clamp(min=1))
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+        return self.after(out)
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias with mean and variance over the workers.
+
+    Forward gathers each worker's mean, squared deviations and count, 2 c + 1 numbers; backward sums 2 c numbers. With
+    x' the normalised x and means over all workers' rows (Ioffe and Szegedy 2015, section 3):
+
+        dx = weight / sqrt(var + eps) * (dy - mean(dy) - x' mean(dy x'))
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        var, mean = torch.var_mean(_wide(x), _rows(x), correction=0)
+        count = mean.new_tensor([x.numel() / x.shape[1]])
+        means, variances, counts = _gather(torch.cat((mean, var, count))).split([len(mean), len(var), 1], dim=1)
+        count = counts.sum()
+        mean = (means * counts).sum(0) / count
+        var = ((variances + (means - mean) ** 2) * counts).sum(0) / count
+        ctx.save_for_backward(x, weight, mean, var, count)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var, count)
+        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps), mean, var, count
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        x, weight, mean, var, count = ctx.saved_tensors
+        along = (1, -1) + (1,) * (x.ndim - 2)
+        inverse = torch.rsqrt(var + ctx.eps)
+        normalised = (_wide(x) - mean.view(along)) * inverse.view(along)
+        dy = _wide(dy)
+        own = torch.stack((dy.sum(_rows(x)), (dy * normalised).sum(_rows(x))))  # of dy and dy x', (2, c)
+        mean_dy, mean_dyx = _gather(own).sum(0) / count
+        scale = inverse if weight is None else inverse * weight
+        dx = scale.view(along) * (dy - mean_dy.view(along) - normalised * mean_dyx.view(along))
+        return dx.to(x.dtype), None if weight is None else own[1], None if weight is None else own[0], None
+
+
+def _gather(x: Tensor) -> Tensor:
+    """`x` of every worker, (W, ...)."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return x.unsqueeze(0)
+    gathered = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, x)
+    return torch.stack(gathered)
+
+
+def _rows(x: Tensor) -> tuple[int, ...]:
+    """The dimensions that BatchNorm takes statistics over: all but the channels."""
+    return (0, *range(2, x.ndim))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in float32 at least, in which statistics are taken."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
