@@ -32,6 +32,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
     # process spends seconds on imports.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
+    # Ray warns at four times this many processes; most of a small machine's only wait, for training or for a task.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:

@@ -15,8 +15,8 @@ import ray
 class Pace:
     """An actor: the step that training is at, and the tasks that wait for it to move on."""
 
-    def __init__(self):
-        self.step = 0
+    def __init__(self, step: int):
+        self.step = step
         self.moved = asyncio.Condition()
 
     async def reach(self, step: int) -> None:
@@ -31,6 +31,6 @@ class Pace:
             await self.moved.wait_for(lambda: self.step >= step)
 
 
-def start_pace() -> ray.actor.ActorHandle:
-    """A pace of its own for the calling worker; it ends with that worker."""
-    return ray.remote(Pace).options(num_cpus=0).remote()
+def start_pace(step: int) -> ray.actor.ActorHandle:
+    """A pace of its own for the calling worker, which begins at `step`; it ends with that worker."""
+    return ray.remote(Pace).options(num_cpus=0).remote(step)

@@ -43,7 +43,7 @@ def worker_batches(
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.target_max_block_size = block_bytes
-    pace = start_pace()
+    pace = start_pace(first_step)
     # Ray Data gives a batch once it holds that batch's block and the prefetched batches: less lead would hang.
     lead = readers * geometry.window + block_bytes // step_bytes + PREFETCH + 1
     shards = worker_shards(geometry.shards, rank, world_size)

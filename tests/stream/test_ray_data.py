@@ -1,0 +1,45 @@
+"""The stream through Ray: every step in its order, and reading that waits for training."""
+
+import numpy as np
+import pytest
+import ray
+
+from wsc_ray.manifest import open_manifest
+from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.stream.pace import start_pace
+from wsc_ray.stream.plan import make_plan
+from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.read import read_window
+
+
+def test_a_reader_waits_until_training_is_there(ray_cluster):
+    pace = start_pace(3)
+    ray.get(pace.until.remote(3))
+    waiting = pace.until.remote(6)
+    for step in (1, 5):
+        ray.get(pace.reach.remote(step))
+    assert ray.wait([waiting], timeout=0.5)[0] == []
+    ray.get(pace.reach.remote(7))
+    ray.get(waiting, timeout=10)
+
+
+@pytest.mark.parametrize(("window", "first_step"), [(1, 0), (3, 105)])
+def test_the_batches_are_the_plans_however_short_the_windows(settings, ray_cluster, window, first_step):
+    settings["stream"]["window"] = window
+    settings["train"]["epochs"] = 2 if first_step == 0 else 28  # resumed far from the start, near the end
+    recipe = validate_recipe(settings)
+    manifest = open_manifest(recipe.data.manifest)
+    plan = make_plan(manifest, recipe)
+    found = list(worker_batches(plan, manifest, recipe.augment, rank=1, world_size=2, first_step=first_step, readers=2))
+    expected = [
+        batch
+        for epoch in range(plan.epochs)
+        for number in range(plan.geometry.windows)
+        for batch in read_window(
+            plan, manifest, recipe.augment, epoch=epoch, window=number, shards=range(2, 4), first_step=first_step
+        )
+    ]
+    assert [int(batch["step"][0]) for batch in found] == list(range(first_step, plan.total_steps))
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in one)
