@@ -54,8 +54,6 @@ def test_training_says_so_and_stops_where_it_was_told_to(settings, tmp_path, ray
     assert lines[-1]["step"] < 30
     assert {"mean_cosine", "effective_rank", "alignment", "uniformity"} <= set(lines[0])
 
-    settings["loss"]["on_collapse"] = "warn"
-    assert commands.pretrain(recipe=validate_recipe(settings), out=run)["steps_done"] == 30
     said = capfd.readouterr().err
-    assert said.count("warning: step") == 2  # once each time the command ran
+    assert said.count("warning: step") == 1
     assert "the features have collapsed to one point" in said

@@ -61,7 +61,7 @@ class Training:
             on_log=lambda step, metrics: self.logged.append((step, metrics)),
             on_checkpoint=self.save,
         )
-        assert loop.run(self.batches(first_step), first_step) == self.plan.total_steps
+        self.done = loop.run(self.batches(first_step), first_step)
         return self
 
 
@@ -74,7 +74,7 @@ def test_every_method_trains(settings, tmp_path, method):
     settings["loss"]["method"] = method
     training = Training(settings, tmp_path)
     before = weights(training)
-    training.run()
+    assert training.run().done == 8
     assert [step for step, _ in training.logged] == list(range(1, 9))
     assert all(np.isfinite(list(metrics.values())).all() for _, metrics in training.logged)
     assert (weights(training) != before).any()
@@ -94,7 +94,7 @@ def test_a_resumed_run_ends_with_the_same_weights(settings, tmp_path):
         tmp_path / "whole" / "4", resumed.encoder, resumed.optimizer, rank=0, digest=resumed.recipe.digest()
     )
     assert state.step == 4
-    resumed.run(first_step=4)
+    assert resumed.run(first_step=4).done == 8
     assert [step for step, _ in resumed.logged] == [5, 6, 7, 8]
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
     for key in ("loss", "similarity", "contrastive", "lr"):
@@ -118,3 +118,15 @@ def test_a_checkpoint_loads_without_pickle(settings, tmp_path):
     assert load_file(tmp_path / "8" / "model.safetensors")
     for name in ("rng-0.pt", "trainer.pt"):
         torch.load(tmp_path / "8" / name, weights_only=True)
+
+
+@pytest.mark.parametrize("on_collapse", ["warn", "stop"])
+def test_collapse_is_logged_and_ends_training_where_asked_to(settings, tmp_path, on_collapse):
+    # The similarity half outweighs everything from the first step.
+    settings["loss"] = {"similarity_weight": 1000.0, "similarity_warmup": 0, "on_collapse": on_collapse}
+    settings["train"] |= {"steps_per_epoch": 15, "lr": 0.001}
+    training = Training(settings, tmp_path).run()
+    collapsed = [step for step, metrics in training.logged if metrics["collapsed"]]
+    assert 1 < collapsed[0] < 30  # young features are no collapse
+    assert training.done == (collapsed[0] if on_collapse == "stop" else 30)
+    assert (tmp_path / str(training.done) / "state.json").exists()
