@@ -31,8 +31,8 @@ def ray_cluster():
 
 @pytest.fixture(scope="session")
 def gang_of(tmp_path_factory):
-    """`gang_of(n)`: n workers in one gloo group, started once for all tests; see `tests.losses.gang.Gang`."""
-    from tests.losses.gang import Gang
+    """`gang_of(n)`: n workers in one gloo group, started once for all tests; see `tests.gang.Gang`."""
+    from tests.gang import Gang
 
     gangs: dict[int, Gang] = {}
 

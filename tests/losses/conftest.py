@@ -1,9 +1,9 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
-from .gang import Gang
+from tests.gang import Gang
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -16,8 +16,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", params=[1, 2, 3, 4], ids="{}-workers".format)
-def gang(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gang]:
+def gang(request: pytest.FixtureRequest, gang_of: Callable[[int], Gang]) -> Gang:
     """A running group of 1, 2, 3 and 4 workers in turn."""
-    gang = Gang(request.param, f"file://{tmp_path_factory.mktemp('gloo')}/meet")
-    yield gang
-    gang.close()
+    return gang_of(request.param)

@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from tests.gang import Gang
 from wsc_ray.losses import WeakSupConLoss, similarity_loss
 from wsc_ray.losses.collectives import place
 
 from .cases import LOSSES, expected, on_my_shards, unit_views
-from .gang import Gang
 
 LABELS = {
     "one pure label": [0] * 12,

@@ -6,9 +6,9 @@ import ray
 
 from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe_file import validate_recipe
-from wsc_ray.stream.pace import start_pace
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.read import read_window
 
 

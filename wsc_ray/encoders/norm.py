@@ -16,13 +16,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # the base of all of torch's and timm's
 
 Norm = Literal["batch", "sync", "group", "frozen"]
 
 
-def batch_norms(model: nn.Module) -> list[BatchNorm]:
-    return [module for module in model.modules() if isinstance(module, BatchNorm)]
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """Every BatchNorm of a model, torch's, timm's or ours."""
+    return [module for module in model.modules() if isinstance(module, _KINDS)]
 
 
 def freeze_statistics(model: nn.Module) -> None:
@@ -47,14 +47,14 @@ def unchanged_statistics(model: nn.Module) -> Iterator[None]:
 
 def synchronise(model: nn.Module) -> nn.Module:
     """`model` with each BatchNorm replaced by `SyncBatchNorm` of the same parameters, buffers and names."""
-    if isinstance(model, BatchNorm):
+    if isinstance(model, _KINDS):
         return SyncBatchNorm(model)
     for name, child in model.named_children():
         setattr(model, name, synchronise(child))
     return model
 
 
-class SyncBatchNorm(BatchNorm):
+class SyncBatchNorm(nn.Module):
     """BatchNorm over the views of all workers (the default process group), on any device.
 
     Equal, in value, gradient and running statistics, to BatchNorm in one process that holds everything. torch's own
@@ -64,27 +64,28 @@ class SyncBatchNorm(BatchNorm):
         like: whose parameters and buffers it takes over, as the same objects.
     """
 
-    def __init__(self, like: BatchNorm):
-        super().__init__(like.num_features, like.eps, like.momentum, like.affine, like.track_running_stats)
+    def __init__(self, like: nn.Module):
+        super().__init__()
+        self.eps, self.momentum = like.eps, like.momentum
         self.weight, self.bias = like.weight, like.bias
-        for name, buffer in like.named_buffers(recurse=False):
-            setattr(self, name, buffer)
-        self.after = nn.Sequential(*(child for child in like.children()))  # timm's BatchNormAct: drop, act
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(like, name))
+        self.after = nn.Sequential(*like.children())  # timm's BatchNormAct: drop, act
         self.train(like.training)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        pass  # any number of dimensions after (m, c)
-
     def forward(self, x: Tensor) -> Tensor:
+        """Features (m, c, ...) of this worker -> the same shape."""
         if not self.training:
-            return self.after(super().forward(x))
+            known = self.running_mean, self.running_var
+            return self.after(F.batch_norm(x, *known, self.weight, self.bias, training=False, eps=self.eps))
         out, mean, var, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
-        if self.track_running_stats:
-            self.num_batches_tracked.add_(1)
-            unbiased = var * (count / (count - 1).clamp(min=1))
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), self.momentum)  # unbiased, as torch keeps it
         return self.after(out)
+
+
+_KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, SyncBatchNorm)
 
 
 class _Normalise(torch.autograd.Function):

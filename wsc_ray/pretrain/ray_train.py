@@ -34,7 +34,7 @@ def uses_gpu(recipe: Recipe) -> bool:
 
 
 def check_resources(recipe: Recipe) -> None:
-    """Refuse what Ray would wait for without end.
+    """Refuse what Ray would wait for without end, and training that would leave its own reading no CPU.
 
     Raises:
         ResourceError: too few GPUs, too few CPUs, or none left to read patches with.

@@ -15,8 +15,8 @@ import ray.data
 from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.order import worker_shards
-from wsc_ray.stream.pace import start_pace
 from wsc_ray.stream.plan import Plan
+from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.ray_source import Batch, read_calls
 from wsc_ray.stream.read import read_window
 
