@@ -57,3 +57,7 @@ def test_training_says_so_and_stops_where_it_was_told_to(settings, tmp_path, ray
     said = capfd.readouterr().err
     assert said.count("warning: step") == 1
     assert "the features have collapsed to one point" in said
+
+    # As the sentence says: the same run goes on from there once it is told only to warn.
+    settings["loss"]["on_collapse"] = "warn"
+    assert commands.pretrain(recipe=validate_recipe(settings), out=run)["steps_done"] == 30
