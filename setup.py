@@ -42,7 +42,7 @@ setup(
         # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
         "bench": ["lightly>=1.6", "pytorch-metric-learning>=2.9"],  # whose losses `bench loss` compares ours with
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.12", "pandas>=2", "scikit-learn>=1.5"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.12", "pandas>=2", "scikit-learn>=1.5", "moto[server]>=5"],
     },
     entry_points={"console_scripts": ["wsc-ray=wsc_ray.cli:main"]},
 )

@@ -48,3 +48,7 @@ class TrackingError(UserError):
 
 class CollapseError(UserError):
     """Training that was told to stop when all features became one point, and they did."""
+
+
+class BadInputError(DataError):
+    """More unreadable patches than the recipe allows."""

@@ -71,16 +71,35 @@ class Augment(Section):
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="jitter: turn in +- this, of a full circle")
     jitter: Fraction = Field(0.8, description="probability of the colour jitter")
     grayscale: Fraction = Field(0.2, description="probability of grayscale")
+    rotate90: bool = Field(False, description="a turn by 0, 90, 180 or 270 degrees, each as likely")
+    blur: Fraction = Field(0.0, description="probability of a Gaussian blur")
+    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its sigma, from-to, px of the view")
+    hed: Fraction = Field(
+        0.0, description="stain jitter in HED space: density times 1 +- this, plus +- this; 0.05 light, 0.2 strong"
+    )
 
 
 class Stream(Section):
     sampling: Literal["replacement", "epoch"] = Field(
         "replacement", description="replacement (the paper's), or epoch: each patch of the larger class once"
     )
+    by: Literal["patch", "slide", "patient"] = Field(
+        "patch", description="what counts the same in a pass: every patch, or every slide or patient of a class"
+    )
     shards: Count = Field(
         64, description="parts of the sample order; any number of workers that divides it sees the same"
     )
     window: Count = Field(16, description="steps shuffled together: more mixes better and holds more in memory")
+    max_bad_fraction: Fraction = Field(
+        0.01, description="share of the training patches that may be unreadable, each replaced, before the run stops"
+    )
+    retries: Annotated[int, Field(ge=0)] = Field(
+        4, description="further tries of what storage does not give, after 0.5, 1, 2, 4, ... seconds"
+    )
+    record: bool = Field(False, description="write what was fed to the model, patch by patch, into RUN/samples")
+    augment_on: Literal["cpu", "device"] = Field(
+        "cpu", description="cpu: views are made where patches are read; device: by the training workers' accelerators"
+    )
 
 
 class Train(Section):
@@ -175,6 +194,8 @@ class Recipe(Section):
         for key in ("val_split", "test_split"):
             del part["data"][key]
         del part["loss"]["on_collapse"]
+        for key in ("max_bad_fraction", "retries", "record"):
+            del part["stream"][key]
         for key in ("workers", "device", "cpus_per_worker", "log_every", "checkpoint_every", "keep_checkpoints"):
             del part["train"][key]
         del part["train"]["max_failures"]

@@ -98,6 +98,7 @@ def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
     for section, key in (
         ("augment", "scale"),
         ("augment", "ratio"),
+        ("augment", "blur_sigma"),
         ("tune", "lr"),
         ("tune", "weight_decay"),
         ("tune", "dropout"),
@@ -107,6 +108,13 @@ def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             yield (f"{section}.{key}",), f"runs from {low} to {high}; put the smaller first"
     if recipe.augment.scale[1] == 0:
         yield ("augment.scale",), "a crop of no area; the upper end must be above 0"
+    size, widest = recipe.augment.size, recipe.augment.blur_sigma[1]
+    if recipe.augment.blur and widest > size / 4:
+        yield (
+            ("augment.blur_sigma", "augment.blur", "augment.size"),
+            f"a sigma of {widest:g} px is too wide for views of {size} px; give at most a quarter of their side, "
+            f"{size / 4:g}",
+        )
     if train.steps_per_epoch is None and stream.sampling == "replacement":
         yield (
             ("train.steps_per_epoch", "stream.sampling"),

@@ -7,9 +7,26 @@ import ray
 from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.stream.plan import make_plan
-from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.ray_data import by_step, worker_batches
 from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.read import read_window
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (4, 2, 1, 5)])
+@pytest.mark.parametrize("block", [1, 3, 4, 7, 100])
+def test_blocks_become_steps_wherever_they_were_cut(sizes, block):
+    step = np.repeat(np.arange(len(sizes)) + 7, sizes)
+    rows = {"step": step, "position": np.arange(len(step)), "views": np.arange(2 * len(step)).reshape(-1, 2)}
+    blocks = ({name: values[at : at + block] for name, values in rows.items()} for at in range(0, len(step), block))
+    steps = list(by_step(blocks))
+    assert [len(batch["step"]) for batch in steps] == list(sizes)
+    assert [batch["step"].tolist() for batch in steps] == [[7 + n] * size for n, size in enumerate(sizes)]
+    for name, values in rows.items():
+        np.testing.assert_array_equal(np.concatenate([batch[name] for batch in steps]), values)
+
+
+def test_no_blocks_are_no_steps():
+    assert list(by_step([])) == []
 
 
 def test_a_reader_waits_until_training_is_there(ray_cluster):

@@ -6,34 +6,61 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.broken import damaged, import_table, names, random_rows
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe_file import validate_recipe
-from wsc_ray.stream.order import worker_shards
+from wsc_ray.stream.order import MIXED, PURE, window_picks, worker_shards
 from wsc_ray.stream.plan import make_plan
-from wsc_ray.stream.read import read_window
+from wsc_ray.stream.quarantine import from_json
+from wsc_ray.stream.read import read_patches, read_window
 
 
-@pytest.fixture
-def stream(settings):
-    recipe = validate_recipe(settings)
-    manifest = open_manifest(recipe.data.manifest)
-    plan = make_plan(manifest, recipe)
+class Stream:
+    """All of a run, without Ray."""
 
-    def read(workers=1, first_step=0):
+    def __init__(self, settings):
+        self.recipe = validate_recipe(settings)
+        self.manifest = open_manifest(self.recipe.data.manifest)
+        self.plan = make_plan(self.manifest, self.recipe)
+
+    def __call__(self, workers=1, first_step=0, manifest=None):
         """Every step's global batch, workers put together: a list of dictionaries."""
         steps = {}
-        for epoch in range(plan.epochs):
-            for window in range(plan.geometry.windows):
+        for epoch in range(self.plan.epochs):
+            for window in range(self.plan.geometry.windows):
                 for rank in range(workers):
-                    shards = worker_shards(plan.geometry.shards, rank, workers)
                     for batch in read_window(
-                        plan, manifest, recipe.augment, epoch=epoch, window=window, shards=shards, first_step=first_step
+                        self.plan,
+                        manifest or self.manifest,
+                        self.recipe.augment,
+                        epoch=epoch,
+                        window=window,
+                        shards=worker_shards(self.plan.geometry.shards, rank, workers),
+                        first_step=first_step,
+                        stream=self.recipe.stream,
                     ):
                         steps.setdefault(int(batch["step"][0]), []).append(batch)
         return {step: {k: np.concatenate([b[k] for b in parts]) for k in parts[0]} for step, parts in steps.items()}
 
-    return read
+
+@pytest.fixture
+def stream(settings):
+    return Stream(settings)
+
+
+class Looked:
+    """A manifest that remembers which row groups were read."""
+
+    def __init__(self, manifest):
+        self.manifest, self.groups = manifest, set()
+
+    def __getattr__(self, name):
+        return getattr(self.manifest, name)
+
+    def read_group(self, file, row_group, columns=None):
+        self.groups.add((file, row_group))
+        return self.manifest.read_group(file, row_group, columns)
 
 
 def digest(steps):
@@ -66,6 +93,96 @@ def test_a_resumed_stream_is_the_rest_of_the_whole_one(stream):
     rest = stream(first_step=5)
     assert sorted(rest) == [5, 6, 7]
     assert digest(rest) == digest({step: whole[step] for step in rest})
+
+
+def test_nothing_before_the_step_that_a_run_resumes_at_is_read(stream):
+    plan, looked = stream.plan, Looked(stream.manifest)
+    stream(first_step=5, manifest=looked)  # inside a window
+    geometry, needed = plan.geometry, set()
+    for kind in (PURE, MIXED):
+        for epoch in range(plan.epochs):
+            for window in range(geometry.windows):
+                picks = window_picks(geometry, plan.lines(kind), kind, epoch, window, range(geometry.shards))
+                for step, picked in zip(geometry.window_steps(window), picks, strict=True):
+                    if epoch * geometry.steps + step >= 5:
+                        groups = [plan.groups[kind][group] for group in picked[:, 0].tolist()]
+                        needed |= {(group.file, group.row_group) for group in groups}
+    assert looked.groups == needed
+    everything = Looked(stream.manifest)
+    stream(manifest=everything)
+    assert needed < everything.groups
+
+
+@pytest.fixture
+def broken(settings, cohort, tmp_path):
+    """A stream in which a tenth of the training images are damaged, and which they are."""
+    table = pq.read_table(cohort)
+    rows = random_rows(table, 0.1)
+    settings["data"]["manifest"] = str(import_table(damaged(table, rows), tmp_path))
+    settings["stream"] |= {"max_bad_fraction": 0.2, "retries": 0}
+    settings["train"] |= {"steps_per_epoch": None, "epochs": 1}
+    return Stream(settings), names(table, rows)
+
+
+def told(steps):
+    """Everything that the batches say was bad, with the first step that says so."""
+    found = {}
+    for step in sorted(steps):
+        for text in steps[step]["bad"]:
+            for bad in from_json(text):
+                found.setdefault((bad.slide_id, bad.x, bad.y), (step, bad))
+    return found
+
+
+def test_broken_images_are_told_and_replaced_the_same_for_any_number_of_workers(broken):
+    read, damage = broken
+    whole = read()
+    assert set(told(whole)) == damage
+    for workers in (2, 4):
+        parts = read(workers)
+        assert digest(parts) == digest(whole)
+        assert told(parts) == told(whole)
+    fed = {
+        (s, x, y)
+        for batch in whole.values()
+        for s, x, y in zip(*(batch[k] for k in ("slide_id", "x", "y")), strict=True)
+    }
+    assert not fed & damage
+    assert all(batch["views"].any(axis=(1, 2, 3, 4)).all() for batch in whole.values())
+
+
+def test_a_replaced_patch_keeps_its_place_and_its_class_and_changes_no_other(broken, settings, manifest):
+    read, damage = broken
+    settings["data"]["manifest"] = str(manifest)
+    whole, mended = read(), Stream(settings)()
+    for step, batch in whole.items():
+        other = mended[step]
+        for name in ("position", "label", "parameters"):
+            np.testing.assert_array_equal(batch[name], other[name])
+        places = zip(*(other[name] for name in ("slide_id", "x", "y")), strict=True)
+        was_bad = np.array([place in damage for place in places])
+        replaced = (batch["views"] != other["views"]).any(axis=(1, 2, 3, 4))
+        np.testing.assert_array_equal(replaced, was_bad)
+
+
+def test_a_resumed_stream_replaces_alike(broken):
+    read, _ = broken
+    whole = read()
+    rest = read(first_step=5)
+    assert digest(rest) == digest({step: whole[step] for step in rest})
+    assert set(told(rest)) >= {place for place, (step, _) in told(whole).items() if step >= 5}
+
+
+def test_embedding_does_without_no_patch(broken):
+    read, damage = broken
+    sentences = set()
+    for group in read.manifest.row_groups:
+        try:
+            assert read_patches(read.manifest, group.file, group.row_group, 16).shape == (group.rows, 16, 16, 3)
+        except DataError as error:
+            sentences.add(str(error).split(":")[0])
+    assert sentences
+    assert sentences <= {f"slide {slide}, x {x}, y {y}" for slide, x, y in damage}
 
 
 def test_splits_and_labels_that_are_not_there(settings):

@@ -122,7 +122,7 @@ def read_footer(filesystem: fs.FileSystem, path: str) -> Footer:
     groups = []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        split, label = (_only_value(group, places.get(name)) for name in ("split", "label"))
+        split, label = (only_value(group, places.get(name)) for name in ("split", "label"))
         groups.append((group.num_rows, split, label))
     return Footer(
         columns=columns,
@@ -154,7 +154,7 @@ def parent(uri: str) -> str:
     return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
 
 
-def _only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
+def only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
     """The one value that all rows of a row group have in a column, by its statistics."""
     if column is None:
         return None

@@ -16,6 +16,7 @@ from wsc_ray import storage
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.manifest import footers
 from wsc_ray.manifest.footers import Footer, RowGroup
+from wsc_ray.manifest.runs import Runs, join_runs, read_runs
 from wsc_ray.manifest.schema import COLUMNS, IDS, PIXELS, conform, missing_columns
 
 _Item = TypeVar("_Item")
@@ -92,6 +93,18 @@ class Manifest:
             for number, (rows, split, label) in enumerate(footer.groups)
             if rows and (split is None or label is None)
         ]
+
+    def runs(self, columns: Sequence[str]) -> Runs:
+        """Which slide (`slide_id`) or patient (`patient_id`) the rows of every row group are of, from footers alone.
+
+        Raises:
+            ManifestError: the footers of a file of other origin do not tell.
+        """
+
+        def one(path: str) -> tuple[np.ndarray, dict[str, list]]:
+            return read_runs(footers.read_metadata(self.filesystem, path)[0], path, columns)
+
+        return join_runs(_in_threads(one, self.files), [len(footer.groups) for footer in self.file_footers])
 
     def read_group(self, file: int, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a row group, in the schema's types.

@@ -14,8 +14,8 @@
 | image_uri | string | pixels, way 2: a file or object; relative to the manifest's folder when it has no scheme |
 | slide_uri | string | pixels, way 3: a region of this slide, at x, y, level |
 
-Each Parquet file's metadata holds the format version, what wrote it, the SHA-256 of its rows, and where it stands among
-the files of its manifest.
+Each Parquet file's metadata holds the format version, what wrote it, the SHA-256 of its rows, which rows are of which
+slide, and where it stands among the files of its manifest.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 FORMAT_KEY = b"wsc_ray.format"
 CREATOR_KEY = b"wsc_ray.creator"
 DIGEST_KEY = b"wsc_ray.digest"
+RUNS_KEY = b"wsc_ray.runs"  # see `runs`
 PART_KEY = b"wsc_ray.part"  # `3/17`: so that a manifest which lacks a file is noticed
 
 REQUIRED = pa.schema(

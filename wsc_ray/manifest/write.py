@@ -13,7 +13,8 @@ from pyarrow import fs
 
 import wsc_ray
 from wsc_ray.manifest.problems import Codes
-from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY, hash_rows
+from wsc_ray.manifest.runs import encode_runs, find_runs
+from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY, RUNS_KEY, hash_rows
 
 ROW_GROUP_ROWS = 256
 FILE_ROWS = 16_384
@@ -84,6 +85,7 @@ def write_file(
     if parts:
         metadata[PART_KEY] = f"{part}/{parts}"
     rest = [name for name in schema.names if name != "image"]
+    runs = []
     with pq.ParquetWriter(
         path,
         schema,
@@ -95,7 +97,9 @@ def write_file(
     ) as writer:
         for table in groups:
             hash_rows(digest, table)
+            runs.append(find_runs(table))
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        metadata[RUNS_KEY] = encode_runs(runs)
         writer.add_key_value_metadata({**metadata, DIGEST_KEY: digest.hexdigest()})
     return digest.hexdigest()
 

@@ -37,6 +37,8 @@ class Loop:
         precision: of the forward pass, `fp32` or `bf16`.
         on_log: called with (steps done, metrics) every `log_every` steps and at the end.
         on_checkpoint: called with (steps done, metrics) every `checkpoint_every` steps and at the end.
+        look: called before both; how many bad patches came in so far, and whether they are too many to go on. It
+            says the same on all workers.
     """
 
     model: nn.Module
@@ -48,11 +50,13 @@ class Loop:
     precision: str
     on_log: Callable[[int, Metrics], None]
     on_checkpoint: Callable[[int, Metrics], None]
+    look: Callable[[], tuple[int, bool]] = lambda: (0, False)
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
         """Train on every batch and return the number of steps done over the whole run.
 
-        With `loss.on_collapse: stop` it ends early, with a checkpoint, at the first log that shows collapse.
+        With `loss.on_collapse: stop` it ends early, with a checkpoint, at the first log that shows collapse; with too
+        many bad patches it ends without one, so that a mended run goes on from where they were few.
         """
         config = self.recipe.train
         total = config.epochs * self.steps_per_epoch
@@ -68,15 +72,20 @@ class Loop:
             logs = (step + 1) % config.log_every == 0 or step + 1 == total
             metrics = self._step(step, batch, logs)
             step, steps_since = step + 1, steps_since + 1
+            saves = step % every == 0 or step == total
+            bad, too_many = self.look() if logs or saves else (0, False)
             if logs:
                 values = {key: float(value) for key, value in metrics.items()}  # waits for the device
                 seconds = time.perf_counter() - since
                 values["patches_per_second"] = config.batch_size * steps_since / seconds
                 values["data_wait_fraction"] = waited / seconds
+                values["bad_patches"] = float(bad)
                 self.on_log(step, values)
                 stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"
                 since, waited, steps_since = time.perf_counter(), 0.0, 0
-            if step % every == 0 or step == total or stop:
+            if too_many:
+                break
+            if saves or stop:
                 self.on_checkpoint(step, {key: float(value) for key, value in metrics.items()})
         return step
 

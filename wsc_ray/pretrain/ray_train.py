@@ -17,9 +17,10 @@ from wsc_ray.encoders import build_encoder
 from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.manifest import Manifest
-from wsc_ray.pretrain import checkpoint, metrics_file
+from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import Objective
+from wsc_ray.pretrain.watch import Watch
 from wsc_ray.recipe import Recipe
 from wsc_ray.runfolder import RunFolder
 from wsc_ray.stream.plan import Plan
@@ -60,8 +61,9 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
         initial: safetensors that every worker starts from.
 
     Raises:
-        UserError: what a worker found wrong, such as an unreadable image.
+        UserError: what a worker found wrong, such as too many unreadable patches.
     """
+    ending.clear(folder.path)
     # A run folder's name and path make Ray Train resume; `pretrain.run` has checked that the recipe is the same.
     trainer = TorchTrainer(
         _worker,
@@ -82,13 +84,16 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
         ),
     )
+    failure = None
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        mistake = _user_error(error)
-        if mistake is None:
-            raise
-        raise mistake from None
+        failure = error
+    mistake = ending.read(folder.path) or (failure and _user_error(failure))
+    if mistake:
+        raise mistake
+    if failure:
+        raise failure
     return Path(result.checkpoint.path)
 
 
@@ -118,10 +123,22 @@ def _user_error(error: BaseException) -> UserError | None:
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """One training worker."""
+    """One training worker, unless the workers before it have found what only the user can mend."""
+    folder = RunFolder(config["folder"])
+    if ending.read(folder.path):
+        return
+    try:
+        _train(config, folder)
+    except Exception as error:
+        mistake = _user_error(error)
+        if mistake:
+            ending.write(folder.path, mistake)
+        raise
+
+
+def _train(config: dict[str, Any], folder: RunFolder) -> None:
     recipe: Recipe = config["recipe"]
     plan: Plan = config["plan"]
-    folder = RunFolder(config["folder"])
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -145,12 +162,20 @@ def _worker(config: dict[str, Any]) -> None:
             first_step = checkpoint.load(Path(saved), encoder, optimizer, rank=rank, digest=recipe.digest()).step
     if rank == 0:
         metrics_file.truncate(folder.metrics, first_step)
+    watch = Watch(folder.path, plan, recipe.stream, first_step=first_step, device=device)
 
     def on_log(step: int, metrics: Metrics) -> None:
         if rank == 0:
             metrics_file.append(folder.metrics, step, metrics)
 
+    def look() -> tuple[int, bool]:
+        bad, mistake = watch.gather(), watch.excess()
+        if mistake and rank == 0:
+            ending.write(folder.path, mistake)
+        return bad, mistake is not None
+
     def on_checkpoint(step: int, metrics: Metrics) -> None:
+        watch.save()
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint.save_rng(Path(temporary), rank)
             if rank == 0:
@@ -169,6 +194,7 @@ def _worker(config: dict[str, Any]) -> None:
         precision=_precision(recipe, device),
         on_log=on_log,
         on_checkpoint=on_checkpoint,
+        look=look,
     )
     spare = ray.cluster_resources()["CPU"] - world_size * recipe.train.cpus_per_worker
     batches = worker_batches(
@@ -179,8 +205,9 @@ def _worker(config: dict[str, Any]) -> None:
         world_size=world_size,
         first_step=first_step,
         readers=max(1, int(spare / world_size)),
+        stream=recipe.stream,
     )
-    loop.run(batches, first_step)
+    loop.run(watch.over(batches), first_step)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> str:

@@ -24,6 +24,8 @@ from wsc_ray.recipe_file import load_recipe
 from wsc_ray.runfolder import FORMAT, RunFolder, read_summary, write_json, write_summary
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
+from wsc_ray.stream.quarantine import QUARANTINE, read_quarantine
+from wsc_ray.stream.record import samples_digest
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 POLL_SECONDS = 0.5
@@ -188,6 +190,7 @@ def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]
     def follow(progress: Progress) -> None:
         nonlocal logged
         shown, collapsed = done, False
+        bad = lines[-1].get("bad_patches", 0) if lines else 0
         while True:
             last_look = ended.is_set()
             for line in metrics_file.read(folder.metrics, after=min(shown, logged)):
@@ -199,6 +202,12 @@ def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]
                 if metrics.get("collapsed") and not collapsed:
                     progress.say(f"warning: {sentence(step, metrics)}")
                 collapsed = bool(metrics.get("collapsed"))
+                if metrics.get("bad_patches", 0) > bad:
+                    bad = metrics["bad_patches"]
+                    progress.say(
+                        f"warning: step {step:,}: {bad:,.0f} unreadable patches so far, each replaced by another of its "
+                        f"class; {folder.path / QUARANTINE} lists them"
+                    )
                 if step > shown:
                     progress.to(step * batch, f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}")
                     shown = step
@@ -252,6 +261,8 @@ def _finish(
         "steps_done": lines[-1]["step"] if lines else 0,
         "loss": lines[-1]["loss"] if lines else None,
         "patches_per_second": rates[len(rates) // 2] if rates else None,
+        "bad_patches": len(read_quarantine(folder.path)),
+        **({"samples_sha256": samples_digest(folder.path)} if recipe.stream.record else {}),
         "seconds": round(time.time() - started, 1),
         "recipe_digest": recipe.digest(),
         "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},

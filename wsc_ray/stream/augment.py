@@ -1,28 +1,25 @@
-"""Two random views of a patch, as the paper draws them, in OpenCV.
+"""Two random views of a patch, in OpenCV: parameters drawn, then applied.
 
-RandomResizedCrop, flips, colour jitter and grayscale with torchvision's parameter distributions
-(https://docs.pytorch.org/vision/stable/transforms.html). Brightness, contrast, saturation and grayscale are affine
-maps of RGB, and a hue turn about the grey axis nearly is torchvision's turn in HSV, so that the colour of a view is
-one 3x4 matrix, applied to the crop after resizing.
-
-The parameters depend on a key (seed, epoch, step, position in the global batch) alone: a resumed run, or one on other
-machines, draws the same views.
+In this order: crop and resize, flips, quarter turn, stain jitter, colour jitter, grayscale, blur. The defaults are the
+paper's, with torchvision's distributions (https://docs.pytorch.org/vision/stable/transforms.html). Pixels stay bytes,
+apart from the logarithms of stains.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
 from wsc_ray.recipe import Augment
-from wsc_ray.stream.random import uniform
+from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
+from wsc_ray.stream.parameters import View, draw_parameters
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as torchvision and PIL weigh grey
-_DRAWS = 40  # uniform numbers a view may use
-_VIEWS = 4  # what a random number is for; see order.py
+_MEANS_FROM = 1.5  # px of the picture to a px of the view, from which on resizing takes area means
+_BLUR_REACH = 3  # sigmas that a blur's kernel reaches to each side
+_STRIP = 32  # rows whose logarithms are held at a time: whole pictures of floats leave the cache, at half the speed
+_LOG = np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32)  # black has no logarithm: the darkest grey's
 cv2.setNumThreads(1)  # Ray runs a task a core; threads inside would fight over them
 
 
@@ -36,98 +33,91 @@ def two_views(image: np.ndarray, config: Augment, *key: int) -> np.ndarray:
     Returns:
         (2, size, size, 3) uint8.
     """
-    draws = uniform(2 * _DRAWS, _VIEWS, *key)
-    return np.stack([_view(image, config, iter(part.tolist())) for part in (draws[:_DRAWS], draws[_DRAWS:])])
+    parameters = draw_parameters(config, image.shape[0], image.shape[1], *key)
+    views = np.empty((2, config.size, config.size, 3), np.uint8)
+    for row, view in zip(parameters, views, strict=True):
+        apply_view(image, row, config.size, out=view)
+    return views
 
 
-def _view(image: np.ndarray, config: Augment, draws: Iterator[float]) -> np.ndarray:
-    top, left, height, width = crop_box(image.shape[0], image.shape[1], config.scale, config.ratio, draws)
-    view = resize(image[top : top + height, left : left + width], config.size)
-    if next(draws) < config.hflip:
-        view = cv2.flip(view, 1)
-    if next(draws) < config.vflip:
-        view = cv2.flip(view, 0)
-    matrix = colour_matrix(view, config, draws)
-    return view if matrix is None else cv2.transform(view, matrix.astype(np.float32))
+def apply_view(image: np.ndarray, parameters: np.ndarray, size: int, *, out: np.ndarray | None = None) -> np.ndarray:
+    """The view of a patch that a row of parameters describes.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        parameters: (P,), see `View`.
+        out: where to put the view, (size, size, 3) uint8.
+
+    Returns:
+        `out`, or a new array like it.
+    """
+    out = np.empty((size, size, 3), np.uint8) if out is None else out
+    view = View(*parameters.tolist())
+    top, left, height, width = int(view.top), int(view.left), int(view.height), int(view.width)
+    picture = _turn(resize(image[top : top + height, left : left + width], size), view)
+    if restains(view):
+        picture = _restain(picture, view)
+    if recolours(view):
+        picture = _recolour(picture, view, out)  # mostly the last change, so that nothing is left to copy
+    if view.blur:
+        picture = _blur(picture, view.blur)
+    if picture is not out:
+        out[:] = picture
+    return out
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize to (size, size, 3): area means when shrinking, which do not alias, else bilinear."""
+    """Resize to (size, size, 3): area means, which do not alias, when shrinking much, else bilinear.
+
+    Area means take five times as long, and near the size of the view bilinear aliases little.
+    """
     if image.shape[:2] == (size, size):
         return image
-    shrinks = image.shape[0] > size and image.shape[1] > size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    means = takes_means(image.shape[0], image.shape[1], size)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if means else cv2.INTER_LINEAR)
 
 
-def crop_box(
-    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], draws: Iterator[float]
-) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random resized crop (Szegedy et al. 2015): ten tries, then the middle."""
-    for _ in range(10):
-        area = height * width * _between(next(draws), *scale)
-        aspect = math.exp(_between(next(draws), math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            return int(next(draws) * (height - h + 1)), int(next(draws) * (width - w + 1)), h, w
-    w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
-    return (height - h) // 2, (width - w) // 2, h, w
+def takes_means(height: int, width: int, size: int) -> bool:
+    """Whether `resize` takes area means; for numbers or arrays."""
+    return (height * width > _MEANS_FROM * size * size) & (height >= size) & (width >= size)
 
 
-def colour_matrix(view: np.ndarray, config: Augment, draws: Iterator[float]) -> np.ndarray | None:
-    """The 3x4 matrix of a view's colour change on [R, G, B, 1] in 0..255; None where nothing changes.
+def fold_turns(hflip: int, vflip: int, turns: int) -> tuple[int, int, int]:
+    """Flips and then quarter turns, as flips and then a transposition: horizontal, vertical, transposed, each 0 or 1.
 
-    As in torchvision the four jitters come in a random order, and contrast turns about the mean grey of the picture
-    as it is at that point.
+    For integers or arrays of them.
     """
-    colour = None
-    if next(draws) < config.jitter:
-        colour = np.eye(3, 4)
-        mean = np.array(cv2.mean(view)[:3] + (1.0,))
-        order = sorted((next(draws), which) for which in range(4))
-        amounts = (config.brightness, config.contrast, config.saturation)
-        factors = [_between(next(draws), max(0.0, 1 - amount), 1 + amount) for amount in amounts]
-        turn = _between(next(draws), -config.hue, config.hue)
-        for _, which in order:
-            if which == 0:
-                colour = brightness(colour, factors[0])
-            elif which == 1:
-                colour = contrast(colour, factors[1], mean)
-            elif which == 2:
-                colour = saturation(colour, factors[2])
-            else:
-                colour = hue(colour, turn)
-    if next(draws) < config.grayscale:
-        colour = saturation(np.eye(3, 4) if colour is None else colour, 0.0)
-    return colour
+    return hflip ^ ((turns ^ turns >> 1) & 1), vflip ^ (turns >> 1), turns & 1
 
 
-# One change of colour after another: each takes the 3x4 matrix so far and returns it with the change behind it.
+def blur_radius(sigma: float) -> int:
+    """How far a blur's kernel reaches, px."""
+    return math.ceil(_BLUR_REACH * sigma)
 
 
-def brightness(colour: np.ndarray, factor: float) -> np.ndarray:
-    """Towards black (below 1) or away from it."""
-    return factor * colour
+def _turn(picture: np.ndarray, view: View) -> np.ndarray:
+    horizontal, vertical, transposed = fold_turns(int(view.hflip), int(view.vflip), int(view.turns))
+    if horizontal or vertical:
+        picture = cv2.flip(picture, -1 if horizontal and vertical else horizontal)
+    return cv2.transpose(picture) if transposed else picture
 
 
-def contrast(colour: np.ndarray, factor: float, mean: np.ndarray) -> np.ndarray:
-    """Towards or away from the picture's mean grey; `mean` is [R, G, B, 1] before all changes."""
-    changed = factor * colour
-    changed[:, 3] += (1 - factor) * (_LUMA @ colour @ mean)
+def _restain(picture: np.ndarray, view: View) -> np.ndarray:
+    matrix, changed = stain_matrix(view), np.empty_like(picture)
+    for start in range(0, len(picture), _STRIP):
+        logs = cv2.transform(cv2.LUT(picture[start : start + _STRIP], _LOG), matrix)
+        cv2.convertScaleAbs(cv2.exp(logs), changed[start : start + _STRIP], alpha=255)
     return changed
 
 
-def saturation(colour: np.ndarray, factor: float) -> np.ndarray:
-    """Towards (0: to) or away from each pixel's own grey."""
-    return factor * colour + (1 - factor) * (_LUMA @ colour)
+def _recolour(picture: np.ndarray, view: View, out: np.ndarray) -> np.ndarray:
+    colour = colour_matrix(view)
+    affine = np.empty((3, 4))
+    affine[:, :3] = colour[:3]
+    affine[:, 3] = colour[3] @ cv2.mean(picture)[:3]
+    return cv2.transform(picture, affine, out)
 
 
-def hue(colour: np.ndarray, turn: float) -> np.ndarray:
-    """A turn by a fraction of the circle, about the grey axis (Rodrigues' formula)."""
-    angle = 2 * math.pi * turn
-    c, s = math.cos(angle), math.sin(angle) / math.sqrt(3)
-    a, b, d = (1 - c) / 3 + c, (1 - c) / 3 - s, (1 - c) / 3 + s
-    return np.array(((a, b, d), (d, a, b), (b, d, a))) @ colour
-
-
-def _between(draw: float, low: float, high: float) -> float:
-    return low + (high - low) * draw
+def _blur(picture: np.ndarray, sigma: float) -> np.ndarray:
+    kernel = cv2.getGaussianKernel(2 * blur_radius(sigma) + 1, sigma, cv2.CV_32F)
+    return cv2.sepFilter2D(picture, -1, kernel, kernel)  # of bytes: half the time of cv2.GaussianBlur

@@ -1,26 +1,26 @@
 """Which patches a step holds: a pure function of (row groups, seed, epoch, step), whatever the number of workers.
 
 Each class, pure and mixed, gives half of every global batch. Its order is cut into `shards`; a shard gives the same
-`per_step` patches to every step, and a worker takes a run of neighbouring shards. So the global batch is the same for
-every number of workers that divides the shards (the idea of MosaicML Streaming's canonical nodes).
+`per_step` patches to every full step, and a worker takes a run of neighbouring shards. So the global batch is the same
+for every number of workers that divides the shards (the idea of MosaicML Streaming's canonical nodes).
 
-A pass over a class is its row groups in a shuffled order, read as one long line of patches. A shard owns a stretch of
-that line and walks it in windows of some steps; only inside a window are patches shuffled, so a window reads a few
-whole row groups and never one patch here and one there.
+A class is a line of passes over its row groups (see `lines`). A shard owns a stretch of that line and walks it in
+windows of some steps; only inside a window are patches shuffled, so a window reads a few whole row groups and never
+one patch here and one there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
+from wsc_ray.stream.lines import Lines, locate
 from wsc_ray.stream.random import permutation, raw
 
 PURE, MIXED = 0, 1
-_PASS, _START, _DRAW = 1, 2, 3  # what a random number is for, so that no two uses share one
+_START, _DRAW = 2, 3  # what a random number is for, so that no two uses share one; see `lines` for the others
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,12 @@ class Geometry:
         seed: of the whole order.
         sampling: `epoch`: passes without repetition; `replacement`: draws with replacement inside each window, which
             starts at a random place of the pass, so that every patch is as likely at every draw.
-        batch_size: patches of a global batch, half of each class.
+        batch_size: patches of a full global batch, half of each class.
         shards: divides `batch_size / 2`.
         steps: steps of an epoch.
         window: steps shuffled together.
+        rest: patches of each class, fewer than half a batch, that full batches leave over. Where there are some, the
+            last two steps share them and one full batch evenly, so that no step is small.
     """
 
     seed: int
@@ -43,6 +45,7 @@ class Geometry:
     shards: int
     steps: int
     window: int
+    rest: int = 0
 
     @property
     def half(self) -> int:
@@ -50,8 +53,18 @@ class Geometry:
 
     @property
     def per_step(self) -> int:
-        """Patches that a shard gives to a step, of each class."""
+        """Patches that a shard gives to a full step, of each class."""
         return self.half // self.shards
+
+    @property
+    def full_steps(self) -> int:
+        """Steps of an epoch before the short ones."""
+        return self.steps - 2 if self.rest else self.steps
+
+    @property
+    def patches(self) -> int:
+        """Patches of each class in an epoch."""
+        return sum(self.size(step) for step in range(self.full_steps, self.steps)) + self.full_steps * self.half
 
     @property
     def windows(self) -> int:
@@ -62,30 +75,54 @@ class Geometry:
         """The steps, counted within the epoch, that a window covers."""
         return range(window * self.window, min((window + 1) * self.window, self.steps))
 
+    def size(self, step: int) -> int:
+        """Patches of each class in a step, counted within the epoch."""
+        if step < self.full_steps:
+            return self.half
+        return (self.half + self.rest + self.steps - 1 - step) // 2
 
-def window_rows(
-    geometry: Geometry, sizes: tuple[int, ...], kind: int, epoch: int, window: int, shard: int
-) -> np.ndarray:
-    """The patches that one shard gives to the steps of one window.
+    def first_position(self, step: int, shard: int) -> int:
+        """The place, among the class's patches of the global batch, of the first one that a shard gives to a step.
+
+        For `shard` = `shards` it is the end. Shards give the same number to a step, or numbers that differ by one.
+        """
+        return shard * self.size(step) // self.shards
+
+
+def window_picks(
+    geometry: Geometry, lines: Lines, kind: int, epoch: int, window: int, shards: range
+) -> list[np.ndarray]:
+    """The patches that some neighbouring shards give to the steps of one window.
 
     Args:
-        sizes: rows of each row group of the class, in the manifest's order.
+        lines: of the class; see `Plan.lines`.
         kind: `PURE` or `MIXED`.
 
     Returns:
-        (steps of the window, per_step, 2) int64: row group (an index into `sizes`) and row inside it.
+        For each step of the window (patches of these shards in it, 2) int64, in the order of the global batch: row
+        group (an index into the class's) and row inside it.
     """
     steps = geometry.window_steps(window)
-    count = len(steps) * geometry.per_step
-    key = (geometry.seed, kind, epoch, window, shard)
-    total = sum(sizes)
+    edges = np.array(
+        [[geometry.first_position(step, shard) for step in steps] for shard in [*shards, shards.stop]], dtype=np.int64
+    )
+    counts = np.diff(edges, axis=0)  # (shards, steps)
+    owned = counts.sum(axis=1).tolist()
+    keys = [(geometry.seed, kind, epoch, window, shard) for shard in shards]
     if geometry.sampling == "epoch":
-        first = (shard * geometry.steps + steps.start) * geometry.per_step
-        places = first + permutation(count, _DRAW, *key)
+        passes = -(-geometry.patches // lines.total)
+        places = [
+            _first_place(geometry, steps.start, shard) + permutation(count, _DRAW, *key)
+            for shard, count, key in zip(shards, owned, keys, strict=True)
+        ]
     else:
-        first = int(raw(1, _START, *key)[0] % np.uint64(total))
-        places = (first + (raw(count, _DRAW, *key) % np.uint64(min(count, total))).astype(np.int64)) % total
-    return _patches_at(geometry.seed, sizes, kind, epoch, places).reshape(len(steps), geometry.per_step, 2)
+        passes = geometry.windows
+        # Where passes differ, a window has one of its own, or an epoch would show the patches of one pass only.
+        first = window * lines.total if lines.rotates else 0
+        places = [first + _draws(lines.total, count, key) for count, key in zip(owned, keys, strict=True)]
+    found = locate(lines, np.concatenate(places), seed=geometry.seed, kind=kind, epoch=epoch, passes=passes)
+    step = np.repeat(np.tile(np.arange(len(steps)), len(shards)), counts.ravel())
+    return np.split(found[np.argsort(step, kind="stable")], np.cumsum(counts.sum(axis=0))[:-1])
 
 
 def worker_shards(shards: int, rank: int, world_size: int) -> range:
@@ -94,28 +131,26 @@ def worker_shards(shards: int, rank: int, world_size: int) -> range:
     return range(rank * each, (rank + 1) * each)
 
 
-def epoch_steps(rows: dict[int, int], batch_size: int) -> int:
-    """Steps in which each patch of the larger class comes once; a rest smaller than half a batch waits for another
-    epoch, whose order leaves out another rest."""
-    return max(rows.values()) // (batch_size // 2)
+def epoch_steps(places: int, half: int) -> tuple[int, int]:
+    """Steps in which each of `places` of the larger class comes once, and `Geometry.rest`; (0, rest) if too few."""
+    full, rest = divmod(places, half)
+    return full + (full > 0 and rest > 0), rest
 
 
-def _patches_at(seed: int, sizes: tuple[int, ...], kind: int, epoch: int, places: np.ndarray) -> np.ndarray:
-    """Row group and row, (n, 2), at places of the endless line of passes over the class."""
-    total = sum(sizes)
-    found = np.empty((len(places), 2), dtype=np.int64)
-    passes, offsets = np.divmod(places, total)
-    for number in np.unique(passes):
-        here = passes == number
-        groups, ends = _line(seed, sizes, kind, epoch, int(number))
-        index = np.searchsorted(ends, offsets[here], side="right")
-        found[here, 0] = groups[index]
-        found[here, 1] = offsets[here] - (ends[index] - np.asarray(sizes)[groups[index]])
-    return found
+def _first_place(geometry: Geometry, begin: int, shard: int) -> int:
+    """Where on the epoch's line the shard's part of step `begin` starts.
+
+    A shard's stretch comes after those of the shards before, each of which holds what that shard gives to all steps.
+    """
+    full = geometry.full_steps
+    first = (full * shard + min(begin, full)) * geometry.per_step
+    first += sum(geometry.first_position(step, shard) for step in range(full, geometry.steps))
+    return first + sum(
+        geometry.first_position(step, shard + 1) - geometry.first_position(step, shard) for step in range(full, begin)
+    )
 
 
-@lru_cache(maxsize=8)
-def _line(seed: int, sizes: tuple[int, ...], kind: int, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row groups of a pass in their order, and where each ends on the line of patches."""
-    groups = permutation(len(sizes), _PASS, seed, kind, epoch, number)
-    return groups, np.cumsum(np.asarray(sizes, dtype=np.int64)[groups])
+def _draws(total: int, count: int, key: tuple[int, ...]) -> np.ndarray:
+    """`count` draws with replacement from as many neighbouring places of a pass, which start anywhere."""
+    first = int(raw(1, _START, *key)[0] % np.uint64(total))
+    return (first + (raw(count, _DRAW, *key) % np.uint64(min(count, total))).astype(np.int64)) % total

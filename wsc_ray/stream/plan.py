@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Recipe
+from wsc_ray.stream.lines import Lines, equal_sources, whole_groups
 from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps
 
 
@@ -20,7 +24,25 @@ class Group:
     label: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Groups(Sequence[Group]):
+    """Row groups as a sequence of `Group`, kept as one (row groups, 4) int64 array: small to send, quick to open."""
+
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int) -> Group:
+        return Group(*self.values[index].tolist())
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(row groups,) int64."""
+        return self.values[:, 2]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The whole order of a run.
 
@@ -30,23 +52,25 @@ class Plan:
         labels: slide labels, the pure ones first.
         pure: how many of them are pure.
         groups: row groups of the pure and of the mixed class, by `PURE` and `MIXED`.
+        classes: likewise their lines.
     """
 
     geometry: Geometry
     epochs: int
     labels: tuple[str, ...]
     pure: int
-    groups: tuple[tuple[Group, ...], tuple[Group, ...]]
+    groups: tuple[Groups, Groups]
+    classes: tuple[Lines, Lines]
 
     @property
     def total_steps(self) -> int:
         return self.epochs * self.geometry.steps
 
-    def sizes(self, kind: int) -> tuple[int, ...]:
-        return tuple(group.rows for group in self.groups[kind])
+    def lines(self, kind: int) -> Lines:
+        return self.classes[kind]
 
     def patches(self, kind: int) -> int:
-        return sum(self.sizes(kind))
+        return int(self.groups[kind].rows.sum())
 
 
 def class_names(found: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
@@ -78,25 +102,62 @@ def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
     """The plan of a run, from the manifest's footers alone.
 
     Raises:
-        DataError: the training split is empty or lacks a class, or is too small for one step.
+        DataError: the training split is empty or lacks a class, is too small for one step, or leaves a worker without
+            patches in a short one.
+        ManifestError: `stream.by` asks for slides or patients, and the footers do not tell them.
     """
     split = recipe.data.train_split
-    found = [group for group in manifest.row_groups if group.split == split and group.rows]
+    found = [(index, group) for index, group in enumerate(manifest.row_groups) if group.split == split and group.rows]
     if not found:
         others = ", ".join(sorted({group.split for group in manifest.row_groups})) or "none"
         raise DataError(f"split {split!r} of {recipe.data.manifest} is empty; the manifest's splits are: {others}")
-    pure, mixed = class_names({group.label for group in found}, recipe)
+    pure, mixed = class_names({group.label for _, group in found}, recipe)
     labels = (*pure, *mixed)
-    groups = tuple(
-        tuple(Group(g.file, g.row_group, g.rows, labels.index(g.label)) for g in found if g.label in names)
-        for names in (pure, mixed)
+    numbers = {label: number for number, label in enumerate(labels)}
+    # (row groups of both classes, 5): the manifest's number, then what `Groups` holds
+    table = np.array(
+        [(index, g.file, g.row_group, g.rows, numbers[g.label]) for index, g in found if g.label in numbers],
+        dtype=np.int64,
     )
-    rows = {kind: sum(group.rows for group in groups[kind]) for kind in (PURE, MIXED)}
-    steps = recipe.train.steps_per_epoch or epoch_steps(rows, recipe.train.batch_size)
+    mine = [table[table[:, 4] < len(pure)], table[table[:, 4] >= len(pure)]]
+    groups = tuple(Groups(values[:, 1:]) for values in mine)
+    classes = _classes(manifest, recipe.stream.by, [values[:, 0] for values in mine], groups)
+    geometry = _geometry(recipe, classes)
+    return Plan(geometry, recipe.train.epochs, labels, len(pure), groups, classes)
+
+
+def _classes(
+    manifest: Manifest, by: str, indices: Sequence[np.ndarray], groups: Sequence[Groups]
+) -> tuple[Lines, Lines]:
+    """The lines of both classes.
+
+    Args:
+        indices: the manifest's numbers of each class's row groups, ascending.
+    """
+    if by == "patch":
+        return whole_groups(groups[PURE].rows), whole_groups(groups[MIXED].rows)
+    owner = f"{by}_id"
+    runs = manifest.runs(sorted({owner, "slide_id"}))
+    lines = []
+    for index in indices:
+        here = np.isin(runs.group, index)
+        group = np.searchsorted(index, runs.group[here])
+        source, slide = (runs.owners[name][here] for name in (owner, "slide_id"))
+        lines.append(equal_sources(group, runs.start[here], runs.rows[here], source, slide))
+    return lines[PURE], lines[MIXED]
+
+
+def _geometry(recipe: Recipe, classes: Sequence[Lines]) -> Geometry:
+    where = f"split {recipe.data.train_split!r} of {recipe.data.manifest}"
+    places = [lines.total for lines in classes]
+    half = recipe.train.batch_size // 2
+    steps, rest = epoch_steps(max(places), half)
+    if recipe.train.steps_per_epoch is not None:
+        steps, rest = recipe.train.steps_per_epoch, 0
     if steps == 0:
         raise DataError(
-            f"split {split!r} of {recipe.data.manifest} holds {rows[PURE]} pure and {rows[MIXED]} mixed patches, fewer "
-            f"than half a batch; set train.batch_size to {2 * max(rows.values())} or less"
+            f"{where} holds {places[PURE]} pure and {places[MIXED]} mixed patches, fewer than half a batch; set "
+            f"train.batch_size to {2 * max(places)} or less"
         )
     geometry = Geometry(
         seed=recipe.seed,
@@ -105,5 +166,13 @@ def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
         shards=recipe.stream.shards,
         steps=steps,
         window=min(recipe.stream.window, steps),
+        rest=rest,
     )
-    return Plan(geometry, recipe.train.epochs, labels, len(pure), groups)
+    smallest, workers = geometry.size(steps - 1), recipe.train.workers
+    if smallest < workers:
+        fewer = max(number for number in range(1, smallest + 1) if geometry.shards % number == 0)
+        raise DataError(
+            f"{where} ends an epoch with a step of {smallest} patches of each class, fewer than the {workers} of "
+            f"train.workers; set train.workers to {fewer}, or train.steps_per_epoch to {max(places) // half}"
+        )
+    return geometry

@@ -6,27 +6,36 @@ plan's and nothing before that step is read. The train worker only receives fini
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import ray
 import ray.data
 
 from wsc_ray.manifest import Manifest
-from wsc_ray.recipe import Augment
+from wsc_ray.recipe import Augment, Stream
 from wsc_ray.stream.order import worker_shards
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.ray_source import Batch, read_calls
-from wsc_ray.stream.read import read_window
+from wsc_ray.stream.read import DEFAULTS, read_window
 
-PREFETCH = 2  # batches
+PREFETCH = 2  # blocks
 
 
 def worker_batches(
-    plan: Plan, manifest: Manifest, augment: Augment, *, rank: int, world_size: int, first_step: int, readers: int
+    plan: Plan,
+    manifest: Manifest,
+    augment: Augment,
+    *,
+    rank: int,
+    world_size: int,
+    first_step: int,
+    readers: int,
+    stream: Stream = DEFAULTS,
 ) -> Iterator[Batch]:
-    """A worker's batches from `first_step` to the end of the run, a step each, in order.
+    """A worker's batches from `first_step` to the end of the run, a step each, in order; see `read_window`.
 
     Args:
         readers: windows read at a time, and ahead of the one that training is at. The tasks ask Ray for no CPU:
@@ -44,18 +53,39 @@ def worker_batches(
     context.enable_progress_bars = False
     context.target_max_block_size = block_bytes
     pace = start_pace(first_step)
-    # Ray Data gives a batch once it holds that batch's block and the prefetched batches: less lead would hang.
-    lead = readers * geometry.window + block_bytes // step_bytes + PREFETCH + 1
+    # A step is whole once the block that holds the first row of the next is there, and Ray Data gives a block once it
+    # holds the prefetched ones: with less lead, reading and training would wait for each other.
+    block_steps = 2 * block_bytes // step_bytes + 1  # Ray Data fills a block beyond its size, by half at most
+    lead = readers * geometry.window + (PREFETCH + 2) * block_steps
     shards = worker_shards(geometry.shards, rank, world_size)
-    windows = _Windows(plan, manifest, augment, shards, first_step, lead, pace)
+    windows = _Windows(plan, manifest, augment, stream, shards, first_step, lead, pace)
     data = read_calls(windows.read, windows.count, num_cpus=0, concurrency=readers)
     # A split of one: its executor is an actor of its own, where in this process it would fight for the interpreter's
     # lock with a training step of many small operations.
     (split,) = data.streaming_split(1, equal=False)
-    batches = split.iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=PREFETCH)
-    for step, batch in enumerate(batches, start=first_step):
+    blocks = split.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=PREFETCH)
+    for step, batch in enumerate(by_step(blocks), start=first_step):
         pace.reach.remote(step)
         yield batch
+
+
+def by_step(blocks: Iterable[Batch]) -> Iterator[Batch]:
+    """Cut and join blocks of rows, in order of their `step`, into one batch a step."""
+    parts: list[Batch] = []
+    for block in blocks:
+        cuts = np.flatnonzero(np.diff(block["step"])) + 1
+        for begin, end in zip([0, *cuts], [*cuts, len(block["step"])], strict=True):
+            part = {name: values[begin:end] for name, values in block.items()}
+            if parts and parts[0]["step"][0] != part["step"][0]:
+                yield _joined(parts)
+                parts = []
+            parts.append(part)
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    return parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)
@@ -65,6 +95,7 @@ class _Windows:
     plan: Plan
     manifest: Manifest
     augment: Augment
+    stream: Stream
     shards: range
     first_step: int
     lead: int
@@ -96,4 +127,5 @@ class _Windows:
             window=window,
             shards=self.shards,
             first_step=self.first_step,
+            stream=self.stream,
         )

@@ -2,90 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest, decode, image_bytes
-from wsc_ray.recipe import Augment
-from wsc_ray.stream.augment import resize, two_views
-from wsc_ray.stream.order import MIXED, PURE, window_rows
+from wsc_ray.recipe import Augment, Stream
+from wsc_ray.stream.augment import apply_view, resize
+from wsc_ray.stream.order import MIXED, PURE, window_picks
+from wsc_ray.stream.parameters import draw_parameters
+from wsc_ray.stream.patches import Patches
 from wsc_ray.stream.plan import Plan
+from wsc_ray.stream.quarantine import allowed, to_json
+from wsc_ray.stream.retry import read_all
 
 Batch = dict[str, np.ndarray]
+DEFAULTS = Stream()
 
 
 def read_window(
-    plan: Plan, manifest: Manifest, augment: Augment, *, epoch: int, window: int, shards: range, first_step: int = 0
+    plan: Plan,
+    manifest: Manifest,
+    augment: Augment,
+    *,
+    epoch: int,
+    window: int,
+    shards: range,
+    first_step: int = 0,
+    stream: Stream = DEFAULTS,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Batch]:
     """The batches of a window, a step each.
 
     Args:
         shards: whose patches; see `worker_shards`.
-        first_step: steps of the run before this one are left out (a resumed run).
+        first_step: steps of the run before this one are left out (a resumed run), and nothing is read for them.
+        stream: how often to try again, and how many bad patches to bear.
+        sleep: waits before a further try.
 
     Yields:
-        Pure patches, then mixed ones: `views` (n, 2, size, size, 3) uint8, `label` (n,) int64 (an index into
-        `plan.labels`), `step` (n,) int64 counted over the whole run, `position` (n,) int64 in the global batch,
-        `slide_id` (n,), `x` and `y` (n,).
+        Pure patches, then mixed ones: `views` (n, 2, size, size, 3) uint8, `parameters` (n, 2, P) of the views, `label`
+        (n,) int64 (an index into `plan.labels`), `step` (n,) int64 counted over the whole run, `position` (n,) int64 in
+        the global batch, `slide_id` (n,), `x` and `y` (n,), and `bad` (n,): what could not be read on the way to this
+        patch and is new to the window, see `from_json`. A patch that cannot be read has a stand-in, see `Patches`.
 
     Raises:
-        DataError: an image that cannot be read or decoded.
+        DataError: no patch of a class can be read.
     """
     geometry = plan.geometry
-    # (steps, patches of the worker, 2): row group and row, of each class
-    picks = [
-        np.concatenate(
-            [window_rows(geometry, plan.sizes(kind), kind, epoch, window, shard) for shard in shards], axis=1
-        )
-        for kind in (PURE, MIXED)
-    ]
-    steps = [epoch * geometry.steps + step for step in geometry.window_steps(window)]
-    keep = [index for index, step in enumerate(steps) if step >= first_step]
-    tables = [_read_groups(manifest, plan, kind, picks[kind][keep]) for kind in (PURE, MIXED)]
-    first = shards.start * geometry.per_step
+    limit = allowed(plan.patches(PURE) + plan.patches(MIXED), stream.max_bad_fraction)
+    begin = epoch * geometry.steps
+    steps = geometry.window_steps(window)
+    keep = [index for index, step in enumerate(steps) if begin + step >= first_step]
+    picks, patches = {}, {}
+    for kind in (PURE, MIXED):
+        # For each step (patches of the worker, 2): row group and row
+        picks[kind] = [
+            picked.tolist() for picked in window_picks(geometry, plan.lines(kind), kind, epoch, window, shards)
+        ]
+        patches[kind] = Patches(manifest, plan.groups[kind], retries=stream.retries, allowed=limit, sleep=sleep)
+        patches[kind].fetch((group, row) for index in keep for group, row in picks[kind][index])
     for index in keep:
-        batch: dict[str, list] = {name: [] for name in ("views", "label", "step", "position", "slide_id", "x", "y")}
+        step = steps[index]
+        count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
+        views = np.empty((count, 2, augment.size, augment.size, 3), np.uint8)
+        rows = []
         for kind in (PURE, MIXED):
-            for place, (group, row) in enumerate(picks[kind][index]):
-                position = kind * geometry.half + first + place
-                patch = tables[kind][group][int(row)]
-                image = _decode(manifest, patch)
-                batch["views"].append(two_views(image, augment, geometry.seed, steps[index], position))
-                batch["label"].append(plan.groups[kind][group].label)
-                batch["step"].append(steps[index])
-                batch["position"].append(position)
-                for name in ("slide_id", "x", "y"):
-                    batch[name].append(patch[name])
-        yield {name: np.stack(values) if name == "views" else np.array(values) for name, values in batch.items()}
+            first = kind * geometry.size(step) + geometry.first_position(step, shards.start)
+            for position, (group, row) in enumerate(picks[kind][index], start=first):
+                patch = patches[kind].get(group, row)
+                height, width, _ = patch.image.shape
+                parameters = draw_parameters(augment, height, width, geometry.seed, begin + step, position)
+                for view, drawn in zip(views[len(rows)], parameters, strict=True):
+                    view[:] = apply_view(patch.image, drawn, augment.size)
+                label = plan.groups[kind][patch.group].label
+                rows.append((parameters, label, position, patch.slide_id, patch.x, patch.y, to_json(patch.bad)))
+        names = ("parameters", "label", "position", "slide_id", "x", "y", "bad")
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        yield {
+            "views": views,
+            "parameters": np.stack(columns.pop("parameters")),
+            "step": np.full(count, begin + step),
+            "bad": np.array(columns.pop("bad"), dtype=object),  # texts of very different lengths
+            **{name: np.array(values) for name, values in columns.items()},
+        }
 
 
-def read_patches(manifest: Manifest, file: int, row_group: int, size: int) -> np.ndarray:
+def read_patches(
+    manifest: Manifest, file: int, row_group: int, size: int, *, retries: int = DEFAULTS.retries
+) -> np.ndarray:
     """Every patch of a row group, whole and resized, for a frozen encoder: (n, size, size, 3) uint8.
 
     Raises:
-        DataError: an image that cannot be read or decoded.
+        DataError: an image that cannot be read or decoded; a slide's features must not lack any.
     """
-    table = manifest.read_group(file, row_group, ["slide_id", "x", "y", manifest.pixels])
-    return np.stack([resize(_decode(manifest, patch), size) for patch in table.to_pylist()])
-
-
-def _read_groups(manifest: Manifest, plan: Plan, kind: int, picks: np.ndarray) -> dict[int, dict[int, dict]]:
-    """The rows that are picked, by row group and row; each row group is read once."""
-    flat = picks.reshape(-1, 2)
     columns = ["slide_id", "x", "y", manifest.pixels]
-    found: dict[int, dict[int, dict]] = {}
-    for group in np.unique(flat[:, 0]):
-        where = plan.groups[kind][group]
-        rows = np.unique(flat[flat[:, 0] == group, 1])
-        table = manifest.read_group(where.file, where.row_group, columns).take(rows)
-        found[int(group)] = dict(zip(rows.tolist(), table.to_pylist(), strict=True))
-    return found
-
-
-def _decode(manifest: Manifest, patch: dict) -> np.ndarray:
-    try:
-        return decode(image_bytes(manifest, patch))
-    except DataError as error:
-        raise DataError(f"slide {patch['slide_id']}, x {patch['x']}, y {patch['y']}: {error}") from None
+    tables, failed = read_all([row_group], lambda number: manifest.read_group(file, number, columns), retries)
+    for reason in failed.values():
+        raise DataError(reason)
+    patches = tables[row_group].to_pylist()
+    images: dict[int, bytes] = {}
+    if manifest.pixels != "image":
+        images, failed = read_all(range(len(patches)), lambda row: image_bytes(manifest, patches[row]), retries)
+    found = []
+    for row, patch in enumerate(patches):
+        try:
+            if row in failed:
+                raise DataError(failed[row])
+            found.append(resize(decode(images.get(row) or image_bytes(manifest, patch)), size))
+        except DataError as error:
+            raise DataError(f"slide {patch['slide_id']}, x {patch['x']}, y {patch['y']}: {error}") from None
+    return np.stack(found)

@@ -1,0 +1,38 @@
+"""Why a run ended early, where it is the user's to mend: a file that workers leave in the run folder.
+
+Ray Train starts failed workers anew, which helps against a lost machine and not against a wrong manifest. So the worker
+that finds a mistake writes it down; workers that are started after it see that and return at once, and the command says
+it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from wsc_ray import errors
+from wsc_ray.errors import UserError
+from wsc_ray.runfolder import write_json
+
+ENDING = "ending.json"
+
+
+def write(folder: Path, mistake: UserError) -> None:
+    """Write down why the run in this folder cannot go on."""
+    write_json(folder / ENDING, {"error": type(mistake).__name__, "message": str(mistake)})
+
+
+def read(folder: Path) -> UserError | None:
+    """What was written down, as the class that it was; None where nothing was."""
+    try:
+        found = json.loads((folder / ENDING).read_text())
+    except FileNotFoundError:
+        return None
+    kind = getattr(errors, found["error"], None)
+    kind = kind if isinstance(kind, type) and issubclass(kind, UserError) else UserError
+    return kind.__new__(kind, found["message"])  # past constructors that build their message from parts
+
+
+def clear(folder: Path) -> None:
+    """Forget it: the user has started the command again."""
+    (folder / ENDING).unlink(missing_ok=True)

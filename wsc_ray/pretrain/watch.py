@@ -1,0 +1,88 @@
+"""A training worker's watch over what comes in: patches that could not be read, and a record of what was fed.
+
+Findings are gathered where all workers log or checkpoint, never in between, so that each of them knows all and comes
+to the same judgement at the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsc_ray.errors import BadInputError
+from wsc_ray.losses.collectives import all_gather_rows, place, share_counts
+from wsc_ray.recipe import Stream
+from wsc_ray.stream.order import MIXED, PURE
+from wsc_ray.stream.plan import Plan
+from wsc_ray.stream.quarantine import Bad, from_json, read_quarantine, to_json
+from wsc_ray.stream.record import Recorder, truncate_samples
+
+Batch = Mapping[str, np.ndarray]
+
+
+class Watch:
+    """One worker's watch.
+
+    Args:
+        folder: the run's. Worker 0 brings its lists to where they stood before `first_step`.
+        first_step: where this start of the run takes up.
+        device: on which workers exchange tensors.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, config: Stream, *, first_step: int, device: torch.device):
+        self.folder, self.config, self.device = folder, config, device
+        self.patches = plan.patches(PURE) + plan.patches(MIXED)
+        self.rank, _ = place()
+        self.quarantine = read_quarantine(folder, before=first_step)
+        self.recorder = Recorder() if config.record else None
+        self._new: list[tuple[Bad, int]] = []
+        if self.rank == 0:
+            self.quarantine.write(folder)
+            truncate_samples(folder, first_step)
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches, each looked at when it is taken."""
+        for batch in batches:
+            for step, text in zip(batch["step"], batch["bad"], strict=True):
+                self._new += [(bad, int(step)) for bad in from_json(text)]
+            if self.recorder is not None:
+                self.recorder.add(batch)
+            yield batch
+
+    def gather(self) -> int:
+        """Make what any worker found known to all, and bring the run's list up to date; how many are bad by now.
+
+        All workers must call it at the same step.
+        """
+        mine = [text.encode() for text in self._lines()]
+        changed = False
+        for line in _gathered(b"\n".join(mine), self.device).split(b"\n"):
+            step, _, text = line.decode().partition(" ")
+            for bad in from_json(text):
+                changed |= self.quarantine.add(bad, int(step))
+        self._new = []
+        if changed and self.rank == 0:
+            self.quarantine.write(self.folder)
+        return len(self.quarantine)
+
+    def excess(self) -> BadInputError | None:
+        """What to tell the user where too much is bad, by what was gathered last; the same on every worker."""
+        return self.quarantine.excess(self.patches, self.config.max_bad_fraction, self.folder)
+
+    def save(self) -> None:
+        """Write the record of what was fed since the last time."""
+        if self.recorder is not None:
+            self.recorder.save(self.folder, self.rank)
+
+    def _lines(self) -> Iterator[str]:
+        return (f"{step} {to_json([bad])}" for bad, step in self._new)
+
+
+def _gathered(text: bytes, device: torch.device) -> bytes:
+    """The texts of all workers, in rank order, a line break between them."""
+    own = torch.frombuffer(bytearray(text + b"\n"), dtype=torch.uint8).to(device)
+    (shards,) = share_counts(torch.tensor([len(own)], device=device))
+    return bytes(all_gather_rows(own, shards).cpu().numpy())

@@ -1,0 +1,100 @@
+"""How well the sample order mixes slides within a batch, beside the same patches in a perfectly shuffled order.
+
+`python -m wsc_ray.stream.mixing --window 16` measures it for an imaginary cohort as `manifest import` lays it out.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from wsc_ray.stream.lines import Lines, equal_sources, whole_groups
+from wsc_ray.stream.order import PURE, Geometry, epoch_steps, window_picks
+from wsc_ray.stream.random import permutation
+
+
+def measure_mixing(
+    geometry: Geometry, lines: Lines, slides: Lines, *, kind: int = PURE, epoch: int = 0
+) -> dict[str, float]:
+    """Slides in a class's part of a batch, means over the steps of an epoch.
+
+    Args:
+        lines: of the class.
+        slides: the same row groups as runs whose sources are slides.
+
+    Returns:
+        `slides`: different ones in a batch; `largest_share`: of a batch's patches, those of its most frequent slide;
+        both also with `shuffled_` in front, for the epoch's patches in a shuffled order; `ratio`: of the first two.
+    """
+    steps = [
+        _slides_of(picks, slides)
+        for window in range(geometry.windows)
+        for picks in window_picks(geometry, lines, kind, epoch, window, range(geometry.shards))
+    ]
+    drawn = np.concatenate(steps)
+    shuffled = np.split(drawn[permutation(len(drawn), geometry.seed)], np.cumsum([len(step) for step in steps])[:-1])
+    found = _describe(steps)
+    expected = _describe(shuffled)
+    return {
+        **found,
+        **{f"shuffled_{name}": value for name, value in expected.items()},
+        "ratio": found["slides"] / expected["slides"],
+    }
+
+
+def imaginary_runs(slides: int, patches: int, row_group_rows: int) -> Lines:
+    """A class of slides of the same size, one after the other in full row groups; its sources are the slides."""
+    total = slides * patches
+    edges = np.unique(np.concatenate([np.arange(0, total, patches), np.arange(0, total, row_group_rows)]))
+    slide = edges // patches
+    rows = np.diff(edges, append=total)
+    return equal_sources(edges // row_group_rows, edges % row_group_rows, rows, slide, slide)
+
+
+def _slides_of(picks: np.ndarray, slides: Lines) -> np.ndarray:
+    """The slide of each (row group, row), (n,)."""
+    width = int((slides.start + slides.rows).max())  # no row has a higher number, so that keys come in order
+    keys = slides.group * width + slides.start
+    order = np.argsort(keys)
+    return slides.source[order[np.searchsorted(keys[order], picks[:, 0] * width + picks[:, 1], side="right") - 1]]
+
+
+def _describe(steps: list[np.ndarray]) -> dict[str, float]:
+    counts = [np.unique(step, return_counts=True)[1] for step in steps]
+    return {
+        "slides": float(np.mean([len(count) for count in counts])),
+        "largest_share": float(np.mean([count.max() / count.sum() for count in counts])),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in {
+        "window": 16,
+        "batch_size": 512,
+        "shards": 64,
+        "slides": 270,
+        "patches": 4000,
+        "row_group_rows": 256,
+    }.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    given = parser.parse_args()
+    slides = imaginary_runs(given.slides, given.patches, given.row_group_rows)
+    lines = whole_groups(np.bincount(slides.group, weights=slides.rows))
+    steps, rest = epoch_steps(lines.total, given.batch_size // 2)
+    geometry = Geometry(
+        seed=0,
+        sampling="epoch",
+        batch_size=given.batch_size,
+        shards=given.shards,
+        steps=steps,
+        window=given.window,
+        rest=rest,
+    )
+    for name, value in measure_mixing(geometry, lines, slides).items():
+        print(f"{name:24} {value:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The patches of one class that a window needs, each readable: where one is not, another of its class stands in.
+
+The stand-in is the next row of the row group, round and round; where the whole row group is bad, that of the next row
+group from its first row on. That depends on the order and on what is unreadable alone, never on who reads or from which
+step, so that a run is the same for any number of workers and after any restart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyarrow import fs
+
+from wsc_ray.errors import DataError, UserError
+from wsc_ray.manifest import Manifest, decode, image_bytes
+from wsc_ray.stream.plan import Group
+from wsc_ray.stream.quarantine import Bad
+from wsc_ray.stream.retry import THREADS, read_all
+
+Place = tuple[int, int]  # row group, an index into the class's, and row inside it
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A decoded patch, (h, w, 3) uint8, with the row group it is of, and what was found bad on the way to it."""
+
+    image: np.ndarray
+    slide_id: str
+    x: int
+    y: int
+    group: int
+    bad: Sequence[Bad] = ()
+
+
+class Patches:
+    """One class in one window.
+
+    Args:
+        groups: row groups of the class.
+        retries: see `read_all`.
+        allowed: bad patches from which on no stand-in is sought: the run stops anyway, and a store that does not
+            answer would be asked for every patch of the class. A black patch is given then.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        groups: Sequence[Group],
+        *,
+        retries: int,
+        allowed: int,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self.manifest, self.groups, self.allowed = manifest, groups, allowed
+        self._retries, self._sleep = retries, sleep
+        self._rows: dict[Place, dict[str, Any]] = {}
+        self._reasons: dict[Place, str] = {}
+        self._closed: dict[int, str] = {}  # row groups that cannot be read, and why
+        self._told: set[Place] = set()
+        self._asks_names = True
+        self._ahead = 1
+        self._shape = (8, 8, 3)
+
+    def fetch(self, picks: Iterable[Place]) -> None:
+        """Read the encoded patches at these places, each row group once."""
+        wanted: dict[int, set[int]] = {}
+        for group, row in picks:
+            wanted.setdefault(group, set()).add(row)
+        self._load({group: sorted(rows) for group, rows in wanted.items()})
+
+    def get(self, group: int, row: int) -> Patch:
+        """The patch at a place, or the one that stands in for it. What is bad is told once a window, where it is met.
+
+        Raises:
+            DataError: no patch of the class can be read.
+        """
+        image = self._image((group, row))
+        if image is not None:
+            return self._patch(image, (group, row), ())
+        bad: list[Bad] = []
+        for place in self._from(group, row):
+            image = self._image(place)
+            if image is not None:
+                return self._patch(image, place, bad)
+            bad += self._tell(place)
+            if len(self._told) > self.allowed:
+                return Patch(np.zeros(self._shape, np.uint8), "", 0, 0, group, bad)
+        example = self._bad((group, row), self._rows.get((group, row), {}))
+        rows = sum(group.rows for group in self.groups)
+        raise DataError(
+            f"none of the {rows:,} patches of a class can be read; mend the manifest; for example {example}"
+        )
+
+    def _from(self, group: int, row: int) -> Iterable[Place]:
+        """Candidates in their order, loaded when they are come to: one, then two, then four ... at a time."""
+        for turn in range(len(self.groups)):
+            now = (group + turn) % len(self.groups)
+            rows = self.groups[now].rows
+            order = [(row + index) % rows for index in range(rows)] if turn == 0 else list(range(rows))
+            if turn:
+                self._open(now)
+            begin, size = 0, 1
+            while begin < rows and now not in self._closed:
+                part = order[begin : begin + size]
+                self._load({now: [r for r in part if (now, r) not in self._rows]})
+                if now not in self._closed:
+                    yield from ((now, r) for r in part)
+                begin, size = begin + size, 2 * size
+            if now in self._closed:
+                yield now, 0
+
+    def _open(self, group: int) -> None:
+        """Read the first row of a row group; of twice as many that follow each time that this comes to a new one."""
+        if (group, 0) in self._rows or group in self._closed:
+            return
+        following = {(group + index) % len(self.groups) for index in range(min(self._ahead, len(self.groups)))}
+        self._load({g: [0] for g in following if (g, 0) not in self._rows and g not in self._closed})
+        self._ahead *= 2
+
+    def _load(self, wanted: Mapping[int, Sequence[int]]) -> None:
+        wanted = {group: rows for group, rows in wanted.items() if rows}
+        found, failed = read_all(
+            wanted,
+            lambda group: self._read(group, wanted[group]),
+            self._retries,
+            threads=1 if isinstance(self.manifest.filesystem, fs.LocalFileSystem) else THREADS,
+            sleep=self._sleep,
+        )
+        self._closed |= failed
+        loaded = {
+            (group, row): patch for group in found for row, patch in zip(wanted[group], found[group], strict=True)
+        }
+        if self.manifest.pixels != "image":
+            data, failed = read_all(
+                loaded, lambda place: image_bytes(self.manifest, loaded[place]), self._retries, sleep=self._sleep
+            )
+            for place, image in data.items():
+                loaded[place]["image"] = image
+            self._reasons |= failed
+        self._rows |= loaded
+
+    def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
+        where = self.groups[group]
+        columns = ["slide_id", "x", "y", self.manifest.pixels]
+        return self.manifest.read_group(where.file, where.row_group, columns).take(rows).to_pylist()
+
+    def _image(self, place: Place) -> np.ndarray | None:
+        """The pixels; None where they cannot be had, with the reason kept."""
+        if place[0] in self._closed or place in self._reasons:
+            return None
+        try:
+            image = decode(image_bytes(self.manifest, self._rows[place]))
+        except DataError as error:
+            self._reasons[place] = str(error)
+            return None
+        self._shape = image.shape
+        return image
+
+    def _patch(self, image: np.ndarray, place: Place, bad: Sequence[Bad]) -> Patch:
+        row = self._rows[place]
+        return Patch(image, row["slide_id"], row["x"], row["y"], place[0], bad)
+
+    def _tell(self, place: Place) -> list[Bad]:
+        """The patch at a bad place, or every patch of a row group that cannot be read, unless told before."""
+        group, _ = place
+        if place in self._told:
+            return []
+        if group not in self._closed:
+            self._told.add(place)
+            return [self._bad(place, self._rows[place])]
+        where = self.groups[group]
+        self._told |= {(group, row) for row in range(where.rows)}
+        names = [{}] * where.rows
+        if self._asks_names:
+            try:  # a damaged page may be one of the images', and the names beside it whole
+                names = self.manifest.read_group(where.file, where.row_group, ["slide_id", "x", "y"]).to_pylist()
+            except UserError:
+                self._asks_names = False  # a store that does not answer takes its time over each
+        return [self._bad((group, row), name) for row, name in enumerate(names)]
+
+    def _bad(self, place: Place, patch: Mapping[str, Any]) -> Bad:
+        where = self.groups[place[0]]
+        names = {name: patch.get(name) for name in ("slide_id", "x", "y")}
+        reason = self._closed.get(place[0]) or self._reasons[place]
+        return Bad(
+            file=self.manifest.files[where.file], row_group=where.row_group, row=place[1], **names, reason=reason
+        )

@@ -1,0 +1,84 @@
+"""A record of what was fed to the model: which patches, in which order, with which views.
+
+Each worker writes a Parquet file for the steps between two checkpoints, before the second is reported. A run that goes
+on from a checkpoint first takes away what was recorded after it, and so the files hold each step once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wsc_ray.runfolder import atomic
+
+SAMPLES = "samples"  # in the run folder
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("position", pa.int64()),
+        ("slide_id", pa.string()),
+        ("x", pa.int64()),
+        ("y", pa.int64()),
+        ("parameters", pa.list_(pa.float32())),  # of both views, one after the other
+    ]
+)
+
+
+class Recorder:
+    """One worker's record, kept until `save`."""
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+
+    def add(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Take up a batch that goes to the model: columns as `read_window` yields them."""
+        columns = {name: batch[name] for name in SCHEMA.names if name != "parameters"}
+        parameters = batch["parameters"].reshape(len(batch["step"]), -1)
+        self._tables.append(pa.table({**columns, "parameters": list(parameters)}, schema=SCHEMA))
+
+    def save(self, folder: Path, rank: int) -> None:
+        """Write what came since the last time into a run folder."""
+        if not self._tables:
+            return
+        table = pa.concat_tables(self._tables)
+        with atomic(folder / SAMPLES / f"{table['step'][0].as_py():09d}-{rank:05d}.parquet") as temporary:
+            pq.write_table(table, temporary)
+        self._tables = []
+
+
+def truncate_samples(folder: Path, step: int) -> None:
+    """Take away what a run folder has recorded of `step` and later ones."""
+    for first, files in _by_first_step(folder):
+        for file in files if first >= step else ():
+            file.unlink()
+
+
+def samples_digest(folder: Path) -> str:
+    """SHA-256 (hex) of the sequence recorded in a run folder, whatever the number of workers and of checkpoints.
+
+    Slide, x, y and parameters of every patch, by step and position in the global batch; where files overlap the later
+    ones count.
+    """
+    digest = hashlib.sha256()
+    files = list(_by_first_step(folder))
+    ends = [first for first, _ in files[1:]] + [np.iinfo(np.int64).max]
+    for (_, parts), end in zip(files, ends, strict=True):
+        table = pa.concat_tables([pq.read_table(part, schema=SCHEMA) for part in parts])
+        table = table.filter(pc.less(table["step"], end))
+        for row in table.sort_by([("step", "ascending"), ("position", "ascending")]).to_pylist():
+            digest.update(f"{row['slide_id']}\0{row['x']}\0{row['y']}\0".encode())
+            digest.update(np.array(row["parameters"], "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _by_first_step(folder: Path) -> Iterator[tuple[int, list[Path]]]:
+    files = sorted((folder / SAMPLES).glob("*.parquet"))  # names begin with the step, in nine digits
+    for first, parts in groupby(files, key=lambda file: int(file.name.partition("-")[0])):
+        yield first, list(parts)
