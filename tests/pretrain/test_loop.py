@@ -40,6 +40,7 @@ class Training:
                     window=window,
                     shards=range(geometry.shards),
                     first_step=first_step,
+                    stream=self.recipe.stream,
                 )
 
     def save(self, step, metrics):
@@ -49,8 +50,8 @@ class Training:
         checkpoint.save(folder, self.encoder, self.optimizer, state)
         checkpoint.save_rng(folder, 0)
 
-    def run(self, first_step=0):
-        loop = Loop(
+    def loop(self):
+        return Loop(
             model=self.encoder,
             optimizer=self.optimizer,
             objective=Objective(self.recipe.loss, self.plan.pure),
@@ -61,7 +62,9 @@ class Training:
             on_log=lambda step, metrics: self.logged.append((step, metrics)),
             on_checkpoint=self.save,
         )
-        self.done = loop.run(self.batches(first_step), first_step)
+
+    def run(self, first_step=0):
+        self.done = self.loop().run(self.batches(first_step), first_step)
         return self
 
 
@@ -130,3 +133,18 @@ def test_collapse_is_logged_and_ends_training_where_asked_to(settings, tmp_path,
     assert 1 < collapsed[0] < 30  # young features are no collapse
     assert training.done == (collapsed[0] if on_collapse == "stop" else 30)
     assert (tmp_path / str(training.done) / "state.json").exists()
+
+
+def test_views_made_on_the_device_are_nearly_those_of_the_stream(settings, tmp_path):
+    settings["augment"] |= {"rotate90": True, "blur": 0.5, "hed": 0.05}
+    there = Training(settings, tmp_path / "cpu")
+    settings["stream"]["augment_on"] = "device"
+    here = Training(settings, tmp_path / "device")
+    batches = list(zip(there.batches(0), here.batches(0), strict=True))
+    assert len(batches) == 8
+    for with_views, with_images in batches:
+        assert "views" not in with_images
+        views = [training.loop()._views(batch) for training, batch in ((there, with_views), (here, with_images))]
+        assert views[0].shape == views[1].shape
+        assert (views[0].float() - views[1].float()).abs().mean() < 0.5  # of 255
+    assert len(here.run().logged) == 8

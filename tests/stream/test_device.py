@@ -68,6 +68,14 @@ def test_padding_below_and_to_the_right_is_never_seen(images):
     assert apart.float().mean() < 0.001
 
 
+def test_a_view_does_not_depend_on_those_beside_it(images):
+    parameters = parameters_of(Augment(size=32, **OPERATIONS["all"]), images)
+    together = on_device(images, parameters, 32)
+    alone = torch.cat([on_device(images[n : n + 1], parameters[n : n + 1], 32) for n in range(len(images))])
+    assert (together.int() - alone.int()).abs().max() <= 1  # where a rounding falls to the other side
+    assert (together != alone).float().mean() < 0.001
+
+
 def test_autocast_around_it_changes_nothing(images):
     parameters = parameters_of(Augment(size=32, **OPERATIONS["all"]), images)
     plain = on_device(images, parameters, 32)

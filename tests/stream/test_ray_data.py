@@ -1,9 +1,13 @@
 """The stream through Ray: every step in its order, and reading that waits for training."""
 
+import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 
+from tests.broken import import_table
 from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.stream.plan import make_plan
@@ -60,3 +64,36 @@ def test_the_batches_are_the_plans_however_short_the_windows(settings, ray_clust
     for one, other in zip(found, expected, strict=True):
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_patches_of_several_sizes_come_whole_where_the_device_augments(settings, cohort, tmp_path, ray_cluster):
+    table = pq.read_table(cohort)
+    side = [48 + 16 * (n % 3) for n in range(table.num_rows)]
+    images = pa.array([resized(image, size) for image, size in zip(table["image"].to_pylist(), side, strict=True)])
+    table = table.set_column(table.schema.get_field_index("image"), "image", images)
+    sizes = dict(
+        zip(zip(*(table[name].to_pylist() for name in ("slide_id", "x", "y")), strict=True), side, strict=True)
+    )
+    settings["data"]["manifest"] = str(import_table(table, tmp_path))
+    settings["stream"]["augment_on"] = "device"
+    recipe = validate_recipe(settings)
+    manifest = open_manifest(recipe.data.manifest)
+    plan = make_plan(manifest, recipe)
+    steps = 0
+    arguments = {"rank": 0, "world_size": 1, "first_step": 0, "readers": 1, "stream": recipe.stream}
+    for batch in worker_batches(plan, manifest, recipe.augment, **arguments):
+        steps += 1
+        found = [sizes[row] for row in zip(*(batch[name].tolist() for name in ("slide_id", "x", "y")), strict=True)]
+        assert batch["images"].shape == (16, max(found), max(found), 3)
+        assert batch["images"].dtype == np.uint8
+        for image, size in zip(batch["images"], found, strict=True):
+            assert image[:size, :size].min() > 0
+            assert not image[size:].any()
+            assert not image[:, size:].any()
+    assert steps == plan.total_steps
+
+
+def resized(image, size):
+    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    picture = np.maximum(cv2.resize(picture, (size, size)), 8)  # black is what padding is
+    return cv2.imencode(".png", picture)[1].tobytes()

@@ -18,8 +18,10 @@ from wsc_ray.pretrain.gradient_cache import cached_backward
 from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
 from wsc_ray.recipe import Recipe
+from wsc_ray.stream.device import augment_on_device
 
 Metrics = dict[str, float]
+_TOGETHER = 64  # patches augmented at a time on the device: the float copies of a view of 224 px take 0.6 MB each
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -95,9 +97,7 @@ class Loop:
         weight = similarity_weight(step, self.recipe.loss)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        pixels = torch.from_numpy(np.ascontiguousarray(batch["views"])).to(
-            self.device, non_blocking=True
-        )  # (n, 2, s, s, 3)
+        pixels = self._views(batch)  # (n, 2, s, s, 3)
         labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
         terms, views = self._backward(pixels, labels, weight)
@@ -110,6 +110,16 @@ class Loop:
             "similarity_weight": weight,
             **(self._health(views, labels) if looks else {}),
         }
+
+    def _views(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
+        """Both views of every patch (n, 2, s, s, 3) uint8: as they came, or made here of patches and parameters."""
+        name = "views" if "views" in batch else "images"
+        pixels = torch.from_numpy(np.ascontiguousarray(batch[name])).to(self.device, non_blocking=True)
+        if name == "views":
+            return pixels
+        parameters = torch.from_numpy(np.array(batch["parameters"]))
+        parts = zip(pixels.split(_TOGETHER), parameters.split(_TOGETHER), strict=True)
+        return torch.cat([augment_on_device(*part, self.recipe.augment.size) for part in parts])
 
     def _backward(
         self, pixels: torch.Tensor, labels: torch.Tensor, weight: float

@@ -17,7 +17,7 @@ from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matr
 from wsc_ray.stream.parameters import View, draw_parameters
 
 _MEANS_FROM = 1.5  # px of the picture to a px of the view, from which on resizing takes area means
-_BLUR_REACH = 3  # sigmas that a blur's kernel reaches to each side
+BLUR_REACH = 3  # sigmas that a blur's kernel reaches to each side
 _STRIP = 32  # rows whose logarithms are held at a time: whole pictures of floats leave the cache, at half the speed
 _LOG = np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32)  # black has no logarithm: the darkest grey's
 cv2.setNumThreads(1)  # Ray runs a task a core; threads inside would fight over them
@@ -92,7 +92,7 @@ def fold_turns(hflip: int, vflip: int, turns: int) -> tuple[int, int, int]:
 
 def blur_radius(sigma: float) -> int:
     """How far a blur's kernel reaches, px."""
-    return math.ceil(_BLUR_REACH * sigma)
+    return math.ceil(BLUR_REACH * sigma)
 
 
 def _turn(picture: np.ndarray, view: View) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from wsc_ray.stream.augment import blur_radius, fold_turns, takes_means
+from wsc_ray.stream.augment import BLUR_REACH, blur_radius, fold_turns, takes_means
 from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
 from wsc_ray.stream.parameters import View
 
@@ -95,6 +95,7 @@ def _blur(pixels: torch.Tensor, sigmas: np.ndarray) -> torch.Tensor:
     radius = blur_radius(sigmas.max())
     place = np.arange(-radius, radius + 1)
     kernels = np.exp(-0.5 * (place / np.maximum(sigmas, 1e-3)[:, None]) ** 2)
+    kernels *= np.abs(place) <= np.ceil(BLUR_REACH * sigmas)[:, None]  # whatever the widest blur beside it
     kernels = torch.from_numpy(kernels / kernels.sum(1, keepdims=True)).float().to(pixels.device)
     kernels = kernels.repeat_interleave(3, dim=0)[:, None, :, None]  # (n * 2 * 3, 1, taps, 1)
     planes = pixels.flatten(0, 2)[None]  # (1, n * 2 * 3, size, size)

@@ -45,8 +45,9 @@ def worker_batches(
     geometry = plan.geometry
     if first_step >= plan.total_steps:
         return
-    rows = geometry.batch_size // world_size
-    step_bytes = rows * 2 * augment.size**2 * 3
+    # Of a worker, in the smallest step; a patch that is augmented later is of half a view's side at least.
+    rows = 2 * geometry.size(geometry.steps - 1) // world_size
+    step_bytes = rows * 3 * ((augment.size // 2) ** 2 if stream.augment_on == "device" else 2 * augment.size**2)
     block_bytes = max(1 << 20, step_bytes)  # the trainer gets a window's first step before its last is decoded
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
@@ -85,7 +86,11 @@ def by_step(blocks: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _joined(parts: list[Batch]) -> Batch:
-    return parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    batch = parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    images = batch.get("images")
+    if images is not None and images.dtype == object:  # its block held a step of another patch size too
+        batch = {**batch, "images": np.stack(images)}
+    return batch
 
 
 @dataclass(frozen=True)

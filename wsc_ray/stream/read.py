@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -47,11 +47,12 @@ def read_window(
         (n,) int64 (an index into `plan.labels`), `step` (n,) int64 counted over the whole run, `position` (n,) int64 in
         the global batch, `slide_id` (n,), `x` and `y` (n,), and `bad` (n,): what could not be read on the way to this
         patch and is new to the window, see `from_json`. A patch that cannot be read has a stand-in, see `Patches`.
+        With `stream.augment_on: device`, `images` (n, h, w, 3) uint8 instead of `views`; see `padded`.
 
     Raises:
         DataError: no patch of a class can be read.
     """
-    geometry = plan.geometry
+    geometry, on_device = plan.geometry, stream.augment_on == "device"
     limit = allowed(plan.patches(PURE) + plan.patches(MIXED), stream.max_bad_fraction)
     begin = epoch * geometry.steps
     steps = geometry.window_steps(window)
@@ -67,27 +68,43 @@ def read_window(
     for index in keep:
         step = steps[index]
         count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
-        views = np.empty((count, 2, augment.size, augment.size, 3), np.uint8)
-        rows = []
+        views = np.empty((0 if on_device else count, 2, augment.size, augment.size, 3), np.uint8)
+        images, rows = [], []
         for kind in (PURE, MIXED):
             first = kind * geometry.size(step) + geometry.first_position(step, shards.start)
             for position, (group, row) in enumerate(picks[kind][index], start=first):
                 patch = patches[kind].get(group, row)
                 height, width, _ = patch.image.shape
                 parameters = draw_parameters(augment, height, width, geometry.seed, begin + step, position)
-                for view, drawn in zip(views[len(rows)], parameters, strict=True):
-                    view[:] = apply_view(patch.image, drawn, augment.size)
+                if on_device:
+                    images.append(patch.image)
+                else:
+                    for view, drawn in zip(views[len(rows)], parameters, strict=True):
+                        apply_view(patch.image, drawn, augment.size, out=view)
                 label = plan.groups[kind][patch.group].label
                 rows.append((parameters, label, position, patch.slide_id, patch.x, patch.y, to_json(patch.bad)))
         names = ("parameters", "label", "position", "slide_id", "x", "y", "bad")
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         yield {
-            "views": views,
+            **({"images": padded(images, augment.size)} if on_device else {"views": views}),
             "parameters": np.stack(columns.pop("parameters")),
             "step": np.full(count, begin + step),
             "bad": np.array(columns.pop("bad"), dtype=object),  # texts of very different lengths
             **{name: np.array(values) for name, values in columns.items()},
         }
+
+
+def padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Pictures of any sizes as one array, (n, h, w, 3) uint8, black below and to the right of smaller ones.
+
+    Args:
+        size: of a view; a picture takes the room of half of it at least, so that a step is never of a few bytes.
+    """
+    height, width = (max(max(image.shape[axis] for image in images), size // 2) for axis in (0, 1))
+    whole = np.zeros((len(images), height, width, 3), np.uint8)
+    for image, place in zip(images, whole, strict=True):
+        place[: image.shape[0], : image.shape[1]] = image
+    return whole
 
 
 def read_patches(
