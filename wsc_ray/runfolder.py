@@ -5,6 +5,8 @@ RUN/
   run.json             format, versions, manifest and its digest, digest of the recipe's training part
   mlflow.json          the MLflow store and run of this command (each command's folder has its own)
   metrics.jsonl        a line each `log_every` steps
+  quarantine.parquet   patches that could not be read; samples/: with stream.record, what was fed to the model
+  ending.json          why the run ended early, where it is the user's to mend
   checkpoints/         Ray Train's: checkpoint_<step>/ with model.safetensors, trainer.pt, state.json
   encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
   summary.json

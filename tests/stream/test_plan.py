@@ -83,6 +83,13 @@ def test_an_epoch_is_each_patch_of_the_larger_class_once(uneven):
     assert len(epoch_of(manifest, plan, MIXED)) == 126
 
 
+def test_patches_are_counted_up_to_any_step(uneven):
+    _, plan = plan_of(uneven)
+    sizes = [2 * plan.geometry.size(step % plan.geometry.steps) for step in range(plan.total_steps)]
+    assert [plan.patches_until(step) for step in range(plan.total_steps + 1)] == [0, *np.cumsum(sizes)]
+    assert plan.patches_until(plan.geometry.steps) == 2 * 126
+
+
 @pytest.mark.parametrize(
     ("by", "pure"), [("slide", {"a": 42, "b": 42, "c": 42}), ("patient", {"a": 59, "b": 4, "c": 63})]
 )

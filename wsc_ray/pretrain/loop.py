@@ -65,7 +65,8 @@ class Loop:
         every = config.checkpoint_every or self.steps_per_epoch
         self.model.train()
         source, step, stop = iter(batches), first_step, False
-        since, waited, steps_since = time.perf_counter(), 0.0, 0
+        _, workers = place()
+        since, waited, patches = time.perf_counter(), 0.0, 0
         while step < total and not stop:
             asked = time.perf_counter()
             batch = next(source)
@@ -73,18 +74,18 @@ class Loop:
             assert int(batch["step"][0]) == int(batch["step"][-1]) == step, "the stream is out of step"
             logs = (step + 1) % config.log_every == 0 or step + 1 == total
             metrics = self._step(step, batch, logs)
-            step, steps_since = step + 1, steps_since + 1
+            step, patches = step + 1, patches + len(batch["step"]) * workers
             saves = step % every == 0 or step == total
             bad, too_many = self.look() if logs or saves else (0, False)
             if logs:
                 values = {key: float(value) for key, value in metrics.items()}  # waits for the device
                 seconds = time.perf_counter() - since
-                values["patches_per_second"] = config.batch_size * steps_since / seconds
+                values["patches_per_second"] = patches / seconds
                 values["data_wait_fraction"] = waited / seconds
                 values["bad_patches"] = float(bad)
                 self.on_log(step, values)
                 stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"
-                since, waited, steps_since = time.perf_counter(), 0.0, 0
+                since, waited, patches = time.perf_counter(), 0.0, 0
             if too_many:
                 break
             if saves or stop:

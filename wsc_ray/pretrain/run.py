@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,19 @@ import torch
 import wsc_ray
 from wsc_ray.encoders import build_encoder, export_encoder, load_weights
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state
-from wsc_ray.errors import CollapseError, RecipeError, RunFolderError
+from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
-from wsc_ray.progress import Progress
+from wsc_ray.pretrain.follow import followed
 from wsc_ray.recipe import Recipe
 from wsc_ray.recipe_file import load_recipe
 from wsc_ray.runfolder import FORMAT, RunFolder, read_summary, write_json, write_summary
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
-from wsc_ray.stream.quarantine import QUARANTINE, read_quarantine
+from wsc_ray.stream.quarantine import read_quarantine
 from wsc_ray.stream.record import samples_digest
 from wsc_ray.tracking import Tracker, connect, tracking_uri
-
-POLL_SECONDS = 0.5
 
 
 def pretrain(
@@ -61,6 +57,11 @@ def pretrain(
         raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
     folder = RunFolder(out)
     manifest = open_manifest(recipe.data.manifest)
+    if manifest.pixels == "slide_uri":
+        raise DataError(
+            f"the patches of {recipe.data.manifest} are regions of slides, which cannot be read yet; import a table with "
+            "their images or image files"
+        )
     plan = make_plan(manifest, recipe)
     identity = {
         "format": FORMAT,
@@ -100,7 +101,7 @@ def pretrain(
         check_resources(recipe)
         begin()
         with _tracker(uri, recipe, folder, manifest.digest) as tracker:
-            with _followed(folder, plan, tracker):
+            with followed(folder, plan, tracker):
                 last = train(recipe, plan, manifest, folder, initial)
             _check_complete(folder, plan)
             return _finish(recipe, plan, folder, last, started, tracker)
@@ -173,56 +174,6 @@ def _tracker(uri: str, recipe: Recipe, folder: RunFolder, digest: str) -> Tracke
     )
     tracker.log_dataset(name=Path(recipe.data.manifest).name, digest=digest, source=recipe.data.manifest)
     return tracker
-
-
-@contextmanager
-def _followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
-    """Show progress and log to MLflow while the block runs, from the metrics that worker 0 writes.
-
-    A run killed between two checkpoints repeats some steps; MLflow gets each step once.
-    """
-    logged = tracker.last_step("loss")
-    ended = threading.Event()
-    batch = plan.geometry.batch_size
-    lines = metrics_file.read(folder.metrics)
-    done = lines[-1]["step"] if lines else 0
-
-    def follow(progress: Progress) -> None:
-        nonlocal logged
-        shown, collapsed = done, False
-        bad = lines[-1].get("bad_patches", 0) if lines else 0
-        while True:
-            last_look = ended.is_set()
-            for line in metrics_file.read(folder.metrics, after=min(shown, logged)):
-                step = line["step"]
-                metrics = {key: value for key, value in line.items() if key != "step"}
-                if step > logged:
-                    tracker.log_metrics(metrics, step)
-                    logged = step
-                if metrics.get("collapsed") and not collapsed:
-                    progress.say(f"warning: {sentence(step, metrics)}")
-                collapsed = bool(metrics.get("collapsed"))
-                if metrics.get("bad_patches", 0) > bad:
-                    bad = metrics["bad_patches"]
-                    progress.say(
-                        f"warning: step {step:,}: {bad:,.0f} unreadable patches so far, each replaced by another of its "
-                        f"class; {folder.path / QUARANTINE} lists them"
-                    )
-                if step > shown:
-                    progress.to(step * batch, f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}")
-                    shown = step
-            if last_look:
-                return
-            ended.wait(POLL_SECONDS)
-
-    with Progress("pretrain", plan.total_steps * batch, unit="patches", done=done * batch) as progress:
-        thread = threading.Thread(target=follow, args=(progress,), name="wsc-ray-follow", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 def _check_complete(folder: RunFolder, plan: Plan) -> None:

@@ -64,7 +64,7 @@ class Geometry:
     @property
     def patches(self) -> int:
         """Patches of each class in an epoch."""
-        return sum(self.size(step) for step in range(self.full_steps, self.steps)) + self.full_steps * self.half
+        return self.patches_until(self.steps)
 
     @property
     def windows(self) -> int:
@@ -80,6 +80,11 @@ class Geometry:
         if step < self.full_steps:
             return self.half
         return (self.half + self.rest + self.steps - 1 - step) // 2
+
+    def patches_until(self, step: int) -> int:
+        """Patches of each class in the steps of an epoch before `step`."""
+        full = min(step, self.full_steps)
+        return full * self.half + sum(self.size(short) for short in range(full, step))
 
     def first_position(self, step: int, shard: int) -> int:
         """The place, among the class's patches of the global batch, of the first one that a shard gives to a step.

@@ -66,6 +66,11 @@ class Plan:
     def total_steps(self) -> int:
         return self.epochs * self.geometry.steps
 
+    def patches_until(self, step: int) -> int:
+        """Patches of both classes in the steps of the run before `step`."""
+        epoch, within = divmod(step, self.geometry.steps)
+        return 2 * (epoch * self.geometry.patches + self.geometry.patches_until(within))
+
     def lines(self, kind: int) -> Lines:
         return self.classes[kind]
 

@@ -1,0 +1,70 @@
+"""Following a run from the command: progress, warnings and MLflow, from the metrics that worker 0 writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wsc_ray.pretrain import metrics_file
+from wsc_ray.pretrain.collapse import sentence
+from wsc_ray.progress import Progress
+from wsc_ray.runfolder import RunFolder
+from wsc_ray.stream.plan import Plan
+from wsc_ray.stream.quarantine import QUARANTINE
+from wsc_ray.tracking import Tracker
+
+POLL_SECONDS = 0.5
+
+
+@contextmanager
+def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
+    """Show progress and log to MLflow while the block runs, from the metrics that worker 0 writes.
+
+    A run killed between two checkpoints repeats some steps; MLflow gets each step once.
+    """
+    logged = tracker.last_step("loss")
+    ended = threading.Event()
+    lines = metrics_file.read(folder.metrics)
+    done = lines[-1]["step"] if lines else 0
+
+    def follow(progress: Progress) -> None:
+        nonlocal logged
+        shown, collapsed = done, False
+        bad = lines[-1].get("bad_patches", 0) if lines else 0
+        while True:
+            last_look = ended.is_set()
+            for line in metrics_file.read(folder.metrics, after=min(shown, logged)):
+                step = line["step"]
+                metrics = {key: value for key, value in line.items() if key != "step"}
+                if step > logged:
+                    tracker.log_metrics(metrics, step)
+                    logged = step
+                if metrics.get("collapsed") and not collapsed:
+                    progress.say(f"warning: {sentence(step, metrics)}")
+                collapsed = bool(metrics.get("collapsed"))
+                if metrics.get("bad_patches", 0) > bad:
+                    bad = metrics["bad_patches"]
+                    progress.say(
+                        f"warning: step {step:,}: {bad:,.0f} unreadable patches so far, each replaced by another of its "
+                        f"class; {folder.path / QUARANTINE} lists them"
+                    )
+                if step > shown:
+                    progress.to(
+                        plan.patches_until(step), f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}"
+                    )
+                    shown = step
+            if last_look:
+                return
+            ended.wait(POLL_SECONDS)
+
+    with Progress(
+        "pretrain", plan.patches_until(plan.total_steps), unit="patches", done=plan.patches_until(done)
+    ) as progress:
+        thread = threading.Thread(target=follow, args=(progress,), name="wsc-ray-follow", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
