@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help demo test lint format clean
 help:
-	@echo "make demo    the whole system on a synthetic cohort, six minutes on two cores"
+	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores"
 	@echo "make test    lint and tests"
 	@echo "make format  format the code"
 

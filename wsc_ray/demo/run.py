@@ -81,7 +81,7 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
     plateau for every seed tried, with 0.9 only for some.
     """
     uri = None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{out}/mlflow.db"
-    epochs = 0 if name == "untrained" else 1 if quick else 12
+    epochs = 0 if name == "untrained" else 1 if quick else 15
     values = {
         "seed": seed,
         "data": {"manifest": str(manifest)},
