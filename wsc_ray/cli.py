@@ -287,6 +287,24 @@ def loss(batches: str, processes: str, **arguments: Any) -> None:
     click.echo(commands.bench_loss(**numbers, **arguments)["table"])
 
 
+@bench.command()
+@click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder for summary.json and patches.")
+@click.option(
+    "--manifest",
+    metavar="DIR",
+    help="Patches to read, labelled negative and otherwise.  [default: drawn ones, JPEG, 224 px]",
+)
+@click.option("--batch-size", type=int, default=512, show_default=True, help="Patches of a global batch.")
+@click.option("--cores", type=int, help="That all may use.  [default: every core]")
+@click.option("--rounds", type=int, default=3, show_default=True, help="In each of which everybody has a turn.")
+@click.option("--planning", is_flag=True, help="Also plan a manifest of 10 million rows in 200 files.")
+@click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; its figures mean nothing.")
+@click.option("--markdown", type=click.Path(), metavar="FILE", help="Write the whole page there as well.")
+def data(**arguments: Any) -> None:
+    """Patches a second a core beside a torch DataLoader and beside decoding alone, and waiting while training."""
+    click.echo(commands.bench_data(**arguments)["table"])
+
+
 def _numbers(option: str, text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]

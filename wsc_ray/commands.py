@@ -13,6 +13,7 @@ from typing import Any
 
 # Loaded when first used: `wsc-ray --help` does not wait for torch, Ray and MLflow.
 _HOMES = {
+    "bench_data": "wsc_ray.bench.data.run",
     "bench_loss": "wsc_ray.bench.loss.run",
     "demo": "wsc_ray.demo.run",
     "doctor": "wsc_ray.cluster.doctor",

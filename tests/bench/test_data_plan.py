@@ -1,0 +1,26 @@
+"""The manifest that planning is measured on, and that the measurement comes about."""
+
+import multiprocessing
+
+import numpy as np
+
+from wsc_ray.bench.data.plan import measure_planning, write_manifest
+from wsc_ray.manifest import open_manifest
+
+
+def test_the_manifest_is_like_an_imported_one(tmp_path):
+    write_manifest(9000, 3, tmp_path, multiprocessing.get_context("spawn"))
+    manifest = open_manifest(tmp_path)
+    assert manifest.rows == 9000
+    assert len(manifest.files) == 3
+    assert {group.label for group in manifest.row_groups} == {"negative", "positive"}
+    assert max(group.rows for group in manifest.row_groups) == 256
+    runs = manifest.runs(["slide_id"])
+    assert np.bincount(runs.owners["slide_id"], weights=runs.rows).tolist() == [4000, 4000, 1000]
+
+
+def test_planning_is_measured_and_its_manifest_taken_away(tmp_path):
+    found = measure_planning(2000, 2, tmp_path)
+    assert set(found) == {"seconds", "peak_mb", "slide_seconds", "slide_peak_mb"}
+    assert min(found.values()) > 0
+    assert list(tmp_path.iterdir()) == []

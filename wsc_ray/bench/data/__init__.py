@@ -1,0 +1,1 @@
+"""`wsc-ray bench data`: patches a second a core beside the reference's loader and beside decoding alone."""
