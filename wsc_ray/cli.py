@@ -128,7 +128,7 @@ def manifest() -> None:
 @click.option(
     "--row-group-rows",
     type=click.IntRange(1),
-    default=256,
+    default=128,
     show_default=True,
     help="Most rows of a row group, what streaming reads at a time.",
 )

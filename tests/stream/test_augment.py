@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.stream.drawn import draw_parameters
 from wsc_ray.errors import RecipeError
 from wsc_ray.recipe import Augment
 from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.stream.augment import apply_view, resize, two_views
-from wsc_ray.stream.parameters import draw_parameters
 from wsc_ray.stream.random import permutation, raw, uniform
 
 STILL = {"scale": (1, 1), "ratio": (1, 1), "hflip": 0, "jitter": 0, "grayscale": 0}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.stream.drawn import draw_parameters
 from wsc_ray.demo.tissue import draw_patch, draw_stain
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.device import augment_on_device
-from wsc_ray.stream.parameters import draw_parameters
 
 STILL = {"scale": (1, 1), "ratio": (1, 1), "hflip": 0, "jitter": 0, "grayscale": 0}
 OPERATIONS = {

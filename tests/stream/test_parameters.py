@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.stream.drawn import draw_parameters
 from wsc_ray.recipe import Augment
-from wsc_ray.stream.parameters import View, _exp, _log, draw_parameters
+from wsc_ray.stream.parameters import View, _exp, _log, view_draws
 
 EVERYTHING = Augment(vflip=0.5, rotate90=True, blur=0.5, hed=0.05)
 SWITCHES = {
@@ -93,3 +94,8 @@ def test_parameters_are_what_they_were():
             for n in range(100):
                 digest.update(draw_parameters(config, height, width, 3, 1000 * n, n).astype("<f4").tobytes())
     assert digest.hexdigest() == "3395720507b17e70afbe7f5977bcc0b9c194fe4c594ad446b1535ca244663913"
+
+
+def test_a_patchs_draws_do_not_depend_on_how_many_are_drawn():
+    np.testing.assert_array_equal(view_draws(5, 1, 2)[:3], view_draws(3, 1, 2))
+    assert len(np.unique(view_draws(5, 1, 2))) == view_draws(5, 1, 2).size

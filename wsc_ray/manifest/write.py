@@ -16,7 +16,7 @@ from wsc_ray.manifest.problems import Codes
 from wsc_ray.manifest.runs import encode_runs, find_runs
 from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY, RUNS_KEY, hash_rows
 
-ROW_GROUP_ROWS = 256
+ROW_GROUP_ROWS = 128
 FILE_ROWS = 16_384
 
 Span = tuple[int, int]  # [start, stop) in the order of rows

@@ -14,7 +14,7 @@ import numpy as np
 
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
-from wsc_ray.stream.parameters import View, draw_parameters
+from wsc_ray.stream.parameters import View, view_draws, view_parameters
 
 _MEANS_FROM = 1.5  # px of the picture to a px of the view, from which on resizing takes area means
 BLUR_REACH = 3  # sigmas that a blur's kernel reaches to each side
@@ -33,7 +33,7 @@ def two_views(image: np.ndarray, config: Augment, *key: int) -> np.ndarray:
     Returns:
         (2, size, size, 3) uint8.
     """
-    parameters = draw_parameters(config, image.shape[0], image.shape[1], *key)
+    parameters = view_parameters(config, image.shape[0], image.shape[1], view_draws(1, *key)[0].tolist())
     views = np.empty((2, config.size, config.size, 3), np.uint8)
     for row, view in zip(parameters, views, strict=True):
         apply_view(image, row, config.size, out=view)

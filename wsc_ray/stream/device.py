@@ -22,7 +22,7 @@ def augment_on_device(images: torch.Tensor, parameters: torch.Tensor, size: int)
 
     Args:
         images: (n, h, w, 3) uint8 RGB. Smaller patches may be padded below and to the right: crops leave that out.
-        parameters: (n, 2, P) of `draw_parameters`, on the host: small matrices are made of them there.
+        parameters: (n, 2, P) of `view_parameters`, on the host: small matrices are made of them there.
 
     Returns:
         (n, 2, size, size, 3) uint8.

@@ -76,7 +76,7 @@ def main() -> None:
         "shards": 64,
         "slides": 270,
         "patches": 4000,
-        "row_group_rows": 256,
+        "row_group_rows": 128,
     }.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     given = parser.parse_args()

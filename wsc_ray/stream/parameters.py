@@ -1,7 +1,7 @@
 """The random numbers of a patch's two views: where to crop, which way to turn, how to recolour, how much to blur.
 
 Drawn apart from their use, so that the CPU and the accelerator apply the same ones. They depend on the recipe, the size
-of the patch and a key (seed, step, position in the global batch) alone. Every number has a draw of its own: switching
+of the patch, a key (seed, step) and the position in the global batch alone. Every number has a draw of its own: switching
 one operation on leaves the others as they were. Crops are torchvision's RandomResizedCrop (Szegedy et al. 2015), colour
 its ColorJitter, stains those of Tellez et al. 2018 (https://arxiv.org/abs/1808.05896).
 
@@ -56,17 +56,27 @@ class View(NamedTuple):
     blur: Any  # sigma, px of the view; 0: none
 
 
-def draw_parameters(config: Augment, height: int, width: int, *key: int) -> np.ndarray:
+def view_draws(count: int, *key: int) -> np.ndarray:
+    """The uniform numbers that `count` patches' views are made of, (count, 2 * n): a row a patch.
+
+    Many at a time, since to start a stream of random numbers costs more than the numbers.
+
+    Args:
+        key: integers that, with the row, alone decide them.
+    """
+    return uniform(count * 2 * _DRAWS, _VIEWS, *key).reshape(count, 2 * _DRAWS)
+
+
+def view_parameters(config: Augment, height: int, width: int, draws: list[float]) -> np.ndarray:
     """The parameters of both views of a patch.
 
     Args:
         height, width: of the patch, px.
-        key: integers that alone decide the draws.
+        draws: a row of `view_draws`, as a list.
 
     Returns:
         (2, len(View._fields)) float32.
     """
-    draws = uniform(2 * _DRAWS, _VIEWS, *key).tolist()
     views = [_view(config, height, width, draws[:_DRAWS]), _view(config, height, width, draws[_DRAWS:])]
     return np.array(views, dtype=np.float32)
 

@@ -12,7 +12,7 @@ from wsc_ray.manifest import Manifest, decode, image_bytes
 from wsc_ray.recipe import Augment, Stream
 from wsc_ray.stream.augment import apply_view, resize
 from wsc_ray.stream.order import MIXED, PURE, window_picks
-from wsc_ray.stream.parameters import draw_parameters
+from wsc_ray.stream.parameters import view_draws, view_parameters
 from wsc_ray.stream.patches import Patches
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.quarantine import allowed, to_json
@@ -70,12 +70,13 @@ def read_window(
         count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
         views = np.empty((0 if on_device else count, 2, augment.size, augment.size, 3), np.uint8)
         images, rows = [], []
+        draws = view_draws(2 * geometry.size(step), geometry.seed, begin + step)
         for kind in (PURE, MIXED):
             first = kind * geometry.size(step) + geometry.first_position(step, shards.start)
             for position, (group, row) in enumerate(picks[kind][index], start=first):
                 patch = patches[kind].get(group, row)
                 height, width, _ = patch.image.shape
-                parameters = draw_parameters(augment, height, width, geometry.seed, begin + step, position)
+                parameters = view_parameters(augment, height, width, draws[position].tolist())
                 if on_device:
                     images.append(patch.image)
                 else:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from itertools import cycle, islice
 
-import cv2
-import numpy as np
 import torch
 
 from wsc_ray.bench.data.cost import Meter
 from wsc_ray.bench.data.patches import encoded_images
 from wsc_ray.bench.data.reference import TwoViews
 from wsc_ray.bench.data.team import Round
-from wsc_ray.manifest import Manifest
+from wsc_ray.manifest import Manifest, decode
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.read import read_window
@@ -59,15 +57,14 @@ def prepare_reference(
 
 
 def prepare_decoding(rank: int, uri: str, split: str, distinct: int, count: int) -> Round:
-    """OpenCV decoding `count` images, one after the other, the `distinct` ones in memory again and again."""
-    cv2.setNumThreads(1)
-    encoded = [np.frombuffer(data, np.uint8) for data in encoded_images(uri, split, distinct)]
+    """Decoding `count` images as the stream does, one after the other, the `distinct` ones in memory again and again."""
+    encoded = encoded_images(uri, split, distinct)
 
     def do_round():
         meter = Meter()
         meter.start()
         for data in islice(cycle(encoded), count):
-            cv2.imdecode(data, cv2.IMREAD_COLOR)
+            decode(data)
         return meter.stop(count)
 
     return do_round

@@ -13,7 +13,7 @@ WHO = (
     "the JPEG bytes are in memory.",
     f"* {RAY}: from the manifest to uint8 batches in the training worker, with a reader a core.",
     f"* {ALONE}: the same reading and augmenting, in a process a core.",
-    f"* {DECODING}: `cv2.imdecode` of the same bytes, in a process a core: the limit.",
+    f"* {DECODING}: turbo JPEG (`simplejpeg`) on the same bytes, in a process a core: the limit.",
 )
 LEGEND = (
     "Median (first to third quartile) over rounds in which everybody has a turn; ratios are taken within each round. "
