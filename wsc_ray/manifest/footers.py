@@ -79,11 +79,11 @@ def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
     return sorted(files)
 
 
-def read_metadata(filesystem: fs.FileSystem, path: str) -> tuple[pq.FileMetaData, bytes]:
-    """A Parquet file's footer, parsed and as bytes; no other byte of a long file is read.
+def read_footer_bytes(filesystem: fs.FileSystem, path: str) -> bytes:
+    """A Parquet file's footer with its length and magic; no other byte of a long file is read.
 
     Raises:
-        ManifestError: the file cannot be read or is not Parquet.
+        ManifestError: the file cannot be read or is not whole.
     """
     try:
         with filesystem.open_input_file(path) as file:
@@ -92,23 +92,31 @@ def read_metadata(filesystem: fs.FileSystem, path: str) -> tuple[pq.FileMetaData
             length = struct.unpack("<I", tail[-8:-4])[0] + 8 if size >= 12 else 0
             if tail[-4:] != _MAGIC or not 12 <= length <= size:
                 raise ManifestError(f"{path} is not a whole Parquet file; write it again, or take it away")
-            footer = tail[-length:] if length <= len(tail) else _read_at(file, size - length, size)
+            return tail[-length:] if length <= len(tail) else _read_at(file, size - length, size)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def parse_footer(footer: bytes, path: str) -> pq.FileMetaData:
+    """What `read_footer_bytes` gave.
+
+    Raises:
+        ManifestError: it is not Parquet's.
+    """
     try:
         # A file of magic and footer alone: no column can be read from it, only what the footer says.
-        return pq.read_metadata(pa.BufferReader(_MAGIC + footer)), footer
+        return pq.read_metadata(pa.BufferReader(_MAGIC + footer))
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
 
 
-def read_footer(filesystem: fs.FileSystem, path: str) -> Footer:
-    """The footer of one of a manifest's files.
+def read_footer(footer: bytes, path: str) -> Footer:
+    """What the footer of one of a manifest's files tells; see `read_footer_bytes`.
 
     Raises:
-        ManifestError: the file cannot be read, is not Parquet, or is of a newer format.
+        ManifestError: the file is not Parquet, or is of a newer format.
     """
-    metadata, footer = read_metadata(filesystem, path)
+    metadata = parse_footer(footer, path)
     own = metadata.metadata or {}
     version = own.get(FORMAT_KEY)
     if version is not None and (not version.isdigit() or int(version) > FORMAT_VERSION):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -100,11 +100,11 @@ class Manifest:
         Raises:
             ManifestError: the footers of a file of other origin do not tell.
         """
-
-        def one(path: str) -> tuple[np.ndarray, dict[str, list]]:
-            return read_runs(footers.read_metadata(self.filesystem, path)[0], path, columns)
-
-        return join_runs(_in_threads(one, self.files), [len(footer.groups) for footer in self.file_footers])
+        found = [
+            read_runs(footers.parse_footer(footer, path), path, columns)
+            for path, footer in _footer_bytes(self.filesystem, self.files)
+        ]
+        return join_runs(found, [len(footer.groups) for footer in self.file_footers])
 
     def read_group(self, file: int, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a row group, in the schema's types.
@@ -150,7 +150,7 @@ class Manifest:
     def file_footers(self) -> tuple[Footer, ...]:
         """What each file's footer says, read again after pickling."""
         if self._footers is None:
-            self._footers = tuple(_in_threads(lambda path: footers.read_footer(self.filesystem, path), self.files))
+            self._footers = _read_footers(self.filesystem, self.files)
         return self._footers
 
 
@@ -192,7 +192,7 @@ def open_any(uri: str) -> Manifest:
     except DataError as error:
         raise ManifestError(str(error)) from None
     files = footers.find_files(filesystem, path, uri)
-    read = _in_threads(lambda file: footers.read_footer(filesystem, file), files)
+    read = _read_footers(filesystem, files)
     parts = max(footer.parts for footer in read)
     gone = sorted(set(range(1, parts + 1)) - {footer.part for footer in read})
     if gone:
@@ -239,7 +239,19 @@ def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 @lru_cache(maxsize=8)
 def _metadata(uri: str, digest: str, path: str) -> pq.FileMetaData:
     """A parsed footer, kept between the row groups of a file; the digest tells a manifest that was written anew."""
-    return footers.read_metadata(_filesystem(uri)[0], path)[0]
+    return footers.parse_footer(footers.read_footer_bytes(_filesystem(uri)[0], path), path)
+
+
+def _read_footers(filesystem: fs.FileSystem, files: Sequence[str]) -> tuple[Footer, ...]:
+    return tuple(footers.read_footer(footer, path) for path, footer in _footer_bytes(filesystem, files))
+
+
+def _footer_bytes(filesystem: fs.FileSystem, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Each file with its footer, some fetched at a time. They are parsed where this is called: threads that parse each
+    keep the memory of the largest."""
+    for start in range(0, len(files), _THREADS):
+        part = files[start : start + _THREADS]
+        yield from zip(part, _in_threads(lambda path: footers.read_footer_bytes(filesystem, path), part), strict=True)
 
 
 def _in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
