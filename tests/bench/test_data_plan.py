@@ -6,6 +6,7 @@ import numpy as np
 
 from wsc_ray.bench.data.plan import measure_planning, write_manifest
 from wsc_ray.manifest import open_manifest
+from wsc_ray.manifest.write import ROW_GROUP_ROWS
 
 
 def test_the_manifest_is_like_an_imported_one(tmp_path):
@@ -14,7 +15,7 @@ def test_the_manifest_is_like_an_imported_one(tmp_path):
     assert manifest.rows == 9000
     assert len(manifest.files) == 3
     assert {group.label for group in manifest.row_groups} == {"negative", "positive"}
-    assert max(group.rows for group in manifest.row_groups) == 256
+    assert max(group.rows for group in manifest.row_groups) == ROW_GROUP_ROWS
     runs = manifest.runs(["slide_id"])
     assert np.bincount(runs.owners["slide_id"], weights=runs.rows).tolist() == [4000, 4000, 1000]
 
