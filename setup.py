@@ -17,7 +17,9 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["wsc_ray", "wsc_ray.*"]),
+    packages=[*find_packages(include=["wsc_ray", "wsc_ray.*"]), "wsc_ray.jobs"],
+    package_dir={"wsc_ray.jobs": "jobs"},  # what is submitted to a cluster travels from an installed package too
+    package_data={"wsc_ray.jobs": ["recipes/*.yaml"]},
     python_requires=">=3.11",
     install_requires=[
         "ray[default,data,train,tune]>=2.60,<3",
@@ -43,7 +45,16 @@ setup(
         # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
         "bench": ["lightly>=1.6", "pytorch-metric-learning>=2.9"],  # whose losses `bench loss` compares ours with
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.12", "pandas>=2", "scikit-learn>=1.5", "moto[server]>=5"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6",
+            "ruff>=0.12",
+            "pandas>=2",
+            "scikit-learn>=1.5",
+            "moto[server]>=5",
+            "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in
+            "kubernetes-validate>=1.35",  # Kubernetes' own schemas, for the pods in cluster/kuberay.yaml
+        ],
     },
     entry_points={"console_scripts": ["wsc-ray=wsc_ray.cli:main"]},
 )

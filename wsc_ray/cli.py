@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from wsc_ray import __version__, commands
+from wsc_ray.cluster.line import as_text, failures
 from wsc_ray.describe import describe
 from wsc_ray.errors import UserError
 from wsc_ray.recipe import DEFAULT_RECIPE
@@ -20,14 +21,14 @@ from wsc_ray.recipe_file import load_recipe
 
 
 class Commands(click.Group):
-    """A group whose commands end a user's mistake with one sentence and status 2."""
+    """A group whose commands end a user's mistake with one sentence and status 2, a job's failure with its own."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except UserError as error:
             click.echo(f"wsc-ray: {error}", err=True)
-            context.exit(2)
+            context.exit(error.exit_status)
 
 
 def options(*decorators: Callable) -> Callable:
@@ -50,6 +51,11 @@ _set = click.option(
 )
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Check everything, print the resolved recipe and the plan, and stop."
+)
+_address = click.option(
+    "--address",
+    metavar="URL",
+    help="Run on the cluster that is up there, such as http://127.0.0.1:8265: the head's dashboard, or a port forwarded to it.",
 )
 _recipe = click.option("--recipe", type=click.Path(), help="Recipe to use instead of the run folder's.")
 
@@ -173,8 +179,15 @@ def check(**arguments: Any) -> None:
     metavar="CHECKPOINT",
     help="Start a new run from these weights: a checkpoint, an exported encoder or a .safetensors file.",
 )
-@options(_set, _dry_run)
-def pretrain(recipe: str | None, out: str, start_from: str | None, overrides: tuple[str, ...], dry_run: bool) -> None:
+@options(_set, _address, _dry_run)
+def pretrain(
+    recipe: str | None,
+    out: str,
+    start_from: str | None,
+    overrides: tuple[str, ...],
+    address: str | None,
+    dry_run: bool,
+) -> None:
     """Pretrain the patch encoder that RECIPE describes (by default wsc-ray.yaml here).
 
     Type the same command again after an interruption and it goes on from its last checkpoint.
@@ -182,7 +195,8 @@ def pretrain(recipe: str | None, out: str, start_from: str | None, overrides: tu
     loaded = load_recipe(recipe, overrides)  # before anything heavy is imported: a typing error is said at once
     if dry_run:
         click.echo(loaded.to_yaml())
-    _show(commands.pretrain(recipe=loaded, out=out, start_from=start_from, dry_run=dry_run), dry_run)
+    arguments = {"recipe": loaded, "out": out, "start_from": start_from, "address": address}
+    _show(commands.pretrain(**arguments, dry_run=dry_run), dry_run)
 
 
 @main.command()
@@ -190,7 +204,7 @@ def pretrain(recipe: str | None, out: str, start_from: str | None, overrides: tu
 @click.option("--encoder", type=click.Path(), metavar="DIR", help="Exported encoder.  [default: RUN/encoder]")
 @click.option("--manifest", metavar="DIR", help="Patches to embed.  [default: the recipe's]")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where features go.  [default: RUN/features]")
-@options(_recipe, _set, _dry_run)
+@options(_recipe, _set, _address, _dry_run)
 def embed(**arguments: Any) -> None:
     """Run every slide through the frozen encoder: one .h5 file a slide, those that are there left out."""
     _show(commands.embed(**arguments), arguments["dry_run"])
@@ -200,7 +214,7 @@ def embed(**arguments: Any) -> None:
 @_run()
 @click.option("--features", type=click.Path(), metavar="DIR", help="Features to use.  [default: RUN/features]")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where the head goes.  [default: RUN/mil]")
-@options(_recipe, _set, _dry_run)
+@options(_recipe, _set, _address, _dry_run)
 def tune(**arguments: Any) -> None:
     """Search attention-MIL settings with Ray Tune, on training and validation slides only."""
     _show(commands.tune(**arguments), arguments["dry_run"])
@@ -236,16 +250,60 @@ def demo(out: str, seed: int, quick: bool) -> None:
 
 
 @main.command()
+@options(_address)
+@click.option(
+    "--recipe", type=click.Path(), help="With --address: whose manifest, MLflow store and workers to look at."
+)
+@click.option("--out", metavar="DIR", help="With --address: folder for results to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> None:
-    """Say whether this machine has what the commands need: a line each, ok or how to mend it."""
-    lines = commands.doctor()
-    if as_json:
-        click.echo(json.dumps(lines, indent=2))
-    else:
-        for line in lines:
-            click.echo(f"{line['state']:<5} {line['what']}: {line['detail']}")
-    sys.exit(0 if all(line["state"] != "fail" for line in lines) else 2)
+def doctor(as_json: bool, **arguments: Any) -> None:
+    """Say whether this machine, or a cluster, has what the commands need: a line each, ok or how to mend it."""
+    lines = commands.doctor(**arguments)
+    click.echo(json.dumps(lines, indent=2) if as_json else as_text(lines))
+    sys.exit(2 if failures(lines) else 0)
+
+
+@main.group()
+def job() -> None:
+    """Come back to a job that `--address` has submitted."""
+
+
+_job_id = click.argument("job", required=False)
+_cluster = click.option(
+    "--address",
+    metavar="URL",
+    help="The cluster's dashboard.  [default: what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name]",
+)
+
+
+@job.command()
+@options(_job_id, _cluster)
+def attach(**arguments: Any) -> None:
+    """Follow JOB, by default our latest, to its end and end as it does; Ctrl-C leaves it running."""
+    _show(commands.job_attach(**arguments))
+
+
+@job.command()
+@options(_job_id, _cluster)
+def status(**arguments: Any) -> None:
+    """List our jobs on a cluster, or JOB alone."""
+    from wsc_ray.cluster.job import as_table
+
+    click.echo(as_table(commands.job_status(**arguments)))
+
+
+@job.command()
+@options(_job_id, _cluster)
+def stop(**arguments: Any) -> None:
+    """Stop JOB, by default our latest; its command typed again goes on from what it left."""
+    _show(commands.job_stop(**arguments))
+
+
+@job.command()
+@options(_job_id, _cluster)
+def logs(**arguments: Any) -> None:
+    """Print what JOB, by default our latest, has said so far."""
+    click.echo(commands.job_logs(**arguments), nl=False)
 
 
 @main.group()

@@ -4,6 +4,7 @@ from wsc_ray import commands
 
 commands.pretrain(recipe="wsc-ray.yaml", out="run")
 commands.embed(run="run")
+commands.pretrain(recipe="wsc-ray.yaml", out="/shared/run", address="http://127.0.0.1:8265")
 """
 
 from __future__ import annotations
@@ -20,15 +21,25 @@ _HOMES = {
     "embed": "wsc_ray.features.embed",
     "evaluate": "wsc_ray.evaluate.run",
     "init": "wsc_ray.template",
+    "job_attach": "wsc_ray.cluster.job",
+    "job_logs": "wsc_ray.cluster.job",
+    "job_status": "wsc_ray.cluster.job",
+    "job_stop": "wsc_ray.cluster.job",
     "manifest_check": "wsc_ray.manifest.check",
     "manifest_import": "wsc_ray.manifest.importing",
     "pretrain": "wsc_ray.pretrain.run",
     "tune": "wsc_ray.mil.search",
 }
+_SENT = ("embed", "pretrain", "tune")  # with `address`, to a cluster
 __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    function = getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _SENT:
+        from wsc_ray.cluster.send import with_address
+
+        return with_address(name, function)
+    return function

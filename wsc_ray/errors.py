@@ -12,6 +12,8 @@ from collections.abc import Sequence
 class UserError(ValueError):
     """Something only the user can mend; `str(error)` is the whole message."""
 
+    exit_status = 2
+
 
 class RecipeError(UserError):
     """A recipe with unknown keys, wrong types or impossible combinations, all of them listed."""
@@ -52,3 +54,18 @@ class CollapseError(UserError):
 
 class BadInputError(DataError):
     """More unreadable patches than the recipe allows."""
+
+
+class ClusterError(UserError):
+    """A cluster that does not answer, wants a token, is not fit for the run, or has no such job."""
+
+
+class JobError(UserError):
+    """A job on a cluster that did not end well, or that is no longer followed.
+
+    `exit_status` is what the command that followed it ends with: the job's own where it has one.
+    """
+
+    def __init__(self, sentence: str, *, exit_status: int = 1):
+        self.exit_status = exit_status
+        super().__init__(sentence)

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import ValidationError
@@ -78,6 +79,15 @@ def validate_recipe(values: Mapping[str, Any], *, source: str = "recipe", proble
 def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
     """Combinations that no run can have: the keys involved, the first the one to change, and a sentence."""
     train, stream, data = recipe.train, recipe.stream, recipe.data
+    for key, uri, instead in (
+        ("data.manifest", data.manifest, "the storage's own variables, such as AWS_SECRET_ACCESS_KEY"),
+        ("tracking.uri", recipe.tracking.uri, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+    ):
+        if uri and _has_password(uri):
+            yield (
+                (key,),
+                f"it holds a password, which the run folder and MLflow would keep; set it in the environment: {instead}",
+            )
     if train.batch_size % 2:
         yield (
             ("train.batch_size",),
@@ -148,6 +158,13 @@ def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         )
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
+
+
+def _has_password(uri: str) -> bool:
+    try:
+        return bool(urlsplit(uri).password)
+    except ValueError:  # no URI at all; whoever opens it says so
+        return False
 
 
 def _largest_divisor(number: int, at_most: int) -> int:

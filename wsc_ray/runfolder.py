@@ -7,6 +7,7 @@ RUN/
   metrics.jsonl        a line each `log_every` steps
   quarantine.parquet   patches that could not be read; samples/: with stream.record, what was fed to the model
   ending.json          why the run ended early, where it is the user's to mend
+  cluster.json         of a run on a cluster: jobs, nodes, versions
   checkpoints/         Ray Train's: checkpoint_<step>/ with model.safetensors, trainer.pt, state.json
   encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
   summary.json

@@ -1,0 +1,47 @@
+#!/bin/bash
+# Pretraining as a SLURM job: every node runs the same `ray symmetric-run`. On the first node it starts Ray's head, waits
+# for the others, runs the command behind `--`, and stops Ray everywhere when that ends; on the others it joins the head.
+#
+#   sbatch cluster/slurm.sh       the same again after the time limit: the run goes on from its last checkpoint
+#   squeue --me                   scancel JOB stops it
+#
+# ---- Yours: what to ask SLURM for, and the five values below ---------------------------------------------------------
+#SBATCH --job-name=wsc-ray
+#SBATCH --nodes=2
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=64G
+#SBATCH --time=24:00:00
+#SBATCH --output=%x-%j.log
+# Leave these two: one Ray a node, and no other job's Ray beside it.
+#SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
+set -euo pipefail
+
+VENV=${VENV:-$HOME/wsc-ray/.venv}  # where wsc-ray is installed, seen by every node
+RECIPE=${RECIPE:-jobs/recipes/camelyon16.yaml}
+MANIFEST=${MANIFEST:?set it here, or as in MANIFEST=... RUN=... sbatch cluster/slurm.sh: a folder that every node mounts, or s3://...}
+RUN=${RUN:?set it here or likewise: the run folder, which every node mounts}
+WORKERS=${WORKERS:-$SLURM_JOB_NUM_NODES}  # of training, a GPU each: nodes x GPUs of a node
+
+# ---- Nothing below needs changing ----------------------------------------------------------------------------------
+
+export PATH=$VENV/bin:$PATH
+
+# Other people's processes reach these nodes' ports: only who has this token may use this Ray. It lies in your home, which
+# the nodes share, and Ray itself would let everybody read it.
+export RAY_AUTH_MODE=token
+(umask 077 && ray get-auth-token --generate > /dev/null)
+chmod 600 ~/.ray/auth_token
+
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds for the nodes to find each other; imports from NFS are slow
+
+# This script runs on the first node, so that its address is the head's. A loopback address would make each node a head.
+read -r host _ < <(hostname -I)
+head=$host:6379
+
+# wsc-ray starts a Ray of its own unless RAY_ADDRESS names one; `ray start` must not see it.
+srun ray symmetric-run --address "$head" --min-nodes "$SLURM_JOB_NUM_NODES" \
+    --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --include-dashboard=false \
+    -- env RAY_ADDRESS="$head" wsc-ray pretrain "$RECIPE" \
+    --set data.manifest="$MANIFEST" --set train.workers="$WORKERS" --out "$RUN"

@@ -1,0 +1,3 @@
+from tests.cluster.files import home
+
+__all__ = ["home"]

@@ -1,0 +1,135 @@
+"""`cluster/aws-account.yaml` and `aws.yaml` in a stand-in for AWS (moto): what is made and asked for is what they say."""
+
+import json
+from types import SimpleNamespace
+
+import boto3
+import pytest
+import yaml
+from moto import mock_aws
+
+from tests.cluster.files import ask_for_all, filled, read
+
+REGION, MY_ADDRESS, BUCKET = "us-west-2", "203.0.113.7/32", "my-bucket"
+
+
+@pytest.fixture(scope="module")
+def aws(home):
+    """An account in which the stack was made, and the machines that `aws.yaml` asks for."""
+    with mock_aws(), pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "tests")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "tests-only")
+        ec2 = boto3.client("ec2", REGION)
+        subnet = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]
+        made = _make_stack(Vpc=subnet["VpcId"], Subnet=subnet["SubnetId"], Bucket=BUCKET, MyAddress=MY_ADDRESS)
+        folder = boto3.client("efs", REGION).describe_mount_targets(MountTargetId=made["FolderInSubnet"])[
+            "MountTargets"
+        ][0]
+        (file,) = filled(
+            "aws.yaml",
+            ami_CHANGE_ME=ec2.describe_images()["Images"][0]["ImageId"],
+            subnet_CHANGE_ME=subnet["SubnetId"],
+            sg_CHANGE_ME=made["Network"],
+            CHANGE_ME_ADDRESS=folder["IpAddress"],
+        )
+        config, provider = ask_for_all(file)
+        found = [instance for group in ec2.describe_instances()["Reservations"] for instance in group["Instances"]]
+        machines = {tag["Value"]: one for one in found for tag in one["Tags"] if tag["Key"] == "ray-user-node-type"}
+        assert len(found) == len(machines) == 2
+        yield SimpleNamespace(
+            ec2=ec2, file=file, config=config, provider=provider, made=made, folder=folder, **machines
+        )
+
+
+def _make_stack(**parameters: str) -> dict[str, str]:
+    """Logical name -> physical id."""
+    cloud = boto3.client("cloudformation", REGION)
+    cloud.create_stack(
+        StackName="wsc-ray",
+        TemplateBody=read("aws-account.yaml"),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    resources = cloud.list_stack_resources(StackName="wsc-ray")["StackResourceSummaries"]
+    return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
+
+
+def test_aws_head_is_on_demand_and_workers_are_spot_with_a_gpu(aws):
+    types = aws.file["available_node_types"]
+    assert aws.head["InstanceType"] == types["head"]["node_config"]["InstanceType"]
+    assert aws.head.get("InstanceLifecycle") is None
+    assert aws.worker["InstanceType"] == types["worker"]["node_config"]["InstanceType"]
+    assert aws.worker["InstanceLifecycle"] == "spot"
+    resources = {name: node_type["resources"] for name, node_type in aws.config["available_node_types"].items()}
+    assert resources["head"]["CPU"] == 0
+    assert resources["worker"]["GPU"] == 1
+    assert aws.config["available_node_types"]["worker"]["max_workers"] > types["worker"]["min_workers"] >= 1
+
+
+def test_aws_machines_have_roles_and_no_keys(aws):
+    for machine, profile in ((aws.head, "HeadProfile"), (aws.worker, "WorkerProfile")):
+        assert machine["IamInstanceProfile"]["Arn"].endswith(f"instance-profile/{aws.made[profile]}")
+        assert machine["MetadataOptions"]["HttpTokens"] == "required"  # a role's keys are not read through a proxy
+    assert "aws_credentials" not in aws.config["provider"]
+    made_by_ray = {role["RoleName"] for role in boto3.client("iam").list_roles()["Roles"]} - {
+        aws.made["HeadRole"],
+        aws.made["WorkerRole"],
+    }
+    assert not made_by_ray
+
+
+def test_aws_lets_in_ssh_from_one_address_and_nothing_else(aws):
+    groups = {group["GroupId"] for machine in (aws.head, aws.worker) for group in machine["SecurityGroups"]}
+    assert groups == {aws.made["Network"]}
+    (group,) = aws.ec2.describe_security_groups(GroupIds=[aws.made["Network"]])["SecurityGroups"]
+    outside = [
+        rule for rule in group["IpPermissions"] if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]
+    ]
+    assert [(rule["FromPort"], rule["ToPort"], rule["IpRanges"]) for rule in outside] == [
+        (22, 22, [{"CidrIp": MY_ADDRESS}])
+    ]
+    inside = [pair["GroupId"] for rule in group["IpPermissions"] for pair in rule["UserIdGroupPairs"]]
+    assert inside == [aws.made["Network"]]
+
+
+def test_aws_head_may_end_its_own_machines_alone(aws):
+    policy = boto3.client("iam").get_role_policy(RoleName=aws.made["HeadRole"], PolicyName="workers")["PolicyDocument"]
+    statements = (json.loads(policy) if isinstance(policy, str) else policy)["Statement"]
+    (ends,) = [one for one in statements if "ec2:TerminateInstances" in one["Action"]]
+    ((key, value),) = ends["Condition"]["StringEquals"].items()
+    tag = key.removeprefix("ec2:ResourceTag/")
+    for machine in (aws.head, aws.worker):
+        assert {"Key": tag, "Value": value} in machine["Tags"]
+    (passes,) = [one for one in statements if one["Action"] == "iam:PassRole"]
+    assert passes["Resource"].endswith(f"role/{aws.made['WorkerRole']}")
+
+
+def test_aws_shared_folder_is_mounted_on_every_machine(aws):
+    assert any(f"{aws.folder['IpAddress']}:/ /shared" in line for line in aws.config["initialization_commands"])
+    assert aws.folder["SubnetId"] == aws.head["SubnetId"] == aws.worker["SubnetId"]
+
+
+def test_aws_role_of_a_worker_opens_one_bucket():
+    template = yaml.load(read("aws-account.yaml"), Loader=_Template)
+    statements = template["Resources"]["BucketAccess"]["Properties"]["PolicyDocument"]["Statement"]
+    assert {one["Resource"].partition(":s3:::")[2] for one in statements} == {"${Bucket}", "${Bucket}/*"}
+    assert all(action.startswith("s3:") and "*" not in action for one in statements for action in one["Action"])
+    worker = template["Resources"]["WorkerRole"]["Properties"]
+    assert worker["ManagedPolicyArns"] == ["BucketAccess"]
+    assert "Policies" not in worker
+
+
+class _Template(yaml.SafeLoader):
+    """CloudFormation's YAML, `!Sub x` read as `x`."""
+
+
+_Template.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
+
+
+def test_aws_machines_that_go_are_terminated_not_stopped(aws):
+    """As `ray down` ends them."""
+    aws.provider.terminate_nodes(aws.provider.non_terminated_nodes({}))
+    states = [
+        one["State"]["Name"] for group in aws.ec2.describe_instances()["Reservations"] for one in group["Instances"]
+    ]
+    assert set(states) <= {"shutting-down", "terminated"}

@@ -1,0 +1,81 @@
+"""From what nodes say to lines: every wrong thing has its line, which says how to mend it."""
+
+from dataclasses import replace
+
+import pytest
+
+from wsc_ray.cluster.facts import Facts, Node, Reduce, Storage
+from wsc_ray.cluster.line import as_text, failures
+from wsc_ray.cluster.preflight import preflight
+
+SHARED = Storage(sees=True, seen=True, write_mb_s=300, read_mb_s=900)
+VERSIONS = {"python": "3.11.9", "ray": "2.60.0", "torch": "2.14.1", "cuda": "13.0", "timm": "1.0.31"}
+A = Node(name="10.0.0.1", versions=VERSIONS, cpus=8, gpus=1, gpus_seen=1, storage=SHARED)
+B = replace(A, name="10.0.0.2")
+GOOD = Facts(
+    nodes=(A, B),
+    out="/shared/run",
+    manifest="/shared/cohort",
+    tracking=("http://mlflow:5000", ""),
+    reduce=Reduce("nccl", 2, gb_s=8.0),
+)
+
+
+def with_b(**changes):
+    return replace(GOOD, nodes=(A, replace(B, **changes)))
+
+
+def test_a_good_cluster_has_a_line_a_subject_and_all_are_ok():
+    lines = preflight(GOOD)
+    assert {line["state"] for line in lines} == {"ok"}
+    names = [line["what"] for line in lines]
+    assert len(set(names)) == len(names)
+    assert {"nodes", "python", "ray", "torch", "cuda", "packages", "gpus", "storage"} <= set(names)
+    assert {"manifest", "mlflow", "cpus", "all-reduce", "clocks"} <= set(names)
+    assert "10.0.0.1 (8 CPUs, 1 GPU)" in as_text(lines)
+
+
+def test_what_nobody_asked_about_has_no_line():
+    names = {line["what"] for line in preflight(replace(GOOD, out=None, manifest=None, reduce=None))}
+    assert not names & {"storage", "manifest", "all-reduce"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "what", "said"),
+    [
+        (replace(GOOD, silent=("10.0.0.3 (dead)",)), "nodes", ("10.0.0.3",)),
+        (with_b(versions=VERSIONS | {"torch": "2.13.0"}), "torch", ("2.14.1 on 10.0.0.1", "2.13.0 on 10.0.0.2")),
+        (with_b(versions=VERSIONS | {"python": "3.12.1"}), "python", ("3.12.1 on 10.0.0.2",)),
+        (with_b(versions=VERSIONS | {"ray": None}), "ray", ("none on 10.0.0.2",)),
+        (with_b(versions=VERSIONS | {"cuda": None}), "cuda", ("none on 10.0.0.2",)),
+        (with_b(versions=VERSIONS | {"timm": None}), "packages", ("10.0.0.2 lacks timm", "pip install")),
+        (with_b(gpus_seen=0), "gpus", ("10.0.0.2 (0 of 1)", "driver")),
+        (with_b(storage=Storage()), "storage", ("10.0.0.2", "every node mounts")),
+        (with_b(storage=replace(SHARED, seen=False)), "storage", ("10.0.0.2", "every node mounts")),
+        (with_b(storage=Storage(problem="Permission denied")), "storage", ("10.0.0.2: Permission denied",)),
+        (with_b(manifest="no such folder"), "manifest", ("10.0.0.2: no such folder",)),
+        (replace(GOOD, tracking=("http://mlflow", "MLflow at http://mlflow cannot be used")), "mlflow", ("cannot",)),
+        (replace(GOOD, cpus="train.cpus_per_worker: too many"), "cpus", ("train.cpus_per_worker",)),
+        (replace(GOOD, reduce=Reduce("nccl", 2, problem="timeout")), "all-reduce", ("timeout", "NCCL_SOCKET_IFNAME")),
+        (replace(GOOD, reduce=Reduce("gloo", 2, problem="refused")), "all-reduce", ("GLOO_SOCKET_IFNAME",)),
+        (with_b(ahead=-3600.0), "clocks", ("10.0.0.2 3600 s behind", "chrony")),
+    ],
+)
+def test_what_is_wrong_fails_in_its_own_line_and_no_other(facts, what, said):
+    (line,) = failures(preflight(facts))
+    assert line["what"] == what
+    for words in said:
+        assert words in line["detail"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        (with_b(storage=replace(SHARED, write_mb_s=3)), "storage"),
+        (replace(GOOD, reduce=Reduce("gloo", 2, gb_s=0.02)), "all-reduce"),
+        (with_b(ahead=20.0), "clocks"),
+    ],
+)
+def test_what_is_only_slow_or_a_little_off_warns(facts, what):
+    assert [line["what"] for line in preflight(facts) if line["state"] != "ok"] == [what]
+    assert not failures(preflight(facts))

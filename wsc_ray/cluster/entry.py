@@ -1,0 +1,147 @@
+"""Inside a job: the preflight, then the command, then a note of where it ran.
+
+The same as the command typed on the head, so that a run folder does not show where it was made, apart from
+`cluster.json` beside its summary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import wsc_ray
+from wsc_ray import commands
+from wsc_ray.cluster.facts import Facts
+from wsc_ray.cluster.gather import gather
+from wsc_ray.cluster.jobs import JOB_ID
+from wsc_ray.cluster.line import Line, as_text, failures
+from wsc_ray.cluster.preflight import preflight
+from wsc_ray.cluster.probe import nearest
+from wsc_ray.cluster.session import ray_session
+from wsc_ray.describe import describe
+from wsc_ray.errors import ClusterError, UserError
+from wsc_ray.recipe import Recipe
+from wsc_ray.recipe_file import load_recipe
+from wsc_ray.runfolder import RunFolder, write_json
+from wsc_ray.tracking import FILE, Tracker, tracking_uri
+
+WHERE = "cluster.json"
+
+
+def ending(work: Callable[[], Any]) -> None:
+    """Do the work and end the process: what a user can mend as one sentence, and its exit status."""
+    try:
+        work()
+    except UserError as error:
+        print(f"wsc-ray: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("wsc-ray: stopped", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+def carry_out(
+    command: str,
+    *,
+    out: str,
+    run: str | None = None,
+    recipe: str | None = None,
+    overrides: tuple[str, ...] = (),
+    **options: Any,
+) -> None:
+    """Check the cluster and run `commands.<command>` on it.
+
+    Args:
+        out: where the command leaves its results, absolute.
+        options: the command's own.
+
+    Raises:
+        ClusterError: the preflight has found something wrong; nothing has been written.
+        UserError: what the command raises.
+    """
+    folder = RunFolder(run) if run else None
+    loaded = load_recipe(recipe or (folder.recipe if folder else None), overrides)
+    place = Path(out)
+    folders = [place, *([folder.path] if folder else [])]
+    beside = folder.path.parent if folder else place.parent
+    with ray_session():
+        # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.chdir(nearest(str(beside)))
+        facts = gather(loaded, command=command, out=out, folders=folders)
+        check(preflight(facts))
+        # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
+        beside.mkdir(parents=True, exist_ok=True)
+        os.chdir(beside)
+        started = time.time()
+        arguments = {"run": run} if command != "pretrain" else {}
+        try:
+            summary = getattr(commands, command)(out=out, recipe=loaded, **arguments, **options)
+        except UserError:
+            raise  # the folder may be somebody else's: nothing is left there
+        except BaseException:
+            note(place, facts, started)
+            raise
+        if not summary.get("already_complete"):
+            note(place, facts, started)
+            _log(loaded, place, folders, command)
+    print(describe(summary), flush=True)
+
+
+def doctor(*, out: str | None = None, recipe: str | None = None) -> list[Line]:
+    """The preflight's lines alone."""
+    loaded = load_recipe(recipe)
+    with ray_session():
+        if out:
+            os.chdir(nearest(str(Path(out).parent)))
+        return preflight(gather(loaded, out=out, folders=[Path(out)] if out else []))
+
+
+def check(lines: list[Line]) -> None:
+    """Print the lines.
+
+    Raises:
+        ClusterError: some of them are failures.
+    """
+    print(as_text(lines), flush=True)
+    wrong = failures(lines)
+    if wrong:
+        names = ", ".join(line["what"] for line in wrong)
+        raise ClusterError(f"preflight: nothing was started; mend what is said above of: {names}")
+
+
+def note(place: Path, facts: Facts, started: float) -> None:
+    """Add this job to `cluster.json` of a command's output folder: its nodes, their versions, and when.
+
+    Where the command had not begun to write, there is nothing to note.
+    """
+    if not (place / FILE).exists():
+        return
+    path = place / WHERE
+    known = json.loads(path.read_text())["jobs"] if path.exists() else []
+    nodes = [
+        {"name": node.name, "cpus": node.cpus, "gpus": node.gpus, "versions": node.versions} for node in facts.nodes
+    ]
+    job = {
+        "job": os.environ.get(JOB_ID),
+        "wsc_ray": wsc_ray.__version__,
+        "started": round(started, 3),
+        "ended": round(time.time(), 3),
+        "nodes": nodes,
+        "all_reduce": asdict(facts.reduce) if facts.reduce else None,
+    }
+    write_json(path, {"jobs": [*known, job]})
+
+
+def _log(recipe: Recipe, place: Path, folders: list[Path], command: str) -> None:
+    """Put `cluster.json` into the command's MLflow run."""
+    uri = tracking_uri(recipe.tracking.uri, *folders)
+    with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=place, command=command, params={}) as tracker:
+        tracker.log_artifact(place / WHERE)

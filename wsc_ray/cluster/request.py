@@ -1,0 +1,149 @@
+"""What a command with `--address` asks of a cluster: the entry point, its arguments and the recipe, all resolved here.
+
+A job works in a folder of its own, so every path is made absolute where the command is typed. What travels is seen by
+whoever may look at the cluster's jobs, and stays in the run folder, so that no password may be in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from wsc_ray.errors import ClusterError, RecipeError, RunFolderError
+from wsc_ray.recipe import Recipe
+from wsc_ray.recipe_file import load_recipe
+from wsc_ray.runfolder import RunFolder
+
+RECIPE = "recipe.yaml"
+STORE = "MLFLOW_TRACKING_URI"  # the one variable of the environment that travels
+
+
+@dataclass(frozen=True)
+class Request:
+    """One job to be: `python jobs/<command>.py <arguments>`, with `recipe` beside it as `recipe.yaml`.
+
+    Attributes:
+        out: where the command leaves its results; two jobs never work on one place at a time.
+        recipe: None where the run folder's own is used.
+    """
+
+    command: str
+    out: str
+    arguments: tuple[str, ...]
+    recipe: Recipe | None
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def entry(self) -> str:
+        """The script, relative to the job's folder."""
+        return f"jobs/{self.command}.py"
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the ids of all jobs of this command on this place; safe in a URL and in a file's name."""
+        place = Path(self.out)
+        name = place.name if self.command == "pretrain" else f"{place.parent.name}-{place.name}"
+        digest = hashlib.sha256(f"{self.command}\n{self.out}".encode()).hexdigest()
+        return f"wsc-ray-{self.command}-{re.sub('[^A-Za-z0-9]+', '-', name).strip('-')[:40] or 'run'}-{digest[:8]}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything that decides what the job does."""
+        recipe = self.recipe.to_yaml() if self.recipe else ""
+        return hashlib.sha256("\n".join([self.command, *self.arguments, recipe]).encode()).hexdigest()
+
+
+def make_request(
+    command: str,
+    *,
+    out: str | Path | None = None,
+    run: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    **places: str | Path | None,
+) -> Request:
+    """The request for a call of `commands.<command>` with these arguments.
+
+    Args:
+        places: the command's other options, all of them paths.
+
+    Raises:
+        RecipeError: the recipe is wrong, or neither `out` nor `run` is given.
+        RunFolderError: an output folder that is a URI.
+        ClusterError: a password in what would travel.
+    """
+    place = _place(command, out, run)
+    options: dict[str, Any] = {"out": place, "run": run, **places}
+    loaded = None
+    if command == "pretrain" or recipe is not None:  # what else there is lies in the run folder
+        loaded = _absolute_recipe(recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides))
+        overrides = ()
+    if command == "pretrain" and not loaded.data.manifest:
+        raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
+    return _request(command, place, options, loaded, overrides)
+
+
+def doctor_request(*, recipe: str | Path | None = None, out: str | Path | None = None) -> Request:
+    """The request for the preflight alone.
+
+    Raises:
+        RecipeError, ClusterError: as `make_request`.
+    """
+    place = _absolute(out) if out else ""
+    return _request("doctor", place, {"out": place or None}, _absolute_recipe(load_recipe(recipe)) if recipe else None)
+
+
+def _request(
+    command: str, place: str, options: dict[str, Any], recipe: Recipe | None, overrides: Sequence[str] = ()
+) -> Request:
+    arguments = ["--recipe", RECIPE] if recipe else []
+    for name, value in options.items():
+        if value is not None:
+            arguments += [f"--{'from' if name == 'start_from' else name}", _absolute(value)]
+    for override in overrides:
+        arguments += ["--set", override]
+    environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
+    _refuse_passwords([*arguments, *environment.values()])  # a recipe holds none
+    return Request(command, place, tuple(arguments), recipe, tuple(environment.items()))
+
+
+def _place(command: str, out: str | Path | None, run: str | Path | None) -> str:
+    if out is None and run is None:
+        raise RecipeError(command, ["--run: missing; give it or --out"])
+    for given in (out, run):
+        if given is not None and "://" in str(given):
+            raise RunFolderError(f"{given}: give a path that every node mounts, not a URI")
+    if out is not None:
+        return _absolute(out)
+    folder = RunFolder(run)
+    return str({"embed": folder.features, "tune": folder.mil}[command])
+
+
+def _absolute(path: str | Path) -> str:
+    return str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
+
+
+def _absolute_recipe(recipe: Recipe) -> Recipe:
+    data, encoder = recipe.data, recipe.encoder
+    if data.manifest:
+        data = data.model_copy(update={"manifest": _absolute(data.manifest)})
+    if encoder.weights not in ("imagenet", "random"):
+        encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})
+    return recipe.model_copy(update={"data": data, "encoder": encoder})
+
+
+def _refuse_passwords(texts: Iterable[str]) -> None:
+    for text in texts:
+        parts = urlsplit(text.partition("=")[2] if re.match(r"[\w.]+=", text) else text)
+        if parts.password:
+            host = parts.netloc.rpartition("@")[2]
+            raise ClusterError(
+                f"{parts.scheme}://...@{host} holds a password, which would be seen in the cluster's list of jobs; take it out and let the "
+                "nodes have it: an IAM role for a bucket, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow"
+            )

@@ -1,0 +1,133 @@
+"""What `address` adds to a command: the same call, run on a cluster that is up.
+
+A job is submitted once: the same call while it runs follows it, and after it ended submits the next attempt, which
+goes on from what the last one left (or, where nothing is left to do, says what was done).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+from wsc_ray.cluster.request import Request, make_request
+from wsc_ray.errors import ClusterError, JobError
+
+ADDRESS = "address: dashboard of a cluster that is up, such as http://127.0.0.1:8265; None: run here."
+
+
+def with_address(command: str, here: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`here` with a further keyword, `address`, that sends the call to a cluster."""
+
+    @functools.wraps(here)
+    def function(*, address: str | None = None, **arguments: Any) -> dict[str, Any]:
+        if address is None:
+            return here(**arguments)
+        dry_run = arguments.pop("dry_run", False)
+        return send(make_request(command, **arguments), address, dry_run=dry_run)
+
+    signature = inspect.signature(here)
+    address = inspect.Parameter("address", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="str | None")
+    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), address])
+    function.__doc__ = (here.__doc__ or "").replace("    Returns:", f"        {ADDRESS}\n\n    Returns:", 1)
+    return function
+
+
+def send(request: Request, address: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Submit the request, or find its job that is running already, and follow it to its end.
+
+    Args:
+        dry_run: ask the cluster what would be done, and do nothing.
+
+    Returns:
+        The job's id, where it ran and how long; of a dry run the steps and the resources.
+
+    Raises:
+        ClusterError: the cluster does not answer or refuses, or another recipe is at work on the same folder.
+        JobError: the job did not end well, or is no longer followed.
+    """
+    from wsc_ray.cluster.follow import follow
+    from wsc_ray.cluster.jobs import Jobs
+
+    jobs = Jobs(address)
+    running = next((job for job in jobs.attempts(request) if job.running), None)
+    if running and running.digest != request.digest:
+        raise ClusterError(
+            f"job {running.id} is at work on {request.out} with another recipe or other options; follow it with `wsc-ray job attach`, "
+            "or end it with `wsc-ray job stop` first"
+        )
+    if dry_run:
+        return _plan(request, jobs.address, jobs.next_id(request), running and running.id)
+    try:
+        job_id = running.id if running else jobs.submit(request)
+    except KeyboardInterrupt:
+        raise JobError(
+            f"perhaps submitted: wsc-ray job status --address {jobs.address} tells", exit_status=130
+        ) from None
+    print(f"job {job_id} {'is running already' if running else 'submitted'} at {jobs.address}", flush=True)
+    job = follow(jobs, job_id)
+    return {
+        "job": job.id,
+        "address": jobs.address,
+        "out": request.out,
+        "seconds": round((job.ended or job.started) - job.started, 1),
+    }
+
+
+def _plan(request: Request, address: str, job_id: str, running: str | None) -> dict[str, Any]:
+    from wsc_ray.cluster.jobs import entrypoint
+
+    submits = f"follow job {running}, which is running" if running else f"submit job {job_id}: {entrypoint(request)}"
+    return {
+        "address": address,
+        "out": request.out,
+        "steps": {
+            "1": submits,
+            "2": "in the job, preflight: every node's versions, GPUs, storage, manifest, clock; MLflow; all-reduce",
+            "3": f"in the job, {request.command}",
+            "4": "follow its log here; Ctrl-C leaves it running",
+        },
+        "resources": resources(request),
+    }
+
+
+def resources(request: Request) -> dict[str, str]:
+    """What the job reserves on the cluster, in words."""
+    recipe = request.recipe
+    if recipe is None:
+        return {"recipe": "as the run folder's recipe says"}
+    if request.command == "tune":
+        return {"trials": f"{recipe.tune.concurrent} at a time, each 1 CPU"}
+    if request.command == "embed":
+        return {
+            "encoders": f"{recipe.embed.workers}, each 1 GPU or, where there is none, CPUs",
+            "reading": "the other CPUs",
+        }
+    train = recipe.train
+    gpu = {"cpu": "", "cuda": " and 1 GPU", "auto": " and, where the cluster has any, 1 GPU"}[train.device]
+    return {
+        "training workers": f"{train.workers}, each {train.cpus_per_worker:g} CPUs{gpu}",
+        "reading": "the other CPUs",
+    }
+
+
+def send_doctor(request: Request, address: str) -> list[dict[str, str]]:
+    """Run the preflight alone, as a job, and return its lines.
+
+    Raises:
+        ClusterError, JobError: as `send`.
+    """
+    from wsc_ray.cluster.follow import follow
+    from wsc_ray.cluster.jobs import Jobs
+
+    jobs = Jobs(address)
+    parts: list[str] = []
+    job_id = jobs.submit(request)
+    try:
+        follow(jobs, job_id, write=parts.append)
+    except JobError as error:
+        last = "".join(parts).strip().splitlines()[-1:]
+        raise JobError(f"{error}: {''.join(last)}", exit_status=error.exit_status) from None
+    return json.loads("".join(parts).strip().splitlines()[-1])

@@ -1,0 +1,24 @@
+"""Can the MLflow store be used? Asked without making one that is not there yet."""
+
+from __future__ import annotations
+
+import os
+
+from wsc_ray.errors import TrackingError
+from wsc_ray.tracking import connect, without_password
+
+EXPERIMENT = "wsc-ray"
+
+
+def look_at_store(uri: str, experiment: str = EXPERIMENT) -> tuple[str, str]:
+    """The store in words, without its password, and why it cannot be used: "" where it can."""
+    path = uri.removeprefix("sqlite:///")
+    if uri.startswith("sqlite:///") and not os.path.exists(path):
+        folder = os.path.dirname(os.path.abspath(path))
+        problem = "" if os.access(folder, os.W_OK) else f"{folder} is not writable; set MLFLOW_TRACKING_URI"
+        return f"{uri} (will be made)", problem
+    try:
+        connect(uri, experiment)
+    except TrackingError as error:
+        return without_password(uri), str(error)
+    return without_password(uri), ""
