@@ -13,7 +13,18 @@ from wsc_ray.cluster.probe import Probe
 from wsc_ray.errors import UserError
 from wsc_ray.manifest import Manifest
 
-PACKAGES = ("ray", "torch", "torchvision", "timm", "pyarrow", "mlflow", "opencv-python-headless", "simplejpeg", "h5py", "safetensors")
+PACKAGES = (
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "pyarrow",
+    "mlflow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "h5py",
+    "safetensors",
+)
 
 
 def look(node_id: str, gpus: int, trial: Probe | None, manifest: Manifest | None) -> dict[str, Any]:
