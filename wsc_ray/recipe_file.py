@@ -79,15 +79,12 @@ def validate_recipe(values: Mapping[str, Any], *, source: str = "recipe", proble
 def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
     """Combinations that no run can have: the keys involved, the first the one to change, and a sentence."""
     train, stream, data = recipe.train, recipe.stream, recipe.data
-    for key, uri, instead in (
-        ("data.manifest", data.manifest, "the storage's own variables, such as AWS_SECRET_ACCESS_KEY"),
-        ("tracking.uri", recipe.tracking.uri, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
-    ):
-        if uri and _has_password(uri):
-            yield (
-                (key,),
-                f"it holds a password, which the run folder and MLflow would keep; set it in the environment: {instead}",
-            )
+    if recipe.tracking.uri and _has_password(recipe.tracking.uri):
+        yield (
+            ("tracking.uri",),
+            "it holds a password, which the run folder would keep; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD in the environment",
+        )
     if train.batch_size % 2:
         yield (
             ("train.batch_size",),

@@ -109,7 +109,8 @@ def _request(
     for override in overrides:
         arguments += ["--set", override]
     environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
-    _refuse_passwords([*arguments, *environment.values()])  # a recipe holds none
+    manifest = [recipe.data.manifest] if recipe and recipe.data.manifest else []
+    _refuse_passwords([*arguments, *manifest, *environment.values()])  # elsewhere a recipe holds none
     return Request(command, place, tuple(arguments), recipe, tuple(environment.items()))
 
 
