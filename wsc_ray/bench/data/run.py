@@ -29,7 +29,17 @@ from wsc_ray.runfolder import atomic, write_summary
 from wsc_ray.stream.plan import make_plan
 
 COMMAND = "bench data"
-PACKAGES = ("wsc-ray", "ray", "torch", "torchvision", "pillow", "opencv-python-headless", "numpy", "pyarrow")
+PACKAGES = (
+    "wsc-ray",
+    "ray",
+    "torch",
+    "torchvision",
+    "pillow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "numpy",
+    "pyarrow",
+)
 
 
 def bench_data(
