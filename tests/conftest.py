@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 COHORTS = os.environ.get("WSC_RAY_COHORTS")
 
@@ -98,15 +98,22 @@ def settings(manifest, tmp_path) -> dict:
     }
 
 
+def invoke(*arguments: str | Path) -> Result:
+    """Run a command line in this process."""
+    from wsc_ray.cli import main
+
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
 @pytest.fixture
 def wsc_ray_command():
     """Run a command line in this process: (exit status, stdout and stderr together)."""
-    from wsc_ray.cli import main
 
     def run(*arguments: str | Path) -> tuple[int, str]:
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = invoke(*arguments)
         return result.exit_code, result.output
 
     return run

@@ -4,27 +4,21 @@ import json
 import shlex
 
 import pytest
-from click.testing import CliRunner
 
+from tests.conftest import invoke
 from wsc_ray.bench.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
 from wsc_ray.bench.environment import usable_cores
-from wsc_ray.cli import main
 
 ROUNDS = 2
 CORES = min(2, usable_cores())
 
 
-def bench(*arguments):
-    result = CliRunner().invoke(main, ["bench", "data", *[str(argument) for argument in arguments]])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 @pytest.fixture(scope="module")
 def done(ray_cluster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    result = bench(
+    result = invoke(
+        "bench",
+        "data",
         *("--out", folder / "out", "--quick", "--batch-size", "32", "--rounds", ROUNDS, "--cores", CORES),
         *("--planning", "--markdown", folder / "data.md"),
     )
@@ -102,7 +96,7 @@ def test_the_tables_are_printed_and_the_page_holds_them(done):
 )
 def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, options, said):
     monkeypatch.chdir(tmp_path)
-    result = bench("--out", tmp_path / "out", *options)
+    result = invoke("bench", "data", "--out", tmp_path / "out", *options)
     assert result.exit_code == 2
     assert result.stderr.startswith("wsc-ray: ")
     assert said in result.stderr
@@ -112,7 +106,7 @@ def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch
 
 def test_a_cluster_is_not_what_is_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    result = bench("--out", tmp_path / "out")
+    result = invoke("bench", "data", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "RAY_ADDRESS" in result.stderr
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from wsc_ray.bench.data.reference import MEAN, STD, TwoViews
 from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.data.targets import Figures, verdicts
 from wsc_ray.bench.data.training import training_recipe, waiting
-from wsc_ray.bench.loss.targets import MISSED, REACHED, UNKNOWN
+from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN
 from wsc_ray.manifest import decode, open_manifest
 from wsc_ray.recipe import Augment
 

@@ -4,24 +4,18 @@ import json
 import shlex
 
 import pytest
-from click.testing import CliRunner
 
+from tests.conftest import invoke
 from wsc_ray.bench.loss import contenders, run
 from wsc_ray.bench.loss.batch import PARTS
-from wsc_ray.cli import main
-
-
-def bench(*arguments):
-    result = CliRunner().invoke(main, ["bench", "loss", *[str(argument) for argument in arguments]])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    result = bench(
+    result = invoke(
+        "bench",
+        "loss",
         *("--out", folder / "out", "--batches", "32", "--processes", "1,2", "--dim", "8", "--repeats", "2"),
         *("--threads", "2", "--memory-limit", "1", "--markdown", folder / "loss.md"),
     )
@@ -86,7 +80,9 @@ def test_libraries_that_are_installed_have_rows(done):
 def test_a_library_that_is_missing_is_a_line(tmp_path, monkeypatch):
     monkeypatch.setitem(contenders.PACKAGES, contenders.LIGHTLY, "a_package_that_nobody_has")
     monkeypatch.setattr(run, "PARTS", ("contrastive",))
-    result = bench("--out", tmp_path / "out", "--batches", "8", "--processes", "1", "--dim", "4", "--repeats", "1")
+    result = invoke(
+        "bench", "loss", "--out", tmp_path / "out", "--batches", "8", "--processes", "1", "--dim", "4", "--repeats", "1"
+    )
     assert result.exit_code == 0
     assert "lightly is not installed, so that its rows are left out: pip install 'wsc-ray[bench]'" in result.stdout
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -95,16 +91,16 @@ def test_a_library_that_is_missing_is_a_line(tmp_path, monkeypatch):
 
 def test_an_earlier_benchmark_is_replaced_and_anything_else_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "PARTS", ())
-    assert bench("--out", tmp_path / "out").exit_code == 0
-    assert bench("--out", tmp_path / "out").exit_code == 0
+    assert invoke("bench", "loss", "--out", tmp_path / "out").exit_code == 0
+    assert invoke("bench", "loss", "--out", tmp_path / "out").exit_code == 0
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.doc").write_text("years of work")
     (tmp_path / "file").write_text("")
     for out in ("taken", "file", "file/below"):
-        result = bench("--out", tmp_path / out)
+        result = invoke("bench", "loss", "--out", tmp_path / out)
         assert result.exit_code == 2, out
         assert result.stderr.startswith("wsc-ray: ")
-    result = bench("--out", tmp_path / "new", "--markdown", tmp_path / "taken")
+    result = invoke("bench", "loss", "--out", tmp_path / "new", "--markdown", tmp_path / "taken")
     assert result.exit_code == 2
     assert not (tmp_path / "new").exists()
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["thesis.doc"]
@@ -131,7 +127,7 @@ def test_an_earlier_benchmark_is_replaced_and_anything_else_refused(tmp_path, mo
     ],
 )
 def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, options, said):
-    result = bench("--out", tmp_path / "out", *options)
+    result = invoke("bench", "loss", "--out", tmp_path / "out", *options)
     assert result.exit_code == 2
     assert result.stderr.startswith("wsc-ray: ")
     assert said in result.stderr

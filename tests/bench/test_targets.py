@@ -4,7 +4,8 @@ import pytest
 
 from wsc_ray.bench.loss.compare import MEASURED, OUT_OF_MEMORY, Measurement
 from wsc_ray.bench.loss.contenders import LIGHTLY, METRIC, OURS, RESTATEMENT
-from wsc_ray.bench.loss.targets import MISSED, REACHED, UNABLE, UNKNOWN, verdicts
+from wsc_ray.bench.loss.targets import verdicts
+from wsc_ray.bench.verdict import MISSED, REACHED, UNABLE, UNKNOWN
 
 
 def measured(part, patches, contender, times=None, memory=None, process_bytes=10**9, processes=1):

@@ -9,12 +9,12 @@ import platform
 import shutil
 from pathlib import Path
 
+from wsc_ray.cluster.facts import NEEDED
 from wsc_ray.cluster.line import Line, fail, ok, warn
 from wsc_ray.cluster.store import look_at_store
 from wsc_ray.errors import ClusterError
 from wsc_ray.tracking import tracking_uri
 
-NEEDED = ("ray", "torch", "torchvision", "timm", "pyarrow", "mlflow", "opencv-python-headless", "h5py")
 OPTIONAL = {
     "faiss": "nearest patches; pip install 'wsc-ray[cpu]' or 'wsc-ray[gpu]'",
     "openslide": "reading slides; pip install 'wsc-ray[cpu]'",

@@ -7,6 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Packages that the commands need, whose versions are told.
+NEEDED = (
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "pyarrow",
+    "mlflow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "h5py",
+    "safetensors",
+)
+
 
 @dataclass(frozen=True)
 class Storage:

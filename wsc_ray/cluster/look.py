@@ -9,22 +9,10 @@ import time
 from typing import Any
 
 from wsc_ray.cluster import probe
+from wsc_ray.cluster.facts import NEEDED
 from wsc_ray.cluster.probe import Probe
 from wsc_ray.errors import UserError
 from wsc_ray.manifest import Manifest
-
-PACKAGES = (
-    "ray",
-    "torch",
-    "torchvision",
-    "timm",
-    "pyarrow",
-    "mlflow",
-    "opencv-python-headless",
-    "simplejpeg",
-    "h5py",
-    "safetensors",
-)
 
 
 def look(node_id: str, gpus: int, trial: Probe | None, manifest: Manifest | None) -> dict[str, Any]:
@@ -37,7 +25,7 @@ def look(node_id: str, gpus: int, trial: Probe | None, manifest: Manifest | None
     if gpus:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in NEEDED:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

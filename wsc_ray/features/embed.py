@@ -116,6 +116,7 @@ def _write(slides, todo, groups, patches, recipe, encoder, size, out, config) ->
             size=size,
             batch_size=recipe.embed.batch_size,
             workers=recipe.embed.workers,
+            retries=recipe.stream.retries,
         )
         for rows, features in _by_slide(stream, slides.slide_of_row):
             slide = slides.ids[slides.slide_of_row[rows[0]]]

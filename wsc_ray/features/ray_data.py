@@ -42,11 +42,13 @@ def encoded(
     size: int,
     batch_size: int,
     workers: int,
+    retries: int,
 ) -> Iterator[Batch]:
     """Features of whole row groups, in their order.
 
     Args:
         groups: file, row group and the number of the row group's first row in the manifest.
+        retries: how often storage that fails is asked again.
 
     Yields:
         `row` (n,) int64, the row's number in the manifest, and `feature` (n, d) float32.
@@ -62,7 +64,7 @@ def encoded(
         )
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    data = read_calls(partial(_read, manifest, list(groups), size), len(groups)).map_batches(
+    data = read_calls(partial(_read, manifest, list(groups), size, retries), len(groups)).map_batches(
         Encode,
         fn_constructor_args=(str(encoder),),
         batch_size=batch_size,
@@ -72,7 +74,9 @@ def encoded(
     yield from data.iter_batches(batch_size=None, batch_format="numpy")
 
 
-def _read(manifest: Manifest, groups: list[tuple[int, int, int]], size: int, number: int) -> Iterator[Batch]:
+def _read(
+    manifest: Manifest, groups: list[tuple[int, int, int]], size: int, retries: int, number: int
+) -> Iterator[Batch]:
     file, row_group, first = groups[number]
-    pixels = read_patches(manifest, file, row_group, size)
+    pixels = read_patches(manifest, file, row_group, size, retries=retries)
     yield {"row": first + np.arange(len(pixels)), "pixels": pixels}

@@ -108,9 +108,7 @@ def padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
     return whole
 
 
-def read_patches(
-    manifest: Manifest, file: int, row_group: int, size: int, *, retries: int = DEFAULTS.retries
-) -> np.ndarray:
+def read_patches(manifest: Manifest, file: int, row_group: int, size: int, *, retries: int) -> np.ndarray:
     """Every patch of a row group, whole and resized, for a frozen encoder: (n, size, size, 3) uint8.
 
     Raises:

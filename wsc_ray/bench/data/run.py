@@ -18,9 +18,9 @@ from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.data.targets import Figures, verdicts
 from wsc_ray.bench.data.training import measure_training
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
-from wsc_ray.bench.loss.page import targets
 from wsc_ray.bench.output import require_file, require_folder
 from wsc_ray.bench.timing import quartiles, ratio
+from wsc_ray.bench.verdict import targets
 from wsc_ray.cluster.session import ray_session
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.manifest import open_manifest

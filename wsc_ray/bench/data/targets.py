@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsc_ray.bench.data.contenders import DECODING, RAY, REFERENCE
-from wsc_ray.bench.loss.targets import MISSED, REACHED, UNKNOWN, Verdict
 from wsc_ray.bench.markdown import digits, seconds, times
+from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN, Verdict
 
 FASTER, OF_DECODING, MOST_WAITING, FIRST_BATCH = 10, 0.25, 0.02, 10.0
 PLANNING_ROWS, PLANNING_FILES, PLANNING_SECONDS, PLANNING_MB = 10_000_000, 200, 5.0, 300.0

@@ -9,9 +9,9 @@ from typing import Any
 from wsc_ray.bench.loss.batch import BASE_TEMPERATURE, PARTS, TEMPERATURE
 from wsc_ray.bench.loss.compare import MEASURED, Measurement
 from wsc_ray.bench.loss.contenders import OURS
-from wsc_ray.bench.loss.targets import Verdict
 from wsc_ray.bench.markdown import environment, size, spread, table, times
 from wsc_ray.bench.timing import BUDGET, FEWEST_ROUNDS, FILL
+from wsc_ray.bench.verdict import Verdict, targets
 
 TITLES = {
     "weaksupcon": "WeakSupCon, the whole loss: half of the patches pure, half mixed",
@@ -56,11 +56,6 @@ def _cells(one: Measurement) -> tuple[str, str]:
     if one.times is None:
         return took, held
     return f"{took}, {times(one.times['median'])}", held + (f", {times(one.bytes_ratio)}" if one.bytes_ratio else "")
-
-
-def targets(verdicts: Sequence[Verdict]) -> str:
-    """A table of what was to be reached."""
-    return table(["target", "", "measured"], [[one.target, one.verdict, one.figures or "-"] for one in verdicts])
 
 
 def page(summary: Mapping[str, Any], measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) -> str:

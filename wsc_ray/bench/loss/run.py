@@ -14,9 +14,10 @@ from wsc_ray.bench.loss.batch import PARTS
 from wsc_ray.bench.loss.compare import Measurement, measure_case
 from wsc_ray.bench.loss.contenders import OURS, PACKAGES, contenders, is_installed
 from wsc_ray.bench.loss.measure import Case, case_name
-from wsc_ray.bench.loss.page import LEGEND, page, tables, targets
+from wsc_ray.bench.loss.page import LEGEND, page, tables
 from wsc_ray.bench.loss.targets import verdicts
 from wsc_ray.bench.output import require_file, require_folder
+from wsc_ray.bench.verdict import targets
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.progress import Progress
 from wsc_ray.runfolder import atomic, write_summary

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from wsc_ray.bench.loss.compare import MEASURED, Measurement
 from wsc_ray.bench.loss.contenders import LIGHTLY, METRIC, OURS, RESTATEMENT
 from wsc_ray.bench.markdown import digits, size, times
+from wsc_ray.bench.verdict import MISSED, REACHED, UNABLE, UNKNOWN, Verdict
 
-REACHED, MISSED, UNABLE, UNKNOWN = "reached", "not reached", "it cannot run", "not measured"
 SPEED_AT, FASTER, MEMORY_SHARE, SIMILARITY_FASTER = 8192, 8, 0.07, 500
 LARGEST, MOST_BYTES = 32_768, 2e9
 AHEAD_FROM = 2048
 RIVALS = ((LIGHTLY, "contrastive"), (METRIC, "contrastive"), (METRIC, "supcon"))
-
-
-class Verdict(NamedTuple):
-    target: str
-    verdict: str  # REACHED, MISSED, UNABLE (the rival, within the memory limit) or UNKNOWN
-    figures: str
 
 
 def verdicts(measurements: Sequence[Measurement]) -> list[Verdict]:

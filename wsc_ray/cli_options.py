@@ -1,0 +1,59 @@
+"""What the command lines share: options, and how a summary or a user's mistake is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from wsc_ray.describe import describe
+from wsc_ray.errors import UserError
+
+
+class Commands(click.Group):
+    """A group whose commands end a user's mistake with one sentence and status 2, a job's failure with its own."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            click.echo(f"wsc-ray: {error}", err=True)
+            context.exit(error.exit_status)
+
+
+def options(*decorators: Callable) -> Callable:
+    """Several options as one decorator, first one first in the help."""
+
+    def decorate(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a recipe value, such as train.epochs=3; repeatable.",
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Check everything, print the resolved recipe and the plan, and stop."
+)
+address_option = click.option(
+    "--address",
+    metavar="URL",
+    help="Run on the cluster that is up there, such as http://127.0.0.1:8265: the head's dashboard, or a port forwarded to it.",
+)
+recipe_option = click.option("--recipe", type=click.Path(), help="Recipe to use instead of the run folder's.")
+run_option = click.option(
+    "--run", type=click.Path(), metavar="DIR", help="Run folder that `pretrain` made; everything else follows from it."
+)
+
+
+def show(summary: Mapping[str, Any], dry_run: bool = False) -> None:
+    """The short summary for people, on stdout."""
+    click.echo(describe(summary, dry_run=dry_run))
