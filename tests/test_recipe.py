@@ -57,7 +57,8 @@ def test_everything_wrong_is_said_together():
     ("values", "said"),
     [
         ({"train": {"batch_size": 31}}, "is odd"),
-        ({"train": {"workers": 3}}, "`train.workers`: 3 does not divide stream.shards (64)"),
+        ({"train": {"workers": 65}}, "`train.workers`: 65 workers cannot share 64 shards"),
+        ({"train": {"workers": 2, "min_workers": 3}}, "`train.min_workers`: 3 is more than train.workers (2)"),
         ({"augment": {"scale": [1.0, 0.2]}}, "put the smaller first"),
         ({"augment": {"scale": [0.0, 0.0]}}, "no area"),
         ({"train": {"steps_per_epoch": None}}, "needs stream.sampling: epoch"),

@@ -112,6 +112,9 @@ class Train(Section):
         None, description="patches a worker encodes at a time: exact gradients in less memory, a forward pass more"
     )
     workers: Count = Field(1, description="training workers, a GPU each where there are any")
+    min_workers: Count | None = Field(
+        None, description="train on with as few while nodes are missing, and with more once they are back; null: all"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes GPUs where the cluster has them")
     cpus_per_worker: Positive = Field(1.0, description="CPUs that a training worker reserves; Ray Data needs the rest")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
@@ -127,6 +130,10 @@ class Train(Section):
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: every epoch")
     keep_checkpoints: Count = Field(2, description="checkpoints kept")
     max_failures: Annotated[int, Field(ge=-1)] = Field(3, description="worker failures survived; -1: any number")
+
+    @property
+    def fewest_workers(self) -> int:
+        return self.workers if self.min_workers is None else self.min_workers
 
 
 class Embed(Section):
@@ -196,9 +203,10 @@ class Recipe(Section):
         del part["loss"]["on_collapse"]
         for key in ("max_bad_fraction", "retries", "record"):
             del part["stream"][key]
-        for key in ("workers", "device", "cpus_per_worker", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for key in ("workers", "min_workers", "max_failures", "device", "cpus_per_worker"):
             del part["train"][key]
-        del part["train"]["max_failures"]
+        for key in ("log_every", "checkpoint_every", "keep_checkpoints"):
+            del part["train"][key]
         return part
 
     def digest(self) -> str:

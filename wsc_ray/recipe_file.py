@@ -96,11 +96,15 @@ def _impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             f"{stream.shards} does not divide {train.batch_size // 2}, half of train.batch_size: every shard gives the "
             f"same number of patches to a step; {_largest_divisor(train.batch_size // 2, stream.shards)} does",
         )
-    if stream.shards % train.workers:
+    if train.workers > stream.shards:
         yield (
             ("train.workers", "stream.shards"),
-            f"{train.workers} does not divide stream.shards ({stream.shards}): every worker takes the same number of "
-            f"shards; {_largest_divisor(stream.shards, train.workers)} does",
+            f"{train.workers} workers cannot share {stream.shards} shards (stream.shards): each takes one at least",
+        )
+    if train.fewest_workers > train.workers:
+        yield (
+            ("train.min_workers", "train.workers"),
+            f"{train.min_workers} is more than train.workers ({train.workers}); give at most as many, or null",
         )
     for section, key in (
         ("augment", "scale"),

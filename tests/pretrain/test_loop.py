@@ -56,7 +56,7 @@ class Training:
             optimizer=self.optimizer,
             objective=Objective(self.recipe.loss, self.plan.pure),
             recipe=self.recipe,
-            steps_per_epoch=self.plan.geometry.steps,
+            geometry=self.plan.geometry,
             device=torch.device("cpu"),
             precision="fp32",
             on_log=lambda step, metrics: self.logged.append((step, metrics)),

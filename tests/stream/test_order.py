@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsc_ray.stream.lines import equal_sources, whole_groups
-from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, window_picks, worker_shards
+from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, window_picks, worker_patches, worker_shards
 
 SIZES = {PURE: (100, 37, 256, 3, 64), MIXED: (90, 40, 25)}
 # (row group, first row, rows, slide, patient): slides of 140, 200, 3 and 117 rows, and of 100, 50 and 5
@@ -103,7 +103,7 @@ def test_rows_lie_inside_their_row_groups(by):
             assert (picks[:, 1] < np.asarray(SIZES[kind])[picks[:, 0]]).all()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4, 8, 64])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8, 37, 64])
 @pytest.mark.parametrize("by", ["patch", "slide"])
 @pytest.mark.parametrize("per_step", [1, 3])
 def test_the_global_batch_is_the_same_for_any_number_of_workers(workers, by, per_step):
@@ -115,6 +115,7 @@ def test_the_global_batch_is_the_same_for_any_number_of_workers(workers, by, per
         shards = [worker_shards(order.shards, rank, workers) for rank in range(workers)]
         parts = [epoch_steps_of(order, PURE, shards=mine, lines=lines) for mine in shards]
         for step, expected in enumerate(whole):
+            assert worker_patches(order, step, workers) == [2 * len(part[step]) for part in parts]
             for mine, part in zip(shards, parts, strict=True):
                 first = order.first_position(step, mine.start)
                 np.testing.assert_array_equal(part[step], expected[first : first + len(part[step])])

@@ -106,9 +106,10 @@ def resources(request: Request) -> dict[str, str]:
             "reading": "the other CPUs",
         }
     train = recipe.train
+    workers = f"{train.workers}" if train.min_workers is None else f"{train.min_workers} to {train.workers}"
     gpu = {"cpu": "", "cuda": " and 1 GPU", "auto": " and, where the cluster has any, 1 GPU"}[train.device]
     return {
-        "training workers": f"{train.workers}, each {train.cpus_per_worker:g} CPUs{gpu}",
+        "training workers": f"{workers}, each {train.cpus_per_worker:g} CPUs{gpu}",
         "reading": "the other CPUs",
     }
 

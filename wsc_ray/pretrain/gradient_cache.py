@@ -25,32 +25,33 @@ def cached_backward(
     model: nn.Module,
     encode: Callable[[Tensor], Tensor],
     pixels: Tensor,
-    micro_batch: int,
+    parts: int,
     loss: Callable[[Tensor], tuple[Tensor, Terms]],
 ) -> Terms:
     """Leave the gradient of the loss over all of `pixels` in the parameters, with graphs of one micro-batch at a time.
 
-    Workers synchronise parameter gradients once, at the last micro-batch; all must have as many of them. BatchNorm
-    takes its statistics within a micro-batch; everything else gives what one pass would.
+    Workers synchronise parameter gradients once, at the last micro-batch. BatchNorm takes its statistics within a
+    micro-batch; everything else gives what one pass would.
 
     Args:
         model: what `encode` runs, in DDP where there are several workers.
         encode: pixels (m, ...) -> features (m, ...).
         pixels: of this worker's patches, (n, ...).
-        micro_batch: patches encoded at a time.
+        parts: micro-batches, of nearly the same size; no more than n, and as many on every worker, since a layer may
+            exchange something in each of them.
         loss: features (n, ...) -> the scalar to backpropagate, and anything to return.
     """
-    parts = pixels.split(micro_batch)
+    micro_batches = pixels.tensor_split(parts)
     states, found = [], []
     with torch.no_grad(), unchanged_statistics(model):
-        for part in parts:
+        for part in micro_batches:
             states.append(_random_state(pixels.device))
             found.append(encode(part))
     features = torch.cat(found).requires_grad_()
     total, terms = loss(features)
     total.backward()
-    for part, state, grad in zip(parts, states, features.grad.split(micro_batch), strict=True):
-        last = part is parts[-1]
+    for part, state, grad in zip(micro_batches, states, features.grad.tensor_split(parts), strict=True):
+        last = part is micro_batches[-1]
         with _random_state_of(state, pixels.device), nullcontext() if last else _unsynchronised(model):
             encode(part).backward(grad)
     return terms

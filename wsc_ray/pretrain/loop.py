@@ -19,6 +19,7 @@ from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
 from wsc_ray.recipe import Recipe
 from wsc_ray.stream.device import augment_on_device
+from wsc_ray.stream.order import Geometry, worker_patches
 
 Metrics = dict[str, float]
 _TOGETHER = 64  # patches augmented at a time on the device: the float copies of a view of 224 px take 0.6 MB each
@@ -47,7 +48,7 @@ class Loop:
     optimizer: torch.optim.Optimizer
     objective: Objective
     recipe: Recipe
-    steps_per_epoch: int
+    geometry: Geometry
     device: torch.device
     precision: str
     on_log: Callable[[int, Metrics], None]
@@ -61,11 +62,10 @@ class Loop:
         many bad patches it ends without one, so that a mended run goes on from where they were few.
         """
         config = self.recipe.train
-        total = config.epochs * self.steps_per_epoch
-        every = config.checkpoint_every or self.steps_per_epoch
+        total = config.epochs * self.geometry.steps
+        every = config.checkpoint_every or self.geometry.steps
         self.model.train()
         source, step, stop = iter(batches), first_step, False
-        _, workers = place()
         since, waited, patches = time.perf_counter(), 0.0, 0
         while step < total and not stop:
             asked = time.perf_counter()
@@ -74,7 +74,7 @@ class Loop:
             assert int(batch["step"][0]) == int(batch["step"][-1]) == step, "the stream is out of step"
             logs = (step + 1) % config.log_every == 0 or step + 1 == total
             metrics = self._step(step, batch, logs)
-            step, patches = step + 1, patches + len(batch["step"]) * workers
+            step, patches = step + 1, patches + 2 * self.geometry.size(step % self.geometry.steps)
             saves = step % every == 0 or step == total
             bad, too_many = self.look() if logs or saves else (0, False)
             if logs:
@@ -82,6 +82,7 @@ class Loop:
                 seconds = time.perf_counter() - since
                 values["patches_per_second"] = patches / seconds
                 values["data_wait_fraction"] = waited / seconds
+                values["workers"] = float(place()[1])  # of an elastic run, as many as there was room for
                 values["bad_patches"] = float(bad)
                 self.on_log(step, values)
                 stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"
@@ -94,14 +95,14 @@ class Loop:
 
     def _step(self, step: int, batch: Mapping[str, np.ndarray], looks: bool) -> dict[str, torch.Tensor | float]:
         """Take a step; where it `looks`, also say how healthy the features are."""
-        lr = learning_rate(step, self.recipe.train, self.steps_per_epoch)
+        lr = learning_rate(step, self.recipe.train, self.geometry.steps)
         weight = similarity_weight(step, self.recipe.loss)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         pixels = self._views(batch)  # (n, 2, s, s, 3)
         labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        terms, views = self._backward(pixels, labels, weight)
+        terms, views = self._backward(pixels, labels, weight, self._micro_batches(step))
         self.optimizer.step()
         return {
             "loss": terms.total.detach(),
@@ -123,7 +124,7 @@ class Loop:
         return torch.cat([augment_on_device(*part, self.recipe.augment.size) for part in parts])
 
     def _backward(
-        self, pixels: torch.Tensor, labels: torch.Tensor, weight: float
+        self, pixels: torch.Tensor, labels: torch.Tensor, weight: float, micro_batches: int
     ) -> tuple[WeakSupConTerms, torch.Tensor]:
         """Leave the parameters' gradients, and return the terms and the views' features (n, 2, d)."""
 
@@ -131,12 +132,18 @@ class Loop:
             terms = self.objective(views, labels, weight)
             return terms.total, (terms, views.detach())
 
-        micro_batch = self.recipe.train.micro_batch
-        if micro_batch is not None and micro_batch < len(pixels):
-            return cached_backward(self.model, self._encode, pixels, micro_batch, loss)
+        if micro_batches > 1:
+            return cached_backward(self.model, self._encode, pixels, micro_batches, loss)
         total, found = loss(self._encode(pixels))
         total.backward()
         return found
+
+    def _micro_batches(self, step: int) -> int:
+        """How many a step takes: the same on every worker, though one may have a few patches more than another."""
+        if self.recipe.train.micro_batch is None:
+            return 1
+        patches = worker_patches(self.geometry, step % self.geometry.steps, place()[1])
+        return min(-(-max(patches) // self.recipe.train.micro_batch), min(patches))
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Both views of every patch (n, 2, s, s, 3) uint8 in one pass, so that BatchNorm sees both classes: (n, 2, d)."""

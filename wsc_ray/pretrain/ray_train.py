@@ -41,7 +41,7 @@ def check_resources(recipe: Recipe) -> None:
         ResourceError: too few GPUs, too few CPUs, or none left to read patches with.
     """
     have = ray.cluster_resources()
-    workers, cpus = recipe.train.workers, have.get("CPU", 0)
+    workers, cpus = recipe.train.fewest_workers, have.get("CPU", 0)
     if uses_gpu(recipe) and have.get("GPU", 0) < workers:
         raise ResourceError(
             f"train.workers: {workers} workers need {workers} GPUs and the cluster has {have.get('GPU', 0):g}; set train.workers or train.device"
@@ -75,7 +75,7 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
             "initial": str(initial),
         },
         scaling_config=ScalingConfig(
-            num_workers=recipe.train.workers, use_gpu=uses_gpu(recipe), resources_per_worker=_resources(recipe)
+            num_workers=_workers(recipe), use_gpu=uses_gpu(recipe), resources_per_worker=_resources(recipe)
         ),
         run_config=RunConfig(
             name=folder.checkpoints.name,
@@ -95,6 +95,12 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
     if failure:
         raise failure
     return Path(result.checkpoint.path)
+
+
+def _workers(recipe: Recipe) -> int | tuple[int, int]:
+    """A number, or from-to: Ray Train then starts as many as there is room for whenever that changes."""
+    fewest, most = recipe.train.min_workers, recipe.train.workers
+    return most if fewest is None else (fewest, most)
 
 
 def _resources(recipe: Recipe) -> dict[str, float]:
@@ -189,7 +195,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         optimizer=optimizer,
         objective=Objective(recipe.loss, plan.pure),
         recipe=recipe,
-        steps_per_epoch=plan.geometry.steps,
+        geometry=plan.geometry,
         device=device,
         precision=_precision(recipe, device),
         on_log=on_log,

@@ -2,7 +2,7 @@
 
 Each class, pure and mixed, gives half of every global batch. Its order is cut into `shards`; a shard gives the same
 `per_step` patches to every full step, and a worker takes a run of neighbouring shards. So the global batch is the same
-for every number of workers that divides the shards (the idea of MosaicML Streaming's canonical nodes).
+for every number of workers up to that of shards (the idea of MosaicML Streaming's canonical nodes).
 
 A class is a line of passes over its row groups (see `lines`). A shard owns a stretch of that line and walks it in
 windows of some steps; only inside a window are patches shuffled, so a window reads a few whole row groups and never
@@ -12,6 +12,7 @@ one patch here and one there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -131,9 +132,14 @@ def window_picks(
 
 
 def worker_shards(shards: int, rank: int, world_size: int) -> range:
-    """The neighbouring shards that a worker takes."""
-    each = shards // world_size
-    return range(rank * each, (rank + 1) * each)
+    """The neighbouring shards that a worker takes: as many as every other, or one more or less."""
+    return range(rank * shards // world_size, (rank + 1) * shards // world_size)
+
+
+def worker_patches(geometry: Geometry, step: int, world_size: int) -> list[int]:
+    """Patches, of both classes together, that each worker gets of a step counted within the epoch."""
+    edges = [geometry.first_position(step, rank * geometry.shards // world_size) for rank in range(world_size + 1)]
+    return [2 * (end - begin) for begin, end in pairwise(edges)]
 
 
 def epoch_steps(places: int, half: int) -> tuple[int, int]:

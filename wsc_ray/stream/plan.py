@@ -11,7 +11,7 @@ from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Recipe
 from wsc_ray.stream.lines import Lines, equal_sources, whole_groups
-from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps
+from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, worker_patches
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,12 @@ def _geometry(recipe: Recipe, classes: Sequence[Lines]) -> Geometry:
         window=min(recipe.stream.window, steps),
         rest=rest,
     )
-    smallest, workers = geometry.size(steps - 1), recipe.train.workers
-    if smallest < workers:
-        fewer = max(number for number in range(1, smallest + 1) if geometry.shards % number == 0)
+    # A number of workers that does not divide the shards can leave one of them without a patch.
+    fit = [min(worker_patches(geometry, steps - 1, workers)) > 0 for workers in range(1, recipe.train.workers + 1)]
+    if not all(fit[recipe.train.fewest_workers - 1 :]):
         raise DataError(
-            f"{where} ends an epoch with a step of {smallest} patches of each class, fewer than the {workers} of "
-            f"train.workers; set train.workers to {fewer}, or train.steps_per_epoch to {max(places) // half}"
+            f"{where} ends an epoch with a step of {geometry.size(steps - 1)} patches of each class, not one for each of "
+            f"{recipe.train.workers} workers; set train.workers to {fit.index(False)} or less, or train.steps_per_epoch to "
+            f"{max(places) // half}"
         )
     return geometry

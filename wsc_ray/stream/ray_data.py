@@ -15,7 +15,7 @@ import ray.data
 
 from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Augment, Stream
-from wsc_ray.stream.order import worker_shards
+from wsc_ray.stream.order import worker_patches, worker_shards
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.ray_source import Batch, read_calls
@@ -46,7 +46,7 @@ def worker_batches(
     if first_step >= plan.total_steps:
         return
     # Of a worker, in the smallest step; a patch that is augmented later is of half a view's side at least.
-    rows = 2 * geometry.size(geometry.steps - 1) // world_size
+    rows = min(worker_patches(geometry, geometry.steps - 1, world_size))
     step_bytes = rows * 3 * ((augment.size // 2) ** 2 if stream.augment_on == "device" else 2 * augment.size**2)
     block_bytes = max(1 << 20, step_bytes)  # the trainer gets a window's first step before its last is decoded
     context = ray.data.DataContext.get_current()
