@@ -132,7 +132,9 @@ def test_fewer_patches_than_half_a_batch(uneven):
 
 
 def test_a_worker_that_a_short_step_would_leave_without_a_patch(uneven):
-    with pytest.raises(DataError, match=r"a step of 3 .* 4 workers; set train\.workers to 2 or less, or train\.steps_per_epoch to 31"):
+    with pytest.raises(
+        DataError, match=r"a step of 3 .* 4 workers; set train\.workers to 2 or less, or train\.steps_per_epoch to 31"
+    ):
         plan_of(uneven, batch_size=8, workers=4)
     plan_of(uneven, batch_size=8, workers=2)
     plan_of(uneven, batch_size=8, workers=4, steps_per_epoch=31)
