@@ -1,4 +1,4 @@
-"""What `wsc-ray embed --address` submits: the preflight on the cluster, then embedding."""
+"""What `wsc-ray embed --address` or `--cluster` submits: the preflight on the cluster, then embedding."""
 
 import click
 
@@ -12,6 +12,7 @@ from wsc_ray.cluster import entry
 @click.option("--manifest", help="Patches to embed.")
 @click.option("--out", required=True, help="Where features go.")
 @click.option("--set", "overrides", multiple=True, help="Over the recipe, KEY=VALUE.")
+@click.option("--nodes", type=int, default=1, help="Wait for so many.")
 def main(**arguments) -> None:
     """Preflight and embed."""
     entry.ending(lambda: entry.carry_out("embed", **arguments))

@@ -1,4 +1,4 @@
-"""What `wsc-ray pretrain --address` submits: the preflight on the cluster, then pretraining."""
+"""What `wsc-ray pretrain --address` or `--cluster` submits: the preflight on the cluster, then pretraining."""
 
 import click
 
@@ -9,6 +9,7 @@ from wsc_ray.cluster import entry
 @click.option("--recipe", required=True, help="Resolved recipe.")
 @click.option("--out", required=True, help="Run folder, a path that every node mounts.")
 @click.option("--from", "start_from", help="Weights that a new run starts from.")
+@click.option("--nodes", type=int, default=1, help="Wait for so many.")
 def main(**arguments) -> None:
     """Preflight and pretrain."""
     entry.ending(lambda: entry.carry_out("pretrain", **arguments))

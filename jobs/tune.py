@@ -1,4 +1,4 @@
-"""What `wsc-ray tune --address` submits: the preflight on the cluster, then the search of a head."""
+"""What `wsc-ray tune --address` or `--cluster` submits: the preflight on the cluster, then the search of a head."""
 
 import click
 
@@ -11,6 +11,7 @@ from wsc_ray.cluster import entry
 @click.option("--features", help="Features to use.")
 @click.option("--out", required=True, help="Where the head goes.")
 @click.option("--set", "overrides", multiple=True, help="Over the recipe, KEY=VALUE.")
+@click.option("--nodes", type=int, default=1, help="Wait for so many.")
 def main(**arguments) -> None:
     """Preflight and tune."""
     entry.ending(lambda: entry.carry_out("tune", **arguments))

@@ -14,7 +14,7 @@ from wsc_ray.cli_bench import bench
 from wsc_ray.cli_cluster import doctor, job
 from wsc_ray.cli_options import (
     Commands,
-    address_option,
+    cluster_options,
     dry_run_option,
     options,
     recipe_option,
@@ -136,15 +136,8 @@ def check(**arguments: Any) -> None:
     metavar="CHECKPOINT",
     help="Start a new run from these weights: a checkpoint, an exported encoder or a .safetensors file.",
 )
-@options(set_option, address_option, dry_run_option)
-def pretrain(
-    recipe: str | None,
-    out: str,
-    start_from: str | None,
-    overrides: tuple[str, ...],
-    address: str | None,
-    dry_run: bool,
-) -> None:
+@options(set_option, cluster_options, dry_run_option)
+def pretrain(recipe: str | None, overrides: tuple[str, ...], dry_run: bool, **arguments: Any) -> None:
     """Pretrain the patch encoder that RECIPE describes (by default wsc-ray.yaml here).
 
     Type the same command again after an interruption and it goes on from its last checkpoint.
@@ -152,8 +145,7 @@ def pretrain(
     loaded = load_recipe(recipe, overrides)  # before anything heavy is imported: a typing error is said at once
     if dry_run:
         click.echo(loaded.to_yaml())
-    arguments = {"recipe": loaded, "out": out, "start_from": start_from, "address": address}
-    show(commands.pretrain(**arguments, dry_run=dry_run), dry_run)
+    show(commands.pretrain(recipe=loaded, dry_run=dry_run, **arguments), dry_run)
 
 
 @main.command()
@@ -161,7 +153,7 @@ def pretrain(
 @click.option("--encoder", type=click.Path(), metavar="DIR", help="Exported encoder.  [default: RUN/encoder]")
 @click.option("--manifest", metavar="DIR", help="Patches to embed.  [default: the recipe's]")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where features go.  [default: RUN/features]")
-@options(recipe_option, set_option, address_option, dry_run_option)
+@options(recipe_option, set_option, cluster_options, dry_run_option)
 def embed(**arguments: Any) -> None:
     """Run every slide through the frozen encoder: one .h5 file a slide, those that are there left out."""
     show(commands.embed(**arguments), arguments["dry_run"])
@@ -171,7 +163,7 @@ def embed(**arguments: Any) -> None:
 @run_option
 @click.option("--features", type=click.Path(), metavar="DIR", help="Features to use.  [default: RUN/features]")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where the head goes.  [default: RUN/mil]")
-@options(recipe_option, set_option, address_option, dry_run_option)
+@options(recipe_option, set_option, cluster_options, dry_run_option)
 def tune(**arguments: Any) -> None:
     """Search attention-MIL settings with Ray Tune, on training and validation slides only."""
     show(commands.tune(**arguments), arguments["dry_run"])

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from wsc_ray import commands
-from wsc_ray.cli_options import address_option, options, show
+from wsc_ray.cli_options import address_option, down_option, options, show
 from wsc_ray.cluster.line import as_text, failures
 
 
@@ -29,26 +29,29 @@ def doctor(as_json: bool, **arguments: Any) -> None:
 
 @click.group()
 def job() -> None:
-    """Come back to a job that `--address` has submitted."""
+    """Come back to a job that `--cluster` or `--address` has submitted."""
 
 
 _job_id = click.argument("job", required=False)
-_cluster = click.option(
-    "--address",
-    metavar="URL",
-    help="The cluster's dashboard.  [default: what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name]",
+_where = options(
+    click.option(
+        "--address",
+        metavar="URL",
+        help="The cluster's dashboard.  [default: what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name]",
+    ),
+    click.option("--cluster", metavar="FILE", help="Instead of an address: the file of the cluster, which is up."),
 )
 
 
 @job.command()
-@options(_job_id, _cluster)
+@options(_job_id, _where, down_option)
 def attach(**arguments: Any) -> None:
     """Follow JOB, by default our latest, to its end and end as it does; Ctrl-C leaves it running."""
     show(commands.job_attach(**arguments))
 
 
 @job.command()
-@options(_job_id, _cluster)
+@options(_job_id, _where)
 def status(**arguments: Any) -> None:
     """List our jobs on a cluster, or JOB alone."""
     from wsc_ray.cluster.job import as_table
@@ -57,14 +60,14 @@ def status(**arguments: Any) -> None:
 
 
 @job.command()
-@options(_job_id, _cluster)
+@options(_job_id, _where)
 def stop(**arguments: Any) -> None:
     """Stop JOB, by default our latest; its command typed again goes on from what it left."""
     show(commands.job_stop(**arguments))
 
 
 @job.command()
-@options(_job_id, _cluster)
+@options(_job_id, _where)
 def logs(**arguments: Any) -> None:
     """Print what JOB, by default our latest, has said so far."""
     click.echo(commands.job_logs(**arguments), nl=False)

@@ -43,11 +43,22 @@ set_option = click.option(
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Check everything, print the resolved recipe and the plan, and stop."
 )
+cluster_file_option = click.option(
+    "--cluster", metavar="FILE", help="Bring up the cluster of this file, such as cluster/aws.yaml, and run there."
+)
+down_option = click.option(
+    "--down",
+    type=click.Choice(["always", "on-success", "never"]),
+    default="on-success",
+    show_default=True,
+    help="With --cluster: when to take it down afterwards. It stays while another job runs there.",
+)
 address_option = click.option(
     "--address",
     metavar="URL",
     help="Run on the cluster that is up there, such as http://127.0.0.1:8265: the head's dashboard, or a port forwarded to it.",
 )
+cluster_options = options(address_option, cluster_file_option, down_option)
 recipe_option = click.option("--recipe", type=click.Path(), help="Recipe to use instead of the run folder's.")
 run_option = click.option(
     "--run", type=click.Path(), metavar="DIR", help="Run folder that `pretrain` made; everything else follows from it."

@@ -4,6 +4,7 @@ from wsc_ray import commands
 
 commands.pretrain(recipe="wsc-ray.yaml", out="run")
 commands.embed(run="run")
+commands.pretrain(recipe="wsc-ray.yaml", out="/shared/run", cluster="cluster/aws.yaml")
 commands.pretrain(recipe="wsc-ray.yaml", out="/shared/run", address="http://127.0.0.1:8265")
 """
 
@@ -30,7 +31,7 @@ _HOMES = {
     "pretrain": "wsc_ray.pretrain.run",
     "tune": "wsc_ray.mil.search",
 }
-_SENT = ("embed", "pretrain", "tune")  # with `address`, to a cluster
+_SENT = ("embed", "pretrain", "tune")  # with `address` or `cluster`
 __all__ = list(_HOMES)
 
 
@@ -39,7 +40,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function = getattr(importlib.import_module(_HOMES[name]), name)
     if name in _SENT:
-        from wsc_ray.cluster.send import with_address
+        from wsc_ray.cluster.send import with_cluster
 
-        return with_address(name, function)
+        return with_cluster(name, function)
     return function

@@ -108,8 +108,12 @@ def test_every_command_that_can_be_sent_has_its_entry_with_its_options(command):
     main = runpy.run_path(str(entry_file(command)))["main"]
     taken = {parameter.name for parameter in main.params}
     local = set(inspect.signature(getattr(commands, command)).parameters)
-    assert "address" in local
-    sent = local - {"address", "dry_run"} - ({"overrides"} if command == "pretrain" else set())
+    assert {"address", "cluster", "down"} <= local
+    sent = (
+        (local | {"nodes"})
+        - {"address", "cluster", "down", "dry_run"}
+        - ({"overrides"} if command == "pretrain" else set())
+    )
     assert taken == sent
 
 

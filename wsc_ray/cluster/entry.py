@@ -16,11 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ray
+
 import wsc_ray
 from wsc_ray import commands
 from wsc_ray.cluster.facts import Facts
 from wsc_ray.cluster.gather import gather
-from wsc_ray.cluster.jobs import JOB_ID
+from wsc_ray.cluster.jobs import CLUSTER, JOB_ID
 from wsc_ray.cluster.line import Line, as_text, failures
 from wsc_ray.cluster.preflight import preflight
 from wsc_ray.cluster.probe import nearest
@@ -33,6 +35,7 @@ from wsc_ray.runfolder import RunFolder, write_json
 from wsc_ray.tracking import FILE, Tracker, tracking_uri
 
 WHERE = "cluster.json"
+NODES_SECONDS = 1200.0
 
 
 def ending(work: Callable[[], Any]) -> None:
@@ -54,12 +57,14 @@ def carry_out(
     run: str | None = None,
     recipe: str | None = None,
     overrides: tuple[str, ...] = (),
+    nodes: int = 1,
     **options: Any,
 ) -> None:
     """Check the cluster and run `commands.<command>` on it.
 
     Args:
         out: where the command leaves its results, absolute.
+        nodes: that have to be up before anything else happens.
         options: the command's own.
 
     Raises:
@@ -71,10 +76,12 @@ def carry_out(
     place = Path(out)
     folders = [place, *([folder.path] if folder else [])]
     beside = folder.path.parent if folder else place.parent
+    cluster = Path(CLUSTER).read_text() if Path(CLUSTER).exists() else None
     with ray_session():
         # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         os.chdir(nearest(str(beside)))
+        wait_for_nodes(nodes)
         facts = gather(loaded, command=command, out=out, folders=folders)
         check(preflight(facts))
         # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
@@ -87,10 +94,10 @@ def carry_out(
         except UserError:
             raise  # the folder may be somebody else's: nothing is left there
         except BaseException:
-            note(place, facts, started)
+            note(place, facts, started, cluster)
             raise
         if not summary.get("already_complete"):
-            note(place, facts, started)
+            note(place, facts, started, cluster)
             _log(loaded, place, folders, command)
     print(describe(summary), flush=True)
 
@@ -117,13 +124,37 @@ def check(lines: list[Line]) -> None:
         raise ClusterError(f"preflight: nothing was started; mend what is said above of: {names}")
 
 
-def note(place: Path, facts: Facts, started: float) -> None:
+def wait_for_nodes(count: int, *, seconds: float = NODES_SECONDS) -> None:
+    """Return once so many nodes are up; those of a cloud follow the head by minutes.
+
+    Raises:
+        ClusterError: they are not, after `seconds`.
+    """
+    deadline, said = time.monotonic() + seconds, None
+    while (alive := sum(node["Alive"] for node in ray.nodes())) < count:
+        if alive != said:
+            print(f"waiting for nodes: {alive} of {count} are up", flush=True)
+            said = alive
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"only {alive} of {count} nodes are up after {seconds / 60:.0f} minutes; `ray monitor` and the cluster's file say "
+                "why one is missing (a quota, no spot machines, a login that fails)"
+            )
+        time.sleep(1)
+
+
+def note(place: Path, facts: Facts, started: float, cluster: str | None = None) -> None:
     """Add this job to `cluster.json` of a command's output folder: its nodes, their versions, and when.
+
+    Args:
+        cluster: YAML of the cluster's file, kept beside it.
 
     Where the command had not begun to write, there is nothing to note.
     """
     if not (place / FILE).exists():
         return
+    if cluster:
+        (place / CLUSTER).write_text(cluster)
     path = place / WHERE
     known = json.loads(path.read_text())["jobs"] if path.exists() else []
     nodes = [
@@ -144,4 +175,6 @@ def _log(recipe: Recipe, place: Path, folders: list[Path], command: str) -> None
     """Put `cluster.json` into the command's MLflow run."""
     uri = tracking_uri(recipe.tracking.uri, *folders)
     with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=place, command=command, params={}) as tracker:
-        tracker.log_artifact(place / WHERE)
+        for name in (WHERE, CLUSTER):
+            if (place / name).exists():
+                tracker.log_artifact(place / name)

@@ -33,22 +33,23 @@ def follow(jobs: Jobs, job_id: str, *, write: Callable[[str], Any] = sys.stdout.
     """
     shown = Shown(write)
     try:
-        return ended(_until_ended(jobs, job_id, shown), jobs.address)
+        return ended(_until_ended(jobs, job_id, shown), jobs.option)
     except KeyboardInterrupt:
-        raise JobError(
-            f"job {job_id} goes on; come back with: {come_back(job_id, jobs.address)}", exit_status=130
-        ) from None
+        raise JobError(f"job {job_id} goes on; come back with: {come_back(job_id, jobs)}", exit_status=130) from None
 
 
-def ended(job: Job, address: str) -> Job:
+def ended(job: Job, option: str) -> Job:
     """The job, if it ended well.
+
+    Args:
+        option: with which a command comes back to its cluster.
 
     Raises:
         JobError: it did not.
     """
     if job.status == JobStatus.SUCCEEDED:
         return job
-    logs = f"its log: wsc-ray job logs {job.id} --address {address}"
+    logs = f"its log: wsc-ray job logs {job.id} {option}"
     if job.status == JobStatus.STOPPED:
         raise JobError(f"job {job.id} was stopped; type its command again to go on, {logs}")
     if job.exit_status is None:
@@ -92,7 +93,7 @@ def _until_ended(jobs: Jobs, job_id: str, shown: Shown) -> Job:
         tries = 1 if shown.length > before else tries + 1
         if tries > TRIES:
             raise JobError(
-                f"{jobs.address} no longer answers ({reason}); job {job_id} may well go on: {come_back(job_id, jobs.address)}"
+                f"{jobs.address} no longer answers ({reason}); job {job_id} may well go on: {come_back(job_id, jobs)}"
             )
         pause = min(2.0 ** (tries - 1), LONGEST_PAUSE)
         print(f"connection to {jobs.address} dropped ({reason}); again in {pause:g} s", file=sys.stderr, flush=True)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from wsc_ray.cluster.bring_up import Down, jobs_of
 from wsc_ray.cluster.follow import follow
-from wsc_ray.cluster.jobs import Job, Jobs
+from wsc_ray.cluster.jobs import Job
 
 
-def job_attach(*, job: str | None = None, address: str | None = None) -> dict[str, Any]:
+def job_attach(
+    *, job: str | None = None, address: str | None = None, cluster: str | None = None, down: Down = "on-success"
+) -> dict[str, Any]:
     """Follow a job's log from its beginning to the job's end.
 
     Args:
         job: its id; by default the latest of ours.
         address: the cluster's dashboard; by default what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name.
+        cluster: instead of an address, the cluster's file.
+        down: when to take the file's cluster down afterwards.
 
     Returns:
         The job, as one of `job_status`.
@@ -23,32 +28,34 @@ def job_attach(*, job: str | None = None, address: str | None = None) -> dict[st
         ClusterError: no such cluster or job.
         JobError: the job did not end well, or is no longer followed; its `exit_status` is the job's.
     """
-    jobs = Jobs(address)
-    return _described(follow(jobs, jobs.find(job).id))
+    with jobs_of(address, cluster, down) as jobs:
+        return _described(follow(jobs, jobs.find(job).id))
 
 
-def job_status(*, job: str | None = None, address: str | None = None) -> list[dict[str, Any]]:
+def job_status(
+    *, job: str | None = None, address: str | None = None, cluster: str | None = None
+) -> list[dict[str, Any]]:
     """Our jobs on a cluster, or the one with that id, the latest last; arguments and errors as `job_attach`."""
-    jobs = Jobs(address)
-    return [_described(one) for one in ([jobs.find(job)] if job else jobs.all())]
+    with jobs_of(address, cluster) as jobs:
+        return [_described(one) for one in ([jobs.find(job)] if job else jobs.all())]
 
 
-def job_stop(*, job: str | None = None, address: str | None = None) -> dict[str, Any]:
+def job_stop(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> dict[str, Any]:
     """Ask the cluster to stop a job, and wait until it has; arguments and errors as `job_attach`."""
-    jobs = Jobs(address)
-    found = jobs.find(job)
-    if found.running:
-        jobs.stop(found.id)
-    while found.running:
-        time.sleep(0.5)
-        found = jobs.look(found.id)
-    return _described(found)
+    with jobs_of(address, cluster) as jobs:
+        found = jobs.find(job)
+        if found.running:
+            jobs.stop(found.id)
+        while found.running:
+            time.sleep(0.5)
+            found = jobs.look(found.id)
+        return _described(found)
 
 
-def job_logs(*, job: str | None = None, address: str | None = None) -> str:
+def job_logs(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> str:
     """A job's log so far; arguments and errors as `job_attach`."""
-    jobs = Jobs(address)
-    return jobs.log(jobs.find(job).id)
+    with jobs_of(address, cluster) as jobs:
+        return jobs.log(jobs.find(job).id)
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:

@@ -28,6 +28,7 @@ from wsc_ray.errors import ClusterError
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 JOB_ID = "WSC_RAY_JOB"  # a job's own id, in its environment
+CLUSTER = "cluster.yaml"  # in a job's folder
 WAITING = (JobStatus.PENDING, JobStatus.RUNNING)
 
 
@@ -53,12 +54,17 @@ class Job:
 class Jobs:
     """The jobs of the cluster whose dashboard is at `address`, such as `http://127.0.0.1:8265`.
 
+    Args:
+        option: with which a command line comes back to this cluster; by default `--address` and the address.
+        token: the cluster's; by default what Ray finds by RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH.
+
     Raises:
         ClusterError: nothing answers there, or it wants a token.
     """
 
-    def __init__(self, address: str | None = None):
+    def __init__(self, address: str | None = None, *, option: str | None = None, token: str | None = None):
         self.address = _http_address(address)
+        self.option = option or f"--address {self.address}"
         parts = urlsplit(self.address)
         try:  # Ray's client would wait for minutes where nothing answers
             socket.create_connection((parts.hostname, parts.port or _port(parts.scheme)), timeout=10).close()
@@ -69,7 +75,8 @@ class Jobs:
         for name in ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
             logging.getLogger(name).setLevel(logging.WARNING)  # uploads and closed connections are nothing to a user
         with _without_variables(), self._said():
-            self.client = JobSubmissionClient(self.address)
+            headers = {"Authorization": f"Bearer {token}"} if token else None
+            self.client = JobSubmissionClient(self.address, headers=headers)
 
     @contextlib.contextmanager
     def _said(self) -> Iterator[None]:
@@ -152,7 +159,8 @@ class Jobs:
 
 def entrypoint(request: Request) -> str:
     """The job's command line; `python` is the one on the PATH of whoever started Ray on the head."""
-    return shlex.join(["python", request.entry, *request.arguments])
+    nodes = ["--nodes", str(request.nodes)] if request.nodes > 1 else []
+    return shlex.join(["python", request.entry, *request.arguments, *nodes])
 
 
 def entry_file(command: str) -> Path:
@@ -162,9 +170,9 @@ def entry_file(command: str) -> Path:
     return installed if installed.is_file() else package.parent / "jobs" / f"{command}.py"
 
 
-def come_back(job_id: str, address: str) -> str:
+def come_back(job_id: str, jobs: Jobs) -> str:
     """What to type to follow the job again."""
-    return f"wsc-ray job attach {job_id} --address {address}"
+    return f"wsc-ray job attach {job_id} {jobs.option}"
 
 
 def _working_dir(folder: Path, request: Request) -> str:
@@ -172,6 +180,8 @@ def _working_dir(folder: Path, request: Request) -> str:
     shutil.copy(entry_file(request.command), folder / request.entry)
     if request.recipe:
         (folder / RECIPE).write_text(request.recipe.to_yaml())
+    if request.cluster:
+        (folder / CLUSTER).write_text(request.cluster)
     return str(folder)
 
 

@@ -31,6 +31,8 @@ class Request:
     Attributes:
         out: where the command leaves its results; two jobs never work on one place at a time.
         recipe: None where the run folder's own is used.
+        nodes: that have to be up before anything else happens.
+        cluster: YAML of the cluster's file, without secrets, to keep beside the results; None where there is none.
     """
 
     command: str
@@ -38,6 +40,8 @@ class Request:
     arguments: tuple[str, ...]
     recipe: Recipe | None
     environment: tuple[tuple[str, str], ...] = ()
+    nodes: int = 1
+    cluster: str | None = None
 
     @property
     def entry(self) -> str:
@@ -54,7 +58,7 @@ class Request:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything that decides what the job does."""
+        """SHA-256 (hex) of everything that decides what the job does, wherever it runs."""
         recipe = self.recipe.to_yaml() if self.recipe else ""
         return hashlib.sha256("\n".join([self.command, *self.arguments, recipe]).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""What `address` adds to a command: the same call, run on a cluster that is up.
+"""What `address` and `cluster` add to a command: the same call, run on a cluster.
 
 A job is submitted once: the same call while it runs follows it, and after it ended submits the next attempt, which
 goes on from what the last one left (or, where nothing is left to do, says what was done).
@@ -10,28 +10,42 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsc_ray.cluster.request import Request, make_request
 from wsc_ray.errors import ClusterError, JobError
 
-ADDRESS = "address: dashboard of a cluster that is up, such as http://127.0.0.1:8265; None: run here."
+if TYPE_CHECKING:
+    from wsc_ray.cluster.jobs import Jobs  # imports Ray, which a command that runs here may not need yet
+
+OPTIONS = """address: dashboard of a cluster that is up, such as http://127.0.0.1:8265, to run there.
+        cluster: a cluster's file, to bring it up and run there.
+        down: when to take that cluster down afterwards: always, on-success, or never."""
 
 
-def with_address(command: str, here: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`here` with a further keyword, `address`, that sends the call to a cluster."""
+def with_cluster(command: str, here: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`here` with further keywords, `address`, `cluster` and `down`, that send the call to a cluster."""
 
     @functools.wraps(here)
-    def function(*, address: str | None = None, **arguments: Any) -> dict[str, Any]:
-        if address is None:
+    def function(
+        *, address: str | None = None, cluster: str | None = None, down: str = "on-success", **arguments: Any
+    ) -> dict[str, Any]:
+        if address is None and cluster is None:
             return here(**arguments)
-        dry_run = arguments.pop("dry_run", False)
-        return send(make_request(command, **arguments), address, dry_run=dry_run)
+        from wsc_ray.cluster.bring_up import bring_up, refuse_both
 
+        refuse_both(address, cluster)
+        dry_run = arguments.pop("dry_run", False)
+        request = make_request(command, **arguments)
+        if cluster is not None:
+            return bring_up(request, cluster, down=down, dry_run=dry_run)
+        return send(request, address, dry_run=dry_run)
+
+    further = inspect.signature(function, follow_wrapped=False).parameters
+    added = [further[name] for name in ("address", "cluster", "down")]
     signature = inspect.signature(here)
-    address = inspect.Parameter("address", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="str | None")
-    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), address])
-    function.__doc__ = (here.__doc__ or "").replace("    Returns:", f"        {ADDRESS}\n\n    Returns:", 1)
+    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])
+    function.__doc__ = (here.__doc__ or "").replace("    Returns:", f"        {OPTIONS}\n\n    Returns:", 1)
     return function
 
 
@@ -48,10 +62,15 @@ def send(request: Request, address: str, *, dry_run: bool = False) -> dict[str, 
         ClusterError: the cluster does not answer or refuses, or another recipe is at work on the same folder.
         JobError: the job did not end well, or is no longer followed.
     """
-    from wsc_ray.cluster.follow import follow
     from wsc_ray.cluster.jobs import Jobs
 
-    jobs = Jobs(address)
+    return send_to(Jobs(address), request, dry_run=dry_run)
+
+
+def send_to(jobs: Jobs, request: Request, *, dry_run: bool = False) -> dict[str, Any]:
+    """`send`, to a cluster that is reached already."""
+    from wsc_ray.cluster.follow import follow
+
     running = next((job for job in jobs.attempts(request) if job.running), None)
     if running and running.digest != request.digest:
         raise ClusterError(
@@ -63,9 +82,7 @@ def send(request: Request, address: str, *, dry_run: bool = False) -> dict[str, 
     try:
         job_id = running.id if running else jobs.submit(request)
     except KeyboardInterrupt:
-        raise JobError(
-            f"perhaps submitted: wsc-ray job status --address {jobs.address} tells", exit_status=130
-        ) from None
+        raise JobError(f"perhaps submitted: wsc-ray job status {jobs.option} tells", exit_status=130) from None
     print(f"job {job_id} {'is running already' if running else 'submitted'} at {jobs.address}", flush=True)
     job = follow(jobs, job_id)
     return {

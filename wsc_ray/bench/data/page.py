@@ -12,7 +12,8 @@ WHO = (
     f"* {REFERENCE}: PIL decodes, torchvision's transforms make two normalised views, a worker process a core collates; "
     "the JPEG bytes are in memory.",
     f"* {RAY}: from the manifest to uint8 batches in the training worker, with a reader a core.",
-    f"* {ALONE}: the same reading and augmenting, in a process a core.",
+    f"* {ALONE}: the same reading and augmenting, in a process a core, without the memory setting of Ray's readers "
+    "(`KEEP_MEMORY`).",
     f"* {DECODING}: turbo JPEG (`simplejpeg`) on the same bytes, in a process a core: the limit.",
 )
 LEGEND = (

@@ -1,0 +1,140 @@
+"""Cluster files: what they promise, what is wrong with them, and what of them is kept."""
+
+import os
+
+import pytest
+import yaml
+
+from tests.cluster.files import CLUSTER
+from wsc_ray.cluster.bring_up import bring_up
+from wsc_ray.cluster.file import read_cluster_file, without_secrets
+from wsc_ray.cluster.means import check_means, token_of
+from wsc_ray.cluster.request import make_request
+from wsc_ray.errors import ClusterError
+
+LOCAL = {
+    "cluster_name": "mine",
+    "provider": {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2", "10.0.0.3"]},
+    "auth": {"ssh_user": "me"},
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a file and returns it."""
+
+    def write(*documents):
+        (tmp_path / "cluster.yaml").write_text(yaml.safe_dump_all(documents))
+        return tmp_path / "cluster.yaml"
+
+    return write
+
+
+def test_nodes_are_the_head_and_the_fewest_workers(written):
+    assert read_cluster_file(written(LOCAL)).nodes == 3
+    assert read_cluster_file(written(LOCAL | {"min_workers": 1})).nodes == 2
+    assert (
+        read_cluster_file(written(LOCAL | {"provider": {"type": "local", "head_ip": "a", "worker_ips": []}})).nodes == 1
+    )
+    types = {"head": {"min_workers": 0}, "gpu": {"min_workers": 2}, "cpu": {}}
+    cloud = {"cluster_name": "c", "provider": {"type": "aws"}, "available_node_types": types, "head_node_type": "head"}
+    assert read_cluster_file(written(cloud)).nodes == 3
+    groups = [{"minReplicas": 2, "replicas": 4}, {"replicas": 1}]
+    ray_cluster = {"kind": "RayCluster", "metadata": {"name": "k"}, "spec": {"workerGroupSpecs": groups}}
+    found = read_cluster_file(written({"kind": "PersistentVolumeClaim"}, ray_cluster))
+    assert (found.kind, found.name, found.nodes) == ("kuberay", "k", 4)
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "local.yaml", "kuberay.yaml"])
+def test_the_files_of_the_project_ask_for_their_values(name):
+    with pytest.raises(ClusterError, match=r"put your own values for .*CHANGE-ME"):
+        read_cluster_file(CLUSTER / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "not valid YAML"),
+        ("a: 1", "neither a file of Ray's cluster launcher"),
+        ("", "neither a file of Ray's cluster launcher"),
+        ("cluster_name: x\nprovider: {type: local}", "head_ip is missing"),
+    ],
+)
+def test_what_is_no_cluster_file(tmp_path, text, said):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ClusterError, match=said):
+        read_cluster_file(tmp_path / "x.yaml")
+    with pytest.raises(ClusterError, match="cannot be read"):
+        read_cluster_file(tmp_path / "none.yaml")
+
+
+def test_secrets_are_taken_out_and_the_rest_is_kept(written):
+    secrets = {
+        "auth": {"ssh_user": "me", "ssh_private_key": "~/planted-1"},
+        "docker": {"registry_password": "planted-2"},
+        "initialization_commands": [
+            "export WANDB_API_KEY=planted-3 MLFLOW_TRACKING_URI=https://me:planted-4@host/x",
+            "docker login --password=planted-5",
+        ],
+    }
+    container = {"env": [{"name": "HF_TOKEN", "value": "planted-6"}, {"name": "SIZE", "value": "4"}]}
+    kept = without_secrets(read_cluster_file(written(LOCAL | secrets, container)))
+    assert "planted" not in kept
+    first, second = yaml.safe_load_all(kept)
+    assert first["provider"] == LOCAL["provider"]
+    assert "MLFLOW_TRACKING_URI=https://" in first["initialization_commands"][0]
+    assert second["env"][1] == {"name": "SIZE", "value": "4"}
+
+
+def test_means_that_are_missing_are_said_together(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    mounts = {"~/.ray/auth_token": "~/.ray/auth_token", "~/x": "nowhere"}
+    auth = {"ssh_user": "me", "ssh_private_key": "~/no-key"}
+    file = read_cluster_file(written(LOCAL | {"auth": auth, "file_mounts": mounts}))
+    with pytest.raises(ClusterError, match=r"no-key.*get-auth-token --generate.*there is no nowhere here"):
+        check_means(file)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"ssh is not on this machine.*rsync is not on this machine"):
+        check_means(file)
+
+
+def test_the_token_is_this_users_where_the_file_brings_it(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("abc\n")
+    assert token_of(read_cluster_file(written(LOCAL))) is None
+    assert token_of(read_cluster_file(written(LOCAL | {"file_mounts": {"~/x": "~/.ray/auth_token"}}))) == "abc"
+
+
+def test_a_cloud_without_credentials_is_a_sentence(written, tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setattr("shutil.which", lambda tool: tool)
+    for provider, said in (("aws", "no AWS credentials"), ("gcp", "no Google Cloud credentials")):
+        cloud = {"cluster_name": "c", "provider": {"type": provider}, "available_node_types": {}}
+        with pytest.raises(ClusterError, match=said):
+            check_means(read_cluster_file(written(cloud)))
+
+
+def test_an_address_and_a_file(wsc_ray_command, tmp_path):
+    status, text = wsc_ray_command(
+        *("embed", "--run", tmp_path, "--address", "http://127.0.0.1:9", "--cluster", "cluster/aws.yaml")
+    )
+    assert status == 2
+    assert "give --address, of a cluster that is up, or --cluster" in text
+    status, text = wsc_ray_command("job", "status", "--address", "http://127.0.0.1:9", "--cluster", "x.yaml")
+    assert status == 2
+    assert "not both" in text
+
+
+def test_a_head_that_nobody_can_log_in_to_starts_nothing(written, tmp_path):
+    """Port 9 of loopback answers nobody; Ray's launcher would wait for minutes."""
+    auth = {"ssh_user": "nobody", "ssh_proxy_command": "false"}
+    file = written(LOCAL | {"auth": auth, "provider": {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []}})
+    request = make_request("embed", run=tmp_path)
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1 cannot be logged in to"):
+        bring_up(request, str(file))

@@ -1,0 +1,94 @@
+"""KubeRay through `kubectl`: a stand-in program here, since a Kubernetes cluster cannot be had in a test.
+
+It keeps pods in a file, forwards ports to a small server, and notes what it was asked.
+"""
+
+import base64
+import sys
+import textwrap
+
+import pytest
+import yaml
+
+from wsc_ray.cluster.file import read_cluster_file
+from wsc_ray.cluster.kuberay import KubeRay
+from wsc_ray.errors import ClusterError
+
+KUBECTL = f"""\
+#!{sys.executable}
+import http.server, pathlib, sys
+here = pathlib.Path(__file__).parent
+arguments = sys.argv[1:]
+with (here / "asked").open("a") as file:
+    file.write(" ".join(arguments) + "\\n")
+assert arguments[:2] == ["--namespace", "lab"], arguments
+verb, rest = arguments[2], arguments[3:]
+pods = here / "pods"
+if (here / "refuses").exists():
+    sys.exit("error: You must be logged in to the server (Unauthorized)")
+elif verb == "apply":
+    pods.write_text("pod/k-head\\n")
+elif verb == "delete":
+    (here / "stuck").exists() or pods.unlink(missing_ok=True)
+elif verb == "port-forward":
+    class Dashboard(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(401)
+    port = int(rest[-1].partition(":")[0])
+    http.server.HTTPServer(("127.0.0.1", port), Dashboard).serve_forever()
+elif rest[0] == "secret":
+    print({base64.b64encode(b"a-token").decode()!r}, end="")
+elif "conditions" in rest[-1]:
+    print("True" if pods.exists() else "", end="")
+else:
+    print(pods.read_text() if pods.exists() else "", end="")
+"""
+
+
+@pytest.fixture
+def kube(tmp_path, monkeypatch):
+    """A cluster of that kubectl, and its folder."""
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    (bin / "kubectl").write_text(textwrap.dedent(KUBECTL))
+    (bin / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin))
+    monkeypatch.setattr("wsc_ray.cluster.kuberay._PAUSE", 0.05)
+    monkeypatch.setattr("wsc_ray.cluster.kuberay.SECONDS", 0.5)
+    cluster = {
+        "kind": "RayCluster",
+        "metadata": {"name": "k", "namespace": "lab"},
+        "spec": {"authOptions": {"mode": "token"}},
+    }
+    (tmp_path / "k.yaml").write_text(yaml.safe_dump(cluster))
+    return KubeRay(read_cluster_file(tmp_path / "k.yaml")), bin
+
+
+def test_from_nothing_to_nothing(kube):
+    cluster, bin = kube
+    with pytest.raises(ClusterError, match="is not up"), cluster.reach():
+        pass
+    cluster.up()
+    assert cluster.token() == "a-token"
+    with cluster.reach(seconds=30) as address:
+        assert address.startswith("http://127.0.0.1:")
+    assert cluster.down() == []
+    asked = (bin / "asked").read_text()
+    assert "delete raycluster k --ignore-not-found --wait" in asked
+    assert "port-forward --address 127.0.0.1 pod/k-head" in asked
+
+
+def test_what_is_left_is_said(kube):
+    cluster, bin = kube
+    cluster.up()
+    (bin / "stuck").touch()
+    assert cluster.down() == ["pod/k-head"]
+    assert cluster.down_command == "kubectl --namespace lab delete raycluster k"
+
+
+def test_a_kubectl_that_is_not_connected(kube):
+    cluster, bin = kube
+    (bin / "refuses").touch()
+    with pytest.raises(ClusterError, match="Unauthorized"):
+        cluster.up()
+    assert "Unauthorized" in cluster.down()[0]

@@ -1,0 +1,171 @@
+"""`--cluster FILE`: bring the cluster up, do what `--address` does, take it down, and say what is still up.
+
+A cluster costs money while it stands, so that the default is to take it down once the job has ended well. It stays
+where something runs on it: a job that is no longer followed, or somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+from wsc_ray.cluster.file import ClusterFile, read_cluster_file, without_secrets
+from wsc_ray.cluster.jobs import Jobs, entrypoint
+from wsc_ray.cluster.kuberay import KubeRay
+from wsc_ray.cluster.launcher import Launcher
+from wsc_ray.cluster.means import check_means
+from wsc_ray.cluster.request import Request
+from wsc_ray.cluster.send import resources, send_to
+from wsc_ray.errors import ClusterError, UserError
+
+Down = Literal["always", "on-success", "never"]
+
+
+class Cluster(Protocol):
+    """What a file describes, whoever brings it up."""
+
+    file: ClusterFile
+    down_command: str
+
+    def up(self) -> None: ...
+    def token(self) -> str | None: ...
+    def reach(self) -> contextlib.AbstractContextManager[str]: ...
+    def down(self) -> list[str]: ...
+
+
+def bring_up(request: Request, path: str, *, down: Down = "on-success", dry_run: bool = False) -> dict[str, Any]:
+    """Run the request on the cluster that the file at `path` describes, brought up for it where it is not up.
+
+    Args:
+        down: when to take it down afterwards. It stays up while any of our jobs runs on it.
+        dry_run: check the file and this machine, say the steps, and start nothing.
+
+    Returns:
+        As `send`; of a dry run the steps and the resources.
+
+    Raises:
+        ClusterError: the file, this machine's means or the cluster are not fit, or something is left after taking it
+            down.
+        JobError: as `send`.
+    """
+    file = read_cluster_file(path)
+    check_means(file)
+    cluster = _cluster(file)
+    request = replace(request, nodes=file.nodes, cluster=without_secrets(file))
+    if dry_run:
+        return _plan(request, cluster, down)
+    print(f"bringing up {file.name} ({file.provider}), unless it is up", flush=True)
+    cluster.up()
+    with closing(cluster, down), reach(cluster) as jobs:
+        return send_to(jobs, request)
+
+
+@contextlib.contextmanager
+def jobs_of(address: str | None = None, cluster: str | None = None, down: Down = "never") -> Iterator[Jobs]:
+    """The jobs of a cluster that is up, by the address of its dashboard or by its file.
+
+    Args:
+        down: when to take the file's cluster down after the block.
+
+    Raises:
+        ClusterError: both are given, or the cluster does not answer.
+    """
+    if cluster is None:
+        yield Jobs(address)
+        return
+    refuse_both(address, cluster)
+    file = read_cluster_file(cluster)
+    check_means(file)
+    with closing(_cluster(file), down), reach(_cluster(file)) as jobs:
+        yield jobs
+
+
+def refuse_both(address: str | None, cluster: str | None) -> None:
+    """
+    Raises:
+        ClusterError: an address and a file.
+    """
+    if address and cluster:
+        raise ClusterError("give --address, of a cluster that is up, or --cluster, a file to bring one up; not both")
+
+
+@contextlib.contextmanager
+def reach(cluster: Cluster) -> Iterator[Jobs]:
+    """A way to the cluster, for as long as the block, and its jobs."""
+    with cluster.reach() as address:
+        yield Jobs(address, option=f"--cluster {cluster.file.path}", token=cluster.token())
+
+
+@contextlib.contextmanager
+def closing(cluster: Cluster, down: Down) -> Iterator[None]:
+    """Take the cluster down after the block, or say that it is up.
+
+    Raises:
+        ClusterError: something is left of it.
+    """
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        wanted = down == "always" or (down == "on-success" and not failed)
+        running = _running(cluster) if wanted else []
+        if wanted and not running:
+            left = _take_down(cluster)
+            if left and not failed:
+                raise ClusterError(left)
+            if left:
+                _warn(left)
+        elif wanted or failed:
+            why = f", since {running[0]}" if running else ""
+            _warn(
+                f"{cluster.file.name} is still up{why}, and costs what its machines cost; `{cluster.down_command}` takes "
+                "it down"
+            )
+
+
+def _take_down(cluster: Cluster) -> str:
+    """What is left all the same, as a sentence; "" for nothing."""
+    print(f"taking down {cluster.file.name}", flush=True)
+    left = cluster.down()
+    return (
+        f"{cluster.file.name} is not down: {'; '.join(left)}; end it yourself: {cluster.down_command}" if left else ""
+    )
+
+
+def _running(cluster: Cluster) -> list[str]:
+    """What keeps the cluster up, in words."""
+    try:
+        with reach(cluster) as jobs:
+            return [f"job {job.id} runs there" for job in jobs.all() if job.running]
+    except UserError as error:
+        return [f"nobody can say what runs there ({error})"]
+
+
+def _warn(sentence: str) -> None:
+    print(f"wsc-ray: {sentence}", file=sys.stderr, flush=True)
+
+
+def _cluster(file: ClusterFile) -> Cluster:
+    return KubeRay(file) if file.kind == "kuberay" else Launcher(file)
+
+
+def _plan(request: Request, cluster: Cluster, down: Down) -> dict[str, Any]:
+    file = cluster.file
+    return {
+        "cluster": str(file.path),
+        "out": request.out,
+        "steps": {
+            "1": f"bring up {file.name} ({file.provider}), unless it is up, and wait for {file.nodes} nodes",
+            "2": f"submit a job: {entrypoint(request)}",
+            "3": "in the job, preflight: every node's versions, GPUs, storage, manifest, clock; MLflow; all-reduce",
+            "4": f"in the job, {request.command}",
+            "5": "follow its log here; Ctrl-C leaves it running",
+            "6": {"always": "", "on-success": "if it ended well, ", "never": "do not "}[down]
+            + f"{cluster.down_command}",
+        },
+        "resources": resources(request),
+    }

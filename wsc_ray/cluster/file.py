@@ -1,0 +1,136 @@
+"""A cluster file: what it describes, how many nodes it promises, and what in it nobody else should see.
+
+Two formats: Ray's cluster launcher (AWS, Google Cloud, machines with SSH) and KubeRay's `RayCluster`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from wsc_ray.errors import ClusterError
+
+REMOVED = "(removed)"
+_MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
+_SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|private_key|access_key|api_key", re.I)
+_SECRET_VALUE = (
+    (
+        re.compile(r"(\w*(?:TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|_KEY)\w*\s*[=:]\s*)[^\s'\"]+", re.I),
+        r"\1" + REMOVED,
+    ),
+    (re.compile(r"(\w+://)[^/\s@]+:[^/\s@]+@"), r"\1" + REMOVED + "@"),
+)
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A checked file.
+
+    Attributes:
+        name: the cluster's.
+        provider: `local`, `aws`, `gcp`, ... of Ray's launcher, or `kuberay`.
+        nodes: that come up without being asked for: the head and the fewest workers.
+        documents: the YAML as it was read, one for each document.
+    """
+
+    path: Path
+    kind: Literal["launcher", "kuberay"]
+    name: str
+    provider: str
+    nodes: int
+    documents: tuple[Any, ...]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The document that describes the cluster."""
+        return self.documents[0] if self.kind == "launcher" else _ray_cluster(self.documents)
+
+
+def read_cluster_file(path: str | Path) -> ClusterFile:
+    """Read and check a cluster file.
+
+    Raises:
+        ClusterError: no such file, not YAML, neither format, or a CHANGE-ME that nobody has changed.
+    """
+    path = Path(path).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+        documents = tuple(document for document in yaml.safe_load_all(text) if document is not None)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ClusterError(f"--cluster {path}: cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        raise ClusterError(f"--cluster {path}: not valid YAML: {' '.join(str(error).split())}") from None
+    kind, name, provider, nodes = _described(path, documents)
+    # In the values: a comment may speak of the marks.
+    left = sorted({mark for document in documents for text in _texts(document) for mark in _MARK.findall(text)})
+    if left:
+        raise ClusterError(f"--cluster {path}: put your own values for {', '.join(left)}")
+    return ClusterFile(path, kind, name, provider, nodes, documents)
+
+
+def without_secrets(file: ClusterFile) -> str:
+    """The file's YAML with the values of keys, tokens and passwords taken out, to keep beside a run."""
+    return yaml.safe_dump_all([_redacted(document) for document in file.documents], sort_keys=False)
+
+
+def _described(path: Path, documents: tuple[Any, ...]) -> tuple[Literal["launcher", "kuberay"], str, str, int]:
+    first = documents[0] if documents else None
+    if isinstance(first, Mapping) and "cluster_name" in first and isinstance(first.get("provider"), Mapping):
+        provider = str(first["provider"].get("type"))
+        return "launcher", str(first["cluster_name"]), provider, 1 + _launcher_workers(path, first)
+    cluster = _ray_cluster(documents)
+    if cluster is not None:
+        groups = cluster.get("spec", {}).get("workerGroupSpecs") or []
+        workers = sum(int(group.get("minReplicas", group.get("replicas", 0))) for group in groups)
+        return "kuberay", str(cluster.get("metadata", {}).get("name")), "kuberay", 1 + workers
+    raise ClusterError(
+        f"--cluster {path}: neither a file of Ray's cluster launcher (with cluster_name and provider) nor a RayCluster of "
+        "KubeRay; cluster/ has one of each to start from"
+    )
+
+
+def _launcher_workers(path: Path, config: Mapping[str, Any]) -> int:
+    provider = config["provider"]
+    if provider.get("type") == "local":
+        if not provider.get("head_ip"):
+            raise ClusterError(f"--cluster {path}: provider.head_ip is missing: the machine that plans")
+        machines = len(provider.get("worker_ips") or [])
+        return min(int(config.get("min_workers", machines)), machines)
+    types = config.get("available_node_types") or {}
+    head = config.get("head_node_type")
+    return sum(int(each.get("min_workers", 0)) for name, each in types.items() if name != head)
+
+
+def _ray_cluster(documents: tuple[Any, ...]) -> Mapping[str, Any] | None:
+    found = [each for each in documents if isinstance(each, Mapping) and each.get("kind") == "RayCluster"]
+    return found[0] if found else None
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for pair in value.items() for each in pair for text in _texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
+
+
+def _redacted(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        # Kubernetes names a variable beside its value.
+        named = str(value.get("name", "")) if "value" in value else ""
+        return {k: _redacted(v, f"{k} {named if k == 'value' else ''}") for k, v in value.items()}
+    if isinstance(value, list):
+        return [_redacted(each, key) for each in value]
+    if not isinstance(value, str):
+        return value
+    if _SECRET_KEY.search(key):
+        return REMOVED
+    for pattern, replacement in _SECRET_VALUE:
+        value = pattern.sub(replacement, value)
+    return value
