@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from wsc_ray import commands
+from wsc_ray.cli_options import cluster_options
+from wsc_ray.describe import describe
 from wsc_ray.errors import UserError
 
 
@@ -65,6 +67,38 @@ def loss(batches: str, processes: str, **arguments: Any) -> None:
 def data(**arguments: Any) -> None:
     """Patches a second a core beside a torch DataLoader and beside decoding alone, and waiting while training."""
     click.echo(commands.bench_data(**arguments)["table"])
+
+
+@bench.command()
+@click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder for the results.")
+@click.option("--workers", default="1,2,4", show_default=True, metavar="N,N", help="Numbers of workers.")
+@click.option("--manifest", metavar="DIR", help="Patches to read.  [default: drawn ones, JPEG, 224 px]")
+@click.option("--backbone", default="resnet18", show_default=True, help="timm's name of the encoder.")
+@click.option("--crop", type=int, default=64, show_default=True, help="Side of a view, px.")
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Patches of each worker a step.")
+@click.option("--steps", type=int, default=24, show_default=True, help="Steps that count.")
+@click.option("--warm-up", type=int, default=6, show_default=True, help="Steps before them.")
+@click.option("--rounds", type=int, default=1, show_default=True, help="In each of which every number has a turn.")
+@click.option("--cores", type=int, help="Of this machine, one a node in turn.  [default: every one]")
+@click.option("--cpus-per-worker", type=float, default=0.5, show_default=True, help="That a training worker reserves.")
+@click.option("--skip-training", is_flag=True, help="The data alone.")
+@click.option("--mock-model", type=float, metavar="MS", help="Instead of training, a model that takes so long a step.")
+@click.option("--project", "projected", is_flag=True, help="Also project to 8..512 GPUs, with the options below.")
+@click.option("--network", type=float, default=100, show_default=True, metavar="GBIT/S", help="Between GPUs.")
+@click.option("--latency", type=float, default=10, show_default=True, metavar="US", help="Of that network.")
+@click.option("--cohort", type=int, default=10_000_000, show_default=True, metavar="PATCHES", help="To train on.")
+@click.option("--epochs", type=int, default=100, show_default=True, help="To train for.")
+@click.option("--price", type=float, metavar="DOLLARS", help="Of a GPU and hour.")
+@click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; its figures mean nothing.")
+@click.option("--markdown", type=click.Path(), metavar="FILE", help="Write the whole page there as well.")
+@cluster_options
+def scaling(workers: str, **arguments: Any) -> None:
+    """Throughput over numbers of workers, weak and strong, and where each step's time goes.
+
+    On one machine each worker has a Ray node of its own, pinned to a core.
+    """
+    summary = commands.bench_scaling(workers=_numbers("workers", workers), **arguments)
+    click.echo(summary["table"] if "table" in summary else describe(summary))  # a cluster's log has the table
 
 
 def _numbers(option: str, text: str) -> list[int]:

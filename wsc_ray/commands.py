@@ -11,12 +11,14 @@ commands.pretrain(recipe="wsc-ray.yaml", out="/shared/run", address="http://127.
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Any
 
 # Loaded when first used: `wsc-ray --help` does not wait for torch, Ray and MLflow.
 _HOMES = {
     "bench_data": "wsc_ray.bench.data.run",
     "bench_loss": "wsc_ray.bench.loss.run",
+    "bench_scaling": "wsc_ray.bench.scaling.run",
     "demo": "wsc_ray.demo.run",
     "doctor": "wsc_ray.cluster.doctor",
     "embed": "wsc_ray.features.embed",
@@ -31,7 +33,7 @@ _HOMES = {
     "pretrain": "wsc_ray.pretrain.run",
     "tune": "wsc_ray.mil.search",
 }
-_SENT = ("embed", "pretrain", "tune")  # with `address` or `cluster`
+_SENT = ("bench_scaling", "embed", "pretrain", "tune")  # with `address` or `cluster`
 __all__ = list(_HOMES)
 
 
@@ -40,7 +42,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function = getattr(importlib.import_module(_HOMES[name]), name)
     if name in _SENT:
+        from wsc_ray.cluster.request import bench_request, make_request
         from wsc_ray.cluster.send import with_cluster
 
-        return with_cluster(name, function)
+        return with_cluster(function, bench_request if name == "bench_scaling" else partial(make_request, name))
     return function

@@ -130,6 +130,7 @@ class Train(Section):
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: every epoch")
     keep_checkpoints: Count = Field(2, description="checkpoints kept")
     max_failures: Annotated[int, Field(ge=-1)] = Field(3, description="worker failures survived; -1: any number")
+    profile: bool = Field(False, description="write where each step's time goes into RUN/steps, at a little speed")
 
     @property
     def fewest_workers(self) -> int:
@@ -205,7 +206,7 @@ class Recipe(Section):
             del part["stream"][key]
         for key in ("workers", "min_workers", "max_failures", "device", "cpus_per_worker"):
             del part["train"][key]
-        for key in ("log_every", "checkpoint_every", "keep_checkpoints"):
+        for key in ("log_every", "checkpoint_every", "keep_checkpoints", "profile"):
             del part["train"][key]
         return part
 

@@ -74,15 +74,23 @@ def test_secrets_are_taken_out_and_the_rest_is_kept(written):
         "docker": {"registry_password": "planted-2"},
         "initialization_commands": [
             "export WANDB_API_KEY=planted-3 MLFLOW_TRACKING_URI=https://me:planted-4@host/x",
-            "docker login --password=planted-5",
+            "docker login --password=planted-5 && docker login --password planted-7 && helm --api-key 'planted-8 x'",
+            """export HF_TOKEN="planted-9" A_KEY='planted-10' && echo "B_SECRET=\\"planted-11\\"" >> ~/.profile""",
+            "curl -H 'Authorization: Bearer planted-12' https://planted-13@host/y",
+            "echo '-----BEGIN OPENSSH PRIVATE KEY-----\nplanted-14\n-----END OPENSSH PRIVATE KEY-----' > key; chmod 600 key",
         ],
+        "api_token": 1234567890,
     }
     container = {"env": [{"name": "HF_TOKEN", "value": "planted-6"}, {"name": "SIZE", "value": "4"}]}
-    kept = without_secrets(read_cluster_file(written(LOCAL | secrets, container)))
+    secret = {"kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"anything": "planted-15"}}
+    kept = without_secrets(read_cluster_file(written(LOCAL | secrets, container, secret)))
     assert "planted" not in kept
-    first, second = yaml.safe_load_all(kept)
+    assert "1234567890" not in kept
+    first, second, third = yaml.safe_load_all(kept)
     assert first["provider"] == LOCAL["provider"]
     assert "MLFLOW_TRACKING_URI=https://" in first["initialization_commands"][0]
+    assert first["initialization_commands"][-1].endswith("' > key; chmod 600 key")
+    assert third["metadata"] == {"name": "mine"}
     assert second["env"][1] == {"name": "SIZE", "value": "4"}
 
 

@@ -10,8 +10,10 @@ import textwrap
 import pytest
 import yaml
 
+from wsc_ray.cluster.bring_up import bring_up, jobs_of
 from wsc_ray.cluster.file import read_cluster_file
 from wsc_ray.cluster.kuberay import KubeRay
+from wsc_ray.cluster.request import make_request
 from wsc_ray.errors import ClusterError
 
 KUBECTL = f"""\
@@ -26,6 +28,8 @@ verb, rest = arguments[2], arguments[3:]
 pods = here / "pods"
 if (here / "refuses").exists():
     sys.exit("error: You must be logged in to the server (Unauthorized)")
+elif verb == "apply" and (here / "full").exists():
+    sys.exit("error: exceeded quota")
 elif verb == "apply":
     pods.write_text("pod/k-head\\n")
 elif verb == "delete":
@@ -68,7 +72,9 @@ def test_from_nothing_to_nothing(kube):
     cluster, bin = kube
     with pytest.raises(ClusterError, match="is not up"), cluster.reach():
         pass
-    cluster.up()
+    assert not cluster.is_up()
+    cluster.start()
+    assert cluster.is_up()
     assert cluster.token() == "a-token"
     with cluster.reach(seconds=30) as address:
         assert address.startswith("http://127.0.0.1:")
@@ -80,7 +86,7 @@ def test_from_nothing_to_nothing(kube):
 
 def test_what_is_left_is_said(kube):
     cluster, bin = kube
-    cluster.up()
+    cluster.start()
     (bin / "stuck").touch()
     assert cluster.down() == ["pod/k-head"]
     assert cluster.down_command == "kubectl --namespace lab delete raycluster k"
@@ -90,5 +96,38 @@ def test_a_kubectl_that_is_not_connected(kube):
     cluster, bin = kube
     (bin / "refuses").touch()
     with pytest.raises(ClusterError, match="Unauthorized"):
-        cluster.up()
+        cluster.is_up()
     assert "Unauthorized" in cluster.down()[0]
+
+
+def test_what_a_start_that_fails_may_leave(kube, capsys):
+    """It is said, or goes at once where that was asked."""
+    cluster, bin = kube
+    (bin / "full").touch()
+    request = make_request("embed", run=bin)
+    with pytest.raises(ClusterError, match="exceeded quota"):
+        bring_up(request, str(cluster.file.path))
+    assert f"k is still up, as far as it came, and costs what its machines cost; `{cluster.down_command}`" in (
+        capsys.readouterr().err
+    )
+    assert "delete" not in (bin / "asked").read_text()
+    with pytest.raises(ClusterError, match="exceeded quota"):
+        bring_up(request, str(cluster.file.path), down="always")
+    assert "delete raycluster k" in (bin / "asked").read_text()
+    assert "still up" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("down", [None, "on-success", "always"])
+def test_a_cluster_that_is_not_up_is_not_said_to_be(kube, capsys, down):
+    cluster, bin = kube
+    with pytest.raises(ClusterError, match="is not up"), jobs_of(cluster=str(cluster.file.path), down=down):
+        pass
+    assert "still up" not in capsys.readouterr().err
+    assert "delete" not in (bin / "asked").read_text()
+
+
+def test_a_word_that_says_not_when_to_take_it_down_starts_nothing(kube):
+    cluster, bin = kube
+    with pytest.raises(ClusterError, match="--down: one of always, on-success, never"):
+        bring_up(make_request("embed", run=bin), str(cluster.file.path), down="allways")
+    assert not (bin / "asked").exists()

@@ -111,16 +111,15 @@ def test_it_leaves_what_a_local_run_leaves_and_the_cluster(net):
     assert {"recipe.yaml", "encoder", "cluster.json", "cluster.yaml"} <= names
 
 
-def test_a_cluster_that_does_not_stop_is_noticed(net, command, file):
+def test_a_cluster_that_does_not_stop_is_noticed(net, file):
     """Without `ray` on the PATH of a login, stopping fails, and Ray's launcher says that no nodes remain."""
     profiles = [net.folder / f"machine-{number}" / ".profile" for number in range(2)]
     texts = [profile.read_text() for profile in profiles]
     for profile in profiles:
         profile.unlink()
-    status, text = net.run(*command(train={"epochs": 3}), "--down", "always")
+    status, text = net.run("job", "attach", "--cluster", file, "--down", "always")
     for profile, before in zip(profiles, texts, strict=True):
         profile.write_text(before)
-    assert "already complete" in text
     assert "No nodes remaining" in text
     assert re.search(
         r"wsc-ray is not down: on 10.77.0.11: process \d+ \S+gcs_server; .*end it yourself: ray down", text
@@ -129,14 +128,10 @@ def test_a_cluster_that_does_not_stop_is_noticed(net, command, file):
     assert any("raylet" in line for line in net.processes())
 
 
-def test_the_same_command_finds_it_again_and_takes_it_down(net, command):
-    """Ray's launcher has forgotten it by now; what runs there is not restarted."""
-    before = [line for line in net.processes() if "gcs_server" in line]
-    status, text = net.run(*command(train={"epochs": 3}))
-    assert before
+def test_what_the_launcher_has_forgotten_is_found_and_taken_down(net, file):
+    """By default, once the job has ended well."""
+    status, text = net.run("job", "attach", "--cluster", file)
     assert status == 0, text
-    assert "Ray runtime started" not in text
-    assert "already complete" in text
     assert "taking down wsc-ray" in text
     assert not net.processes()
     assert not net.connections()

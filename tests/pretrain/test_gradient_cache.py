@@ -30,12 +30,16 @@ def run(model: nn.Module, x: torch.Tensor, parts: int | None) -> tuple[list[torc
         return z
 
     def loss(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value = ntxent_loss(z[:, 0], z[:, 1])
-        return value, value.detach()
+        leaf = z.detach().requires_grad_()
+        value = ntxent_loss(leaf[:, 0], leaf[:, 1])
+        value.backward()
+        return leaf.grad, value.detach()
 
     if parts is None:
-        value, kept = loss(encode(x))
+        z = encode(x)
+        value = ntxent_loss(z[:, 0], z[:, 1])
         value.backward()
+        kept = value.detach()
     else:
         kept = cached_backward(model, encode, x, parts, loss)
     return [p.grad for p in model.parameters()], kept, seen

@@ -10,7 +10,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from wsc_ray.cluster.file import ClusterFile, read_cluster_file, without_secrets
 from wsc_ray.cluster.jobs import Jobs, entrypoint
@@ -30,7 +30,8 @@ class Cluster(Protocol):
     file: ClusterFile
     down_command: str
 
-    def up(self) -> None: ...
+    def is_up(self) -> bool: ...
+    def start(self) -> None: ...
     def token(self) -> str | None: ...
     def reach(self) -> contextlib.AbstractContextManager[str]: ...
     def down(self) -> list[str]: ...
@@ -40,7 +41,7 @@ def bring_up(request: Request, path: str, *, down: Down = "on-success", dry_run:
     """Run the request on the cluster that the file at `path` describes, brought up for it where it is not up.
 
     Args:
-        down: when to take it down afterwards. It stays up while any of our jobs runs on it.
+        down: when to take it down afterwards. It stays up while anything runs on it, somebody else's too.
         dry_run: check the file and this machine, say the steps, and start nothing.
 
     Returns:
@@ -51,24 +52,25 @@ def bring_up(request: Request, path: str, *, down: Down = "on-success", dry_run:
             down.
         JobError: as `send`.
     """
-    file = read_cluster_file(path)
-    check_means(file)
-    cluster = _cluster(file)
+    _check_down(down)
+    cluster = _cluster(path)
+    file = cluster.file
     request = replace(request, nodes=file.nodes, cluster=without_secrets(file))
     if dry_run:
         return _plan(request, cluster, down)
     print(f"bringing up {file.name} ({file.provider}), unless it is up", flush=True)
-    cluster.up()
+    if not cluster.is_up():
+        _start(cluster, down)
     with closing(cluster, down), reach(cluster) as jobs:
         return send_to(jobs, request)
 
 
 @contextlib.contextmanager
-def jobs_of(address: str | None = None, cluster: str | None = None, down: Down = "never") -> Iterator[Jobs]:
+def jobs_of(address: str | None = None, cluster: str | None = None, down: Down | None = None) -> Iterator[Jobs]:
     """The jobs of a cluster that is up, by the address of its dashboard or by its file.
 
     Args:
-        down: when to take the file's cluster down after the block.
+        down: when to take the file's cluster down after the block; None where that is not asked.
 
     Raises:
         ClusterError: both are given, or the cluster does not answer.
@@ -77,9 +79,12 @@ def jobs_of(address: str | None = None, cluster: str | None = None, down: Down =
         yield Jobs(address)
         return
     refuse_both(address, cluster)
-    file = read_cluster_file(cluster)
-    check_means(file)
-    with closing(_cluster(file), down), reach(_cluster(file)) as jobs:
+    found = _cluster(cluster)
+    if down is not None:
+        _check_down(down)
+        if not found.is_up():
+            raise ClusterError(f"{found.file.name} is not up, as far as this machine can see")
+    with closing(found, down) if down else contextlib.nullcontext(), reach(found) as jobs:
         yield jobs
 
 
@@ -119,12 +124,20 @@ def closing(cluster: Cluster, down: Down) -> Iterator[None]:
                 raise ClusterError(left)
             if left:
                 _warn(left)
-        elif wanted or failed:
-            why = f", since {running[0]}" if running else ""
-            _warn(
-                f"{cluster.file.name} is still up{why}, and costs what its machines cost; `{cluster.down_command}` takes "
-                "it down"
-            )
+        else:
+            _warn_up(cluster, f", since {running[0]}" if running else "")
+
+
+def _start(cluster: Cluster, down: Down) -> None:
+    """Nothing of anybody's runs there yet, so that what a failure leaves may go."""
+    try:
+        cluster.start()
+    except BaseException:  # Ctrl-C too: machines may have been started by then
+        if down != "always":
+            _warn_up(cluster, ", as far as it came")
+        elif left := _take_down(cluster):
+            _warn(left)
+        raise
 
 
 def _take_down(cluster: Cluster) -> str:
@@ -140,17 +153,30 @@ def _running(cluster: Cluster) -> list[str]:
     """What keeps the cluster up, in words."""
     try:
         with reach(cluster) as jobs:
-            return [f"job {job.id} runs there" for job in jobs.all() if job.running]
+            return [f"job {one} runs there" for one in jobs.running()]
     except UserError as error:
         return [f"nobody can say what runs there ({error})"]
+
+
+def _warn_up(cluster: Cluster, why: str) -> None:
+    _warn(
+        f"{cluster.file.name} is still up{why}, and costs what its machines cost; `{cluster.down_command}` takes it down"
+    )
 
 
 def _warn(sentence: str) -> None:
     print(f"wsc-ray: {sentence}", file=sys.stderr, flush=True)
 
 
-def _cluster(file: ClusterFile) -> Cluster:
+def _cluster(path: str) -> Cluster:
+    file = read_cluster_file(path)
+    check_means(file)
     return KubeRay(file) if file.kind == "kuberay" else Launcher(file)
+
+
+def _check_down(down: str) -> None:
+    if down not in get_args(Down):
+        raise ClusterError(f"--down: one of {', '.join(get_args(Down))}, not {down}")
 
 
 def _plan(request: Request, cluster: Cluster, down: Down) -> dict[str, Any]:

@@ -111,6 +111,22 @@ def doctor(*, out: str | None = None, recipe: str | None = None) -> list[Line]:
         return preflight(gather(loaded, out=out, folders=[Path(out)] if out else []))
 
 
+def measure(work: Callable[[], Any], *, out: str, nodes: int = 1) -> None:
+    """Check the cluster and do a benchmark's work on it, from the folder beside `out`.
+
+    Raises:
+        ClusterError: as `carry_out`.
+        UserError: what the work raises.
+    """
+    with ray_session():
+        os.chdir(nearest(str(Path(out).parent)))
+        wait_for_nodes(nodes)
+        check(preflight(gather(load_recipe(), out=out, folders=[Path(out)])))
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        os.chdir(Path(out).parent)
+        work()
+
+
 def check(lines: list[Line]) -> None:
     """Print the lines.
 

@@ -18,12 +18,18 @@ from wsc_ray.errors import ClusterError
 REMOVED = "(removed)"
 _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|private_key|access_key|api_key", re.I)
-_SECRET_VALUE = (
-    (
-        re.compile(r"(\w*(?:TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|_KEY)\w*\s*[=:]\s*)[^\s'\"]+", re.I),
-        r"\1" + REMOVED,
-    ),
-    (re.compile(r"(\w+://)[^/\s@]+:[^/\s@]+@"), r"\1" + REMOVED + "@"),
+# In a command: what follows a name or an option, quoted or not; who logs in to an address; a whole key.
+_NAMED = r"(?:token|secret|passw(?:or)?d|credentials?|key)"
+_VALUE = r"""(?:\\?"[^"]*"|\\?'[^']*'|[^\s'"]+)"""
+_SECRET_VALUE = tuple(
+    (re.compile(pattern, re.I | re.S), replacement)
+    for pattern, replacement in (
+        (rf"(\b\w*{_NAMED}\w*\s*[=:]\s*){_VALUE}", rf"\1{REMOVED}"),
+        (rf"((?<!\S)--?[\w-]*{_NAMED}[\s=]+){_VALUE}", rf"\1{REMOVED}"),
+        (rf"(\b(?:bearer|basic)\s+){_VALUE}", rf"\1{REMOVED}"),
+        (r"(\w://)[^/\s@]+@", rf"\1{REMOVED}@"),
+        (r"-----BEGIN [\w ]*PRIVATE KEY-----.*?(?:-----END [\w ]*PRIVATE KEY-----|$)", REMOVED),
+    )
 )
 
 
@@ -124,13 +130,15 @@ def _redacted(value: Any, key: str = "") -> Any:
     if isinstance(value, Mapping):
         # Kubernetes names a variable beside its value.
         named = str(value.get("name", "")) if "value" in value else ""
+        if value.get("kind") == "Secret":
+            value = {k: REMOVED if k in ("data", "stringData") else v for k, v in value.items()}
         return {k: _redacted(v, f"{k} {named if k == 'value' else ''}") for k, v in value.items()}
     if isinstance(value, list):
         return [_redacted(each, key) for each in value]
+    if _SECRET_KEY.search(key) and not isinstance(value, bool):
+        return REMOVED
     if not isinstance(value, str):
         return value
-    if _SECRET_KEY.search(key):
-        return REMOVED
     for pattern, replacement in _SECRET_VALUE:
         value = pattern.sub(replacement, value)
     return value

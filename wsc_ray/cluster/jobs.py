@@ -100,6 +100,12 @@ class Jobs:
         jobs = [_job(one) for one in details if one.submission_id and "wsc_ray" in (one.metadata or {})]
         return sorted(jobs, key=lambda job: (job.started, job.id))
 
+    def running(self) -> list[str]:
+        """What runs on the cluster, whoever started it and however, by its id."""
+        with self._said():
+            details = self.client.list_jobs()
+        return [str(one.submission_id or one.job_id) for one in details if one.status in WAITING]
+
     def find(self, job_id: str | None = None) -> Job:
         """The job of that id, or our latest.
 

@@ -27,19 +27,27 @@ class KubeRay:
         self._kubectl = ["kubectl", *(["--namespace", namespace] if namespace else [])]
         self._pods = f"ray.io/cluster={file.name}"
 
-    def up(self) -> None:
-        """Apply the file, which changes nothing where it is applied already, and wait for the head.
+    def is_up(self) -> bool:
+        """Whether its head is ready.
+
+        Raises:
+            ClusterError: kubectl is not connected.
+        """
+        return "True" in self._said("get", "pods", *self._head(), "--output", self._path(_CONDITION))
+
+    def start(self) -> None:
+        """Apply the file and wait for the head.
 
         Raises:
             ClusterError: kubectl refuses, or the head is not ready in time.
         """
         self._said("apply", "--filename", str(self.file.path))
         deadline = time.monotonic() + READY
-        while "True" not in self._said("get", "pods", *self._head(), "--output", self._path(_CONDITION)):
+        while not self.is_up():
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"the head of {self.file.name} is not ready after {READY / 60:.0f} minutes; `kubectl describe pods -l {self._pods}` "
-                    f"says why, and `{self.down_command}` gives its pods back"
+                    "says why"
                 )
             time.sleep(_PAUSE)
 

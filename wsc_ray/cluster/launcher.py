@@ -32,22 +32,29 @@ class Launcher:
     def __init__(self, file: ClusterFile):
         self.file = file
 
-    def up(self) -> None:
-        """Bring it up, unless it is: jobs that run on it are left alone.
+    def is_up(self) -> bool:
+        """Whether its dashboard answers.
 
         Raises:
-            ClusterError: nobody can log in to the head, or Ray's launcher failed.
+            ClusterError: nobody can log in to the head.
         """
         if self.file.provider == "local":
             self._processes(self._machines()[0])  # where nobody can log in, Ray's launcher would try for minutes
         with contextlib.suppress(ClusterError), self.reach(seconds=20):
-            return
+            return True
+        return False
+
+    def start(self) -> None:
+        """Bring up what is not up: on one that is, Ray and all that it runs would start anew.
+
+        Raises:
+            ClusterError: Ray's launcher failed.
+        """
         command = ["up", "--yes", str(self.file.path)]
         done = subprocess.run([RAY, *command, *QUIET], env=self._environment(), stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise ClusterError(
-                f"`ray {' '.join(command)}` failed, see above; once that is mended the same command goes on, and "
-                f"`{self.down_command}` ends what may have been started"
+                f"`ray {' '.join(command)}` failed, see above; once that is mended the same command goes on"
             )
 
     @contextlib.contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,6 +101,26 @@ def doctor_request(*, recipe: str | Path | None = None, out: str | Path | None =
     """
     place = _absolute(out) if out else ""
     return _request("doctor", place, {"out": place or None}, _absolute_recipe(load_recipe(recipe)) if recipe else None)
+
+
+def bench_request(*, out: str | Path, **options: Any) -> Request:
+    """The request for `bench scaling` with these options, numbers or paths.
+
+    Raises:
+        RunFolderError, ClusterError: as `make_request`.
+    """
+    place, words = _place("bench", out, None), []
+    for name, value in options.items():
+        option = f"--{'project' if name == 'projected' else name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            path = name in ("manifest", "markdown")
+            listed = ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            words += [option, _absolute(value) if path else str(listed)]
+    request = _request("bench", place, {"out": place}, None)
+    _refuse_passwords(words)
+    return replace(request, arguments=(*request.arguments, *words))
 
 
 def _request(

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from wsc_ray.cluster.request import Request, make_request
+from wsc_ray.cluster.request import Request
 from wsc_ray.errors import ClusterError, JobError
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ OPTIONS = """address: dashboard of a cluster that is up, such as http://127.0.0.
         down: when to take that cluster down afterwards: always, on-success, or never."""
 
 
-def with_cluster(command: str, here: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`here` with further keywords, `address`, `cluster` and `down`, that send the call to a cluster."""
+def with_cluster(here: Callable[..., dict[str, Any]], make: Callable[..., Request]) -> Callable[..., dict[str, Any]]:
+    """`here` with further keywords, `address`, `cluster` and `down`, that send the call to a cluster.
+
+    Args:
+        make: the request for a call of `here` with the same arguments.
+    """
 
     @functools.wraps(here)
     def function(
@@ -36,7 +40,7 @@ def with_cluster(command: str, here: Callable[..., dict[str, Any]]) -> Callable[
 
         refuse_both(address, cluster)
         dry_run = arguments.pop("dry_run", False)
-        request = make_request(command, **arguments)
+        request = make(**arguments)
         if cluster is not None:
             return bring_up(request, cluster, down=down, dry_run=dry_run)
         return send(request, address, dry_run=dry_run)
@@ -113,6 +117,8 @@ def _plan(request: Request, address: str, job_id: str, running: str | None) -> d
 def resources(request: Request) -> dict[str, str]:
     """What the job reserves on the cluster, in words."""
     recipe = request.recipe
+    if request.command == "bench":
+        return {"training workers": "each of --workers in turn, each --cpus-per-worker and, where there are any, 1 GPU"}
     if recipe is None:
         return {"recipe": "as the run folder's recipe says"}
     if request.command == "tune":

@@ -27,13 +27,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray's own warning that a future version will not override these variables is nothing a user can act on.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
-    # process spends seconds on imports.
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
-    # Ray warns at four times this many processes; most of a small machine's only wait, for training or for a task.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+    set_ray_up()
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
@@ -55,6 +49,17 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def set_ray_up() -> None:
+    """How a Ray that is started on this machine behaves, where the user's environment does not say."""
+    # Ray's own warning that a future version will not override these variables is nothing a user can act on.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
+    # process spends seconds on imports.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
+    # Ray warns at four times this many processes; most of a small machine's only wait, for training or for a task.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
 
 
 def _answers(address: str) -> None:

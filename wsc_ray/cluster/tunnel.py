@@ -36,8 +36,7 @@ def tunnel(command: Sequence[str], port: int, *, seconds: float = SECONDS) -> It
         yield address
     finally:
         closing.set()
-        for program in running:
-            _end(program)
+        _end(running[-1])
 
 
 def free_port() -> int:
@@ -83,7 +82,8 @@ def _answers(address: str) -> bool:
 def _keep(command: Sequence[str], running: list[subprocess.Popen], closing: threading.Event) -> None:
     while not closing.wait(_PAUSE):
         if running[-1].poll() is not None:
-            running.append(_start(command))
+            _end(running[-1])
+            running[-1] = _start(command)
 
 
 def _end(program: subprocess.Popen) -> None:

@@ -10,6 +10,9 @@ Without an initialised process group, or in a group of one, nothing here communi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +21,18 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 Group = dist.ProcessGroup | None
+Sending = Callable[[int], AbstractContextManager[None]]
+_sending: ContextVar[Sending] = ContextVar("sending", default=lambda sent: nullcontext())
+
+
+@contextmanager
+def metered(sending: Sending) -> Iterator[None]:
+    """Inside, every collective runs in `sending(bytes that this worker gives to it)`."""
+    token = _sending.set(sending)
+    try:
+        yield
+    finally:
+        _sending.reset(token)
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,8 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: FunctionCtx, x: Tensor, workers: int, group: Group) -> Tensor:
         ctx.workers = workers
         total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total, group=group)
+        with _sending.get()(_bytes(total)):
+            dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
@@ -120,5 +136,10 @@ def _all_gather(x: Tensor, workers: int, group: Group) -> Tensor:
     """`x` (rows, ...) of every worker, (workers * rows, ...); the same shape everywhere."""
     out = x.new_empty(workers * x.shape[0], *x.shape[1:])
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # torch 2.14 renamed it
-    gather(out, x.contiguous(), group=group)
+    with _sending.get()(_bytes(x)):
+        gather(out, x.contiguous(), group=group)
     return out
+
+
+def _bytes(x: Tensor) -> int:
+    return x.numel() * x.element_size()

@@ -39,7 +39,7 @@ def cached_backward(
         pixels: of this worker's patches, (n, ...).
         parts: micro-batches, of nearly the same size; no more than n, and as many on every worker, since a layer may
             exchange something in each of them.
-        loss: features (n, ...) -> the scalar to backpropagate, and anything to return.
+        loss: features (n, ...), without a graph -> their gradient (n, ...), and anything to return.
     """
     micro_batches = pixels.tensor_split(parts)
     states, found = [], []
@@ -47,10 +47,8 @@ def cached_backward(
         for part in micro_batches:
             states.append(_random_state(pixels.device))
             found.append(encode(part))
-    features = torch.cat(found).requires_grad_()
-    total, terms = loss(features)
-    total.backward()
-    for part, state, grad in zip(micro_batches, states, features.grad.tensor_split(parts), strict=True):
+    gradient, terms = loss(torch.cat(found))
+    for part, state, grad in zip(micro_batches, states, gradient.tensor_split(parts), strict=True):
         last = part is micro_batches[-1]
         with _random_state_of(state, pixels.device), nullcontext() if last else _unsynchronised(model):
             encode(part).backward(grad)

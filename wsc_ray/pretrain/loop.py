@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from wsc_ray.encoders import normalise_pixels
 from wsc_ray.losses import WeakSupConTerms
 from wsc_ray.losses.collectives import all_gather_rows, place, share_counts
+from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.collapse import SAMPLE, feature_health, has_collapsed
 from wsc_ray.pretrain.gradient_cache import cached_backward
 from wsc_ray.pretrain.objective import Objective
@@ -42,6 +43,7 @@ class Loop:
         on_checkpoint: called with (steps done, metrics) every `checkpoint_every` steps and at the end.
         look: called before both; how many bad patches came in so far, and whether they are too many to go on. It
             says the same on all workers.
+        clock: where each step's time goes.
     """
 
     model: nn.Module
@@ -54,6 +56,7 @@ class Loop:
     on_log: Callable[[int, Metrics], None]
     on_checkpoint: Callable[[int, Metrics], None]
     look: Callable[[], tuple[int, bool]] = lambda: (0, False)
+    clock: Clock = field(default_factory=Clock)
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
         """Train on every batch and return the number of steps done over the whole run.
@@ -69,11 +72,13 @@ class Loop:
         since, waited, patches = time.perf_counter(), 0.0, 0
         while step < total and not stop:
             asked = time.perf_counter()
-            batch = next(source)
+            with self.clock.phase("wait"):
+                batch = next(source)
             waited += time.perf_counter() - asked
             assert int(batch["step"][0]) == int(batch["step"][-1]) == step, "the stream is out of step"
             logs = (step + 1) % config.log_every == 0 or step + 1 == total
             metrics = self._step(step, batch, logs)
+            self.clock.step_ended(step, len(batch["step"]))
             step, patches = step + 1, patches + 2 * self.geometry.size(step % self.geometry.steps)
             saves = step % every == 0 or step == total
             bad, too_many = self.look() if logs or saves else (0, False)
@@ -99,11 +104,14 @@ class Loop:
         weight = similarity_weight(step, self.recipe.loss)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        pixels = self._views(batch)  # (n, 2, s, s, 3)
-        labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        terms, views = self._backward(pixels, labels, weight, self._micro_batches(step))
-        self.optimizer.step()
+        with self.clock.phase("encode"):
+            pixels = self._views(batch)  # (n, 2, s, s, 3)
+            labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
+            self.optimizer.zero_grad(set_to_none=True)
+            terms, views = self._backward(pixels, labels, weight, self._micro_batches(step))
+            self.clock.backward_ended()
+        with self.clock.phase("optimizer"):
+            self.optimizer.step()
         return {
             "loss": terms.total.detach(),
             "similarity": terms.similarity.detach(),
@@ -129,13 +137,18 @@ class Loop:
         """Leave the parameters' gradients, and return the terms and the views' features (n, 2, d)."""
 
         def loss(views: torch.Tensor) -> tuple[torch.Tensor, tuple[WeakSupConTerms, torch.Tensor]]:
-            terms = self.objective(views, labels, weight)
-            return terms.total, (terms, views.detach())
+            """Their gradient, and what is returned in the end."""
+            with self.clock.phase("loss"):
+                leaf = views.detach().requires_grad_()
+                terms = self.objective(leaf, labels, weight)
+                terms.total.backward()
+                return leaf.grad, (terms, leaf.detach())
 
         if micro_batches > 1:
             return cached_backward(self.model, self._encode, pixels, micro_batches, loss)
-        total, found = loss(self._encode(pixels))
-        total.backward()
+        views = self._encode(pixels)
+        gradient, found = loss(views)
+        views.backward(gradient)
         return found
 
     def _micro_batches(self, step: int) -> int:

@@ -18,6 +18,7 @@ from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.manifest import Manifest
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
+from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.watch import Watch
@@ -190,8 +191,10 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
             name = f"checkpoint_{step:09d}"
             ray.train.report({"step": step, **metrics}, Checkpoint.from_directory(temporary), checkpoint_dir_name=name)
 
+    clock = Clock(device, on=recipe.train.profile)
+    model = ray.train.torch.prepare_model(encoder)
     loop = Loop(
-        model=ray.train.torch.prepare_model(encoder),
+        model=model,
         optimizer=optimizer,
         objective=Objective(recipe.loss, plan.pure),
         recipe=recipe,
@@ -201,6 +204,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         on_log=on_log,
         on_checkpoint=on_checkpoint,
         look=look,
+        clock=clock,
     )
     spare = ray.cluster_resources()["CPU"] - world_size * recipe.train.cpus_per_worker
     batches = worker_batches(
@@ -213,7 +217,9 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         readers=max(1, int(spare / world_size)),
         stream=recipe.stream,
     )
-    loop.run(watch.over(batches), first_step)
+    with clock.watching(model):
+        loop.run(watch.over(batches), first_step)
+    clock.save(folder.path, rank)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> str:

@@ -1,0 +1,20 @@
+"""What `wsc-ray bench scaling --address` or `--cluster` submits: the preflight on the cluster, then the benchmark."""
+
+import click
+
+from wsc_ray.cli_bench import scaling
+from wsc_ray.cluster import entry
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--out", required=True, help="Folder for the results, a path that every node mounts.")
+@click.option("--nodes", type=int, default=1, help="Wait for so many.")
+@click.pass_context
+def main(context: click.Context, out: str, nodes: int) -> None:
+    """Preflight and measure; further options are those of `wsc-ray bench scaling`."""
+    words = ["--out", out, *context.args]
+    entry.ending(lambda: entry.measure(lambda: scaling.main(words, standalone_mode=False), out=out, nodes=nodes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`wsc-ray bench scaling` as a user types it, on real nodes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from wsc_ray import commands
+from wsc_ray.cluster.request import bench_request
+from wsc_ray.errors import ResourceError
+
+
+@pytest.fixture(scope="module")
+def done(manifest, tmp_path_factory):
+    """A quick run with one and two workers, in a process of its own: this one has a Ray already."""
+    folder = tmp_path_factory.mktemp("scaling")
+    words = ["--workers", "1,2", "--manifest", manifest, "--quick", "--project", "--price", "2"]
+    command = [sys.executable, "-m", "wsc_ray", "bench", "scaling", "--out", "out", *words, "--markdown", "page.md"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ended = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return folder, json.loads((folder / "out" / "summary.json").read_text()), ended.stdout
+
+
+def test_every_number_of_workers_has_its_row(done):
+    folder, summary, printed = done
+    assert {(row["work"], row["mode"], row["workers"]) for row in summary["rows"]} == {
+        (work, mode, workers) for work in ("training", "data") for mode in ("weak", "strong") for workers in (1, 2)
+    }
+    for row in summary["results"]:
+        assert row["value"] > 0
+        assert row["ratio"] == pytest.approx(row["value"] / row["baseline"])
+    assert all(row["spilled_bytes"] == 0 for row in summary["rows"])
+    assert "## Training" in printed
+    page = (folder / "page.md").read_text()
+    assert summary["invocation"] in page
+    assert "A projection, not a measurement" in page
+    assert [row["workers"] for row in summary["projection"]] == [8, 16, 32, 64, 128, 256, 512]
+
+
+def test_what_is_sent_is_what_is_promised(done):
+    _, summary, _ = done
+    (communication,) = [one for one in summary["targets"] if one["target"].startswith("communication")]
+    assert communication["verdict"] == "reached", communication
+
+
+def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
+    from mlflow import MlflowClient
+
+    folder, summary, _ = done
+    steps = pq.read_table(folder / "out" / "steps.parquet").to_pylist()
+    trained = [row for row in steps if row["work"] == "training" and row["workers"] == 2 and row["mode"] == "weak"]
+    assert {(row["step"], row["rank"]) for row in trained} == {(step, rank) for step in range(5) for rank in range(2)}
+    assert all(row["encode"] > 0 and row["communication"] > 0 for row in trained)
+    assert (folder / "out" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    run = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(summary["mlflow"]["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["training_weak_patches_per_second"] > 0
+    assert not [path for path in (folder / "out").iterdir() if path.name.startswith("tmp")]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "0,1"], "--workers: name numbers from 1"),
+        (["--workers", "1,x"], "write whole numbers"),
+        (["--batch-size", "5"], "--batch-size must be even"),
+        (["--workers", "1,8", "--batch-size", "8"], "too few patches for 8 workers"),
+        (["--cores", "4000"], "--cores 4000: there are"),
+        (["--project", "--skip-training"], "--project needs training"),
+        (["--mock-model", "-1"], "--mock-model must be 0 or more"),
+        (["--manifest", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence_and_leaves_nothing(wsc_ray_command, tmp_path, options, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, text = wsc_ray_command("bench", "scaling", "--out", tmp_path / "out", *options)
+    assert status == 2, text
+    assert said in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_with_a_ray_of_its_own_is_told(ray_cluster, manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResourceError, match="Ray runs in this process already"):
+        commands.bench_scaling(out=tmp_path / "out", manifest=str(manifest), workers=[1], quick=True)
+
+
+def test_a_request_for_a_cluster_has_the_same_options(tmp_path):
+    request = bench_request(out="out", workers=[1, 2], manifest="patches", projected=True, price=None, quick=False)
+    assert request.entry == "jobs/bench.py"
+    assert request.arguments == (
+        *("--out", str((tmp_path.cwd() / "out").absolute()), "--workers", "1,2"),
+        *("--manifest", str((tmp_path.cwd() / "patches").absolute()), "--project"),
+    )

@@ -1,0 +1,133 @@
+"""From what every worker did in every step to the figures of a table: pure, so that tests need no Ray."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsc_ray.pretrain.clock import PHASES
+
+Row = Mapping[str, float]  # of one worker in one step: step, rank, patches, seconds by phase, bytes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Args:
+        mode: `weak`: every worker has the same number of patches; `strong`: the global batch stays that of the fewest
+            workers.
+        work: `training`, `data` (received and dropped) or `mock` (a model that takes a given time).
+    """
+
+    mode: str
+    work: str
+    workers: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a setting gave, the warm-up left out.
+
+    Attributes:
+        rate: patches a second of all workers.
+        p50, p95: seconds of a step, that of the slowest worker.
+        seconds: of a worker's step by phase, the mean.
+        loss_bytes, gradient_bytes: that each worker gives to a step's collectives, the median.
+        spilled: bytes that the object stores wrote to disk meanwhile; None where nobody says.
+    """
+
+    setting: Setting
+    rate: float
+    p50: float
+    p95: float
+    seconds: dict[str, float]
+    loss_bytes: float
+    gradient_bytes: float
+    spilled: float | None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of a worker's time by phase; they add up to 1."""
+        whole = sum(self.seconds.values())
+        return {phase: seconds / whole for phase, seconds in self.seconds.items()}
+
+    @property
+    def rate_per_worker(self) -> float:
+        return self.rate / self.setting.workers
+
+
+def figures(setting: Setting, rows: Sequence[Row], warm_up: int, spilled: float | None) -> Figures:
+    """The figures of some runs' steps; each run counts its steps from 0, and the first `warm_up` are left out."""
+    kept = [row for row in rows if row["step"] >= warm_up]
+    assert kept, "no step after the warm-up"
+    runs: dict[tuple[float, float], list[float]] = {}
+    for row in kept:
+        runs.setdefault((row.get("run", 0), row["step"]), []).append(sum(row[phase] for phase in PHASES))
+    steps = [max(seconds) for seconds in runs.values()]  # a step has ended when its slowest worker has
+    return Figures(
+        setting=setting,
+        rate=sum(row["patches"] for row in kept) / sum(steps),
+        p50=statistics.median(steps),
+        p95=percentile(steps, 0.95),
+        seconds={phase: statistics.mean(row[phase] for row in kept) for phase in PHASES},
+        # The median: where a run logs, it also exchanges features to say how healthy they are.
+        loss_bytes=statistics.median_high(row.get("loss_bytes", 0) for row in kept),
+        gradient_bytes=statistics.median_high(row.get("gradient_bytes", 0) for row in kept),
+        spilled=spilled,
+    )
+
+
+def efficiency(one: Figures, base: Figures) -> float:
+    """Of `base`'s rate per worker, how much each worker still has."""
+    return one.rate_per_worker / base.rate_per_worker
+
+
+def base_of(found: Sequence[Figures], one: Figures) -> Figures:
+    """The same work with the fewest workers."""
+    same = [each for each in found if each.setting.work == one.setting.work and each.setting.mode == one.setting.mode]
+    return min(same, key=lambda each: each.setting.workers)
+
+
+def percentile(values: Sequence[float], at: float) -> float:
+    """By linear interpolation between the sorted values."""
+    ordered = sorted(values)
+    place = at * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def promised_bytes(mixed: int, dim: int, itemsize: int, workers: int) -> int:
+    """What a worker gives to the loss's collectives in a step, as `wsc_ray.losses` promises.
+
+    Two counts; the features of mixed patches once, two views each; one log-sum-exp a view; d + 1 numbers for the
+    similarity of the one pure label. A worker without any other sends nothing.
+
+    Args:
+        mixed: patches of the worker that has the most, since the others' rows are padded to it.
+    """
+    return 0 if workers == 1 else 2 * 8 + 2 * mixed * dim * itemsize + 2 * mixed * 4 + (dim + 1) * 4
+
+
+def as_row(one: Figures, found: Sequence[Figures]) -> dict[str, Any]:
+    """A flat row for Parquet and MLflow."""
+    setting = one.setting
+    return {
+        "work": setting.work,
+        "mode": setting.mode,
+        "workers": setting.workers,
+        "batch_size": setting.batch_size,
+        "patches_per_second": one.rate,
+        "patches_per_second_per_worker": one.rate_per_worker,
+        "efficiency": efficiency(one, base_of(found, one)),
+        "p50_seconds": one.p50,
+        "p95_seconds": one.p95,
+        **{f"share_{phase}": one.shares[phase] for phase in PHASES},
+        "loss_bytes": one.loss_bytes,
+        "gradient_bytes": one.gradient_bytes,
+        "spilled_bytes": one.spilled,
+    }

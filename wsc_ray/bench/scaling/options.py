@@ -1,0 +1,69 @@
+"""The options: what cannot be, and the command line that does it again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.bench.environment import usable_cores
+from wsc_ray.errors import UserError
+
+
+def check(settings: dict[str, Any], mock_model: float | None, projects_nothing: bool) -> None:
+    """
+    Raises:
+        UserError: an option that cannot be.
+    """
+    if not settings["workers"] or min(settings["workers"]) < 1:
+        raise UserError("--workers: name numbers from 1, such as 1,2,4")
+    if settings["batch_size"] < 4 or settings["batch_size"] % 2:
+        raise UserError(f"--batch-size must be even and 4 or more, not {settings['batch_size']}")
+    fewest, most = settings["workers"][0], settings["workers"][-1]
+    if fewest * settings["batch_size"] // 2 < most:
+        raise UserError(
+            f"--batch-size {settings['batch_size']}: the fewest workers' batch has too few patches for {most} workers to share"
+        )
+    for name in ("steps", "warm_up", "rounds", "crop", "cores"):
+        if settings[name] < (0 if name == "warm_up" else 1):
+            raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {settings[name]}")
+    if settings["cores"] > usable_cores():
+        raise UserError(f"--cores {settings['cores']}: there are {usable_cores()}")
+    if projects_nothing:
+        raise UserError("--project needs training to be measured; leave --skip-training and --mock-model out")
+    if mock_model is not None and mock_model < 0:
+        raise UserError(f"--mock-model must be 0 or more, not {mock_model:g}")
+
+
+def invocation(out: str | Path, options: dict[str, Any], flags: dict[str, bool], markdown: str | Path | None) -> str:
+    """The command line that does this again, also where a notebook called the function."""
+    words = ["wsc-ray", "bench", "scaling", "--out", str(out)]
+    for name, value in options.items():
+        text = (
+            ",".join(map(str, value))
+            if isinstance(value, list)
+            else f"{value:g}"
+            if isinstance(value, float)
+            else value
+        )
+        words += [f"--{name.replace('_', '-')}", str(text)]
+    words += [f"--{name}" for name, given in flags.items() if given]
+    return shlex.join(words + (["--markdown", str(markdown)] if markdown is not None else []))
+
+
+def notes(load: float, cores: int, workers: Sequence[int], quick: bool) -> list[str]:
+    """What a reader has to know beside the figures."""
+    found = []
+    if quick:
+        found.append("Quick: tiny sizes, whose figures mean nothing.")
+    if not os.environ.get("RAY_ADDRESS"):
+        found.append(f"Every worker has a Ray node of its own on this machine, pinned to one of {cores} core(s).")
+        if max(workers) > cores:
+            found.append(
+                f"With more than {cores} workers, several nodes share a core: their efficiency is bounded by it."
+            )
+    if load > 0.5:
+        found.append(f"The machine was not quiet: its load was {load:.1f} before this began.")
+    return found

@@ -1,0 +1,81 @@
+"""A projection to more GPUs than there are: the measured parts of a step, and a stated network between them.
+
+The costs of collectives are those of ring algorithms (Thakur, Rabenseifner and Gropp 2005): with W workers, latency a
+and bandwidth b, an all-reduce of n bytes takes 2 (W - 1) (a + n / (W b)), an all-gather of n bytes from each
+(W - 1) (a + n / b). Nothing is overlapped, data never waits, and a step's own work stays what it was: a bound on how
+good it can be under these assumptions, not a measurement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Network:
+    """Latency in seconds and bandwidth in bytes a second, of one worker's line to the next."""
+
+    latency: float
+    bandwidth: float
+
+    def all_reduce(self, size: float, workers: int) -> float:
+        """Seconds for a buffer of `size` bytes that every worker holds."""
+        return 2 * (workers - 1) * (self.latency + size / (workers * self.bandwidth))
+
+    def all_gather(self, size: float, workers: int) -> float:
+        """Seconds until every worker has the `size` bytes of each."""
+        return (workers - 1) * (self.latency + size / self.bandwidth)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One worker's measured step.
+
+    Args:
+        patches: of this worker.
+        encode, loss, optimizer: seconds; the loss with its measured number of workers.
+        gathered, reduced, gradient: bytes that it gives to the loss's all-gathers, its all-reduce, and the gradients'.
+        measured: workers that it was measured with.
+    """
+
+    patches: int
+    encode: float
+    loss: float
+    optimizer: float
+    gathered: float
+    reduced: float
+    gradient: float
+    measured: int = 1
+
+    def seconds(self, workers: int, network: Network) -> float:
+        """Of a step of `workers` with as many patches each: own rows of the loss against W times as many columns."""
+        loss = self.loss * workers / self.measured
+        talk = (
+            network.all_gather(self.gathered, workers)
+            + network.all_reduce(self.reduced, workers)
+            + network.all_reduce(self.gradient, workers)
+            if workers > 1
+            else 0.0
+        )
+        return self.encode + loss + self.optimizer + talk
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a number of GPUs would do."""
+
+    workers: int
+    step: float  # s
+    rate: float  # patches a second
+    efficiency: float
+    hours: float
+    price: float | None  # dollars
+
+
+def project(step: Step, network: Network, workers: int, *, patches: float, dollars_an_hour: float | None) -> Projection:
+    """The projection for training on `patches` in all (cohort x epochs), at a price a GPU."""
+    seconds, alone = step.seconds(workers, network), step.seconds(1, network)
+    rate = workers * step.patches / seconds
+    hours = patches / rate / 3600
+    price = None if dollars_an_hour is None else hours * workers * dollars_an_hour
+    return Projection(workers, seconds, rate, alone / seconds, hours, price)

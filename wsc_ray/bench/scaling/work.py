@@ -1,0 +1,57 @@
+"""What is measured: pretraining as users run it, or workers that only receive what training would."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from wsc_ray import commands
+from wsc_ray.bench.scaling.figures import Row, Setting
+from wsc_ray.manifest import Manifest, open_manifest
+from wsc_ray.pretrain.clock import Clock, read_steps
+from wsc_ray.recipe import Recipe
+from wsc_ray.stream.plan import Plan, make_plan
+from wsc_ray.stream.ray_data import worker_batches
+
+
+def train(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
+    """Pretrain in `folder`, which is taken away, and return every worker's steps."""
+    shutil.rmtree(folder, ignore_errors=True)
+    commands.pretrain(recipe=recipe, out=folder)
+    rows = read_steps(folder)
+    shutil.rmtree(folder)
+    return rows
+
+
+def receive(recipe: Recipe, setting: Setting, seconds: float) -> list[Row]:
+    """Every worker takes its batches, each for `seconds`, all at the same time; their steps."""
+    manifest = open_manifest(recipe.data.manifest)
+    plan = make_plan(manifest, recipe)
+    alive = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    calls = []
+    for rank in range(setting.workers):
+        # A worker a node, as training has them; no CPU, so that readers have it.
+        place = NodeAffinitySchedulingStrategy(alive[rank % len(alive)], soft=False)
+        task = ray.remote(_receive).options(num_cpus=0, scheduling_strategy=place)
+        calls.append(task.remote(plan, manifest, recipe, rank, setting.workers, seconds))
+    return [row for rows in ray.get(calls) for row in rows]
+
+
+def _receive(
+    plan: Plan, manifest: Manifest, recipe: Recipe, rank: int, world_size: int, seconds: float
+) -> list[dict[str, Any]]:
+    clock = Clock(on=True)
+    arguments = {"rank": rank, "world_size": world_size, "first_step": 0, "readers": 1, "stream": recipe.stream}
+    batches = worker_batches(plan, manifest, recipe.augment, **arguments)
+    for step in range(plan.total_steps):
+        with clock.phase("wait"):
+            batch = next(batches)
+        with clock.phase("encode"):
+            time.sleep(seconds)
+        clock.step_ended(step, len(batch["step"]))
+    return [{"rank": rank, **row} for row in clock.rows]

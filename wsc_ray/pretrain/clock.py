@@ -1,0 +1,119 @@
+"""Where a training step's time goes, and what it sends: looked at only where `train.profile` asks for it.
+
+Time in a phase that lies inside another counts for the inner one alone, so that the phases add up. On a GPU every edge
+of a phase waits for the device, which costs a little speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from wsc_ray.losses.collectives import metered
+from wsc_ray.runfolder import atomic
+
+PHASES = ("wait", "encode", "loss", "communication", "optimizer")
+STEPS = "steps"  # in the run folder
+
+
+class Clock:
+    """One worker's clock; `on=False` measures nothing and costs nothing."""
+
+    def __init__(self, device: torch.device | None = None, *, on: bool = False):
+        self.on, self._device = on, device
+        self.rows: list[dict[str, float]] = []
+        self._open: list[str] = []  # phases, the innermost last
+        self._since = 0.0
+        self._last_bucket: float | None = None
+        self._clear()
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """The time of a block, apart from phases inside it."""
+        if not self.on:
+            yield
+            return
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    @contextlib.contextmanager
+    def sending(self, sent: int) -> Iterator[None]:
+        """A collective of the loss to which this worker gives `sent` bytes; see `losses.collectives.metered`."""
+        self._row["loss_bytes"] += sent
+        with self.phase("communication"):
+            yield
+
+    @contextlib.contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Count what the losses and, in DDP, the parameters' gradients send in a block."""
+        if not self.on:
+            yield
+            return
+        if isinstance(model, DistributedDataParallel):
+            model.register_comm_hook(None, self._bucket)
+        with metered(self.sending):
+            yield
+
+    def backward_ended(self) -> None:
+        """Since the last of the gradients was ready, the encoder's backward pass has only waited for other workers."""
+        if self._last_bucket is not None:
+            self._turn()
+            waited = time.perf_counter() - self._last_bucket
+            self._row["encode"] -= waited
+            self._row["communication"] += waited
+            self._last_bucket = None
+
+    def step_ended(self, step: int, patches: int) -> None:
+        """Keep a step of `patches` of this worker."""
+        if self.on:
+            self.rows.append({"step": step, "patches": patches, **self._row})
+            self._clear()
+
+    def save(self, folder: Path, rank: int) -> None:
+        """Write a row a step, seconds by phase and bytes, into `RUN/steps`."""
+        if self.rows:
+            table = pa.Table.from_pylist([{"rank": rank, **row} for row in self.rows])
+            name = f"{int(self.rows[0]['step']):09d}-{rank}.parquet"
+            (folder / STEPS).mkdir(exist_ok=True)
+            with atomic(folder / STEPS / name) as temporary:
+                pq.write_table(table, temporary)
+
+    def _clear(self) -> None:
+        self._row = dict.fromkeys(PHASES, 0.0) | {"loss_bytes": 0, "gradient_bytes": 0}
+
+    def _turn(self) -> None:
+        """Give the time since the last edge to the phase that is open."""
+        if self._device is not None and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        if self._open:
+            self._row[self._open[-1]] += now - self._since
+        self._since = now
+
+    # Without annotations: DDP compares them as objects, which these are not in a module that postpones them.
+    def _bucket(self, state, bucket):
+        buffer = bucket.buffer()
+        self._row["gradient_bytes"] += buffer.numel() * buffer.element_size()
+        self._last_bucket = time.perf_counter()
+        return allreduce_hook(None, bucket)
+
+
+def read_steps(folder: Path) -> list[dict[str, float]]:
+    """The rows of every worker, by step and rank; none where nobody asked for them."""
+    files = sorted((folder / STEPS).glob("*.parquet")) if (folder / STEPS).is_dir() else []
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    return sorted(rows, key=lambda row: (row["step"], row["rank"]))
