@@ -34,6 +34,7 @@ setup(
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
         "h5py>=3.11",
         "mlflow>=3.1",
+        "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too
         "pydantic>=2.8",
         "pyyaml>=6",
         "click>=8.1",

@@ -61,7 +61,7 @@ def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
     folder, summary, _ = done
     steps = pq.read_table(folder / "out" / "steps.parquet").to_pylist()
     trained = [row for row in steps if row["work"] == "training" and row["workers"] == 2 and row["mode"] == "weak"]
-    assert {(row["step"], row["rank"]) for row in trained} == {(step, rank) for step in range(5) for rank in range(2)}
+    assert {(row["step"], row["rank"]) for row in trained} == {(step, rank) for step in range(21) for rank in range(2)}
     assert all(row["encode"] > 0 and row["communication"] > 0 for row in trained)
     assert (folder / "out" / "scaling.png").read_bytes().startswith(b"\x89PNG")
     run = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(summary["mlflow"]["run_id"])
@@ -78,6 +78,10 @@ def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
         (["--batch-size", "5"], "--batch-size must be even"),
         (["--workers", "1,8", "--batch-size", "8"], "too few patches for 8 workers"),
         (["--cores", "4000"], "--cores 4000: there are"),
+        (["--cpus-per-worker", "0.5"], "--cpus-per-worker must be above 0.5"),
+        (["--skip-training", "--mock-model", "5"], "give one of them"),
+        (["--project", "--network", "0"], "--network must be"),
+        (["--workers", "1,4", "--batch-size", "36"], "4 workers cannot share 2 shards"),
         (["--project", "--skip-training"], "--project needs training"),
         (["--mock-model", "-1"], "--mock-model must be 0 or more"),
         (["--manifest", "nowhere"], "nowhere"),
@@ -95,6 +99,7 @@ def test_a_process_with_a_ray_of_its_own_is_told(ray_cluster, manifest, tmp_path
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ResourceError, match="Ray runs in this process already"):
         commands.bench_scaling(out=tmp_path / "out", manifest=str(manifest), workers=[1], quick=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_request_for_a_cluster_has_the_same_options(tmp_path):

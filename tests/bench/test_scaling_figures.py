@@ -27,7 +27,7 @@ def rows(step_seconds, *, patches=8, workers=1, **more):
 
 @given(st.lists(seconds, min_size=2, max_size=20), st.integers(1, 4))
 def test_rates_and_shares(times, workers):
-    one = figures(Setting("weak", "training", workers, 8 * workers), rows(times, workers=workers), 1, None)
+    one = figures(Setting("weak", "training", workers, 8 * workers), rows(times, workers=workers), range(1, 99), None)
     kept = times[1:]
     assert one.rate == pytest.approx(8 * workers * len(kept) / sum(kept))
     assert one.rate_per_worker == pytest.approx(one.rate / workers)
@@ -41,13 +41,20 @@ def test_rates_and_shares(times, workers):
 
 def test_a_step_takes_as_long_as_its_slowest_worker():
     fast, slow = rows([1.0, 1.0]), [row | {"rank": 1} for row in rows([1.0, 3.0])]
-    assert figures(Setting("weak", "training", 2, 16), [*fast, *slow], 1, 0).rate == pytest.approx(16 / 3)
+    assert figures(Setting("weak", "training", 2, 16), [*fast, *slow], range(1, 99), 0).rate == pytest.approx(16 / 3)
+
+
+def test_workers_that_only_receive_do_not_wait_for_each_other():
+    one = rows([1.0, 3.0])
+    other = [row | {"rank": 1} for row in rows([3.0, 1.0])]
+    assert figures(Setting("weak", "data", 2, 16), [*one, *other], range(9), 0).rate == pytest.approx(32 / 4)
+    assert figures(Setting("weak", "training", 2, 16), [*one, *other], range(9), 0).rate == pytest.approx(32 / 6)
 
 
 def test_a_step_that_logs_sends_more_and_is_not_the_usual_one():
     found = rows([1.0] * 4, loss_bytes=10, gradient_bytes=4)
     found[-1]["loss_bytes"] = 500
-    assert figures(Setting("weak", "training", 2, 16), found, 1, 0).loss_bytes == 10
+    assert figures(Setting("weak", "training", 2, 16), found, range(1, 99), 0).loss_bytes == 10
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
@@ -64,7 +71,7 @@ def test_strong_scaling_keeps_the_batch_and_starts_from_the_fewest_workers():
         ("weak", 4, 32),
         ("strong", 4, 16),
     ]
-    found = with_strong_base([figures(one, rows([1.0] * 3, workers=one.workers), 0, None) for one in settings])
+    found = with_strong_base([figures(one, rows([1.0] * 3, workers=one.workers), range(99), None) for one in settings])
     for one in found:
         assert base_of(found, one).setting.workers == 2
         assert as_row(one, found)["efficiency"] == pytest.approx(1)
@@ -109,7 +116,7 @@ def test_one_worker_sends_nothing():
 def test_targets():
     def trained(workers, took, sent):
         found = rows([took] * 3, workers=workers, loss_bytes=sent, gradient_bytes=4)
-        return figures(Setting("weak", "training", workers, 8 * workers), found, 0, None)
+        return figures(Setting("weak", "training", workers, 8 * workers), found, range(99), None)
 
     promised = {(16, 2): (100, 4), (8, 1): (0, 0)}
     good = verdicts([trained(1, 1.0, 0), trained(2, 1.05, 100)], promised, 2)

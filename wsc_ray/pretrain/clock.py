@@ -33,7 +33,7 @@ class Clock:
         self.rows: list[dict[str, float]] = []
         self._open: list[str] = []  # phases, the innermost last
         self._since = 0.0
-        self._last_bucket: float | None = None
+        self._last_bucket: float | torch.cuda.Event | None = None
         self._clear()
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ class Clock:
         """Since the last of the gradients was ready, the encoder's backward pass has only waited for other workers."""
         if self._last_bucket is not None:
             self._turn()
-            waited = time.perf_counter() - self._last_bucket
+            waited = self._since_last_bucket()
             self._row["encode"] -= waited
             self._row["communication"] += waited
             self._last_bucket = None
@@ -84,13 +84,14 @@ class Clock:
             self._clear()
 
     def save(self, folder: Path, rank: int) -> None:
-        """Write a row a step, seconds by phase and bytes, into `RUN/steps`."""
+        """Write a row for each step since the last time, seconds by phase and bytes, into `RUN/steps`."""
         if self.rows:
             table = pa.Table.from_pylist([{"rank": rank, **row} for row in self.rows])
             name = f"{int(self.rows[0]['step']):09d}-{rank}.parquet"
             (folder / STEPS).mkdir(exist_ok=True)
             with atomic(folder / STEPS / name) as temporary:
                 pq.write_table(table, temporary)
+            self.rows = []
 
     def _clear(self) -> None:
         self._row = dict.fromkeys(PHASES, 0.0) | {"loss_bytes": 0, "gradient_bytes": 0}
@@ -108,8 +109,21 @@ class Clock:
     def _bucket(self, state, bucket):
         buffer = bucket.buffer()
         self._row["gradient_bytes"] += buffer.numel() * buffer.element_size()
-        self._last_bucket = time.perf_counter()
+        if buffer.is_cuda:  # called when the kernels are launched, long before they have run
+            self._last_bucket = torch.cuda.Event(enable_timing=True)
+            self._last_bucket.record()
+        else:
+            self._last_bucket = time.perf_counter()
         return allreduce_hook(None, bucket)
+
+    def _since_last_bucket(self) -> float:
+        """Seconds, the device having come to an end."""
+        if isinstance(self._last_bucket, float):
+            return time.perf_counter() - self._last_bucket
+        now = torch.cuda.Event(enable_timing=True)
+        now.record()
+        now.synchronize()
+        return self._last_bucket.elapsed_time(now) / 1000
 
 
 def read_steps(folder: Path) -> list[dict[str, float]]:

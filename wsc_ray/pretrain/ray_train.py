@@ -183,6 +183,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
 
     def on_checkpoint(step: int, metrics: Metrics) -> None:
         watch.save()
+        clock.save(folder.path, rank)
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint.save_rng(Path(temporary), rank)
             if rank == 0:

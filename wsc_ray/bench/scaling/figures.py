@@ -60,17 +60,16 @@ class Figures:
         return self.rate / self.setting.workers
 
 
-def figures(setting: Setting, rows: Sequence[Row], warm_up: int, spilled: float | None) -> Figures:
-    """The figures of some runs' steps; each run counts its steps from 0, and the first `warm_up` are left out."""
-    kept = [row for row in rows if row["step"] >= warm_up]
-    assert kept, "no step after the warm-up"
-    runs: dict[tuple[float, float], list[float]] = {}
-    for row in kept:
-        runs.setdefault((row.get("run", 0), row["step"]), []).append(sum(row[phase] for phase in PHASES))
-    steps = [max(seconds) for seconds in runs.values()]  # a step has ended when its slowest worker has
+def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: float | None) -> Figures:
+    """The figures of the steps that count, of some runs that each count their steps from 0."""
+    kept = [row for row in rows if row["step"] in counted]
+    assert kept, "no step that counts"
+    steps = _slowest(kept, "run", "step")  # a step has ended when its slowest worker has
+    # Without training no worker waits for another, and all have ended when the slowest has.
+    whole = sum(steps) if setting.work == "training" else sum(_slowest(_totals(kept), "run"))
     return Figures(
         setting=setting,
-        rate=sum(row["patches"] for row in kept) / sum(steps),
+        rate=sum(row["patches"] for row in kept) / whole,
         p50=statistics.median(steps),
         p95=percentile(steps, 0.95),
         seconds={phase: statistics.mean(row[phase] for row in kept) for phase in PHASES},
@@ -79,6 +78,25 @@ def figures(setting: Setting, rows: Sequence[Row], warm_up: int, spilled: float 
         gradient_bytes=statistics.median_high(row.get("gradient_bytes", 0) for row in kept),
         spilled=spilled,
     )
+
+
+def _slowest(rows: Sequence[Row], *keys: str) -> list[float]:
+    """The longest of the workers' times for each value of the keys."""
+    found: dict[tuple[float, ...], list[float]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(key, 0) for key in keys), []).append(sum(row[phase] for phase in PHASES))
+    return [max(seconds) for seconds in found.values()]
+
+
+def _totals(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """A worker's phases over all steps of a run."""
+    found: dict[tuple[float, float], dict[str, float]] = {}
+    for row in rows:
+        run, rank = row.get("run", 0), row["rank"]
+        total = found.setdefault((run, rank), {"run": run, "rank": rank, **dict.fromkeys(PHASES, 0.0)})
+        for phase in PHASES:
+            total[phase] += row[phase]
+    return list(found.values())
 
 
 def efficiency(one: Figures, base: Figures) -> float:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
@@ -24,16 +28,11 @@ def nodes(count: int, cores: int) -> Iterator[None]:
 
     Args:
         cores: of this machine, dealt to the nodes in turn; with more nodes than cores, some share one.
-
-    Raises:
-        ResourceError: Ray runs in this process already.
     """
     if os.environ.get("RAY_ADDRESS"):
         with ray_session():
             yield
         return
-    if ray.is_initialized():
-        raise ResourceError("Ray runs in this process already, and scaling starts nodes of its own; use a fresh one")
     set_ray_up()
     usable = sorted(os.sched_getaffinity(0))[:cores]
     cluster = Cluster()
@@ -59,27 +58,24 @@ def _on(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def refuse_other_ray() -> None:
+    """
+    Raises:
+        ResourceError: Ray runs in this process already, and `nodes` would start its own.
+    """
+    if ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
+        raise ResourceError("Ray runs in this process already, and scaling starts nodes of its own; use a fresh one")
+
+
 def spilled_bytes() -> float | None:
     """What the nodes' object stores have written to disk since they began; None where nobody says.
 
-    From the metrics that every node offers to Prometheus, `ray_object_store_memory` by `Location`.
+    As `ray memory` prints it, which says nothing of spilling where there was none.
     """
-    import urllib.request
-
-    total, answered = 0.0, False
-    for node in ray.nodes():
-        if not node["Alive"]:
-            continue
-        address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            continue
-        answered = answered or any(line.startswith("ray_") for line in lines)
-        total += sum(
-            float(line.rsplit(" ", 1)[1])
-            for line in lines
-            if line.startswith("ray_object_store_memory{") and 'Location="SPILLED"' in line
-        )
-    return total if answered else None
+    command = [str(Path(sys.executable).parent / "ray"), "memory", "--stats-only", "--address"]
+    done = subprocess.run(
+        [*command, ray.get_runtime_context().gcs_address], capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode or "Plasma memory usage" not in done.stdout:
+        return None
+    return sum(float(mebibytes) for mebibytes in re.findall(r"Spilled (\d+) MiB", done.stdout)) * 2**20

@@ -12,8 +12,11 @@ from wsc_ray.bench.environment import usable_cores
 from wsc_ray.errors import UserError
 
 
-def check(settings: dict[str, Any], mock_model: float | None, projects_nothing: bool) -> None:
+def check(settings: dict[str, Any], mock_model: float | None, skip_training: bool, assumed: dict[str, Any]) -> None:
     """
+    Args:
+        assumed: of a projection; empty where there is none.
+
     Raises:
         UserError: an option that cannot be.
     """
@@ -31,10 +34,19 @@ def check(settings: dict[str, Any], mock_model: float | None, projects_nothing: 
             raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {settings[name]}")
     if settings["cores"] > usable_cores():
         raise UserError(f"--cores {settings['cores']}: there are {usable_cores()}")
-    if projects_nothing:
+    share = settings["cpus_per_worker"]
+    if not os.environ.get("RAY_ADDRESS") and not 0.5 < share <= 0.9:
+        # Ray Train puts two workers on one node where they fit.
+        raise UserError(f"--cpus-per-worker must be above 0.5 and at most 0.9 of a node's one CPU, not {share:g}")
+    if skip_training and mock_model is not None:
+        raise UserError("--skip-training and --mock-model are two ways to do without training; give one of them")
+    if assumed and (skip_training or mock_model is not None):
         raise UserError("--project needs training to be measured; leave --skip-training and --mock-model out")
     if mock_model is not None and mock_model < 0:
         raise UserError(f"--mock-model must be 0 or more, not {mock_model:g}")
+    for name, least in (("network", 1e-3), ("latency", 0), ("cohort", 1), ("epochs", 1), ("price", 0)):
+        if assumed.get(name) is not None and assumed[name] < least:
+            raise UserError(f"--{name} must be {least:g} or more, not {assumed[name]:g}")
 
 
 def invocation(out: str | Path, options: dict[str, Any], flags: dict[str, bool], markdown: str | Path | None) -> str:

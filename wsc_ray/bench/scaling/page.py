@@ -62,7 +62,7 @@ def _table(rows: Sequence[Figures]) -> str:
 
 def projection(rows: Sequence[Projection], assumed: Mapping[str, Any]) -> str:
     """The projected rows under what they assume."""
-    header = ["GPUs (projected)", "step", "patches/s", "efficiency", "hours", "dollars"]
+    header = ["workers (projected)", "step", "patches/s", "efficiency", "hours", "dollars"]
     lines = [
         [
             str(row.workers),
@@ -77,7 +77,8 @@ def projection(rows: Sequence[Projection], assumed: Mapping[str, Any]) -> str:
     price = "no price" if assumed["price"] is None else f"{assumed['price']:g} dollars a worker and hour"
     said = (
         "**A projection, not a measurement.** Assumed: each worker's encode, loss and optimizer times as measured here with the "
-        f"fewest workers ({assumed['batch_size']} patches of each worker, the loss's time growing with the global batch), data that "
+        f"fewest workers ({assumed['batch_size']} patches of each worker; all of the loss's time growing with the global batch, which is the "
+        "most it can), each worker being what it was here, data that "
         f"never waits, ring collectives over {assumed['network']:g} Gbit/s with {assumed['latency']:g} us latency and nothing "
         f"overlapped, {assumed['cohort']:,} patches for {assumed['epochs']} epochs, {price}."
     )

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from wsc_ray.bench.scaling.figures import Figures, Setting, promised_bytes
 from wsc_ray.bench.scaling.project import Step
 from wsc_ray.encoders import build_encoder
@@ -18,7 +16,9 @@ from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.stream.order import Geometry, worker_patches
 
 COMMAND = "bench scaling"
-WINDOW = 4  # steps shuffled together: little is read ahead, so that steps after the warm-up are read while they train
+WINDOW = 4  # steps shuffled together: the fewer, the less is read ahead
+FEATURE_BYTES = 4  # of a number: the encoder normalises in float32
+READ_AHEAD = 16  # steps that follow those that count, so that reading goes on while these are trained
 
 
 def settings_of(works: Sequence[str], count: int, fewest: int, batch_size: int) -> list[Setting]:
@@ -37,7 +37,7 @@ def with_strong_base(found: Sequence[Figures]) -> list[Figures]:
 
 def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Path) -> Recipe:
     """What is trained for a setting, on the manifest `data`; `folder` takes its MLflow store."""
-    total = settings["warm_up"] + settings["steps"]
+    total = settings["warm_up"] + settings["steps"] + READ_AHEAD
     values = {
         "data": {"manifest": data},
         "encoder": {"backbone": settings["backbone"], "weights": "random"},
@@ -73,8 +73,7 @@ def promise(settings: dict[str, Any], setting: Setting) -> tuple[int, int]:
     shards = math.gcd(64, setting.batch_size // 2)
     order = Geometry(seed=0, sampling="replacement", batch_size=setting.batch_size, shards=shards, steps=1, window=1)
     mixed = max(worker_patches(order, 0, setting.workers)) // 2
-    itemsize = 2 if _on_gpus() else 4  # features travel in the dtype they were computed in
-    return promised_bytes(mixed, encoder.head_dim, itemsize, setting.workers), gradient
+    return promised_bytes(mixed, encoder.head_dim, FEATURE_BYTES, setting.workers), gradient
 
 
 def projected_step(found: Sequence[Figures], settings: dict[str, Any]) -> Step:
@@ -82,18 +81,14 @@ def projected_step(found: Sequence[Figures], settings: dict[str, Any]) -> Step:
     trained = [one for one in found if one.setting.work == "training" and one.setting.mode == "weak"]
     base = min(trained, key=lambda one: one.setting.workers)
     _, gradient = promise(settings, Setting("weak", "training", 2, 2 * settings["batch_size"]))
-    mixed, dim, itemsize = settings["batch_size"] // 2, Encoder().head_dim, 2 if _on_gpus() else 4
+    mixed, dim = settings["batch_size"] // 2, Encoder().head_dim
     return Step(
         patches=settings["batch_size"],
         encode=base.seconds["encode"],
         loss=base.seconds["loss"],
         optimizer=base.seconds["optimizer"],
-        gathered=16 + 2 * mixed * (dim * itemsize + 4),
+        gathered=16 + 2 * mixed * (dim * FEATURE_BYTES + 4),
         reduced=4 * (dim + 1),
         gradient=gradient,
         measured=base.setting.workers,
     )
-
-
-def _on_gpus() -> bool:
-    return torch.cuda.is_available()

@@ -18,12 +18,15 @@ from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import require_file, require_folder
 from wsc_ray.bench.scaling.figures import Setting, as_row, figures
-from wsc_ray.bench.scaling.options import check, invocation, notes
+from wsc_ray.bench.scaling.nodes import nodes, refuse_other_ray, spilled_bytes
+from wsc_ray.bench.scaling.options import check, invocation
+from wsc_ray.bench.scaling.options import notes as notes_of
 from wsc_ray.bench.scaling.page import page, projection, tables
 from wsc_ray.bench.scaling.plan import COMMAND, projected_step, promise, recipe_of, settings_of, with_strong_base
 from wsc_ray.bench.scaling.plot import plot
 from wsc_ray.bench.scaling.project import Network, project
 from wsc_ray.bench.scaling.targets import verdicts
+from wsc_ray.bench.scaling.work import receive, train
 from wsc_ray.bench.verdict import targets
 from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
@@ -44,11 +47,11 @@ def bench_scaling(
     backbone: str = "resnet18",
     crop: int = 64,
     batch_size: int = 32,
-    steps: int = 24,
-    warm_up: int = 6,
+    steps: int = 16,
+    warm_up: int = 4,
     rounds: int = 1,
     cores: int | None = None,
-    cpus_per_worker: float = 0.5,
+    cpus_per_worker: float = 0.6,
     skip_training: bool = False,
     mock_model: float | None = None,
     projected: bool = False,
@@ -74,7 +77,7 @@ def bench_scaling(
         steps, warm_up: that count, and before them.
         rounds: in each of which every number of workers has a turn.
         cores: of this machine, for the nodes; None: every one.
-        cpus_per_worker: that a training worker reserves.
+        cpus_per_worker: that a training worker reserves; of a node's one CPU more than half, so that none takes two.
         skip_training: the data alone.
         mock_model: ms that a model takes for a step, instead of training.
         projected: also project to 8..512 GPUs, for `network` Gbit/s, `latency` us, a `cohort` of patches, `epochs`, and a
@@ -107,12 +110,15 @@ def bench_scaling(
         "cpus_per_worker": cpus_per_worker,
     }
     works = ["mock"] if mock_model is not None else ["data"] if skip_training else ["training", "data"]
-    check(settings, mock_model, projected and "training" not in works)
+    assumed = {"network": network, "latency": latency, "cohort": cohort, "epochs": epochs, "price": price}
+    check(settings, mock_model, skip_training, assumed if projected else {})
+    refuse_other_ray()
     plans = [setting for count in workers for setting in settings_of(works, count, workers[0], batch_size)]
     state, load = commit(), os.getloadavg()[0]  # as they were when the work started
     data = str(Path(manifest).absolute()) if manifest and "://" not in manifest else manifest
-    for setting in plans if data else ():
-        make_plan(open_manifest(data), recipe_of(settings, setting, data, folder))
+    recipes = [recipe_of(settings, setting, data or "drawn", folder) for setting in plans]
+    for recipe in recipes if data else ():
+        make_plan(open_manifest(data), recipe)
     uri = tracking_uri(None, folder)
     connect(uri, EXPERIMENT)
     write_summary(folder, COMMAND, {"complete": False})  # the folder is ours from now on
@@ -126,7 +132,8 @@ def bench_scaling(
                     rows[setting] += [{**row, "run": turn} for row in found]
                     spilled[setting].append(wrote)
                     progress.advance(1, f"{setting.work}, {setting.mode}, {count} workers")
-    found = [figures(setting, rows[setting], settings["warm_up"], _sum(spilled[setting])) for setting in plans]
+    counted = range(settings["warm_up"], settings["warm_up"] + settings["steps"])
+    found = [figures(setting, rows[setting], counted, _sum(spilled[setting])) for setting in plans]
     found = with_strong_base(found)
 
     promised = {
@@ -134,9 +141,8 @@ def bench_scaling(
         for one in found
         if one.setting.work == "training"
     }
-    judged = verdicts(found, promised, cores)
+    judged = verdicts(found, promised, None if os.environ.get("RAY_ADDRESS") else cores)
     projections = []
-    assumed = {"network": network, "latency": latency, "cohort": cohort, "epochs": epochs, "price": price}
     if projected:
         step = projected_step(found, settings)
         line = Network(latency * 1e-6, network * 1e9 / 8)
@@ -163,7 +169,7 @@ def bench_scaling(
         "commit": state,
         "invocation": invocation(out, options, flags, markdown),
         "settings": settings,
-        "notes": notes(load, cores, workers, quick),
+        "notes": notes_of(load, cores, workers, quick),
     }
     summary["table"] = "\n\n".join([body, targets(judged), *summary["notes"]])
     pq.write_table(pa.Table.from_pylist(_steps(rows)), folder / "steps.parquet")
@@ -187,9 +193,6 @@ def _measure(
     settings: dict[str, Any], plans: Sequence[Setting], count: int, data: str, folder: Path, mock_model: float | None
 ):
     """Each setting of a number of workers, its rows, and what was spilled meanwhile."""
-    from wsc_ray.bench.scaling.nodes import nodes, spilled_bytes
-    from wsc_ray.bench.scaling.work import receive, train
-
     with nodes(count, settings["cores"]):
         for setting in (setting for setting in plans if setting.workers == count):
             before = spilled_bytes()

@@ -11,17 +11,19 @@ from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN, Verdict
 EFFICIENCY = 0.9
 
 
-def verdicts(found: Sequence[Figures], promised: Mapping[int, tuple[int, int]], cores: int) -> list[Verdict]:
+def verdicts(
+    found: Sequence[Figures], promised: Mapping[tuple[int, int], tuple[int, int]], cores: int | None
+) -> list[Verdict]:
     """Every target and whether it is reached.
 
     Args:
         promised: bytes of the loss and of the gradients that a worker gives to a step's collectives, by global batch
             and workers: see `promise`.
-        cores: that the nodes had; None of a cluster.
+        cores: of this machine that the nodes had; None of a cluster, which is not what the target speaks of.
     """
     weak = {one.setting.workers: one for one in found if one.setting.work == "training" and one.setting.mode == "weak"}
     name = f"weak scaling of training from one worker on one core to two on two: efficiency of {EFFICIENCY} at least"
-    if {1, 2} <= set(weak) and cores >= 2:
+    if {1, 2} <= set(weak) and cores and cores >= 2:
         reached = efficiency(weak[2], weak[1])
         judged = [Verdict(name, REACHED if reached >= EFFICIENCY else MISSED, digits(reached))]
     else:
