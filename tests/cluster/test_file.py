@@ -58,6 +58,8 @@ def test_the_files_of_the_project_ask_for_their_values(name):
         ("a: 1", "neither a file of Ray's cluster launcher"),
         ("", "neither a file of Ray's cluster launcher"),
         ("cluster_name: x\nprovider: {type: local}", "head_ip is missing"),
+        ("cluster_name: x\nprovider: {type: local, head_ip: a}\nmin_workers: two", "not as Ray's launcher .*two"),
+        ("cluster_name: x\nprovider: {type: aws}\navailable_node_types: {gpu: }", "not as Ray's launcher"),
     ],
 )
 def test_what_is_no_cluster_file(tmp_path, text, said):

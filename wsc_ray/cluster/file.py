@@ -72,7 +72,12 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
         raise ClusterError(f"--cluster {path}: cannot be read: {reason}") from None
     except yaml.YAMLError as error:
         raise ClusterError(f"--cluster {path}: not valid YAML: {' '.join(str(error).split())}") from None
-    kind, name, provider, nodes = _described(path, documents)
+    try:
+        kind, name, provider, nodes = _described(path, documents)
+    except ClusterError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ClusterError(f"--cluster {path}: not as Ray's launcher or KubeRay want it: {error}") from None
     # In the values: a comment may speak of the marks.
     left = sorted({mark for document in documents for text in _texts(document) for mark in _MARK.findall(text)})
     if left:
