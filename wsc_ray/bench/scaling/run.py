@@ -112,13 +112,13 @@ def bench_scaling(
     works = ["mock"] if mock_model is not None else ["data"] if skip_training else ["training", "data"]
     assumed = {"network": network, "latency": latency, "cohort": cohort, "epochs": epochs, "price": price}
     check(settings, mock_model, skip_training, assumed if projected else {})
-    refuse_other_ray()
     plans = [setting for count in workers for setting in settings_of(works, count, workers[0], batch_size)]
     state, load = commit(), os.getloadavg()[0]  # as they were when the work started
     data = str(Path(manifest).absolute()) if manifest and "://" not in manifest else manifest
     recipes = [recipe_of(settings, setting, data or "drawn", folder) for setting in plans]
     for recipe in recipes if data else ():
         make_plan(open_manifest(data), recipe)
+    refuse_other_ray()
     uri = tracking_uri(None, folder)
     connect(uri, EXPERIMENT)
     write_summary(folder, COMMAND, {"complete": False})  # the folder is ours from now on
