@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsc_ray.bench.scaling.figures import Setting, as_row, base_of, efficiency, figures, percentile, promised_bytes
+from wsc_ray.bench.scaling.figures import Setting, as_row, base_of, efficiency, figures, promised_bytes
 from wsc_ray.bench.scaling.plan import settings_of, with_strong_base
 from wsc_ray.bench.scaling.project import Network, Step, project
 from wsc_ray.bench.scaling.targets import verdicts
@@ -55,13 +55,6 @@ def test_a_step_that_logs_sends_more_and_is_not_the_usual_one():
     found = rows([1.0] * 4, loss_bytes=10, gradient_bytes=4)
     found[-1]["loss_bytes"] = 500
     assert figures(Setting("weak", "training", 2, 16), found, range(1, 99), 0).loss_bytes == 10
-
-
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
-def test_percentiles(values):
-    assert percentile(values, 0) == min(values)
-    assert percentile(values, 1) == max(values)
-    assert min(values) <= percentile(values, 0.95) <= max(values)
 
 
 def test_strong_scaling_keeps_the_batch_and_starts_from_the_fewest_workers():

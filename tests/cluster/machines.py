@@ -105,8 +105,10 @@ class Network:
 def network(count: int) -> Iterator[Network]:
     """Start a laptop and so many machines; at the end nothing of them is left."""
     missing = [tool for tool in TOOLS if _which(tool) is None]
-    if missing or os.geteuid() != 0:
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
+    if missing:
+        pytest.skip(f"this machine has no {', '.join(missing)}; .ci/run installs them")
+    if os.geteuid() != 0:
+        pytest.skip("only root can make networks of machines")
     probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False)
     if probe.returncode:
         pytest.skip(f"this system forbids namespaces: {probe.stderr.decode().strip()}")

@@ -58,7 +58,13 @@ def test_the_files_of_the_project_ask_for_their_values(name):
         ("a: 1", "neither a file of Ray's cluster launcher"),
         ("", "neither a file of Ray's cluster launcher"),
         ("cluster_name: x\nprovider: {type: local}", "head_ip is missing"),
-        ("cluster_name: x\nprovider: {type: local, head_ip: a}\nmin_workers: two", "not as Ray's launcher .*two"),
+        (
+            "cluster_name: x\nprovider: {type: local, head_ip: a}\nauth: {ssh_user: u}\nmin_workers: two",
+            "not as Ray's launcher .*two",
+        ),
+        ("cluster_name: x\nprovider: {type: local, head_ip: a}", "auth is missing"),
+        ("cluster_name: x\nprovider: {type: local, head_ip: a}\nauth: {}", "ssh_user is missing"),
+        ("kind: RayCluster", "metadata is missing"),
         ("cluster_name: x\nprovider: {type: aws}\navailable_node_types: {gpu: }", "not as Ray's launcher"),
     ],
 )

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -115,10 +116,8 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(ray_cluster, tran
         while not killed:
             lines = metrics_file.read(wounded / "metrics.jsonl")
             if len(lines) >= 3:
-                pids = subprocess.run(
-                    ["pgrep", "-f", "ray::RayTrainWorker"], capture_output=True, text=True, check=False
-                )
-                pid = int(pids.stdout.split()[0])
+                below = psutil.Process().children(recursive=True)  # of this test's Ray, and of no other
+                pid = next(one.pid for one in below if "RayTrainWorker" in " ".join(one.cmdline()))
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
             time.sleep(0.02)

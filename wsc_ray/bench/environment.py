@@ -72,3 +72,10 @@ def commit(root: Path | None = None) -> str | None:
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=60)
     return done.stdout.strip()
+
+
+def unquiet(load: float, cores: int) -> list[str]:
+    """A remark where others worked on the machine when the benchmark began: `load` is the last minute's average."""
+    if load <= 0.5 * cores:
+        return []
+    return [f"The machine was not quiet: its load was {load:.1f} before this began."]

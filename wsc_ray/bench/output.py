@@ -1,8 +1,11 @@
-"""A benchmark's folder: checked before the work starts, written in one step when it has ended."""
+"""What a benchmark leaves: a folder that is checked before the work starts, and the command line that does it again."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.runfolder import read_summary
@@ -47,3 +50,20 @@ def _require_writable(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise RunFolderError(f"{folder} cannot be written: {there} is not a folder that you may write to")
+
+
+def invocation(command: str, options: Mapping[str, Any], markdown: str | Path | None) -> str:
+    """The command line that does this again, also where a notebook called the function.
+
+    Args:
+        options: by the function's names; True is a flag, None and False are left out, a list has commas.
+    """
+    words = ["wsc-ray", *command.split()]
+    for name, value in {**options, "markdown": markdown}.items():
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            listed = ",".join(map(str, value)) if isinstance(value, list) else value
+            words.append(f"{listed:g}" if isinstance(listed, float) else str(listed))
+    return shlex.join(words)

@@ -18,7 +18,7 @@ from wsc_ray.cluster.kuberay import KubeRay
 from wsc_ray.cluster.launcher import Launcher
 from wsc_ray.cluster.means import check_means
 from wsc_ray.cluster.request import Request
-from wsc_ray.cluster.send import resources, send_to
+from wsc_ray.cluster.send import in_the_job, numbered, resources, send_to
 from wsc_ray.errors import ClusterError, UserError
 
 Down = Literal["always", "on-success", "never"]
@@ -184,14 +184,13 @@ def _plan(request: Request, cluster: Cluster, down: Down) -> dict[str, Any]:
     return {
         "cluster": str(file.path),
         "out": request.out,
-        "steps": {
-            "1": f"bring up {file.name} ({file.provider}), unless it is up, and wait for {file.nodes} nodes",
-            "2": f"submit a job: {entrypoint(request)}",
-            "3": "in the job, preflight: every node's versions, GPUs, storage, manifest, clock; MLflow; all-reduce",
-            "4": f"in the job, {request.command}",
-            "5": "follow its log here; Ctrl-C leaves it running",
-            "6": {"always": "", "on-success": "if it ended well, ", "never": "do not "}[down]
-            + f"{cluster.down_command}",
-        },
+        "steps": numbered(
+            [
+                f"bring up {file.name} ({file.provider}), unless it is up, and wait for {file.nodes} nodes",
+                f"submit a job: {entrypoint(request)}",
+                *in_the_job(request),
+                {"always": "", "on-success": "if it ended well, ", "never": "do not "}[down] + cluster.down_command,
+            ]
+        ),
         "resources": resources(request),
     }

@@ -6,12 +6,13 @@ The same as the command typed on the head, so that a run folder does not show wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,16 +78,7 @@ def carry_out(
     folders = [place, *([folder.path] if folder else [])]
     beside = folder.path.parent if folder else place.parent
     cluster = Path(CLUSTER).read_text() if Path(CLUSTER).exists() else None
-    with ray_session():
-        # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        os.chdir(nearest(str(beside)))
-        wait_for_nodes(nodes)
-        facts = gather(loaded, command=command, out=out, folders=folders)
-        check(preflight(facts))
-        # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
-        beside.mkdir(parents=True, exist_ok=True)
-        os.chdir(beside)
+    with _prepared(beside, nodes, lambda: gather(loaded, command=command, out=out, folders=folders)) as facts:
         started = time.time()
         arguments = {"run": run} if command != "pretrain" else {}
         try:
@@ -118,13 +110,29 @@ def measure(work: Callable[[], Any], *, out: str, nodes: int = 1) -> None:
         ClusterError: as `carry_out`.
         UserError: what the work raises.
     """
-    with ray_session():
-        os.chdir(nearest(str(Path(out).parent)))
-        wait_for_nodes(nodes)
-        check(preflight(gather(load_recipe(), out=out, folders=[Path(out)])))
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        os.chdir(Path(out).parent)
+    place = Path(out)
+    with _prepared(place.parent, nodes, lambda: gather(load_recipe(), out=out, folders=[place])):
         work()
+
+
+@contextlib.contextmanager
+def _prepared(beside: Path, nodes: int, look: Callable[[], Facts]) -> Iterator[Facts]:
+    """A session on the cluster that has passed the preflight, from the folder in which a command's results will lie.
+
+    Raises:
+        ClusterError: as `carry_out`.
+    """
+    with ray_session():
+        # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.chdir(nearest(str(beside)))
+        wait_for_nodes(nodes)
+        facts = look()
+        check(preflight(facts))
+        # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
+        beside.mkdir(parents=True, exist_ok=True)
+        os.chdir(beside)
+        yield facts
 
 
 def check(lines: list[Line]) -> None:

@@ -76,6 +76,8 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
         kind, name, provider, nodes = _described(path, documents)
     except ClusterError:
         raise
+    except KeyError as error:
+        raise ClusterError(f"--cluster {path}: {error.args[0]} is missing") from None
     except (AttributeError, TypeError, ValueError) as error:
         raise ClusterError(f"--cluster {path}: not as Ray's launcher or KubeRay want it: {error}") from None
     # In the values: a comment may speak of the marks.
@@ -99,7 +101,7 @@ def _described(path: Path, documents: tuple[Any, ...]) -> tuple[Literal["launche
     if cluster is not None:
         groups = cluster.get("spec", {}).get("workerGroupSpecs") or []
         workers = sum(int(group.get("minReplicas", group.get("replicas", 0))) for group in groups)
-        return "kuberay", str(cluster.get("metadata", {}).get("name")), "kuberay", 1 + workers
+        return "kuberay", str(cluster["metadata"]["name"]), "kuberay", 1 + workers
     raise ClusterError(
         f"--cluster {path}: neither a file of Ray's cluster launcher (with cluster_name and provider) nor a RayCluster of "
         "KubeRay; cluster/ has one of each to start from"
@@ -111,6 +113,8 @@ def _launcher_workers(path: Path, config: Mapping[str, Any]) -> int:
     if provider.get("type") == "local":
         if not provider.get("head_ip"):
             raise ClusterError(f"--cluster {path}: provider.head_ip is missing: the machine that plans")
+        if not config["auth"]["ssh_user"]:
+            raise ClusterError(f"--cluster {path}: auth.ssh_user is missing: who logs in to the machines")
         machines = len(provider.get("worker_ips") or [])
         return min(int(config.get("min_workers", machines)), machines)
     types = config.get("available_node_types") or {}

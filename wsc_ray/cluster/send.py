@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from wsc_ray.cluster.request import Request
@@ -104,14 +104,22 @@ def _plan(request: Request, address: str, job_id: str, running: str | None) -> d
     return {
         "address": address,
         "out": request.out,
-        "steps": {
-            "1": submits,
-            "2": "in the job, preflight: every node's versions, GPUs, storage, manifest, clock; MLflow; all-reduce",
-            "3": f"in the job, {request.command}",
-            "4": "follow its log here; Ctrl-C leaves it running",
-        },
+        "steps": numbered([submits, *in_the_job(request)]),
         "resources": resources(request),
     }
+
+
+def in_the_job(request: Request) -> list[str]:
+    """What happens once the request is submitted, in words."""
+    return [
+        "in the job, preflight: every node's versions, GPUs, storage, manifest, clock; MLflow; all-reduce",
+        f"in the job, {request.command}",
+        "follow its log here; Ctrl-C leaves it running",
+    ]
+
+
+def numbered(steps: Iterable[str]) -> dict[str, str]:
+    return {str(number): step for number, step in enumerate(steps, start=1)}
 
 
 def resources(request: Request) -> dict[str, str]:

@@ -80,8 +80,7 @@ class _ClassSums(torch.autograd.Function):
     def forward(ctx: FunctionCtx, z: Tensor, index: Tensor | None, classes: int) -> Tensor:
         ctx.save_for_backward(z, index)
         if index is None:
-            flat = z.flatten()
-            return torch.cat((z.sum(0), flat.dot(flat).unsqueeze(0))).unsqueeze(0)
+            return torch.cat((z.sum(0), torch.linalg.vector_norm(z).square().unsqueeze(0))).unsqueeze(0)
         rows = torch.cat((z, z.square().sum(1, keepdim=True)), 1)
         return rows.new_zeros(classes, rows.shape[1]).index_add_(0, index, rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from wsc_ray.bench.data.plan import measure_planning
 from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.data.targets import Figures, verdicts
 from wsc_ray.bench.data.training import measure_training
-from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
-from wsc_ray.bench.output import require_file, require_folder
+from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_cores, versions
+from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.timing import quartiles, ratio
 from wsc_ray.bench.verdict import targets
 from wsc_ray.cluster.session import ray_session
@@ -106,7 +105,14 @@ def bench_data(
     speeds, first_batch = _speeds(found.samples, cores), quartiles(found.first_batch)
     faster = {name: speeds[RAY][f"core_{name}"]["median"] for name in NAMES}
     judged = verdicts(None if quick else Figures(faster, training["waited"], first_batch["median"], planned))
-    options = {"manifest": manifest, "batch-size": batch_size, "cores": cores, "rounds": rounds}
+    options = {
+        "manifest": manifest,
+        "batch_size": batch_size,
+        "cores": cores,
+        "rounds": rounds,
+        "planning": planning,
+        "quick": quick,
+    }
     summary = {
         "results": _results(speeds, training, first_batch, planned),
         "targets": [one._asdict() for one in judged],
@@ -119,13 +125,13 @@ def bench_data(
         "machine": describe_machine(cores),
         "versions": versions(PACKAGES),
         "commit": state,
-        "invocation": _invocation(out, options, planning, quick, markdown),
+        "invocation": invocation(COMMAND, {"out": out, **options}, markdown),
         "settings": {
             **asdict(sizes),
             "batch_size": batch_size,
             "images": f"{manifest}" if manifest else f"drawn JPEG patches of {sizes.patch} px (quality 90)",
         },
-        "notes": _notes(load, cores, quick),
+        "notes": [*["Tiny sizes (--quick): the figures mean nothing."] * quick, *unquiet(load, cores)],
     }
     summary["table"] = printed(summary, targets(judged))
     if file is not None:
@@ -178,24 +184,6 @@ def _results(
         {"name": name, "value": value, "unit": unit, "baseline": None, "ratio": None} for name, value, unit in alone
     ]
     return rows
-
-
-def _invocation(
-    out: str | Path, options: dict[str, Any], planning: bool, quick: bool, markdown: str | Path | None
-) -> str:
-    """The command line that does this again, also where a notebook called the function."""
-    words = ["wsc-ray", "bench", "data", "--out", str(out)]
-    for key, value in options.items():
-        words += [] if value is None else [f"--{key}", str(value)]
-    words += ["--planning"] * planning + ["--quick"] * quick
-    return shlex.join(words + (["--markdown", str(markdown)] if markdown is not None else []))
-
-
-def _notes(load: float, cores: int, quick: bool) -> list[str]:
-    notes = ["Tiny sizes (--quick): the figures mean nothing."] if quick else []
-    if load > 0.5 * cores:
-        notes.append(f"The machine was not quiet: its load was {load:.1f} before this began.")
-    return notes
 
 
 def _check(batch_size: int, cores: int, rounds: int) -> None:

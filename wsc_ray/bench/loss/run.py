@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from wsc_ray.bench.loss.contenders import OURS, PACKAGES, contenders, is_install
 from wsc_ray.bench.loss.measure import Case, case_name
 from wsc_ray.bench.loss.page import LEGEND, page, tables
 from wsc_ray.bench.loss.targets import verdicts
-from wsc_ray.bench.output import require_file, require_folder
+from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.verdict import targets
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.progress import Progress
@@ -96,7 +95,7 @@ def bench_loss(
         "machine": describe_machine(threads),
         "versions": versions(("wsc-ray", "torch", *PACKAGES)),
         "commit": state,
-        "invocation": invocation(out, settings, markdown),
+        "invocation": invocation(COMMAND, {"out": out, **settings}, markdown),
         "settings": settings,
         "notes": notes,
         "table": "\n\n".join([tables(measurements), LEGEND, targets(judged), *notes]),
@@ -105,17 +104,6 @@ def bench_loss(
         with atomic(file) as temporary:
             temporary.write_text(page(summary, measurements, judged))
     return write_summary(folder, COMMAND, summary)
-
-
-def invocation(out: str | Path, settings: dict[str, Any], markdown: str | Path | None) -> str:
-    """The command line that does this again, also where a notebook called the function."""
-    words = ["wsc-ray", "bench", "loss", "--out", str(out)]
-    for key, value in settings.items():
-        text = (
-            ",".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if key == "memory_limit" else value
-        )
-        words += [f"--{key.replace('_', '-')}", str(text)]
-    return shlex.join(words + (["--markdown", str(markdown)] if markdown is not None else []))
 
 
 def _notes() -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from wsc_ray.pretrain.clock import PHASES
 
 Row = Mapping[str, float]  # of one worker in one step: step, rank, patches, seconds by phase, bytes
@@ -71,7 +73,7 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
         setting=setting,
         rate=sum(row["patches"] for row in kept) / whole,
         p50=statistics.median(steps),
-        p95=percentile(steps, 0.95),
+        p95=float(np.percentile(steps, 95)),
         seconds={phase: statistics.mean(row[phase] for row in kept) for phase in PHASES},
         # The median: where a run logs, it also exchanges features to say how healthy they are.
         loss_bytes=statistics.median_high(row.get("loss_bytes", 0) for row in kept),
@@ -108,15 +110,6 @@ def base_of(found: Sequence[Figures], one: Figures) -> Figures:
     """The same work with the fewest workers."""
     same = [each for each in found if each.setting.work == one.setting.work and each.setting.mode == one.setting.mode]
     return min(same, key=lambda each: each.setting.workers)
-
-
-def percentile(values: Sequence[float], at: float) -> float:
-    """By linear interpolation between the sorted values."""
-    ordered = sorted(values)
-    place = at * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
 def promised_bytes(mixed: int, dim: int, itemsize: int, workers: int) -> int:

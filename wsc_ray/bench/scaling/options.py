@@ -1,14 +1,12 @@
-"""The options: what cannot be, and the command line that does it again."""
+"""The options that cannot be, and what a reader has to know of those that were taken."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from wsc_ray.bench.environment import usable_cores
+from wsc_ray.bench.environment import unquiet, usable_cores
 from wsc_ray.errors import UserError
 
 
@@ -49,33 +47,15 @@ def check(settings: dict[str, Any], mock_model: float | None, skip_training: boo
             raise UserError(f"--{name} must be {least:g} or more, not {assumed[name]:g}")
 
 
-def invocation(out: str | Path, options: dict[str, Any], flags: dict[str, bool], markdown: str | Path | None) -> str:
-    """The command line that does this again, also where a notebook called the function."""
-    words = ["wsc-ray", "bench", "scaling", "--out", str(out)]
-    for name, value in options.items():
-        text = (
-            ",".join(map(str, value))
-            if isinstance(value, list)
-            else f"{value:g}"
-            if isinstance(value, float)
-            else value
-        )
-        words += [f"--{name.replace('_', '-')}", str(text)]
-    words += [f"--{name}" for name, given in flags.items() if given]
-    return shlex.join(words + (["--markdown", str(markdown)] if markdown is not None else []))
-
-
 def notes(load: float, cores: int, workers: Sequence[int], quick: bool) -> list[str]:
     """What a reader has to know beside the figures."""
     found = []
     if quick:
-        found.append("Quick: tiny sizes, whose figures mean nothing.")
+        found.append("Tiny sizes (--quick): the figures mean nothing.")
     if not os.environ.get("RAY_ADDRESS"):
         found.append(f"Every worker has a Ray node of its own on this machine, pinned to one of {cores} core(s).")
         if max(workers) > cores:
             found.append(
                 f"With more than {cores} workers, several nodes share a core: their efficiency is bounded by it."
             )
-    if load > 0.5:
-        found.append(f"The machine was not quiet: its load was {load:.1f} before this began.")
-    return found
+    return [*found, *unquiet(load, cores)]

@@ -11,7 +11,7 @@ from typing import Any
 from wsc_ray.bench.scaling.figures import Figures, Setting, promised_bytes
 from wsc_ray.bench.scaling.project import Step
 from wsc_ray.encoders import build_encoder
-from wsc_ray.recipe import Encoder, Recipe
+from wsc_ray.recipe import Encoder, Recipe, Stream
 from wsc_ray.recipe_file import validate_recipe
 from wsc_ray.stream.order import Geometry, worker_patches
 
@@ -43,7 +43,7 @@ def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Pat
         "encoder": {"backbone": settings["backbone"], "weights": "random"},
         "loss": {"similarity_weight": 0.01, "similarity_warmup": total},
         "augment": {"size": settings["crop"]},
-        "stream": {"window": WINDOW, "shards": math.gcd(64, setting.batch_size // 2)},
+        "stream": {"window": WINDOW, "shards": _shards(setting)},
         "train": {
             "epochs": 1,
             "steps_per_epoch": total,
@@ -61,6 +61,10 @@ def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Pat
     return validate_recipe(values, source="recipe of the benchmark")
 
 
+def _shards(setting: Setting) -> int:
+    return math.gcd(Stream().shards, setting.batch_size // 2)
+
+
 def promise(settings: dict[str, Any], setting: Setting) -> tuple[int, int]:
     """Bytes of the loss and of the gradients, see `figures.promised_bytes`."""
     if setting.workers == 1:
@@ -70,8 +74,9 @@ def promise(settings: dict[str, Any], setting: Setting) -> tuple[int, int]:
         settings["backbone"], size=settings["crop"], head_hidden=encoder.head_hidden, head_dim=encoder.head_dim
     )
     gradient = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    shards = math.gcd(64, setting.batch_size // 2)
-    order = Geometry(seed=0, sampling="replacement", batch_size=setting.batch_size, shards=shards, steps=1, window=1)
+    order = Geometry(
+        seed=0, sampling="replacement", batch_size=setting.batch_size, shards=_shards(setting), steps=1, window=1
+    )
     mixed = max(worker_patches(order, 0, setting.workers)) // 2
     return promised_bytes(mixed, encoder.head_dim, FEATURE_BYTES, setting.workers), gradient
 

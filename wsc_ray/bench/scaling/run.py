@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 from wsc_ray.bench.data.patches import drawn_manifest
 from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
-from wsc_ray.bench.output import require_file, require_folder
+from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.scaling.figures import Setting, as_row, figures
 from wsc_ray.bench.scaling.nodes import nodes, refuse_other_ray, spilled_bytes
-from wsc_ray.bench.scaling.options import check, invocation
-from wsc_ray.bench.scaling.options import notes as notes_of
+from wsc_ray.bench.scaling.options import check, notes
 from wsc_ray.bench.scaling.page import page, projection, tables
 from wsc_ray.bench.scaling.plan import COMMAND, projected_step, promise, recipe_of, settings_of, with_strong_base
 from wsc_ray.bench.scaling.plot import plot
@@ -153,12 +152,15 @@ def bench_scaling(
     if projections:
         body += "\n\n" + projection(projections, {**assumed, "batch_size": batch_size})
     flat = [as_row(one, found) for one in found]
-    options = {key: value for key, value in settings.items() if value is not None} | (
-        {"mock_model": mock_model} if mock_model is not None else {}
-    )
-    if projected:
-        options |= {key: value for key, value in assumed.items() if value is not None}
-    flags = {"skip-training": skip_training and mock_model is None, "project": projected, "quick": quick}
+    options = {
+        "out": out,
+        **settings,
+        "skip_training": skip_training,
+        "mock_model": mock_model,
+        "project": projected,
+        **(assumed if projected else {}),
+        "quick": quick,
+    }
     summary = {
         "results": [_result(row) for row in flat],
         "rows": flat,
@@ -167,9 +169,9 @@ def bench_scaling(
         "machine": describe_machine(cores),
         "versions": versions(PACKAGES),
         "commit": state,
-        "invocation": invocation(out, options, flags, markdown),
+        "invocation": invocation(COMMAND, options, markdown),
         "settings": settings,
-        "notes": notes_of(load, cores, workers, quick),
+        "notes": notes(load, cores, workers, quick),
     }
     summary["table"] = "\n\n".join([body, targets(judged), *summary["notes"]])
     pq.write_table(pa.Table.from_pylist(_steps(rows)), folder / "steps.parquet")
