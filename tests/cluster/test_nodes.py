@@ -49,22 +49,51 @@ def one_process(recipe, folder):
     return samples_digest(folder)
 
 
-def test_an_elastic_run_goes_on_with_the_nodes_that_are_left(settings, tmp_path):
-    """And shows the model the very samples that one process would."""
-    # One CPU and a half a worker of the two that each node has: there is a worker on each.
-    settings["train"] |= {"epochs": 15, "checkpoint_every": 5, "workers": 2, "min_workers": 1, "cpus_per_worker": 1.5}
-    settings["stream"]["record"] = True
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+WHERE = """
+import numpy as np, ray
+from ray.cluster_utils import Cluster
+from wsc_ray.stream.ray_source import read_calls
+
+def read(number):
+    yield {"node": np.array([ray.get_runtime_context().get_node_id()])}
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+try:
+    other = cluster.add_node(num_cpus=1).node_id
+    ray.init(address=cluster.address, log_to_driver=False)
+    rows = read_calls(read, 6, num_cpus=0, concurrency=2, node=other).take_all()
+    assert [row["node"] for row in rows] == [other] * 6, (rows, other)
+finally:
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def run_script(script, folder):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_ADDRESS")}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=tmp_path,
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
         env=environment,
     )
+
+
+def test_reading_stays_on_the_node_that_is_asked_for(tmp_path):
+    done = run_script(WHERE, tmp_path)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_an_elastic_run_goes_on_with_the_nodes_that_are_left(settings, tmp_path):
+    """And shows the model the very samples that one process would."""
+    # One CPU and a half a worker of the two that each node has: there is a worker on each.
+    settings["train"] |= {"epochs": 15, "checkpoint_every": 5, "workers": 2, "min_workers": 1, "cpus_per_worker": 1.5}
+    settings["stream"]["record"] = True
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    done = run_script(SCRIPT, tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     lines = metrics_file.read(tmp_path / "run" / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 61))

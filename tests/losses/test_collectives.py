@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.gang import Gang
 from wsc_ray.losses import WeakSupConLoss, similarity_loss
-from wsc_ray.losses.collectives import place
+from wsc_ray.losses.collectives import all_gather_bytes, place
 
 from .cases import LOSSES, expected, on_my_shards, unit_views
 
@@ -179,3 +179,19 @@ def test_a_group_of_ones_own_is_a_process_of_ones_own(gang: Gang):
     for rank, (value, refused) in enumerate(gang(_alone, gang.size)):
         assert value == similarity_loss(unit_views(2, seed=rank)).item()
         assert refused == (gang.size > 1)
+
+
+TEXTS = [b"one", b"", b"\x00\xff, of another length", b"four"]
+
+
+def _texts(rank: int) -> list[bytes]:
+    return all_gather_bytes(TEXTS[rank], torch.device("cpu"))
+
+
+def _no_texts(rank: int) -> list[bytes]:
+    return all_gather_bytes(b"", torch.device("cpu"))
+
+
+def test_bytes_of_every_worker(gang: Gang):
+    assert gang(_texts) == [TEXTS[: gang.size]] * gang.size
+    assert gang(_no_texts) == [[b""] * gang.size] * gang.size

@@ -14,6 +14,7 @@ from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.ray_data import by_step, worker_batches
 from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.read import read_window
+from wsc_ray.stream.readers import Readers
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (4, 2, 1, 5)])
@@ -51,7 +52,8 @@ def test_the_batches_are_the_plans_however_short_the_windows(settings, ray_clust
     recipe = validate_recipe(settings)
     manifest = open_manifest(recipe.data.manifest)
     plan = make_plan(manifest, recipe)
-    found = list(worker_batches(plan, manifest, recipe.augment, rank=1, world_size=2, first_step=first_step, readers=2))
+    arguments = {"rank": 1, "world_size": 2, "first_step": first_step, "readers": Readers(2)}
+    found = list(worker_batches(plan, manifest, recipe.augment, **arguments))
     expected = [
         batch
         for epoch in range(plan.epochs)
@@ -80,7 +82,7 @@ def test_patches_of_several_sizes_come_whole_where_the_device_augments(settings,
     manifest = open_manifest(recipe.data.manifest)
     plan = make_plan(manifest, recipe)
     steps = 0
-    arguments = {"rank": 0, "world_size": 1, "first_step": 0, "readers": 1, "stream": recipe.stream}
+    arguments = {"rank": 0, "world_size": 1, "first_step": 0, "readers": Readers(), "stream": recipe.stream}
     for batch in worker_batches(plan, manifest, recipe.augment, **arguments):
         steps += 1
         found = [sizes[row] for row in zip(*(batch[name].tolist() for name in ("slide_id", "x", "y")), strict=True)]

@@ -94,6 +94,14 @@ def all_gather_rows(x: Tensor, shards: Shards) -> Tensor:
     return _GatherRows.apply(x, shards)
 
 
+def all_gather_bytes(own: bytes, device: torch.device, group: Group = None) -> list[bytes]:
+    """The bytes of every worker, of any length, in rank order; `device` is the one that they travel through."""
+    mine = torch.tensor(list(own), dtype=torch.uint8, device=device)
+    (shards,) = share_counts(torch.tensor([len(own)], device=device), group)
+    parts = all_gather_rows(mine, shards).cpu().split(shards.sizes)
+    return [bytes(part.numpy()) for part in parts]
+
+
 def all_reduce_sum(x: Tensor, group: Group = None) -> Tensor:
     """The sum of `x` over the workers, on every worker; differentiable in `x`."""
     _, workers = place(group)

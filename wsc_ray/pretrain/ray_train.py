@@ -13,9 +13,11 @@ import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from wsc_ray.cluster.memory import KEEP_MEMORY
 from wsc_ray.encoders import build_encoder
 from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.losses.collectives import all_gather_bytes
 from wsc_ray.manifest import Manifest
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
@@ -26,6 +28,7 @@ from wsc_ray.recipe import Recipe
 from wsc_ray.runfolder import RunFolder
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.readers import cluster_cpus, readers_for
 
 
 def uses_gpu(recipe: Recipe) -> bool:
@@ -83,6 +86,7 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
             storage_path=str(folder.path),
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
+            worker_runtime_env=None if uses_gpu(recipe) else {"env_vars": KEEP_MEMORY},
         ),
     )
     failure = None
@@ -207,7 +211,9 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         look=look,
         clock=clock,
     )
-    spare = ray.cluster_resources()["CPU"] - world_size * recipe.train.cpus_per_worker
+    # Not Ray Train's local world size: it takes nodes of one address for one.
+    places = [node.decode() for node in all_gather_bytes(ray.get_runtime_context().get_node_id().encode(), device)]
+    readers = readers_for(rank, places, cluster_cpus(), recipe.train.cpus_per_worker)
     batches = worker_batches(
         plan,
         config["manifest"],
@@ -215,7 +221,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         rank=rank,
         world_size=world_size,
         first_step=first_step,
-        readers=max(1, int(spare / world_size)),
+        readers=readers,
         stream=recipe.stream,
     )
     with clock.watching(model):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from wsc_ray.errors import BadInputError
-from wsc_ray.losses.collectives import all_gather_rows, place, share_counts
+from wsc_ray.losses.collectives import all_gather_bytes, place
 from wsc_ray.recipe import Stream
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan
@@ -57,12 +57,12 @@ class Watch:
 
         All workers must call it at the same step.
         """
-        mine = [text.encode() for text in self._lines()]
         changed = False
-        for line in _gathered(b"\n".join(mine), self.device).split(b"\n"):
-            step, _, text = line.decode().partition(" ")
-            for bad in from_json(text):
-                changed |= self.quarantine.add(bad, int(step))
+        for found in all_gather_bytes("\n".join(self._lines()).encode(), self.device):
+            for line in found.decode().split("\n"):
+                step, _, text = line.partition(" ")
+                for bad in from_json(text):
+                    changed |= self.quarantine.add(bad, int(step))
         self._new = []
         if changed and self.rank == 0:
             self.quarantine.write(self.folder)
@@ -79,10 +79,3 @@ class Watch:
 
     def _lines(self) -> Iterator[str]:
         return (f"{step} {to_json([bad])}" for bad, step in self._new)
-
-
-def _gathered(text: bytes, device: torch.device) -> bytes:
-    """The texts of all workers, in rank order, a line break between them."""
-    own = torch.frombuffer(bytearray(text + b"\n"), dtype=torch.uint8).to(device)
-    (shards,) = share_counts(torch.tensor([len(own)], device=device))
-    return bytes(all_gather_rows(own, shards).cpu().numpy())

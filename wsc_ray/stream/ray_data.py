@@ -1,4 +1,4 @@
-"""The Ray Data glue: a worker's windows read, decoded and augmented by Ray tasks anywhere in the cluster.
+"""The Ray Data glue: a worker's windows read, decoded and augmented by Ray tasks, beside it or elsewhere in the cluster.
 
 Every worker runs a data set of its own, made inside the worker from the step it resumes at, so that its order is the
 plan's and nothing before that step is read. The train worker only receives finished uint8 batches.
@@ -20,6 +20,7 @@ from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.ray_source import Batch, read_calls
 from wsc_ray.stream.read import DEFAULTS, read_window
+from wsc_ray.stream.readers import Readers
 
 PREFETCH = 2  # blocks
 
@@ -32,14 +33,14 @@ def worker_batches(
     rank: int,
     world_size: int,
     first_step: int,
-    readers: int,
+    readers: Readers,
     stream: Stream = DEFAULTS,
 ) -> Iterator[Batch]:
     """A worker's batches from `first_step` to the end of the run, a step each, in order; see `read_window`.
 
     Args:
-        readers: windows read at a time, and ahead of the one that training is at. The tasks ask Ray for no CPU:
-            the CPUs of a node that are free are shared out among all data sets in whole numbers, rounded down, so
+        readers: windows read at a time, and ahead of the one that training is at, and where. The tasks ask Ray for
+            no CPU: the CPUs of a node that are free are shared out among all data sets in whole numbers, rounded down, so
             that with fewer of them than workers every data set would get none and read only what is waited for.
     """
     geometry = plan.geometry
@@ -57,10 +58,10 @@ def worker_batches(
     # A step is whole once the block that holds the first row of the next is there, and Ray Data gives a block once it
     # holds the prefetched ones: with less lead, reading and training would wait for each other.
     block_steps = 2 * block_bytes // step_bytes + 1  # Ray Data fills a block beyond its size, by half at most
-    lead = readers * geometry.window + (PREFETCH + 2) * block_steps
+    lead = readers.count * geometry.window + (PREFETCH + 2) * block_steps
     shards = worker_shards(geometry.shards, rank, world_size)
     windows = _Windows(plan, manifest, augment, stream, shards, first_step, lead, pace)
-    data = read_calls(windows.read, windows.count, num_cpus=0, concurrency=readers)
+    data = read_calls(windows.read, windows.count, num_cpus=0, concurrency=readers.count, node=readers.node)
     # A split of one: its executor is an actor of its own, where in this process it would fight for the interpreter's
     # lock with a training step of many small operations.
     (split,) = data.streaming_split(1, equal=False)

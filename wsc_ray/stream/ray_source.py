@@ -12,16 +12,17 @@ import ray.data
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.data.extensions import ArrowTensorArray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from wsc_ray.cluster.memory import KEEP_MEMORY
 
 Batch = dict[str, np.ndarray]
 Read = Callable[[int], Iterator[Batch]]
 
-# For the reading processes: glibc otherwise maps an array of a whole step (154 MB for 512 patches of 224 px) from the
-# system and gives it back, each time, and faulting its pages in anew takes a tenth of the whole time. See mallopt(3).
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 
-
-def read_calls(read: Read, count: int, *, num_cpus: float = 1.0, concurrency: int | None = None) -> ray.data.Dataset:
+def read_calls(
+    read: Read, count: int, *, num_cpus: float = 1.0, concurrency: int | None = None, node: str | None = None
+) -> ray.data.Dataset:
     """A data set of the batches that `read(0)`, ..., `read(count - 1)` yield, each call a task of its own.
 
     A source rather than `range(n).map_batches(read)`: that is two operators, and tasks of the first could wait for
@@ -31,13 +32,15 @@ def read_calls(read: Read, count: int, *, num_cpus: float = 1.0, concurrency: in
         read: gives batches, column -> (n, ...) array; sent to the cluster once.
         num_cpus: that a call takes.
         concurrency: calls at a time, at most.
+        node: id of the node that they run on while it is up; None: any.
     """
     source = _Calls(ray.put(read), count)
+    place = {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
     return ray.data.read_datasource(
         source,
         override_num_blocks=count,
         num_cpus=num_cpus,
-        runtime_env={"env_vars": KEEP_MEMORY},
+        ray_remote_args={"runtime_env": {"env_vars": KEEP_MEMORY}, **place},
         concurrency=concurrency,
     )
 

@@ -12,6 +12,7 @@ from wsc_ray.manifest import Manifest
 from wsc_ray.recipe import Augment
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.readers import Readers
 
 
 def stream_plan(
@@ -40,7 +41,7 @@ def _receive(
 ) -> tuple[Sample, float]:
     meter, patches, first_batch, sample = Meter(root, without), 0, 0.0, None
     asked = time.perf_counter()
-    batches = worker_batches(plan, manifest, augment, rank=0, world_size=1, first_step=0, readers=readers)
+    batches = worker_batches(plan, manifest, augment, rank=0, world_size=1, first_step=0, readers=Readers(readers))
     for done, batch in enumerate(batches, start=1):
         if done == 1:
             first_batch = time.perf_counter() - asked

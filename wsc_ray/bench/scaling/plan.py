@@ -50,7 +50,7 @@ def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Pat
             "batch_size": setting.batch_size,
             "workers": setting.workers,
             "cpus_per_worker": settings["cpus_per_worker"],
-            "lr": 0.01,
+            "lr": 0.001,
             "warmup_epochs": 0,
             "log_every": total,
             "max_failures": 0,

@@ -43,9 +43,9 @@ def bench_scaling(
     out: str | Path,
     workers: Sequence[int] = (1, 2, 4),
     manifest: str | None = None,
-    backbone: str = "resnet18",
+    backbone: str = "vit_tiny_patch16_224",
     crop: int = 64,
-    batch_size: int = 32,
+    batch_size: int = 64,
     steps: int = 16,
     warm_up: int = 4,
     rounds: int = 1,
@@ -71,7 +71,8 @@ def bench_scaling(
         out: folder for `summary.json`, `steps.parquet`, `scaling.png` and drawn patches.
         workers: numbers of workers, each in turn.
         manifest: patches to read, with the labels `negative` and others and a split `train`; None: drawn ones.
-        backbone, crop: timm's name of the encoder, and the side of its views, px.
+        backbone, crop: timm's name of the encoder, and the side of its views, px. One with BatchNorm exchanges statistics in
+            every layer (`encoder.norm: sync`, as training has it), so that workers wait for each other there too.
         batch_size: patches of each worker a step, half of them pure.
         steps, warm_up: that count, and before them.
         rounds: in each of which every number of workers has a turn.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from wsc_ray.pretrain.clock import Clock, read_steps
 from wsc_ray.recipe import Recipe
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.readers import cluster_cpus, readers_for
 
 
 def train(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
@@ -32,21 +34,23 @@ def receive(recipe: Recipe, setting: Setting, seconds: float) -> list[Row]:
     """Every worker takes its batches, each for `seconds`, all at the same time; their steps."""
     manifest = open_manifest(recipe.data.manifest)
     plan = make_plan(manifest, recipe)
-    alive = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    nodes = sorted(node for node, cpus in cluster_cpus().items() if cpus)
+    places = [nodes[rank % len(nodes)] for rank in range(setting.workers)]
     calls = []
-    for rank in range(setting.workers):
+    for rank, node in enumerate(places):
         # A worker a node, as training has them; no CPU, so that readers have it.
-        place = NodeAffinitySchedulingStrategy(alive[rank % len(alive)], soft=False)
+        place = NodeAffinitySchedulingStrategy(node, soft=False)
         task = ray.remote(_receive).options(num_cpus=0, scheduling_strategy=place)
-        calls.append(task.remote(plan, manifest, recipe, rank, setting.workers, seconds))
+        calls.append(task.remote(plan, manifest, recipe, rank, places, seconds))
     return [row for rows in ray.get(calls) for row in rows]
 
 
 def _receive(
-    plan: Plan, manifest: Manifest, recipe: Recipe, rank: int, world_size: int, seconds: float
+    plan: Plan, manifest: Manifest, recipe: Recipe, rank: int, places: Sequence[str], seconds: float
 ) -> list[dict[str, Any]]:
     clock = Clock(on=True)
-    arguments = {"rank": rank, "world_size": world_size, "first_step": 0, "readers": 1, "stream": recipe.stream}
+    readers = readers_for(rank, places, cluster_cpus(), recipe.train.cpus_per_worker)
+    arguments = {"rank": rank, "world_size": len(places), "first_step": 0, "readers": readers, "stream": recipe.stream}
     batches = worker_batches(plan, manifest, recipe.augment, **arguments)
     for step in range(plan.total_steps):
         with clock.phase("wait"):
