@@ -34,6 +34,7 @@ export RAY_AUTH_MODE=token
 (umask 077 && ray get-auth-token --generate > /dev/null)
 chmod 600 ~/.ray/auth_token
 
+export RAY_USAGE_STATS_ENABLED=0  # Ray would report what it is used for to its makers
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds for the nodes to find each other; imports from NFS are slow
 
 # This script runs on the first node, so that its address is the head's. A loopback address would make each node a head.

@@ -10,8 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings as hypothesis_settings
 
 COHORTS = os.environ.get("WSC_RAY_COHORTS")
+
+hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not time
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

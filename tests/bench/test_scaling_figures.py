@@ -51,6 +51,17 @@ def test_workers_that_only_receive_do_not_wait_for_each_other():
     assert figures(Setting("weak", "training", 2, 16), [*one, *other], range(9), 0).rate == pytest.approx(32 / 6)
 
 
+def test_a_machine_that_slows_down_between_rounds_does_not_change_the_efficiency():
+    def measured(workers, times):
+        found = [row | {"run": run} for run, took in enumerate(times) for row in rows([took] * 3, workers=workers)]
+        return figures(Setting("weak", "training", workers, 8 * workers), found, range(99), None)
+
+    one, two = measured(1, [1.0, 2.0, 9.0]), measured(2, [1.25, 2.5, 9.0])
+    assert one.rates == pytest.approx((8, 4, 8 / 9))
+    assert (one.rate, two.rate) == pytest.approx((4, 6.4))
+    assert efficiency(two, one) == pytest.approx(0.8)
+
+
 def test_a_step_that_logs_sends_more_and_is_not_the_usual_one():
     found = rows([1.0] * 4, loss_bytes=10, gradient_bytes=4)
     found[-1]["loss_bytes"] = 500

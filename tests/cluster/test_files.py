@@ -37,7 +37,7 @@ def test_ray_is_started_with_a_token_and_the_dashboard_on_loopback(name):
     config = yaml.safe_load(read(f"{name}.yaml"))
     (head,) = [line for line in config["head_start_ray_commands"] if "ray start" in line]
     (worker,) = [line for line in config["worker_start_ray_commands"] if "ray start" in line]
-    assert "RAY_AUTH_MODE=token ray start --head " in head
+    assert "RAY_AUTH_MODE=token ray start --head --disable-usage-stats " in head
     assert "RAY_AUTH_MODE=token ray start --address=" in worker
     assert head.endswith("--dashboard-host=127.0.0.1")
     assert "~/.ray/auth_token" in config["file_mounts"]

@@ -55,6 +55,8 @@ def set_ray_up() -> None:
     """How a Ray that is started on this machine behaves, where the user's environment does not say."""
     # Ray's own warning that a future version will not override these variables is nothing a user can act on.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray would report to its makers, each hour, what it is used for.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
     # process spends seconds on imports.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")

@@ -35,7 +35,7 @@ class Figures:
     """What a setting gave, the warm-up left out.
 
     Attributes:
-        rate: patches a second of all workers.
+        rates: patches a second of all workers, run by run.
         p50, p95: seconds of a step, that of the slowest worker.
         seconds: of a worker's step by phase, the mean.
         loss_bytes, gradient_bytes: that each worker gives to a step's collectives, the median.
@@ -43,7 +43,7 @@ class Figures:
     """
 
     setting: Setting
-    rate: float
+    rates: tuple[float, ...]
     p50: float
     p95: float
     seconds: dict[str, float]
@@ -58,6 +58,11 @@ class Figures:
         return {phase: seconds / whole for phase, seconds in self.seconds.items()}
 
     @property
+    def rate(self) -> float:
+        """Patches a second of all workers, the median over runs."""
+        return statistics.median(self.rates)
+
+    @property
     def rate_per_worker(self) -> float:
         return self.rate / self.setting.workers
 
@@ -66,12 +71,13 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
     """The figures of the steps that count, of some runs that each count their steps from 0."""
     kept = [row for row in rows if row["step"] in counted]
     assert kept, "no step that counts"
-    steps = _slowest(kept, "run", "step")  # a step has ended when its slowest worker has
-    # Without training no worker waits for another, and all have ended when the slowest has.
-    whole = sum(steps) if setting.work == "training" else sum(_slowest(_totals(kept), "run"))
+    runs = {row.get("run", 0): [] for row in kept}
+    for row in kept:
+        runs[row.get("run", 0)].append(row)
+    steps = [step for run in runs.values() for step in _slowest(run, "step")]  # ended when its slowest worker has
     return Figures(
         setting=setting,
-        rate=sum(row["patches"] for row in kept) / whole,
+        rates=tuple(sum(row["patches"] for row in run) / _seconds(setting, run) for _, run in sorted(runs.items())),
         p50=statistics.median(steps),
         p95=float(np.percentile(steps, 95)),
         seconds={phase: statistics.mean(row[phase] for row in kept) for phase in PHASES},
@@ -82,28 +88,33 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
     )
 
 
-def _slowest(rows: Sequence[Row], *keys: str) -> list[float]:
-    """The longest of the workers' times for each value of the keys."""
-    found: dict[tuple[float, ...], list[float]] = {}
+def _seconds(setting: Setting, run: Sequence[Row]) -> float:
+    """How long a run's steps took: without training no worker waits for another, and all have ended when the slowest has."""
+    return sum(_slowest(run, "step")) if setting.work == "training" else max(_slowest(_totals(run), "rank"))
+
+
+def _slowest(rows: Sequence[Row], key: str) -> list[float]:
+    """The longest of the workers' times for each value of the key."""
+    found: dict[float, list[float]] = {}
     for row in rows:
-        found.setdefault(tuple(row.get(key, 0) for key in keys), []).append(sum(row[phase] for phase in PHASES))
+        found.setdefault(row[key], []).append(sum(row[phase] for phase in PHASES))
     return [max(seconds) for seconds in found.values()]
 
 
-def _totals(rows: Sequence[Row]) -> list[dict[str, float]]:
+def _totals(run: Sequence[Row]) -> list[dict[str, float]]:
     """A worker's phases over all steps of a run."""
-    found: dict[tuple[float, float], dict[str, float]] = {}
-    for row in rows:
-        run, rank = row.get("run", 0), row["rank"]
-        total = found.setdefault((run, rank), {"run": run, "rank": rank, **dict.fromkeys(PHASES, 0.0)})
+    found: dict[float, dict[str, float]] = {}
+    for row in run:
+        total = found.setdefault(row["rank"], {"rank": row["rank"], **dict.fromkeys(PHASES, 0.0)})
         for phase in PHASES:
             total[phase] += row[phase]
     return list(found.values())
 
 
 def efficiency(one: Figures, base: Figures) -> float:
-    """Of `base`'s rate per worker, how much each worker still has."""
-    return one.rate_per_worker / base.rate_per_worker
+    """Of `base`'s rate per worker, how much each worker still has: within each round, and the median of those."""
+    ratios = [rate / base_rate for rate, base_rate in zip(one.rates, base.rates, strict=True)]
+    return statistics.median(ratios) * base.setting.workers / one.setting.workers
 
 
 def base_of(found: Sequence[Figures], one: Figures) -> Figures:

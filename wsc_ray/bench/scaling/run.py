@@ -26,6 +26,7 @@ from wsc_ray.bench.scaling.plot import plot
 from wsc_ray.bench.scaling.project import Network, project
 from wsc_ray.bench.scaling.targets import verdicts
 from wsc_ray.bench.scaling.work import receive, train
+from wsc_ray.bench.timing import rotations
 from wsc_ray.bench.verdict import targets
 from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
@@ -71,8 +72,7 @@ def bench_scaling(
         out: folder for `summary.json`, `steps.parquet`, `scaling.png` and drawn patches.
         workers: numbers of workers, each in turn.
         manifest: patches to read, with the labels `negative` and others and a split `train`; None: drawn ones.
-        backbone, crop: timm's name of the encoder, and the side of its views, px. One with BatchNorm exchanges statistics in
-            every layer (`encoder.norm: sync`, as training has it), so that workers wait for each other there too.
+        backbone, crop: timm's name of the encoder, and the side of its views, px.
         batch_size: patches of each worker a step, half of them pure.
         steps, warm_up: that count, and before them.
         rounds: in each of which every number of workers has a turn.
@@ -87,7 +87,7 @@ def bench_scaling(
 
     Returns:
         The summary, also in `OUT/summary.json`: `results`, a list of {name, value, unit, baseline, ratio} with ratio =
-        value / baseline, the baseline being as many times the rate of a worker among the fewest; `rows`, `targets`,
+        value / baseline, the efficiency, and so the baseline what a worker among the fewest does, as many times; `rows`, `targets`,
         `projection`, machine, versions, commit, and the tables as text in `table`.
 
     Raises:
@@ -126,8 +126,8 @@ def bench_scaling(
     rows: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in plans}
     spilled: dict[Setting, list[float | None]] = {setting: [] for setting in plans}
     with Progress(COMMAND, rounds * len(plans), unit="measurements") as progress:
-        for turn in range(rounds):
-            for count in workers:
+        for turn, order in enumerate(rotations(workers, rounds)):
+            for count in order:
                 for setting, found, wrote in _measure(settings, plans, count, data, folder, mock_model):
                     rows[setting] += [{**row, "run": turn} for row in found]
                     spilled[setting].append(wrote)
