@@ -101,7 +101,7 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean, var = _moments(_wide(x))
+        var, mean = torch.var_mean(_wide(x), _rows(x), correction=0)
         count = mean.new_tensor([x.numel() / x.shape[1]])
         means, variances, counts = _gather(torch.cat((mean, var, count))).split([len(mean), len(var), 1], dim=1)
         count = counts.sum()
@@ -122,16 +122,8 @@ class _Normalise(torch.autograd.Function):
         own = torch.stack((dy.sum(_rows(x)), (dy * normalised).sum(_rows(x))))  # of dy and dy x', (2, c)
         mean_dy, mean_dyx = _gather(own).sum(0) / count
         scale = inverse if weight is None else inverse * weight
-        dx = torch.addcmul((-scale * mean_dy).view(along), dy, scale.view(along))
-        dx.addcmul_(normalised, (-scale * mean_dyx).view(along))
+        dx = scale.view(along) * (dy - mean_dy.view(along) - normalised * mean_dyx.view(along))
         return dx.to(x.dtype), None if weight is None else own[1], None if weight is None else own[0], None
-
-
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of every channel, in two passes: on a CPU a quarter of `torch.var_mean`'s time."""
-    along, count = (1, -1) + (1,) * (x.ndim - 2), x.numel() / x.shape[1]
-    mean = x.sum(_rows(x)) / count
-    return mean, (x - mean.view(along)).square_().sum(_rows(x)) / count
 
 
 def _gather(x: Tensor) -> Tensor:
