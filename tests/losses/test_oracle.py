@@ -22,7 +22,7 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batch=batches(), temperature=st.floats(0.01, 2), tile=st.sampled_from([1, 2, 5, 7, None]))
 def test_value_and_gradient(name: str, batch: tuple[torch.Tensor, torch.Tensor], temperature: float, tile: int | None):
     views, labels = batch

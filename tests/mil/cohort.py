@@ -12,7 +12,7 @@ from hypothesis import settings
 from wsc_ray.features.store import SlideFeatures, write_slide, write_slides
 from wsc_ray.mil.bags import Bags
 
-FEW = settings(deadline=None, max_examples=60)  # of hypothesis: a shared machine has no steady clock
+FEW = settings(max_examples=60)  # of hypothesis: a shared machine has no steady clock
 
 
 def write_store(

@@ -61,7 +61,7 @@ def test_what_is_off_is_the_identity():
     scale=st.tuples(st.floats(0, 1), st.floats(0.01, 1)).map(sorted),
     ratio=st.tuples(st.floats(0.05, 20), st.floats(0.05, 20)).map(sorted),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_crop_lies_in_the_patch(height, width, scale, ratio):
     for view in draw_parameters(Augment(scale=tuple(scale), ratio=tuple(ratio)), height, width, 0):
         view = View(*view.tolist())

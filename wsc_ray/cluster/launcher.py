@@ -149,4 +149,5 @@ class Launcher:
     def _environment(self) -> dict[str, str]:
         # The autoscaler that Ray takes by default, its second, never starts workers of `provider: local` (Ray 2.60).
         first = {"RAY_UP_enable_autoscaler_v2": "0"} if self.file.provider == "local" else {}
-        return {**os.environ, **first}
+        # Ray's launcher tells the cluster to report its use where the one who calls it does.
+        return {"RAY_USAGE_STATS_ENABLED": "0", **os.environ, **first}

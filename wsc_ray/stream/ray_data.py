@@ -1,4 +1,4 @@
-"""The Ray Data glue: a worker's windows read, decoded and augmented by Ray tasks, beside it or elsewhere in the cluster.
+"""The Ray Data glue: a worker's windows read, decoded and augmented by Ray tasks, beside it or anywhere in the cluster.
 
 Every worker runs a data set of its own, made inside the worker from the step it resumes at, so that its order is the
 plan's and nothing before that step is read. The train worker only receives finished uint8 batches.
@@ -40,8 +40,9 @@ def worker_batches(
 
     Args:
         readers: windows read at a time, and ahead of the one that training is at, and where. The tasks ask Ray for
-            no CPU: the CPUs of a node that are free are shared out among all data sets in whole numbers, rounded down, so
-            that with fewer of them than workers every data set would get none and read only what is waited for.
+            no CPU: the CPUs of a node that are free are shared out among all data sets in whole numbers, rounded
+            down, so that with fewer of them than workers every data set would get none and read only what is waited
+            for.
     """
     geometry = plan.geometry
     if first_step >= plan.total_steps:

@@ -1,6 +1,6 @@
 """How many windows a training worker has read at a time, and where: beside it, if its node has CPUs enough.
 
-A step's pixels are a hundred times its files (two views, decoded): read on another node, all of them cross the network.
+Two decoded views are many times as large as the file of their patch: read on another node, they cross the network.
 """
 
 from __future__ import annotations

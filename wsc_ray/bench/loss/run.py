@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
+from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_cores, versions
 from wsc_ray.bench.loss.batch import PARTS
 from wsc_ray.bench.loss.compare import Measurement, measure_case
 from wsc_ray.bench.loss.contenders import OURS, PACKAGES, contenders, is_installed
@@ -75,7 +76,7 @@ def bench_loss(
         "threads": threads,
         "memory_limit": memory_limit,
     }
-    state = commit()  # as it was when the work started
+    state, load = commit(), os.getloadavg()[0]  # as they were when the work started
 
     measurements: list[Measurement] = []
     cases = [Case(part, patches, dim, count) for count in processes for patches in batches for part in PARTS]
@@ -87,7 +88,7 @@ def bench_loss(
             progress.advance(1, str(case))
 
     judged = verdicts(measurements)
-    notes = _notes()
+    notes = [*_notes(), *unquiet(load, threads)]
     summary = {
         "results": [row for one in measurements if one.contender != OURS for row in _rows(one, measurements)],
         "targets": [one._asdict() for one in judged],

@@ -11,9 +11,9 @@ from wsc_ray.bench.scaling.project import Projection
 from wsc_ray.pretrain.clock import PHASES
 
 LEGEND = (
-    "Efficiency: patches a second of a worker, of those with the fewest workers, within each round and the median of those. A step takes as long as its slowest worker's. "
-    "wait: for data; encode: pixels to features and back, with both passes and what BatchNorm layers exchange in them; loss: with its gradient; communication: in the loss's "
-    "collectives, and in the gradients' after the encoder's backward pass has ended; the phases are shares of the workers' time. "
+    "Efficiency: patches a second of a worker, of those with the fewest workers, within each round and the median of those. "
+    "A step takes as long as its slowest worker's. wait: for data; encode: pixels to features and back, with both passes; "
+    "loss: with its gradient; communication: in the loss's collectives, and in the gradients' after the encoder's backward pass has ended; the phases are shares of the workers' time. "
     "Bytes: that each worker gives to a step's collectives, the loss's + the gradients'."
 )
 

@@ -87,8 +87,8 @@ def bench_scaling(
 
     Returns:
         The summary, also in `OUT/summary.json`: `results`, a list of {name, value, unit, baseline, ratio} with ratio =
-        value / baseline, the efficiency, and so the baseline what a worker among the fewest does, as many times; `rows`, `targets`,
-        `projection`, machine, versions, commit, and the tables as text in `table`.
+        value / baseline, the efficiency, and so the baseline what a worker among the fewest does, as many times;
+        `rows`, `targets`, `projection`, machine, versions, commit, and the tables as text in `table`.
 
     Raises:
         UserError: an option that cannot be, a folder that is taken, or a manifest that cannot be read.
