@@ -85,6 +85,7 @@ def run_script(script, folder):
 def test_reading_stays_on_the_node_that_is_asked_for(tmp_path):
     done = run_script(WHERE, tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
+    assert "deprecated" not in done.stderr
 
 
 def test_an_elastic_run_goes_on_with_the_nodes_that_are_left(settings, tmp_path):

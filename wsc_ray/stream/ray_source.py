@@ -12,7 +12,6 @@ import ray.data
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.data.extensions import ArrowTensorArray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsc_ray.cluster.memory import KEEP_MEMORY
 
@@ -32,15 +31,15 @@ def read_calls(
         read: gives batches, column -> (n, ...) array; sent to the cluster once.
         num_cpus: that a call takes.
         concurrency: calls at a time, at most.
-        node: id of the node that they run on while it is up; None: any.
+        node: id of the node that they run on; None: any.
     """
     source = _Calls(ray.put(read), count)
-    place = {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
     return ray.data.read_datasource(
         source,
         override_num_blocks=count,
         num_cpus=num_cpus,
-        ray_remote_args={"runtime_env": {"env_vars": KEEP_MEMORY}, **place},
+        runtime_env={"env_vars": KEEP_MEMORY},
+        label_selector=None if node is None else {"ray.io/node-id": node},
         concurrency=concurrency,
     )
 
