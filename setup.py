@@ -10,6 +10,8 @@ version = next(
     if line.startswith("__version__")
 )
 
+SLIDES = ["openslide-python>=1.4", "openslide-bin>=4"]
+
 setup(
     name="wsc-ray",
     version=version,
@@ -42,7 +44,8 @@ setup(
         "psutil>=5.9",
     ],
     extras_require={
-        "cpu": ["faiss-cpu>=1.8", "openslide-python>=1.4", "openslide-bin>=4"],
+        "slides": SLIDES,  # what `tile` reads with; cuCIM reads too, and OpenSlide more formats
+        "cpu": ["faiss-cpu>=1.8", *SLIDES],
         # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
         "bench": ["lightly>=1.6", "pytorch-metric-learning>=2.9"],  # whose losses `bench loss` compares ours with
@@ -52,6 +55,7 @@ setup(
             "ruff>=0.12",
             "pandas>=2",
             "scikit-learn>=1.5",
+            "tifffile>=2025.1",  # writes the slides that tests read (BSD)
             "moto[server]>=5",
             "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in
             "kubernetes-validate>=1.35",  # Kubernetes' own schemas, for the pods in cluster/kuberay.yaml

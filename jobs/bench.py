@@ -1,5 +1,7 @@
 """What `wsc-ray bench scaling --address` or `--cluster` submits: the preflight on the cluster, then the benchmark."""
 
+from functools import partial
+
 import click
 
 from wsc_ray.cli_bench import scaling
@@ -13,7 +15,8 @@ from wsc_ray.cluster import entry
 def main(context: click.Context, out: str, nodes: int) -> None:
     """Preflight and measure; further options are those of `wsc-ray bench scaling`."""
     words = ["--out", out, *context.args]
-    entry.ending(lambda: entry.measure(lambda: scaling.main(words, standalone_mode=False), out=out, nodes=nodes))
+    work = partial(scaling.main, words, standalone_mode=False)
+    entry.ending(lambda: entry.carry_out_words("bench", work, out=out, nodes=nodes))
 
 
 if __name__ == "__main__":

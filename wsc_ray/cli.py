@@ -17,12 +17,13 @@ from wsc_ray.cli_options import (
     cluster_options,
     dry_run_option,
     options,
+    pairs,
     recipe_option,
     run_option,
     set_option,
     show,
 )
-from wsc_ray.errors import UserError
+from wsc_ray.cli_tile import tile
 from wsc_ray.recipe import DEFAULT_RECIPE
 from wsc_ray.recipe_file import load_recipe
 
@@ -35,7 +36,8 @@ def main() -> None:
     \b
     The way through:
       wsc-ray init                                 a commented recipe, wsc-ray.yaml
-      wsc-ray manifest import TABLE --out DIR      patches -> manifest
+      wsc-ray tile SLIDES --out DIR                slides -> manifest
+      wsc-ray manifest import TABLE --out DIR      or patches -> manifest
       wsc-ray pretrain --out RUN                   manifest -> encoder
       wsc-ray embed --run RUN                      encoder -> features
       wsc-ray tune --run RUN                       features -> MIL head
@@ -109,7 +111,7 @@ def import_(**arguments: Any) -> None:
         --list neg.txt,label=negative,split=train --list pos.txt,label=positive,split=train
     """
     for option in ("columns", "constants", "label_names"):
-        arguments[option] = _pairs(option, arguments[option])
+        arguments[option] = pairs(option, arguments[option])
     show(commands.manifest_import(**arguments))
 
 
@@ -198,15 +200,5 @@ def demo(out: str, seed: int, quick: bool) -> None:
     click.echo(f"\nlook at every run: {summary['look']}")
 
 
-for command in (doctor, job, bench):
+for command in (tile, doctor, job, bench):
     main.add_command(command)
-
-
-def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UserError(f"--{option.rstrip('s').replace('label_name', 'label')} {text}: write it as NAME=VALUE")
-        found[key] = value
-    return found

@@ -78,7 +78,7 @@ def data(**arguments: Any) -> None:
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Patches of each worker a step.")
 @click.option("--steps", type=int, default=16, show_default=True, help="Steps that count.")
 @click.option("--warm-up", type=int, default=4, show_default=True, help="Steps before them.")
-@click.option("--rounds", type=int, default=1, show_default=True, help="In each of which every number has a turn.")
+@click.option("--rounds", type=int, default=3, show_default=True, help="In each of which every number has a turn.")
 @click.option("--cores", type=int, help="Of this machine, one a node in turn.  [default: every one]")
 @click.option("--cpus-per-worker", type=float, default=0.6, show_default=True, help="Of a node's one: above half.")
 @click.option("--skip-training", is_flag=True, help="The data alone.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -68,3 +68,18 @@ run_option = click.option(
 def show(summary: Mapping[str, Any], dry_run: bool = False) -> None:
     """The short summary for people, on stdout."""
     click.echo(describe(summary, dry_run=dry_run))
+
+
+def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    """NAME=VALUE, as often as it is given.
+
+    Raises:
+        UserError: written otherwise.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"--{option.rstrip('s').replace('label_name', 'label')} {text}: write it as NAME=VALUE")
+        found[key] = value
+    return found

@@ -31,9 +31,10 @@ _HOMES = {
     "manifest_check": "wsc_ray.manifest.check",
     "manifest_import": "wsc_ray.manifest.importing",
     "pretrain": "wsc_ray.pretrain.run",
+    "tile": "wsc_ray.tiling.run",
     "tune": "wsc_ray.mil.search",
 }
-_SENT = ("bench_scaling", "embed", "pretrain", "tune")  # with `address` or `cluster`
+_SENT = ("bench_scaling", "embed", "pretrain", "tile", "tune")  # with `address` or `cluster`
 __all__ = list(_HOMES)
 
 
@@ -42,8 +43,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function = getattr(importlib.import_module(_HOMES[name]), name)
     if name in _SENT:
-        from wsc_ray.cluster.request import bench_request, make_request
+        from wsc_ray.cluster.request import bench_request, make_request, tile_request
         from wsc_ray.cluster.send import with_cluster
 
-        return with_cluster(function, bench_request if name == "bench_scaling" else partial(make_request, name))
+        makers = {"bench_scaling": bench_request, "tile": tile_request}
+        return with_cluster(function, makers.get(name) or partial(make_request, name))
     return function

@@ -28,7 +28,7 @@ def _lines(values: Mapping[str, Any], prefix: str = ""):
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{prefix}{key}.")
-        elif value is not None and key != "already_complete":
+        elif value not in (None, []) and key != "already_complete":
             yield f"{prefix}{key}", _text(value)
 
 

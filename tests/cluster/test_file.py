@@ -43,6 +43,9 @@ def test_nodes_are_the_head_and_the_fewest_workers(written):
     ray_cluster = {"kind": "RayCluster", "metadata": {"name": "k"}, "spec": {"workerGroupSpecs": groups}}
     found = read_cluster_file(written({"kind": "PersistentVolumeClaim"}, ray_cluster))
     assert (found.kind, found.name, found.nodes) == ("kuberay", "k", 4)
+    job = {"kind": "RayJob", "metadata": {"name": "j"}, "spec": {"rayClusterSpec": ray_cluster["spec"]}}
+    found = read_cluster_file(written({"kind": "PersistentVolumeClaim"}, job))
+    assert (found.kind, found.name, found.nodes) == ("kuberay", "j", 4)
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "local.yaml", "kuberay.yaml"])
@@ -65,6 +68,10 @@ def test_the_files_of_the_project_ask_for_their_values(name):
         ("cluster_name: x\nprovider: {type: local, head_ip: a}", "auth is missing"),
         ("cluster_name: x\nprovider: {type: local, head_ip: a}\nauth: {}", "ssh_user is missing"),
         ("kind: RayCluster", "metadata is missing"),
+        (
+            "kind: RayJob\nmetadata: {name: j}\nspec: {clusterSelector: {ray.io/cluster: k}}",
+            "rayClusterSpec is missing",
+        ),
         ("cluster_name: x\nprovider: {type: aws}\navailable_node_types: {gpu: }", "not as Ray's launcher"),
     ],
 )

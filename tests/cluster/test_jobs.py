@@ -13,6 +13,7 @@ import yaml
 from mlflow import MlflowClient
 
 from tests.cluster.head import Line, two_nodes
+from tests.slides.drawn import draw, write
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "planted-aws-4b1c9d",
@@ -131,12 +132,19 @@ def test_it_leaves_what_a_local_run_leaves_and_where_it_ran(shared):
     assert {"recipe.yaml", "encoder", "cluster.json"} <= names
 
 
-def test_what_comes_after_success(head, shared, recipe):
-    """The same command says what was done; embedding goes on from the run that lies there."""
-    (status, text), (embedded, said) = head.run_together(
+def test_what_comes_after_success(head, shared, recipe, tmp_path):
+    """The same command says what was done; embedding goes on from the run that lies there; slides become a manifest."""
+    slide = write(shared / "slides" / "a.tif", draw(512))
+    (tmp_path / "slides.csv").write_text(f"path,label,split\n{slide},negative,train\n")  # which the cluster never sees
+    (status, text), (embedded, said), (tiled, told) = head.run_together(
         ("pretrain", recipe(train={"epochs": 3}), "--out", shared / "run"),
         ("embed", "--run", shared / "run", "--set", "embed.batch_size=32"),
+        ("tile", tmp_path / "slides.csv", "--out", shared / "manifest", "--patch-size", "64"),
     )
+    assert tiled == 0, told
+    manifest = json.loads((shared / "manifest" / "summary.json").read_text())
+    assert manifest["patches"] == manifest["patches_cut"] > 0
+    assert (shared / "manifest" / "cluster.json").exists()
     assert status == 0, text
     assert "already complete" in text
     assert len(json.loads((shared / "run" / "cluster.json").read_text())["jobs"]) == 1

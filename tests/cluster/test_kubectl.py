@@ -31,6 +31,7 @@ if (here / "refuses").exists():
 elif verb == "apply" and (here / "full").exists():
     sys.exit("error: exceeded quota")
 elif verb == "apply":
+    (here / "applied").write_text(sys.stdin.read())
     pods.write_text("pod/k-head\\n")
 elif verb == "delete":
     (here / "stuck").exists() or pods.unlink(missing_ok=True)
@@ -65,6 +66,13 @@ def kube(tmp_path, monkeypatch):
         "spec": {"authOptions": {"mode": "token"}},
     }
     (tmp_path / "k.yaml").write_text(yaml.safe_dump(cluster))
+    job = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": cluster["metadata"],
+        "spec": {"entrypoint": "python theirs.py", "rayClusterSpec": cluster["spec"]},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump_all([{"kind": "PersistentVolumeClaim"}, job]))
     return KubeRay(read_cluster_file(tmp_path / "k.yaml")), bin
 
 
@@ -82,6 +90,18 @@ def test_from_nothing_to_nothing(kube):
     asked = (bin / "asked").read_text()
     assert "delete raycluster k --ignore-not-found --wait" in asked
     assert "port-forward --address 127.0.0.1 pod/k-head" in asked
+
+
+def test_of_a_ray_job_the_cluster_is_brought_up_alone(kube):
+    """Its own entry point would be a second job, which takes the cluster down when it ends."""
+    cluster, bin = kube
+    job = KubeRay(read_cluster_file(cluster.file.path.with_name("job.yaml")))
+    job.start()
+    claim, applied = yaml.safe_load_all((bin / "applied").read_text())
+    assert claim == {"kind": "PersistentVolumeClaim"}
+    assert applied == {"apiVersion": "ray.io/v1", **cluster.file.config}
+    assert job.token() == "a-token"
+    assert job.down() == []
 
 
 def test_what_is_left_is_said(kube):

@@ -7,8 +7,8 @@ import pytest
 
 from wsc_ray import commands
 from wsc_ray.cluster.jobs import Jobs, entry_file, entrypoint
-from wsc_ray.cluster.request import make_request
-from wsc_ray.errors import ClusterError, RecipeError, RunFolderError
+from wsc_ray.cluster.request import make_request, tile_request
+from wsc_ray.errors import ClusterError, ManifestError, RecipeError, RunFolderError
 from wsc_ray.recipe_file import validate_recipe
 
 SENT = ("pretrain", "embed", "tune")
@@ -90,6 +90,22 @@ def test_a_password_does_not_travel(monkeypatch, wrong, said):
 def test_the_store_of_the_environment_travels(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
     assert make_request("embed", run="run").environment == (("MLFLOW_TRACKING_URI", "http://mlflow.example:5000"),)
+
+
+def test_a_list_of_slides_travels_and_the_slides_stay(here):
+    (here / "lists").mkdir()
+    (here / "lists" / "s.tsv").write_text("path\tlabel\tsplit\n")
+    options = {"slides": "lists/s.tsv", "out": "m", "constants": {"split": "train", "mpp": "0.5"}, "skip_bad": True}
+    made = tile_request(**options, mpp=0.5)
+    assert (made.command, made.out) == ("tile", str(here / "m"))
+    assert made.slides == ("slides.tsv", "path\tlabel\tsplit\n")
+    words = "--slides slides.tsv --folder {} --constant split=train --constant mpp=0.5 --skip-bad --mpp 0.5"
+    assert " ".join(made.arguments) == f"--out {here / 'm'} " + words.format(here / "lists")
+    (here / "lists" / "s.tsv").write_text("path\tlabel\tsplit\na.svs\tx\ttrain\n")
+    assert tile_request(**options, mpp=0.5).digest != made.digest
+    assert tile_request(**options | {"folder": "/data"}).arguments[5] == "/data"
+    with pytest.raises(ManifestError, match="cannot be read: No such file"):
+        tile_request(slides="none.csv", out="m")
 
 
 def test_what_is_missing_or_no_folder_is_said_before_anything_is_sent():

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,45 @@ def carry_out(
     """
     folder = RunFolder(run) if run else None
     loaded = load_recipe(recipe or (folder.recipe if folder else None), overrides)
-    place = Path(out)
+    arguments = {"run": run} if command != "pretrain" else {}
+    summary = _carried_out(
+        lambda: getattr(commands, command)(out=out, recipe=loaded, **arguments, **options),
+        command=command,
+        recipe=loaded,
+        place=Path(out),
+        folder=folder,
+        nodes=nodes,
+    )
+    print(describe(summary), flush=True)
+
+
+def carry_out_words(command: str, work: Callable[[], None], *, out: str, nodes: int = 1) -> None:
+    """Check the cluster and do the work of a command that has no recipe and prints its own summary.
+
+    Raises:
+        ClusterError: as `carry_out`.
+        UserError: what the work raises.
+    """
+    _carried_out(work, command=command, recipe=load_recipe(), place=Path(out), folder=None, nodes=nodes)
+
+
+def _carried_out(
+    work: Callable[[], Mapping[str, Any] | None],
+    *,
+    command: str,
+    recipe: Recipe,
+    place: Path,
+    folder: RunFolder | None,
+    nodes: int,
+) -> Mapping[str, Any]:
+    """The work's summary, with a note of where it was done left in `place`."""
     folders = [place, *([folder.path] if folder else [])]
     beside = folder.path.parent if folder else place.parent
     cluster = Path(CLUSTER).read_text() if Path(CLUSTER).exists() else None
-    with _prepared(beside, nodes, lambda: gather(loaded, command=command, out=out, folders=folders)) as facts:
+    with _prepared(beside, nodes, lambda: gather(recipe, command=command, out=str(place), folders=folders)) as facts:
         started = time.time()
-        arguments = {"run": run} if command != "pretrain" else {}
         try:
-            summary = getattr(commands, command)(out=out, recipe=loaded, **arguments, **options)
+            summary = work() or {}
         except UserError:
             raise  # the folder may be somebody else's: nothing is left there
         except BaseException:
@@ -90,8 +120,8 @@ def carry_out(
             raise
         if not summary.get("already_complete"):
             note(place, facts, started, cluster)
-            _log(loaded, place, folders, command)
-    print(describe(summary), flush=True)
+            _log(recipe, place, folders, command)
+    return summary
 
 
 def doctor(*, out: str | None = None, recipe: str | None = None) -> list[Line]:
@@ -101,18 +131,6 @@ def doctor(*, out: str | None = None, recipe: str | None = None) -> list[Line]:
         if out:
             os.chdir(nearest(str(Path(out).parent)))
         return preflight(gather(loaded, out=out, folders=[Path(out)] if out else []))
-
-
-def measure(work: Callable[[], Any], *, out: str, nodes: int = 1) -> None:
-    """Check the cluster and do a benchmark's work on it, from the folder beside `out`.
-
-    Raises:
-        ClusterError: as `carry_out`.
-        UserError: what the work raises.
-    """
-    place = Path(out)
-    with _prepared(place.parent, nodes, lambda: gather(load_recipe(), out=out, folders=[place])):
-        work()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A cluster file: what it describes, how many nodes it promises, and what in it nobody else should see.
 
-Two formats: Ray's cluster launcher (AWS, Google Cloud, machines with SSH) and KubeRay's `RayCluster`.
+Two formats: Ray's cluster launcher (AWS, Google Cloud, machines with SSH) and KubeRay's, a `RayCluster` or a `RayJob`.
+Of a `RayJob` the cluster is taken, and what it says of a job is not: that is what the command submits.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def _described(path: Path, documents: tuple[Any, ...]) -> tuple[Literal["launche
         workers = sum(int(group.get("minReplicas", group.get("replicas", 0))) for group in groups)
         return "kuberay", str(cluster["metadata"]["name"]), "kuberay", 1 + workers
     raise ClusterError(
-        f"--cluster {path}: neither a file of Ray's cluster launcher (with cluster_name and provider) nor a RayCluster of "
-        "KubeRay; cluster/ has one of each to start from"
+        f"--cluster {path}: neither a file of Ray's cluster launcher (with cluster_name and provider) nor a RayCluster or RayJob "
+        "of KubeRay; cluster/ has one of each to start from"
     )
 
 
@@ -122,8 +123,27 @@ def _launcher_workers(path: Path, config: Mapping[str, Any]) -> int:
     return sum(int(each.get("min_workers", 0)) for name, each in types.items() if name != head)
 
 
+def to_apply(documents: tuple[Any, ...]) -> list[Any]:
+    """What Kubernetes is asked for: the documents, and of a `RayJob` the `RayCluster` of its name.
+
+    The API: https://docs.ray.io/en/latest/cluster/kubernetes/getting-started/rayjob-quick-start.html
+    """
+    return [
+        _cluster_of(each) if isinstance(each, Mapping) and each.get("kind") == "RayJob" else each for each in documents
+    ]
+
+
+def _cluster_of(job: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Raises:
+        KeyError: the job runs on a cluster that it does not describe.
+    """
+    given = {name: job[name] for name in ("apiVersion", "metadata") if name in job}
+    return {**given, "kind": "RayCluster", "spec": job["spec"]["rayClusterSpec"]}
+
+
 def _ray_cluster(documents: tuple[Any, ...]) -> Mapping[str, Any] | None:
-    found = [each for each in documents if isinstance(each, Mapping) and each.get("kind") == "RayCluster"]
+    found = [each for each in to_apply(documents) if isinstance(each, Mapping) and each.get("kind") == "RayCluster"]
     return found[0] if found else None
 
 

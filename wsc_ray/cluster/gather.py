@@ -40,7 +40,7 @@ def gather(
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     trial = probe.begin(out) if out else None
     manifest, problem = _open(recipe.data.manifest)
-    trains = command in (None, "pretrain")
+    trains = command in (None, "bench", "pretrain")
     alone = command == "pretrain" and recipe.train.workers == 1
     with ThreadPoolExecutor(1) as pool:  # the gang imports torch while the nodes are asked
         reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if trains and not alone else None

@@ -186,6 +186,9 @@ def _working_dir(folder: Path, request: Request) -> str:
     shutil.copy(entry_file(request.command), folder / request.entry)
     if request.recipe:
         (folder / RECIPE).write_text(request.recipe.to_yaml())
+    if request.slides:
+        name, text = request.slides
+        (folder / name).write_text(text, encoding="utf-8")
     if request.cluster:
         (folder / CLUSTER).write_text(request.cluster)
     return str(folder)

@@ -1,4 +1,4 @@
-"""KubeRay, by `kubectl`: apply a file with a `RayCluster`, reach its head's dashboard, delete it and look what is left."""
+"""KubeRay, by `kubectl`: apply a file's `RayCluster`, reach its head's dashboard, delete it and look what is left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from wsc_ray.cluster.file import ClusterFile
+import yaml
+
+from wsc_ray.cluster.file import ClusterFile, to_apply
 from wsc_ray.cluster.launcher import DASHBOARD
 from wsc_ray.cluster.tunnel import SECONDS, free_port, tunnel
 from wsc_ray.errors import ClusterError
@@ -41,7 +43,7 @@ class KubeRay:
         Raises:
             ClusterError: kubectl refuses, or the head is not ready in time.
         """
-        self._said("apply", "--filename", str(self.file.path))
+        self._said("apply", "--filename", "-", given=yaml.safe_dump_all(to_apply(self.file.documents)))
         deadline = time.monotonic() + READY
         while not self.is_up():
             if time.monotonic() > deadline:
@@ -97,10 +99,16 @@ class KubeRay:
     def _path(path: str) -> str:
         return f"jsonpath={path}"
 
-    def _said(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*self._kubectl, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+    def _said(self, *arguments: str, given: str = "") -> str:
+        """What kubectl prints.
+
+        Args:
+            given: on its standard input.
+
+        Raises:
+            ClusterError: it fails.
+        """
+        done = subprocess.run([*self._kubectl, *arguments], capture_output=True, text=True, input=given, check=False)
         if done.returncode:
             reason = " ".join(done.stderr.split())[-300:]
             raise ClusterError(f"`kubectl {' '.join(arguments[:2])}` failed: {reason or 'it does not say why'}")

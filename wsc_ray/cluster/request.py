@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from wsc_ray.errors import ClusterError, RecipeError, RunFolderError
+from wsc_ray.errors import ClusterError, ManifestError, RecipeError, RunFolderError
 from wsc_ray.recipe import Recipe
 from wsc_ray.recipe_file import load_recipe
 from wsc_ray.runfolder import RunFolder
@@ -33,6 +33,7 @@ class Request:
         recipe: None where the run folder's own is used.
         nodes: that have to be up before anything else happens.
         cluster: YAML of the cluster's file, without secrets, to keep beside the results; None where there is none.
+        slides: name and text of the list of slides, to lie beside the recipe's place; None where there is none.
     """
 
     command: str
@@ -42,6 +43,7 @@ class Request:
     environment: tuple[tuple[str, str], ...] = ()
     nodes: int = 1
     cluster: str | None = None
+    slides: tuple[str, str] | None = None
 
     @property
     def entry(self) -> str:
@@ -60,7 +62,8 @@ class Request:
     def digest(self) -> str:
         """SHA-256 (hex) of everything that decides what the job does, wherever it runs."""
         recipe = self.recipe.to_yaml() if self.recipe else ""
-        return hashlib.sha256("\n".join([self.command, *self.arguments, recipe]).encode()).hexdigest()
+        texts = [self.command, *self.arguments, recipe, *(self.slides or ())]
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def make_request(
@@ -109,16 +112,63 @@ def bench_request(*, out: str | Path, **options: Any) -> Request:
     Raises:
         RunFolderError, ClusterError: as `make_request`.
     """
-    place, words = _place("bench", out, None), []
+    named = {"project" if name == "projected" else name: value for name, value in options.items()}
+    return _words_request("bench", out, named, paths=("manifest", "markdown"))
+
+
+def tile_request(
+    *,
+    slides: str | Path,
+    out: str | Path,
+    folder: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, str] | None = None,
+    label_names: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Request:
+    """The request for `tile` with these options. The list travels; the slides lie where every node sees them.
+
+    Raises:
+        ManifestError: the list cannot be read.
+        RunFolderError, ClusterError: as `make_request`.
+    """
+    source = Path(slides).expanduser()
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"{source} cannot be read: {getattr(error, 'strerror', None) or 'not a text file'}"
+        ) from None
+    pairs = {"column": columns, "constant": constants, "label": label_names}
+    named = {
+        "slides": f"slides{source.suffix}",
+        "folder": folder or source.parent,
+        **{name: [f"{key}={value}" for key, value in found.items()] for name, found in pairs.items() if found},
+        **options,
+    }
+    request = _words_request("tile", out, named, paths=("folder",), repeated=tuple(pairs))
+    return replace(request, slides=(f"slides{source.suffix}", text))
+
+
+def _words_request(
+    command: str, out: str | Path, options: Mapping[str, Any], *, paths: Sequence[str], repeated: Sequence[str] = ()
+) -> Request:
+    """A command line's options as they are, but for paths, which become absolute.
+
+    Args:
+        repeated: options that stand once for each of their values, not with commas between them.
+    """
+    place, words = _place(command, out, None), []
     for name, value in options.items():
-        option = f"--{'project' if name == 'projected' else name.replace('_', '-')}"
+        option = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(option)
+        elif name in repeated:
+            words += [word for each in value for word in (option, each)]
         elif value is not None and value is not False:
-            path = name in ("manifest", "markdown")
             listed = ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
-            words += [option, _absolute(value) if path else str(listed)]
-    request = _request("bench", place, {"out": place}, None)
+            words += [option, _absolute(value) if name in paths else str(listed)]
+    request = _request(command, place, {"out": place}, None)
     _refuse_passwords(words)
     return replace(request, arguments=(*request.arguments, *words))
 

@@ -111,8 +111,11 @@ def _plan(request: Request, address: str, job_id: str, running: str | None) -> d
 
 def in_the_job(request: Request) -> list[str]:
     """What happens once the request is submitted, in words."""
+    looked = ["every node's versions, GPUs, storage, clock", "MLflow"]
+    looked += ["manifest"] if request.command not in ("bench", "tile") else []
+    looked += ["all-reduce"] if request.command in ("bench", "pretrain") else []
     return [
-        "in the job, preflight: every node's versions, GPUs, storage, manifest, clock; MLflow; all-reduce",
+        f"in the job, preflight: {'; '.join(looked)}",
         f"in the job, {request.command}",
         "follow its log here; Ctrl-C leaves it running",
     ]
@@ -127,6 +130,8 @@ def resources(request: Request) -> dict[str, str]:
     recipe = request.recipe
     if request.command == "bench":
         return {"training workers": "each of --workers in turn, each --cpus-per-worker and, where there are any, 1 GPU"}
+    if request.command == "tile":
+        return {"tasks": "1 CPU each, on all CPUs of the cluster"}
     if recipe is None:
         return {"recipe": "as the run folder's recipe says"}
     if request.command == "tune":

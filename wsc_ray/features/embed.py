@@ -17,6 +17,7 @@ from wsc_ray.encoders.weights import WEIGHTS
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import SlideFeatures, slide_path, write_slide, write_slides
 from wsc_ray.manifest import Manifest, open_manifest
+from wsc_ray.manifest.schema import OPTIONAL
 from wsc_ray.progress import Progress
 from wsc_ray.recipe import Recipe
 from wsc_ray.recipe_file import load_recipe
@@ -152,6 +153,8 @@ def _write_one(
         attributes["patch_size"] = first["patch_size"]
         if first.get("level") == 0:
             attributes["patch_size_level0"] = first["patch_size"]
+    if first.get("patch_size_level0"):
+        attributes["patch_size_level0"] = first["patch_size_level0"]
     if first.get("mpp"):
         attributes["target_magnification"] = round(10 / first["mpp"], 2)  # 10x is 1 um/px by the usual convention
     label = None
@@ -169,7 +172,7 @@ class _Slides:
     """The manifest's rows without their pixels, grouped by slide."""
 
     def __init__(self, manifest: Manifest, source: str):
-        wanted = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level", "mpp", "patch_label"]
+        wanted = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level", "mpp", *OPTIONAL.names]
         self.table: pa.Table = manifest.read_rows([name for name in wanted if name in manifest.columns])
         if self.table.num_rows == 0:
             raise DataError(f"{source} holds no patches")

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.manifest.schema import COLUMNS, IDS, PIXELS
+from wsc_ray.manifest.schema import COLUMNS, IDS, OPTIONAL, PIXELS
 
-_OPTIONAL = ("level", "mpp", "patch_label")
+_OPTIONAL = ("level", "mpp", *OPTIONAL.names)
 _CODED = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -24,7 +24,7 @@ def choose_columns(
         available: the source's columns.
         columns: manifest name -> source column; a name left out is filled by the source column of that name.
         constants: manifest name -> one value for every row.
-        optional: names that may have neither, besides level, mpp and patch_label.
+        optional: names that may have neither, besides level, mpp and the manifest's optional ones.
 
     Returns:
         manifest name -> source column, one of them for pixels; and problems.

@@ -112,6 +112,7 @@ def _numbers(table: pa.Table, where: _Where) -> list[str]:
     problems = []
     for name, least, meaning in (
         ("patch_size", 1, "at least 1 px"),
+        ("patch_size_level0", 1, "at least 1 px"),
         ("level", 0, "0 or more"),
         ("mpp", 1e-9, "above 0 um/px"),
     ):

@@ -9,6 +9,7 @@
 | patch_size | int32 | side of the patch, px as stored |
 | level | int16 | of the slide's pyramid that the patch was read from |
 | mpp | float32 | micrometres per px of the stored patch; null where unknown |
+| patch_size_level0 | int32 | optional, null where unknown; side of the patch, px at level 0 |
 | patch_label | int8 | optional, null where unknown; measures attention, never trains or chooses anything |
 | image | binary | pixels, way 1: the encoded file (JPEG, PNG, ...) |
 | image_uri | string | pixels, way 2: a file or object; relative to the manifest's folder when it has no scheme |
@@ -47,10 +48,10 @@ REQUIRED = pa.schema(
         ("mpp", pa.float32()),
     ]
 )
-PATCH_LABEL = pa.field("patch_label", pa.int8())
+OPTIONAL = pa.schema([("patch_size_level0", pa.int32()), ("patch_label", pa.int8())])
 PIXELS = pa.schema([("image", pa.binary()), ("image_uri", pa.string()), ("slide_uri", pa.string())])
 IDS = ("slide_id", "patient_id", "label", "split")
-COLUMNS = pa.schema([*REQUIRED, PATCH_LABEL, *PIXELS])
+COLUMNS = pa.schema([*REQUIRED, *OPTIONAL, *PIXELS])
 
 
 def schema_for(names: Iterable[str]) -> pa.Schema:

@@ -49,7 +49,7 @@ def bench_scaling(
     batch_size: int = 64,
     steps: int = 16,
     warm_up: int = 4,
-    rounds: int = 1,
+    rounds: int = 3,
     cores: int | None = None,
     cpus_per_worker: float = 0.6,
     skip_training: bool = False,

@@ -1,0 +1,121 @@
+"""Lists of slides: ours, TRIDENT's, CLAM's and slide2vec's; what is wrong with one is said at once."""
+
+from pathlib import Path
+
+import pytest
+
+from wsc_ray.errors import ManifestError
+from wsc_ray.slides.listing import Entry, read_list
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Slide files a.svs, b.tif and c.ndpi."""
+    for name in ("a.svs", "b.tif", "c.ndpi"):
+        (tmp_path / "slides" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "slides" / name).touch()
+    return tmp_path
+
+
+def written(folder: Path, *lines: str, name: str = "slides.csv") -> Path:
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder / name
+
+
+def test_a_full_list(folder):
+    source = written(
+        folder,
+        "path,slide_id,patient_id,label,split,mpp",
+        "slides/a.svs,a1,p,negative,train,",
+        f"{folder}/slides/b.tif,b1,q,positive,test,0.25",
+    )
+    assert read_list(source) == [
+        Entry("a1", folder / "slides" / "a.svs", "p", "negative", "train"),
+        Entry("b1", folder / "slides" / "b.tif", "q", "positive", "test", 0.25),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "options"),
+    [
+        (("wsi,mpp,label,split", "a.svs,0.5,x,train"), {}),
+        (("sample_id,image_path,mask_path,spacing_at_level_0,label,split", "a,a.svs,,0.5,x,train"), {}),
+        (
+            ("case_id,slide_id,label", "a,a,1"),
+            {"label_names": {"1": "x"}, "constants": {"split": "train", "mpp": "0.5"}},
+        ),
+        (
+            ("File,Class,Fold,Res", "a.svs,x,train,0.5"),
+            {"columns": {"path": "File", "label": "Class", "split": "Fold", "mpp": "Res"}},
+        ),
+    ],
+    ids=["TRIDENT", "slide2vec", "CLAM", "somebody's"],
+)
+def test_lists_of_others(folder, lines, options):
+    (entry,) = read_list(written(folder, *lines), folder=folder / "slides", **options)
+    assert entry == Entry("a", folder / "slides" / "a.svs", "a", "x", "train", 0.5)
+
+
+def test_a_tsv(folder):
+    (entry,) = read_list(written(folder, "path\tlabel\tsplit", "slides/a.svs\tx\ttrain", name="s.tsv"))
+    assert entry.slide_id == "a"
+
+
+def test_everything_wrong_is_said_together(folder):
+    (folder / "slides" / "c.tif").touch()
+    source = written(
+        folder,
+        "path,slide_id,patient_id,label,split,mpp",
+        "slides/none.svs,n,p,x,train,",
+        "slides/a.svs,../a,p,x,train,",
+        "slides/a.svs,twice,p,x,train,",
+        "slides/a.svs,twice,p,x,test,",
+        "slides/b.tif,b,q,,train,half",
+        "slides/b.tif,b2,q,x,train,-1",
+    )
+    with pytest.raises(ManifestError) as error:
+        read_list(source)
+    said = str(error.value)
+    for part in (
+        "line 2 (slide n): ",
+        "none.svs is not there",
+        "line 3 (slide ../a): slide_id '../a' cannot be a file name",
+        "slide twice is in the list 2 times",
+        "patient p is in several splits: test, train",
+        "line 6 (slide b): no label",
+        "line 6 (slide b): mpp is 'half', not a number",
+        "line 7 (slide b2): mpp is -1, not above 0 um/px",
+    ):
+        assert part in said, part
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "said"),
+    [
+        ((), {}, "`path` is missing"),
+        (("path,label,split",), {}, "no slides"),
+        (("path,label", "slides/a.svs,x"), {}, "`split` is missing.*--constant split=train"),
+        (("path,label,split", "slides/a.svs,x,train"), {"columns": {"labl": "label"}}, "`labl` is no column"),
+        (
+            ("path,label,split", "slides/a.svs,x,train"),
+            {"columns": {"label": "Label"}},
+            "no column `Label`; it has path",
+        ),
+        (("path,label,split", "slides/a.svs,x,train"), {"label_names": {"y": "z"}}, "not for 'x'"),
+        (("slide_id,label,split", "d,x,train"), {"folder": "slides"}, r"no file called d\.\*"),
+        (("slide_id,label,split", "c,x,train"), {"folder": "slides"}, r"2 files called c\.\*"),
+    ],
+)
+def test_a_wrong_list_is_a_sentence(folder, lines, options, said):
+    (folder / "slides" / "c.tif").touch()
+    if "folder" in options:
+        options = {"folder": folder / "slides"}
+    with pytest.raises(ManifestError, match=said):
+        read_list(written(folder, *lines), **options)
+
+
+def test_a_list_that_is_not_there(folder):
+    with pytest.raises(ManifestError, match="does not exist"):
+        read_list(folder / "none.csv")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_list(folder)

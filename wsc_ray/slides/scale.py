@@ -1,0 +1,70 @@
+"""Physical scale: how large a px of a slide is, and where on its pyramid patches of a scale are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wsc_ray.errors import DataError
+
+SANE = (0.05, 10.0)  # um/px at level 0 that scanners make; a file's tag may say anything
+ANISOTROPY = 0.02  # that px may be from square
+TOLERANCE = (
+    0.02  # that a level may be coarser than what is asked for: 20x is 0.499 with one scanner and 0.504 with another
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How patches are read.
+
+    Attributes:
+        level: of the pyramid.
+        read: side of the region at that level, px.
+        size: side of the patch as stored, px; the region is shrunk to it where it is larger.
+        size_level0: side of the patch at level 0, px; not whole in general.
+        mpp: um/px of the patch as stored.
+        mpp_level0: um/px of level 0.
+    """
+
+    level: int
+    read: int
+    size: int
+    size_level0: float
+    mpp: float
+    mpp_level0: float
+
+
+def level0_mpp(told: tuple[float, float] | None, given: float | None) -> float:
+    """um/px of level 0: what the list gives, else what the file says.
+
+    Raises:
+        DataError: neither is there, or the file's cannot be.
+    """
+    if given is not None:
+        return given
+    if told is None:
+        raise DataError("the file does not say its um/px; give it in the list, column `mpp`")
+    x, y = told
+    if not (SANE[0] <= x <= SANE[1] and SANE[0] <= y <= SANE[1]):
+        raise DataError(
+            f"the file says {x:.4g} um/px, which no scanner makes; give the right one in the list, column `mpp`"
+        )
+    if abs(x - y) > ANISOTROPY * max(x, y):
+        raise DataError(f"its px are not square: {x:.4g} x {y:.4g} um; give one um/px in the list, column `mpp`")
+    return (x + y) / 2
+
+
+def choose_scale(mpp_level0: float, downsamples: Sequence[float], *, mpp: float, size: int) -> Scale:
+    """Where patches of `size` px at `mpp` um/px are read: the coarsest level that is fine enough, and shrunk from there.
+
+    Raises:
+        DataError: level 0 is coarser than what is asked for: nothing is enlarged.
+    """
+    fine = [level for level, down in enumerate(downsamples) if mpp_level0 * down <= mpp * (1 + TOLERANCE)]
+    if not fine:
+        raise DataError(f"at {mpp_level0:.4g} um/px it is coarser than the {mpp:g} asked for, and nothing is enlarged")
+    level = max(fine, key=lambda each: downsamples[each])
+    there = mpp_level0 * downsamples[level]
+    read = size if abs(there - mpp) <= TOLERANCE * mpp else round(size * mpp / there)
+    return Scale(level, read, size, read * downsamples[level], read * there / size, mpp_level0)

@@ -1,0 +1,5 @@
+"""Slides -> manifest: the layout from the grids, the patches, the command."""
+
+from wsc_ray.tiling.run import tile
+
+__all__ = ["tile"]

@@ -1,0 +1,137 @@
+"""One file of the manifest: its patches read from their slides, encoded, and written in one step."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from pyarrow import fs
+
+from wsc_ray.errors import DataError
+from wsc_ray.manifest.schema import conform, schema_for
+from wsc_ray.manifest.write import Span, write_file
+from wsc_ray.runfolder import atomic
+from wsc_ray.slides.scale import Scale
+from wsc_ray.slides.slide import Reader, Slide, open_slide
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file to write.
+
+    Attributes:
+        path: where it will lie.
+        number, parts: its number, from 1, of how many.
+        table: its rows without pixels.
+        slide: of each row, a key of `slides`, (n,) int64.
+        spans: rows of its row groups.
+        slides: path and scale of each slide.
+        quality: of the JPEGs, 1 to 100.
+        unreadable: a file for the patches that cannot be read, which are left out; None: they are an error.
+    """
+
+    path: Path
+    number: int
+    parts: int
+    table: pa.Table
+    slide: np.ndarray
+    spans: Sequence[Span]
+    slides: Mapping[int, tuple[Path, Scale]]
+    reader: Reader
+    quality: int
+    unreadable: Path | None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A patch that is left out of its file."""
+
+    slide_id: str
+    x: int
+    y: int
+    reason: str
+
+
+def cut(part: Part) -> int:
+    """Write the file; how many patches it holds.
+
+    Raises:
+        DataError: patches cannot be read and may not be left out, or none can be read.
+    """
+    bad: list[Unreadable] = []
+    schema = schema_for([*part.table.column_names, "image"])
+    rows = part.table.num_rows
+    with atomic(part.path) as temporary:
+        groups = (group for group in _groups(part, bad) if group.num_rows)
+        write_file(fs.LocalFileSystem(), str(temporary), schema, groups, part=part.number, parts=part.parts)
+        if bad and (part.unreadable is None or len(bad) == rows):
+            first = bad[0]
+            raise DataError(
+                f"{len(bad):,} of {rows:,} patches cannot be read, the first one of slide {first.slide_id}: {first.reason}"
+            )
+        if bad:
+            _write_unreadable(part.unreadable, bad)
+    return rows - len(bad)
+
+
+def _write_unreadable(path: Path, bad: Sequence[Unreadable]) -> None:
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["slide_id", "x", "y", "reason"])
+        writer.writerows([each.slide_id, each.x, each.y, each.reason] for each in bad)
+
+
+def _groups(part: Part, bad: list[Unreadable]) -> Iterator[pa.Table]:
+    """The row groups, each when it is asked for: the images of one are in memory at a time."""
+    opened: Slide | None = None
+    owner = -1
+    try:
+        for start, stop in part.spans:
+            rows = part.table.slice(start, stop - start)
+            corners = np.stack([rows["x"].to_numpy(), rows["y"].to_numpy()], axis=1)
+            images: list[bytes | None] = []
+            for (x, y), slide in zip(corners.tolist(), part.slide[start:stop].tolist(), strict=True):
+                path, scale = part.slides[slide]
+                try:
+                    if slide != owner or opened is None:  # rows of a slide stand together: it is opened once
+                        if opened is not None:
+                            opened.close()
+                        opened, owner = None, slide
+                        opened = open_slide(path, part.reader)
+                    images.append(encode(read_patch(opened, scale, x, y), part.quality))
+                except DataError as error:
+                    images.append(None)
+                    slide_id = rows["slide_id"][len(images) - 1].as_py()
+                    bad.append(Unreadable(slide_id, x, y, str(error)))
+                    if opened is not None:  # after an error OpenSlide gives nothing more from a handle
+                        opened.close()
+                    opened = None
+            column = pa.array(images, pa.binary())
+            yield conform(rows.append_column("image", column).filter(column.is_valid()))
+    finally:
+        if opened is not None:
+            opened.close()
+
+
+def read_patch(slide: Slide, scale: Scale, x: int, y: int) -> np.ndarray:
+    """The patch whose upper left corner is (x, y), level-0 px; (size, size, 3) uint8, RGB.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    region = slide.read(x, y, scale.level, scale.read, scale.read)
+    if scale.read == scale.size:
+        return region
+    return cv2.resize(region, (scale.size, scale.size), interpolation=cv2.INTER_AREA)
+
+
+def encode(patch: np.ndarray, quality: int) -> bytes:
+    """A JPEG; without subsampled colour above quality 90, since stains differ by colour alone."""
+    subsampling = "444" if quality > 90 else "420"
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(patch), quality=quality, colorsubsampling=subsampling)

@@ -1,0 +1,55 @@
+"""Ray's part of tiling: one function over many arguments, on every CPU of the cluster."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import cv2
+import ray
+
+from wsc_ray.errors import DataError
+
+Result = TypeVar("Result")
+AHEAD = 2  # tasks a CPU that are submitted before one ends: the rest would only fill the scheduler's queue
+RETRIES = 2  # of a task whose process or machine died
+
+
+def each(
+    function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]
+) -> Iterator[tuple[int, Result | DataError]]:
+    """`function(*arguments[i])` as a Ray task for every i: (i, what it returned), as they end, in any order.
+
+    Arguments are made when their task is submitted.
+
+    A `DataError` that the function raises is given instead of its result, and so is the end of the task's process (a
+    broken slide can end a C library), which leaves it untried after some retries. Needs a Ray session.
+    """
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_answer)
+    shared = ray.put(function)
+    limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting: dict[Any, int] = {}
+    following = enumerate(arguments)
+    while True:
+        for index, argument in itertools.islice(following, limit - len(waiting)):
+            waiting[task.remote(shared, argument)] = index
+        if not waiting:
+            return
+        (ready,), _ = ray.wait(list(waiting), num_returns=1)
+        index = waiting.pop(ready)
+        try:
+            yield index, ray.get(ready)
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            yield index, DataError(f"the process that read it ended each time, its file may be damaged: {reason}")
+
+
+def _answer(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result | DataError:
+    cv2.setNumThreads(1)  # a task has one CPU
+    try:
+        return function(*arguments)
+    except DataError as error:
+        return error
