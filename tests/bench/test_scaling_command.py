@@ -17,7 +17,7 @@ from wsc_ray.errors import ResourceError
 def done(manifest, tmp_path_factory):
     """A quick run with one and two workers, in a process of its own: this one has a Ray already."""
     folder = tmp_path_factory.mktemp("scaling")
-    words = ["--workers", "1,2", "--manifest", manifest, "--quick", "--project", "--price", "2"]
+    words = ["--workers", "1,2", "--rounds", "1", "--manifest", manifest, "--quick", "--project", "--price", "2"]
     command = [sys.executable, "-m", "wsc_ray", "bench", "scaling", "--out", "out", *words, "--markdown", "page.md"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     ended = subprocess.run(
