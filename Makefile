@@ -19,8 +19,12 @@ $(VENV)/.installed: setup.py constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/wsc-ray demo
 
+# Two files side by side: most of a test's time is processes that start. Not the launcher's, whose clusters have to come up
+# within the limits that a user waits for.
+LAUNCHER := tests/cluster/test_launcher.py
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore $(LAUNCHER)
+	$(BIN)/python -m pytest $(LAUNCHER)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

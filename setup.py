@@ -51,6 +51,7 @@ setup(
         "bench": ["lightly>=1.6", "pytorch-metric-learning>=2.9"],  # whose losses `bench loss` compares ours with
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.7",  # two files side by side: most tests wait for processes to start (MIT)
             "hypothesis>=6",
             "ruff>=0.12",
             "pandas>=2",

@@ -21,18 +21,19 @@ def each(
 ) -> Iterator[tuple[int, Result | DataError]]:
     """`function(*arguments[i])` as a Ray task for every i: (i, what it returned), as they end, in any order.
 
-    Arguments are made when their task is submitted.
+    What cannot be read or written (`DataError`, `OSError`) is given instead of a result, and so is a task whose process ended
+    each time that it was tried: a broken slide can end a C library. Needs a Ray session.
 
-    A `DataError` that the function raises is given instead of its result, and so is the end of the task's process (a
-    broken slide can end a C library), which leaves it untried after some retries. Needs a Ray session.
+    Args:
+        arguments: made when their task is submitted.
     """
     task = ray.remote(num_cpus=1, max_retries=RETRIES)(_answer)
     shared = ray.put(function)
-    limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting: dict[Any, int] = {}
     following = enumerate(arguments)
     while True:
-        for index, argument in itertools.islice(following, limit - len(waiting)):
+        limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))  # machines come and go
+        for index, argument in itertools.islice(following, max(0, limit - len(waiting))):
             waiting[task.remote(shared, argument)] = index
         if not waiting:
             return
@@ -53,3 +54,5 @@ def _answer(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Resu
         return function(*arguments)
     except DataError as error:
         return error
+    except OSError as error:  # a full disk, or a folder that may not be written
+        return DataError((str(error).splitlines() or [type(error).__name__])[0])

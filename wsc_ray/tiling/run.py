@@ -15,29 +15,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.footers import PATCHES
-from wsc_ray.manifest.write import ROW_GROUP_ROWS, file_name
-from wsc_ray.progress import Progress
+from wsc_ray.manifest.write import ROW_GROUP_ROWS
 from wsc_ray.runfolder import write_json, write_summary
-from wsc_ray.slides.coords import clear_others
 from wsc_ray.slides.listing import Entry, read_list
-from wsc_ray.slides.look import Looked, Settings, known, look
+from wsc_ray.slides.look import Looked, Settings, known
 from wsc_ray.slides.slide import choose_reader
-from wsc_ray.tiling.cut import Part, cut
 from wsc_ray.tiling.layout import Layout, lay_out
+from wsc_ray.tiling.work import Work, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 EXPERIMENT = "wsc-ray"
 IDENTITY = "tile.json"
-UNREADABLE = "unreadable"
 FILE_ROWS = 4096  # of some 20 kB each: a file is what a crash loses, and what one CPU works on
-_SHOWN = 10
 
 
 def tile(
@@ -93,6 +86,7 @@ def tile(
     settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=choose_reader(reader))
     _check(settings, quality, row_group_rows, file_rows)
     entries = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
+    work = Work(entries, settings, quality, out, skip_bad)
     cutting = {"quality": quality, "row_group_rows": row_group_rows, "file_rows": file_rows, "seed": seed}
     identity = {**asdict(settings), **cutting, "list": _digest(entries)}
     laid_out = _check_folder(out, identity)
@@ -113,10 +107,14 @@ def tile(
     uri = tracking_uri(None, out)
     connect(uri, EXPERIMENT)
     started = time.time()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{out} cannot be made: {error.strerror or error}") from None
     if laid_out is None:
         write_json(out / IDENTITY, {**identity, "layout": None})
     with Tracker(uri=uri, experiment=EXPERIMENT, folder=out, command="tile", params={**plan, **identity}) as tracker:
-        looked, bad = _look_at_all(entries, looked, settings, out, skip_bad)
+        looked, bad = look_at_all(work, looked)
         rows = lay_out(entries, looked, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
         if not rows.table.num_rows:
             raise DataError(
@@ -129,7 +127,8 @@ def tile(
                 "another --out, or delete it"
             )
         write_json(out / IDENTITY, {**identity, "layout": digest})
-        done = _cut_all(entries, looked, rows, settings, quality, out, skip_bad)
+        done = cut_all(work, looked, rows)
+        clear_unfinished(out)
         summary = {
             **plan,
             **_summary(out, entries, looked, bad, rows),
@@ -186,102 +185,6 @@ def _check_folder(out: Path, identity: Mapping[str, Any]) -> str | None:
     return layout
 
 
-def _look_at_all(
-    entries: Sequence[Entry], looked: list[Looked | None], settings: Settings, out: Path, skip_bad: bool
-) -> tuple[list[Looked], dict[str, str]]:
-    """Every slide's grid, and the problems of those that have none.
-
-    Raises:
-        DataError: some cannot be read, and may not be left out.
-    """
-    from wsc_ray.cluster.session import ray_session
-    from wsc_ray.tiling.ray_each import each
-
-    todo = [index for index, found in enumerate(looked) if found is None]
-    if todo:
-        with ray_session(), Progress("tile: tissue", len(entries), unit="slides", done=len(entries) - len(todo)) as bar:
-            for index, found in each(look, ((entries[index], settings, out) for index in todo)):
-                looked[todo[index]] = Looked.failed(str(found)) if isinstance(found, DataError) else found
-                bar.advance(1)
-    clear_others(out, {entry.slide_id for entry, found in zip(entries, looked, strict=True) if found.scale})
-    bad = {entry.slide_id: found.problem for entry, found in zip(entries, looked, strict=True) if found.problem}
-    if bad and not skip_bad:
-        shown = [f"  slide {slide}: {problem}" for slide, problem in list(bad.items())[:_SHOWN]]
-        more = [f"  and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-        advice = "mend them or take them out of the list, or leave them out with --skip-bad; the other slides are kept"
-        raise DataError("\n".join([f"{len(bad)} of {len(entries)} slides cannot be used; {advice}", *shown, *more]))
-    return looked, bad
-
-
-def _cut_all(
-    entries: Sequence[Entry],
-    looked: Sequence[Looked],
-    rows: Layout,
-    settings: Settings,
-    quality: int,
-    out: Path,
-    skip_bad: bool,
-) -> int:
-    """Write the files that are missing; patches in them.
-
-    Raises:
-        DataError: patches cannot be read, and may not be left out; the other files are written.
-    """
-    from wsc_ray.cluster.session import ray_session
-    from wsc_ray.tiling.ray_each import each
-
-    places = [out / PATCHES / file_name(number) for number in range(len(rows.files))]
-    todo = [number for number, path in enumerate(places) if not path.exists()]
-    sizes = [spans[-1][1] - spans[0][0] for spans in rows.files]
-    unreadable = out / UNREADABLE if skip_bad else None
-    parts = (_part(number, entries, looked, rows, settings, quality, places, unreadable) for number in todo)
-    wrong, done = [], 0
-    if todo:
-        there = rows.table.num_rows - sum(sizes[number] for number in todo)
-        with ray_session(), Progress("tile: patches", rows.table.num_rows, unit="patches", done=there) as bar:
-            for index, found in each(cut, ((part,) for part in parts)):
-                if isinstance(found, DataError):
-                    wrong.append(f"  {places[todo[index]].name}: {found}")
-                    continue
-                done += found
-                bar.advance(sizes[todo[index]])
-    if wrong:
-        advice = (
-            "take these slides out of the list, or leave such patches out with --skip-bad; the other files are kept"
-        )
-        raise DataError(
-            "\n".join([f"{len(wrong)} of {len(places)} files cannot be written; {advice}", *wrong[:_SHOWN]])
-        )
-    return done
-
-
-def _part(
-    number: int,
-    entries: Sequence[Entry],
-    looked: Sequence[Looked],
-    rows: Layout,
-    settings: Settings,
-    quality: int,
-    places: Sequence[Path],
-    unreadable: Path | None,
-) -> Part:
-    spans = rows.files[number]
-    first, last = spans[0][0], spans[-1][1]
-    slide = rows.slide[first:last]
-    return Part(
-        path=places[number],
-        number=number + 1,
-        parts=len(rows.files),
-        table=rows.table.take(pa.array(np.arange(first, last))),  # a slice would travel with the whole table
-        slide=slide,
-        spans=[(start - first, stop - first) for start, stop in spans],
-        slides={index: (entries[index].path, looked[index].scale) for index in np.unique(slide).tolist()},
-        reader=settings.reader,
-        quality=quality,
-        unreadable=unreadable and unreadable / f"{places[number].stem}.csv",
-    )
-
-
 def _summary(
     out: Path, entries: Sequence[Entry], looked: Sequence[Looked], bad: Mapping[str, str], rows: Layout
 ) -> dict[str, Any]:
@@ -301,7 +204,7 @@ def _summary(
 def _digest(entries: Sequence[Entry]) -> str:
     """SHA-256 (hex) of what the list says, but for where the files lie."""
     said = [[entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp] for entry in entries]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(said, key=lambda line: line[0])).encode()).hexdigest()
 
 
 def _splits(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
