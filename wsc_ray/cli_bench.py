@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from wsc_ray import commands
+from wsc_ray.bench.token import ask_for_a_token
 from wsc_ray.cli_options import cluster_options
 from wsc_ray.describe import describe
 from wsc_ray.errors import UserError
@@ -97,6 +98,8 @@ def scaling(workers: str, **arguments: Any) -> None:
 
     On one machine each worker has a Ray node of its own, pinned to a core.
     """
+    if not (arguments["address"] or arguments["cluster"]):
+        ask_for_a_token()
     summary = commands.bench_scaling(workers=_numbers("workers", workers), **arguments)
     click.echo(summary["table"] if "table" in summary else describe(summary))  # a cluster's log has the table
 

@@ -89,10 +89,36 @@ def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
 )
 def test_what_cannot_be_is_a_sentence_and_leaves_nothing(wsc_ray_command, tmp_path, options, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wsc_ray.cli_bench.ask_for_a_token", lambda: None)  # it would stay in this process
     status, text = wsc_ray_command("bench", "scaling", "--out", tmp_path / "out", *options)
     assert status == 2, text
     assert said in text
     assert not (tmp_path / "out").exists()
+
+
+STRANGER = "import ray; ray.init(address='{}'); print('let in')"
+OWN = f"""
+import os, subprocess, sys
+from wsc_ray.bench.token import ask_for_a_token
+ask_for_a_token()
+import ray
+from wsc_ray.bench.scaling.nodes import nodes
+with nodes(1, 1):
+    print(ray.get(ray.remote(num_cpus=0)(lambda: os.getpid()).remote()) > 0)
+    script = {STRANGER!r}.format(ray.get_runtime_context().gcs_address)
+    clean = {{name: value for name, value in os.environ.items() if not name.startswith("RAY_")}} | {{"HOME": os.getcwd()}}
+    print(subprocess.run([sys.executable, "-c", script], env=clean, capture_output=True, text=True).stdout)
+"""
+
+
+def test_nobody_else_gets_into_the_nodes(tmp_path):
+    """Ray's ports are open on every interface; a stranger is a process without the token."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", OWN], cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"
 
 
 def test_a_process_with_a_ray_of_its_own_is_told(ray_cluster, manifest, tmp_path, monkeypatch):

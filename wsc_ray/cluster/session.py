@@ -34,7 +34,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             _answers(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            # Loopback, no dashboard: nothing of a local session can be reached from outside.
+            # No dashboard. Ray's own ports are open on every interface, and ask for a token, which is Ray's default for a
+            # session that it starts (it keeps this user's in ~/.ray/auth_token).
             ray.init(
                 address="local",
                 num_cpus=num_cpus or max(2, os.cpu_count() or 1),

@@ -26,6 +26,8 @@ def nodes(count: int, cores: int) -> Iterator[None]:
 
     Where RAY_ADDRESS names a cluster, that one is used as it is.
 
+    They ask for a token where the process said so before it imported Ray, as the command line does: see `bench.token`.
+
     Args:
         cores: of this machine, dealt to the nodes in turn; with more nodes than cores, some share one.
     """
