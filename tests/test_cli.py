@@ -36,7 +36,7 @@ def test_every_command_and_option_has_help(wsc_ray_command, name):
 
 def test_the_parts_of_the_system_are_there():
     names = {name for name, _ in every_command()}
-    wanted = {"init", "pretrain", "embed", "tune", "evaluate", "demo", "doctor"}
+    wanted = {"init", "tile", "pretrain", "embed", "tune", "evaluate", "demo", "doctor"}
     assert {(name,) for name in wanted} | {("manifest", "import"), ("manifest", "check")} <= names
 
 

@@ -15,8 +15,8 @@ def _only(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-# What our file uses of KubeRay's custom resource (ray.io/v1, helm-chart/kuberay-operator/crds/ray.io_rayclusters.yaml):
-# names, types and what is required there; any other key is a mistake. Pods are checked with Kubernetes' own schema.
+# What our file uses of KubeRay's custom resource (ray.io/v1, helm-chart/kuberay-operator/crds/ray.io_rayclusters.yaml, read at
+# commit 017710c of ray-project/kuberay): names, types and what is required there; any other key is a mistake. Pods are checked with Kubernetes' own schema.
 _POD = {"type": "object"}
 _START = {"type": "object", "additionalProperties": TEXT}
 RAY_CLUSTER = _only(

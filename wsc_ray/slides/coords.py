@@ -1,7 +1,7 @@
 """A slide's grid in a file: TRIDENT's `<slide>_patches.h5` (https://github.com/mahmoodlab/TRIDENT), and a picture of it.
 
-`coords` (n, 2) int64, level-0 px, with TRIDENT's attributes, so that TRIDENT's and torchmil's readers take it, and
-`scale`, JSON of ours: what the grid was made with, by which a grid of the same settings is known again.
+`coords` (n, 2) int64, level-0 px, with TRIDENT's attributes, and two of ours in JSON: `wsc_ray`, the settings, by which
+the grid is known again, and `wsc_ray_scale`, how its patches are read.
 """
 
 from __future__ import annotations
