@@ -73,6 +73,9 @@ def data(**arguments: Any) -> None:
 @bench.command()
 @click.option("--out", type=click.Path(), required=True, metavar="DIR", help="Folder for the results.")
 @click.option("--workers", default="1,2,4", show_default=True, metavar="N,N", help="Numbers of workers.")
+@click.option(
+    "--nodes", metavar="N,N", help="Here: over how many Ray nodes each of them is spread.  [default: a node a worker]"
+)
 @click.option("--manifest", metavar="DIR", help="Patches to read.  [default: drawn ones, JPEG, 224 px]")
 @click.option("--backbone", default="vit_tiny_patch16_224", show_default=True, help="timm's name of the encoder.")
 @click.option("--crop", type=int, default=64, show_default=True, help="Side of a view, px.")
@@ -81,7 +84,11 @@ def data(**arguments: Any) -> None:
 @click.option("--warm-up", type=int, default=4, show_default=True, help="Steps before them.")
 @click.option("--rounds", type=int, default=3, show_default=True, help="In each of which every number has a turn.")
 @click.option("--cores", type=int, help="Of this machine, one a node in turn.  [default: every one]")
-@click.option("--cpus-per-worker", type=float, default=0.6, show_default=True, help="Of a node's one: above half.")
+@click.option(
+    "--cpus-per-worker",
+    type=float,
+    help="So much that no node takes one worker more than its share.  [default: 0.6 of a node's one CPU]",
+)
 @click.option("--skip-training", is_flag=True, help="The data alone.")
 @click.option("--mock-model", type=float, metavar="MS", help="Instead of training, a model that takes so long a step.")
 @click.option("--project", "projected", is_flag=True, help="Also project to 8..512 GPUs, with the options below.")
@@ -93,14 +100,15 @@ def data(**arguments: Any) -> None:
 @click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; its figures mean nothing.")
 @click.option("--markdown", type=click.Path(), metavar="FILE", help="Write the whole page there as well.")
 @cluster_options
-def scaling(workers: str, **arguments: Any) -> None:
+def scaling(workers: str, nodes: str | None, **arguments: Any) -> None:
     """Throughput over numbers of workers, weak and strong, and where each step's time goes.
 
-    On one machine each worker has a Ray node of its own, pinned to a core.
+    On one machine each worker has a Ray node of its own, or with --nodes a share of one, pinned to a core a worker.
     """
     if not (arguments["address"] or arguments["cluster"]):
         ask_for_a_token()
-    summary = commands.bench_scaling(workers=_numbers("workers", workers), **arguments)
+    numbers = {"workers": _numbers("workers", workers), "nodes": None if nodes is None else _numbers("nodes", nodes)}
+    summary = commands.bench_scaling(**numbers, **arguments)
     click.echo(summary["table"] if "table" in summary else describe(summary))  # a cluster's log has the table
 
 

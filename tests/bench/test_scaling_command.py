@@ -13,12 +13,9 @@ from wsc_ray.cluster.request import bench_request
 from wsc_ray.errors import ResourceError
 
 
-@pytest.fixture(scope="module")
-def done(manifest, tmp_path_factory):
-    """A quick run with one and two workers, in a process of its own: this one has a Ray already."""
-    folder = tmp_path_factory.mktemp("scaling")
-    words = ["--workers", "1,2", "--rounds", "1", "--manifest", manifest, "--quick", "--project", "--price", "2"]
-    command = [sys.executable, "-m", "wsc_ray", "bench", "scaling", "--out", "out", *words, "--markdown", "page.md"]
+def measured(folder, *words):
+    """A quick run in a process of its own, since this one has a Ray already: its summary, and what it printed."""
+    command = [sys.executable, "-m", "wsc_ray", "bench", "scaling", "--out", "out", "--quick", "--rounds", "1", *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     ended = subprocess.run(
         [str(word) for word in command],
@@ -26,11 +23,29 @@ def done(manifest, tmp_path_factory):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
-    return folder, json.loads((folder / "out" / "summary.json").read_text()), ended.stdout
+    return json.loads((folder / "out" / "summary.json").read_text()), ended.stdout
+
+
+@pytest.fixture(scope="module")
+def done(manifest, tmp_path_factory):
+    """With one and two workers."""
+    folder = tmp_path_factory.mktemp("scaling")
+    words = ["--workers", "1,2", "--manifest", manifest, "--project", "--price", "2", "--markdown", "page.md"]
+    return folder, *measured(folder, *words)
+
+
+def test_workers_may_share_a_node(manifest, tmp_path):
+    """Two on one, each with its share of the node's CPUs; here the data alone."""
+    summary, _ = measured(tmp_path, "--workers", "2", "--nodes", "1", "--skip-training", "--manifest", manifest)
+    (row,) = summary["rows"]
+    assert (row["workers"], row["work"]) == (2, "data")
+    assert summary["settings"]["cpus_per_worker"] == pytest.approx(0.833)
+    assert "--nodes 1" in summary["invocation"]
+    assert any("2 on 1" in note for note in summary["notes"])
 
 
 def test_every_number_of_workers_has_its_row(done):
@@ -79,6 +94,10 @@ def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
         (["--workers", "1,8", "--batch-size", "8"], "too few patches for 8 workers"),
         (["--cores", "4000"], "--cores 4000: there are"),
         (["--cpus-per-worker", "0.5"], "--cpus-per-worker must be above 0.5"),
+        (["--workers", "4", "--nodes", "2", "--cpus-per-worker", "0.6"], "must be above 0.667 and leave something"),
+        (["--workers", "1,3", "--nodes", "1,2"], "--nodes 2: 3 workers cannot be shared out evenly"),
+        (["--workers", "1,2", "--nodes", "1"], "--nodes: give one number for each of --workers"),
+        (["--workers", "2", "--nodes", "1", "--address", "http://127.0.0.1:9"], "--nodes starts nodes on this machine"),
         (["--skip-training", "--mock-model", "5"], "give one of them"),
         (["--project", "--network", "0"], "--network must be"),
         (["--workers", "1,4", "--batch-size", "36"], "4 workers cannot share 2 shards"),

@@ -59,7 +59,7 @@ class Head:
     def run_together(self, *commands: tuple[str | Path, ...], **options) -> list[tuple[int, str]]:
         """Several at a time, since a job waits more than it works."""
         processes = [self.command(*arguments, **options) for arguments in commands]
-        said = [process.communicate(timeout=300)[0] for process in processes]
+        said = [process.communicate(timeout=600)[0] for process in processes]
         return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 

@@ -84,7 +84,7 @@ class Network:
     def run(self, *arguments: str | Path, **environment: str) -> tuple[int, str]:
         """The same to its end: exit status and what it said."""
         process = self.command(*arguments, **environment)
-        text, _ = process.communicate(timeout=300)
+        text, _ = process.communicate(timeout=600)
         return process.returncode, text
 
     def processes(self) -> list[str]:

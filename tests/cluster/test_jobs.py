@@ -39,14 +39,14 @@ class Said:
             self.closed = True
             self.grown.notify_all()
 
-    def until(self, pattern: str, seconds: float = 180) -> re.Match:
+    def until(self, pattern: str, seconds: float = 400) -> re.Match:
         with self.grown:
             self.grown.wait_for(lambda: self.closed or re.search(pattern, self.text), timeout=seconds)
             found = re.search(pattern, self.text)
         assert found, f"never said {pattern!r}:\n{self.text}"
         return found
 
-    def ended(self, seconds: float = 240) -> int:
+    def ended(self, seconds: float = 500) -> int:
         return self.process.wait(timeout=seconds)
 
 

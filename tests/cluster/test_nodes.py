@@ -29,7 +29,7 @@ try:
     while run.poll() is None and not (lines.exists() and lines.read_text().count("\\n") >= 12):
         time.sleep(0.02)
     cluster.remove_node(node, allow_graceful=False)
-    sys.exit(run.wait(timeout=300))
+    sys.exit(run.wait(timeout=600))
 finally:
     cluster.shutdown()
 """
@@ -76,7 +76,7 @@ def run_script(script, folder):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
         env=environment,
     )
@@ -112,7 +112,7 @@ def test_a_cluster_that_does_not_answer_is_a_sentence(settings, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
         check=False,
         env={**os.environ, "RAY_ADDRESS": "127.0.0.1:9"},
     )

@@ -106,12 +106,17 @@ def doctor_request(*, recipe: str | Path | None = None, out: str | Path | None =
     return _request("doctor", place, {"out": place or None}, _absolute_recipe(load_recipe(recipe)) if recipe else None)
 
 
-def bench_request(*, out: str | Path, **options: Any) -> Request:
+def bench_request(*, out: str | Path, nodes: Sequence[int] | None = None, **options: Any) -> Request:
     """The request for `bench scaling` with these options, numbers or paths.
 
     Raises:
         RunFolderError, ClusterError: as `make_request`.
+        ClusterError: `nodes`, which are for one machine.
     """
+    if nodes is not None:
+        raise ClusterError(
+            "--nodes starts nodes on this machine; on a cluster, workers go where there is room for them"
+        )
     named = {"project" if name == "projected" else name: value for name, value in options.items()}
     return _words_request("bench", out, named, paths=("manifest", "markdown"))
 

@@ -155,6 +155,7 @@ def _write_one(
             attributes["patch_size_level0"] = first["patch_size"]
     if first.get("patch_size_level0"):
         attributes["patch_size_level0"] = first["patch_size_level0"]
+        attributes["overlap"] = _overlap(coords, first["patch_size_level0"], first.get("patch_size") or 0)
     if first.get("mpp"):
         attributes["target_magnification"] = round(10 / first["mpp"], 2)  # 10x is 1 um/px by the usual convention
     label = None
@@ -166,6 +167,19 @@ def _write_one(
         attributes={"encoder": config["architecture"]},
         coords_attributes=attributes,
     )
+
+
+def _overlap(coords: np.ndarray, size_level0: int, size: int) -> int:
+    """How much neighbouring patches share, px as stored, told from where they lie.
+
+    Args:
+        coords: (n, 2) int64, level-0 px.
+        size_level0, size: side of a patch, px at level 0 and as stored.
+    """
+    step = min(
+        (int(np.diff(np.unique(axis)).min()) for axis in coords.T if len(np.unique(axis)) > 1), default=size_level0
+    )
+    return max(0, round((size_level0 - step) * size / size_level0))
 
 
 class _Slides:

@@ -1,4 +1,4 @@
-"""Real Ray nodes on this machine, each a set of processes pinned to a core of its own, as far as there are cores."""
+"""Real Ray nodes on this machine, each a set of processes pinned to cores of its own, as far as there are cores."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STORE_BYTES = 500_000_000  # of each node's object store: more than what is read
 
 
 @contextlib.contextmanager
-def nodes(count: int, cores: int) -> Iterator[None]:
-    """A Ray session of `count` nodes with one CPU each, for the length of a block.
+def nodes(count: int, cores: int, *, cpus: int = 1) -> Iterator[None]:
+    """A Ray session of `count` nodes with `cpus` CPUs each, for the length of a block.
 
     Where RAY_ADDRESS names a cluster, that one is used as it is.
 
@@ -40,8 +40,9 @@ def nodes(count: int, cores: int) -> Iterator[None]:
     cluster = Cluster()
     try:
         for number in range(count):
-            with _on({usable[number % len(usable)]}):  # a node's processes inherit it
-                cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, include_dashboard=False)
+            own = {usable[(number * cpus + index) % len(usable)] for index in range(cpus)}
+            with _on(own):  # a node's processes inherit them
+                cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES, include_dashboard=False)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         quieten()
         yield

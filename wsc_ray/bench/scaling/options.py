@@ -10,9 +10,45 @@ from wsc_ray.bench.environment import unquiet, usable_cores
 from wsc_ray.errors import UserError
 
 
-def check(settings: dict[str, Any], mock_model: float | None, skip_training: bool, assumed: dict[str, Any]) -> None:
+def spread_over(workers: Sequence[int], nodes: Sequence[int] | None) -> dict[int, int]:
+    """Number of workers -> of the nodes that share them.
+
+    Raises:
+        UserError: they cannot share them.
+    """
+    if nodes is None:
+        return {count: count for count in workers}
+    if os.environ.get("RAY_ADDRESS"):
+        raise UserError("--nodes starts nodes on this machine; on a cluster, workers go where there is room for them")
+    if len(nodes) != len(workers) or len(set(workers)) != len(workers):
+        raise UserError("--nodes: give one number for each of --workers, and none of those twice")
+    for count, over in zip(workers, nodes, strict=True):
+        if over < 1 or count % over:
+            raise UserError(f"--nodes {over}: {count} workers cannot be shared out evenly over so many")
+    return dict(zip(workers, nodes, strict=True))
+
+
+def default_cpus(spread: dict[int, int]) -> float:
+    """What a worker reserves so that a node takes its share of workers and none more, with something left for reading."""
+    share = _share(spread)
+    return 0.6 if share == 1 else round((2 * share + 1) / (2 * share + 2), 3)
+
+
+def _share(spread: dict[int, int]) -> int:
+    """Most workers of a node."""
+    return max((count // over for count, over in spread.items() if count > 0), default=1)
+
+
+def check(
+    settings: dict[str, Any],
+    spread: dict[int, int],
+    mock_model: float | None,
+    skip_training: bool,
+    assumed: dict[str, Any],
+) -> None:
     """
     Args:
+        spread: from `spread_over`.
         assumed: of a projection; empty where there is none.
 
     Raises:
@@ -32,10 +68,13 @@ def check(settings: dict[str, Any], mock_model: float | None, skip_training: boo
             raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {settings[name]}")
     if settings["cores"] > usable_cores():
         raise UserError(f"--cores {settings['cores']}: there are {usable_cores()}")
-    share = settings["cpus_per_worker"]
-    if not os.environ.get("RAY_ADDRESS") and not 0.5 < share <= 0.9:
-        # Ray Train puts two workers on one node where they fit.
-        raise UserError(f"--cpus-per-worker must be above 0.5 and at most 0.9 of a node's one CPU, not {share:g}")
+    most, reserved = _share(spread), settings["cpus_per_worker"]
+    least = most / (most + 1)
+    if not os.environ.get("RAY_ADDRESS") and not least < reserved <= max(0.9, (least + 1) / 2):
+        # Ray Train puts one worker more on a node where it fits.
+        raise UserError(
+            f"--cpus-per-worker must be above {least:.3g} and leave something for reading, with {most} worker(s) a node, not {reserved:g}"
+        )
     if skip_training and mock_model is not None:
         raise UserError("--skip-training and --mock-model are two ways to do without training; give one of them")
     if assumed and (skip_training or mock_model is not None):
@@ -47,15 +86,19 @@ def check(settings: dict[str, Any], mock_model: float | None, skip_training: boo
             raise UserError(f"--{name} must be {least:g} or more, not {assumed[name]:g}")
 
 
-def notes(load: float, cores: int, workers: Sequence[int], quick: bool) -> list[str]:
+def notes(load: float, cores: int, spread: dict[int, int], quick: bool) -> list[str]:
     """What a reader has to know beside the figures."""
     found = []
     if quick:
         found.append("Tiny sizes (--quick): the figures mean nothing.")
     if not os.environ.get("RAY_ADDRESS"):
-        found.append(f"Every worker has a Ray node of its own on this machine, pinned to one of {cores} core(s).")
-        if max(workers) > cores:
+        if all(count == over for count, over in spread.items()):
+            found.append(f"Every worker has a Ray node of its own on this machine, pinned to one of {cores} core(s).")
+        else:
+            told = ", ".join(f"{count} on {over}" for count, over in sorted(spread.items()))
             found.append(
-                f"With more than {cores} workers, several nodes share a core: their efficiency is bounded by it."
+                f"Workers share Ray nodes on this machine ({told}), each pinned to a core a worker, of {cores}."
             )
+        if max(spread) > cores:
+            found.append(f"With more than {cores} workers, several share a core: their efficiency is bounded by it.")
     return [*found, *unquiet(load, cores)]

@@ -18,8 +18,9 @@ from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.scaling.figures import Setting, as_row, figures
-from wsc_ray.bench.scaling.nodes import nodes, refuse_other_ray, spilled_bytes
-from wsc_ray.bench.scaling.options import check, notes
+from wsc_ray.bench.scaling.nodes import nodes as ray_nodes
+from wsc_ray.bench.scaling.nodes import refuse_other_ray, spilled_bytes
+from wsc_ray.bench.scaling.options import check, default_cpus, notes, spread_over
 from wsc_ray.bench.scaling.page import page, projection, tables
 from wsc_ray.bench.scaling.plan import COMMAND, projected_step, promise, recipe_of, settings_of, with_strong_base
 from wsc_ray.bench.scaling.plot import plot
@@ -43,6 +44,7 @@ def bench_scaling(
     *,
     out: str | Path,
     workers: Sequence[int] = (1, 2, 4),
+    nodes: Sequence[int] | None = None,
     manifest: str | None = None,
     backbone: str = "vit_tiny_patch16_224",
     crop: int = 64,
@@ -51,7 +53,7 @@ def bench_scaling(
     warm_up: int = 4,
     rounds: int = 3,
     cores: int | None = None,
-    cpus_per_worker: float = 0.6,
+    cpus_per_worker: float | None = None,
     skip_training: bool = False,
     mock_model: float | None = None,
     projected: bool = False,
@@ -65,19 +67,21 @@ def bench_scaling(
 ) -> dict[str, Any]:
     """Throughput of training, and of its data alone, with each number of workers; weak and strong scaling.
 
-    On one machine every worker has a Ray node of its own, pinned to a core; where RAY_ADDRESS names a cluster, that
+    On one machine every worker has a Ray node of its own, or a share of one, pinned to a core a worker; where RAY_ADDRESS names a cluster, that
     cluster is used.
 
     Args:
         out: folder for `summary.json`, `steps.parquet`, `scaling.png` and drawn patches.
         workers: numbers of workers, each in turn.
+        nodes: on one machine, over how many Ray nodes each of those numbers is spread; None: a node a worker.
         manifest: patches to read, with the labels `negative` and others and a split `train`; None: drawn ones.
         backbone, crop: timm's name of the encoder, and the side of its views, px.
         batch_size: patches of each worker a step, half of them pure.
         steps, warm_up: that count, and before them.
         rounds: in each of which every number of workers has a turn.
         cores: of this machine, for the nodes; None: every one.
-        cpus_per_worker: that a training worker reserves; of a node's one CPU more than half, so that none takes two.
+        cpus_per_worker: that a training worker reserves, so much that no node takes one more than its share; None: 0.6 of a
+            node's one CPU, more where workers share a node.
         skip_training: the data alone.
         mock_model: ms that a model takes for a step, instead of training.
         projected: also project to 8..512 GPUs, for `network` Gbit/s, `latency` us, a `cohort` of patches, `epochs`, and a
@@ -95,10 +99,12 @@ def bench_scaling(
     """
     folder = require_folder(out, COMMAND)
     file = None if markdown is None else require_file(markdown)
-    workers = sorted(set(workers))
+    spread = spread_over(workers, nodes)
+    workers = sorted(spread)
     cores = usable_cores() if cores is None else cores
     settings = {
         "workers": workers,
+        "nodes": [spread[count] for count in workers] if nodes else None,
         "manifest": manifest,
         "backbone": "test_resnet" if quick else backbone,
         "crop": 32 if quick else crop,
@@ -107,11 +113,11 @@ def bench_scaling(
         "warm_up": 1 if quick else warm_up,
         "rounds": rounds,
         "cores": cores,
-        "cpus_per_worker": cpus_per_worker,
+        "cpus_per_worker": default_cpus(spread) if cpus_per_worker is None else cpus_per_worker,
     }
     works = ["mock"] if mock_model is not None else ["data"] if skip_training else ["training", "data"]
     assumed = {"network": network, "latency": latency, "cohort": cohort, "epochs": epochs, "price": price}
-    check(settings, mock_model, skip_training, assumed if projected else {})
+    check(settings, spread, mock_model, skip_training, assumed if projected else {})
     plans = [setting for count in workers for setting in settings_of(works, count, workers[0], batch_size)]
     state, load = commit(), os.getloadavg()[0]  # as they were when the work started
     data = str(Path(manifest).absolute()) if manifest and "://" not in manifest else manifest
@@ -128,7 +134,7 @@ def bench_scaling(
     with Progress(COMMAND, rounds * len(plans), unit="measurements") as progress:
         for turn, order in enumerate(rotations(workers, rounds)):
             for count in order:
-                for setting, found, wrote in _measure(settings, plans, count, data, folder, mock_model):
+                for setting, found, wrote in _measure(settings, plans, count, spread[count], data, folder, mock_model):
                     rows[setting] += [{**row, "run": turn} for row in found]
                     spilled[setting].append(wrote)
                     progress.advance(1, f"{setting.work}, {setting.mode}, {count} workers")
@@ -172,7 +178,7 @@ def bench_scaling(
         "commit": state,
         "invocation": invocation(COMMAND, options, markdown),
         "settings": settings,
-        "notes": notes(load, cores, workers, quick),
+        "notes": notes(load, cores, spread, quick),
     }
     summary["table"] = "\n\n".join([body, targets(judged), *summary["notes"]])
     pq.write_table(pa.Table.from_pylist(_steps(rows)), folder / "steps.parquet")
@@ -193,10 +199,16 @@ def bench_scaling(
 
 
 def _measure(
-    settings: dict[str, Any], plans: Sequence[Setting], count: int, data: str, folder: Path, mock_model: float | None
+    settings: dict[str, Any],
+    plans: Sequence[Setting],
+    count: int,
+    over: int,
+    data: str,
+    folder: Path,
+    mock_model: float | None,
 ):
     """Each setting of a number of workers, its rows, and what was spilled meanwhile."""
-    with nodes(count, settings["cores"]):
+    with ray_nodes(over, settings["cores"], cpus=count // over):
         for setting in (setting for setting in plans if setting.workers == count):
             before = spilled_bytes()
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
