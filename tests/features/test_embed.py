@@ -10,6 +10,7 @@ import yaml
 from wsc_ray.commands import embed, pretrain
 from wsc_ray.encoders import load_exported, normalise_pixels
 from wsc_ray.errors import RunFolderError
+from wsc_ray.features.embed import _overlap
 from wsc_ray.features.store import read_slide, read_slides
 from wsc_ray.manifest import decode
 from wsc_ray.recipe_file import validate_recipe
@@ -53,6 +54,19 @@ def test_files_are_tridents(ray_cluster, run):
         assert file["features"].attrs["encoder"] == "test_resnet"
         for key in ("patch_size", "patch_size_level0", "target_magnification", "overlap", "name", "savetodir"):
             assert key in file["coords"].attrs, key
+
+
+@pytest.mark.parametrize("overlap", [0, 16])
+def test_overlap_is_told_from_coordinates_also_where_pieces_have_grids_of_their_own(overlap):
+    step = 2 * (64 - overlap)  # of patches of 128 level-0 px, stored as 64
+    pieces = [
+        (left + column * step, top + row * step)
+        for left, top in ((0, 0), (1003, 7))
+        for row in range(3)
+        for column in range(3)
+    ]
+    assert _overlap(np.array(pieces), 128, 64) == overlap
+    assert _overlap(np.array([(5, 5)]), 128, 64) == 0
 
 
 def test_a_second_time_only_what_is_missing_is_done(ray_cluster, run):

@@ -10,6 +10,8 @@ def test_the_list_counts_before_the_file():
     assert level0_mpp((0.25, 0.25), None) == 0.25
     assert level0_mpp((264.58, 264.58), 0.5) == 0.5
     assert level0_mpp(None, 0.5) == 0.5
+    with pytest.raises(DataError, match=r"the list says 0\.0001 um/px"):
+        level0_mpp((0.25, 0.25), 1e-4)
 
 
 @pytest.mark.parametrize(

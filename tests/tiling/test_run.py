@@ -233,6 +233,7 @@ def test_nothing_but_glass_is_a_sentence(ray_cluster, here):
     ("option", "said"),
     [
         (("--mpp", "0"), "--mpp 0: "),
+        (("--mpp", "inf"), "--mpp inf: "),
         (("--patch-size", "4"), "--patch-size 4: "),
         (("--overlap", "256"), "--overlap 256: "),
         (("--tissue", "1.5"), "--tissue 1.5: "),

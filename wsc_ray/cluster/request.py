@@ -110,8 +110,8 @@ def bench_request(*, out: str | Path, nodes: Sequence[int] | None = None, **opti
     """The request for `bench scaling` with these options, numbers or paths.
 
     Raises:
-        RunFolderError, ClusterError: as `make_request`.
-        ClusterError: `nodes`, which are for one machine.
+        RunFolderError: as `make_request`.
+        ClusterError: as there, and for `nodes`, which are for one machine.
     """
     if nodes is not None:
         raise ClusterError(
@@ -121,16 +121,7 @@ def bench_request(*, out: str | Path, nodes: Sequence[int] | None = None, **opti
     return _words_request("bench", out, named, paths=("manifest", "markdown"))
 
 
-def tile_request(
-    *,
-    slides: str | Path,
-    out: str | Path,
-    folder: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    constants: Mapping[str, str] | None = None,
-    label_names: Mapping[str, str] | None = None,
-    **options: Any,
-) -> Request:
+def tile_request(*, slides: str | Path, out: str | Path, folder: str | Path | None = None, **options: Any) -> Request:
     """The request for `tile` with these options. The list travels; the slides lie where every node sees them.
 
     Raises:
@@ -144,15 +135,14 @@ def tile_request(
         raise ManifestError(
             f"{source} cannot be read: {getattr(error, 'strerror', None) or 'not a text file'}"
         ) from None
-    pairs = {"column": columns, "constant": constants, "label": label_names}
-    named = {
-        "slides": f"slides{source.suffix}",
-        "folder": folder or source.parent,
-        **{name: [f"{key}={value}" for key, value in found.items()] for name, found in pairs.items() if found},
-        **options,
-    }
-    request = _words_request("tile", out, named, paths=("folder",), repeated=tuple(pairs))
-    return replace(request, slides=(f"slides{source.suffix}", text))
+    carried = f"slides{source.suffix}"
+    repeated = {"columns": "column", "constants": "constant", "label_names": "label"}
+    named = {"slides": carried, "folder": folder or source.parent}
+    for name, value in options.items():
+        pairs = [f"{key}={each}" for key, each in (value or {}).items()] if name in repeated else value
+        named[repeated.get(name, name)] = pairs
+    request = _words_request("tile", out, named, paths=("folder",), repeated=tuple(repeated.values()))
+    return replace(request, slides=(carried, text))
 
 
 def _words_request(

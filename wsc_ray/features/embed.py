@@ -170,15 +170,16 @@ def _write_one(
 
 
 def _overlap(coords: np.ndarray, size_level0: int, size: int) -> int:
-    """How much neighbouring patches share, px as stored, told from where they lie.
+    """How much neighbouring patches share, px as stored, told from where they lie: from the most frequent distance of two
+    that follow each other in a row, since a slide's pieces may have grids of their own.
 
     Args:
         coords: (n, 2) int64, level-0 px.
         size_level0, size: side of a patch, px at level 0 and as stored.
     """
-    step = min(
-        (int(np.diff(np.unique(axis)).min()) for axis in coords.T if len(np.unique(axis)) > 1), default=size_level0
-    )
+    x, y = coords[np.lexsort(coords.T)].T
+    steps, counts = np.unique(np.diff(x)[np.diff(y) == 0], return_counts=True)
+    step = int(steps[counts.argmax()]) if len(steps) else size_level0
     return max(0, round((size_level0 - step) * size / size_level0))
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from wsc_ray.errors import DataError
 
-SANE = (0.05, 10.0)  # um/px at level 0 that scanners make; a file's tag may say anything
+SANE = (0.05, 10.0)  # um/px at level 0 that scanners make; a file's tag, and a list, may say anything
 ANISOTROPY = 0.02  # that px may be from square
-TOLERANCE = (
-    0.02  # that a level may be coarser than what is asked for: 20x is 0.499 with one scanner and 0.504 with another
-)
+TOLERANCE = 0.02  # that a level may be off what is asked for: scanners' 20x is 0.5 um/px only nearly
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,11 @@ def level0_mpp(told: tuple[float, float] | None, given: float | None) -> float:
     """um/px of level 0: what the list gives, else what the file says.
 
     Raises:
-        DataError: neither is there, or the file's cannot be.
+        DataError: neither is there, or it cannot be.
     """
     if given is not None:
+        if not SANE[0] <= given <= SANE[1]:
+            raise DataError(f"the list says {given:.4g} um/px, which no scanner makes; mend its column `mpp`")
         return given
     if told is None:
         raise DataError("the file does not say its um/px; give it in the list, column `mpp`")

@@ -1,7 +1,7 @@
 """An open slide file: one protocol, OpenSlide and cuCIM behind it.
 
 OpenSlide (https://openslide.org) reads most scanners' formats; cuCIM (https://docs.rapids.ai/api/cucim) reads tiled TIFF
-and Aperio's SVS, sooner. Their JPEG decoders round differently, so that a manifest is cut by one of them throughout.
+and Aperio's SVS. Their JPEG decoders round differently, so that a manifest is cut by one of them throughout.
 """
 
 from __future__ import annotations

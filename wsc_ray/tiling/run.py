@@ -30,7 +30,7 @@ from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 EXPERIMENT = "wsc-ray"
 IDENTITY = "tile.json"
-FILE_ROWS = 4096  # of some 20 kB each: a file is what a crash loses, and what one CPU works on
+FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
 
 
 def tile(
@@ -145,7 +145,7 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
     wrong = [
         sentence
         for right, sentence in (
-            (settings.mpp > 0, f"--mpp {settings.mpp:g}: give um/px above 0"),
+            (0 < settings.mpp < float("inf"), f"--mpp {settings.mpp:g}: give um/px above 0"),
             (settings.size >= 8, f"--patch-size {settings.size}: give 8 px or more"),
             (
                 0 <= settings.overlap < settings.size,

@@ -13,7 +13,7 @@ from wsc_ray.errors import DataError
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import file_name
 from wsc_ray.progress import Progress
-from wsc_ray.slides.coords import clear_others
+from wsc_ray.slides.coords import FOLDER, PREVIEWS, clear_others
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.look import Looked, Settings, look
 from wsc_ray.tiling.cut import Part, cut
@@ -109,9 +109,10 @@ def cut_all(work: Work, looked: Sequence[Looked], layout: Layout) -> int:
 
 def clear_unfinished(out: Path) -> None:
     """Take away what processes that were killed have left half-written."""
-    for folder in out.iterdir():
-        for path in folder.glob(".*") if folder.is_dir() else ():
-            path.unlink()
+    for folder in (FOLDER, PREVIEWS, PATCHES, UNREADABLE):
+        for path in (out / folder).glob(".*"):
+            if path.is_file():
+                path.unlink()
 
 
 def _place(work: Work, number: int) -> Path:
