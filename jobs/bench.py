@@ -4,8 +4,8 @@ from functools import partial
 
 import click
 
-from wsc_ray.cli_bench import scaling
-from wsc_ray.cluster import entry
+from wsc_ray import entry
+from wsc_ray.cli.bench import scaling
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

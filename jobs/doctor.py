@@ -4,7 +4,7 @@ import json
 
 import click
 
-from wsc_ray.cluster import entry
+from wsc_ray import entry
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 import click
 
-from wsc_ray.cluster import entry
+from wsc_ray import entry
 
 
 @click.command()

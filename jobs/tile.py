@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from wsc_ray.cli_tile import tile
-from wsc_ray.cluster import entry
+from wsc_ray import entry
+from wsc_ray.cli.tile import tile
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -27,7 +27,7 @@ def own_tracking(monkeypatch):
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One local Ray for all tests in this process, since each start costs ten seconds."""
-    from wsc_ray.cluster.session import ray_session
+    from wsc_ray.ray_session import ray_session
 
     with ray_session(num_cpus=4):
         yield

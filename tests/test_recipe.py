@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from wsc_ray.errors import RecipeError
-from wsc_ray.recipe import Recipe, sections
-from wsc_ray.recipe_file import load_recipe, validate_recipe
-from wsc_ray.template import init, recipe_template
+from wsc_ray.recipe.reading import load_recipe, validate_recipe
+from wsc_ray.recipe.sections import Recipe, sections
+from wsc_ray.recipe.template import init, recipe_template
 
 
 def problems(values):

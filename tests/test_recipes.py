@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 
 from tests.slides.drawn import draw, write
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import load_recipe
+from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.sections import Recipe
 
 FOLDER = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))

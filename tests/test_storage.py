@@ -5,7 +5,8 @@ import pytest
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.runfolder import RunFolder, atomic, is_file_name, read_summary, write_summary
+from wsc_ray.files import atomic, is_file_name, read_summary, write_summary
+from wsc_ray.run_folder import RunFolder
 from wsc_ray.storage import filesystem
 
 

@@ -20,14 +20,14 @@ _HOMES = {
     "bench_loss": "wsc_ray.bench.loss.run",
     "bench_scaling": "wsc_ray.bench.scaling.run",
     "demo": "wsc_ray.demo.run",
-    "doctor": "wsc_ray.cluster.doctor",
+    "doctor": "wsc_ray.remote.doctor",
     "embed": "wsc_ray.features.embed",
     "evaluate": "wsc_ray.evaluate.run",
-    "init": "wsc_ray.template",
-    "job_attach": "wsc_ray.cluster.job",
-    "job_logs": "wsc_ray.cluster.job",
-    "job_status": "wsc_ray.cluster.job",
-    "job_stop": "wsc_ray.cluster.job",
+    "init": "wsc_ray.recipe.template",
+    "job_attach": "wsc_ray.remote.job",
+    "job_logs": "wsc_ray.remote.job",
+    "job_status": "wsc_ray.remote.job",
+    "job_stop": "wsc_ray.remote.job",
     "manifest_check": "wsc_ray.manifest.check",
     "manifest_import": "wsc_ray.manifest.importing",
     "pretrain": "wsc_ray.pretrain.run",
@@ -43,8 +43,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function = getattr(importlib.import_module(_HOMES[name]), name)
     if name in _SENT:
-        from wsc_ray.cluster.request import bench_request, make_request, tile_request
-        from wsc_ray.cluster.send import with_cluster
+        from wsc_ray.submit.request import bench_request, make_request, tile_request
+        from wsc_ray.submit.send import with_cluster
 
         makers = {"bench_scaling": bench_request, "tile": tile_request}
         return with_cluster(function, makers.get(name) or partial(make_request, name))

@@ -44,6 +44,10 @@ class WeightsError(UserError):
     """Encoder weights that cannot be found, fetched or fitted to the backbone."""
 
 
+class PluginError(UserError):
+    """A plug-in that cannot be imported."""
+
+
 class TrackingError(UserError):
     """An MLflow store that cannot be reached or written."""
 

@@ -2,7 +2,7 @@
 
 A request to S3 that gets no byte for some seconds is given up, and each is made three times at most. What pyarrow makes
 of a URI by itself asks some thirty times, which with a store that accepts and never answers takes a hundred seconds
-(pyarrow 25, measured); who reads patches tries again with longer pauses, see `wsc_ray.stream.retry`.
+(pyarrow 25, measured); who reads patches tries again with longer pauses, see `wsc_ray.pixels.retry`.
 """
 
 from __future__ import annotations

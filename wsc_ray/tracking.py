@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.runfolder import write_json
+from wsc_ray.files import write_json
 
 FILE = "mlflow.json"
 

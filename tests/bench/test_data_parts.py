@@ -15,8 +15,9 @@ from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.data.targets import Figures, verdicts
 from wsc_ray.bench.data.training import training_recipe, waiting
 from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN
-from wsc_ray.manifest import decode, open_manifest
-from wsc_ray.recipe import Augment
+from wsc_ray.manifest import open_manifest
+from wsc_ray.pixels import decode
+from wsc_ray.recipe.sections import Augment
 
 
 @pytest.fixture(scope="module")

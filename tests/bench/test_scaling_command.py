@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsc_ray import commands
-from wsc_ray.cluster.request import bench_request
 from wsc_ray.errors import ResourceError
+from wsc_ray.submit.request import bench_request
 
 
 def measured(folder, *words):
@@ -108,7 +108,7 @@ def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
 )
 def test_what_cannot_be_is_a_sentence_and_leaves_nothing(wsc_ray_command, tmp_path, options, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wsc_ray.cli_bench.ask_for_a_token", lambda: None)  # it would stay in this process
+    monkeypatch.setattr("wsc_ray.cli.bench.ask_for_a_token", lambda: None)  # it would stay in this process
     status, text = wsc_ray_command("bench", "scaling", "--out", tmp_path / "out", *options)
     assert status == 2, text
     assert said in text

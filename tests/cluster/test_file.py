@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from tests.cluster.files import CLUSTER
-from wsc_ray.cluster.bring_up import bring_up
-from wsc_ray.cluster.file import read_cluster_file, without_secrets
-from wsc_ray.cluster.means import check_means, token_of
-from wsc_ray.cluster.request import make_request
 from wsc_ray.errors import ClusterError
+from wsc_ray.provision.cluster_file import read_cluster_file, without_secrets
+from wsc_ray.provision.requirements import check_requirements, token_of
+from wsc_ray.remote.bring_up import bring_up
+from wsc_ray.submit.request import make_request
 
 LOCAL = {
     "cluster_name": "mine",
@@ -116,10 +116,10 @@ def test_means_that_are_missing_are_said_together(written, tmp_path, monkeypatch
     auth = {"ssh_user": "me", "ssh_private_key": "~/no-key"}
     file = read_cluster_file(written(LOCAL | {"auth": auth, "file_mounts": mounts}))
     with pytest.raises(ClusterError, match=r"no-key.*get-auth-token --generate.*there is no nowhere here"):
-        check_means(file)
+        check_requirements(file)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match=r"ssh is not on this machine.*rsync is not on this machine"):
-        check_means(file)
+        check_requirements(file)
 
 
 def test_the_token_is_this_users_where_the_file_brings_it(written, tmp_path, monkeypatch):
@@ -140,7 +140,7 @@ def test_a_cloud_without_credentials_is_a_sentence(written, tmp_path, monkeypatc
     for provider, said in (("aws", "no AWS credentials"), ("gcp", "no Google Cloud credentials")):
         cloud = {"cluster_name": "c", "provider": {"type": provider}, "available_node_types": {}}
         with pytest.raises(ClusterError, match=said):
-            check_means(read_cluster_file(written(cloud)))
+            check_requirements(read_cluster_file(written(cloud)))
 
 
 def test_an_address_and_a_file(wsc_ray_command, tmp_path):

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.job_submission import JobStatus
 
-from wsc_ray.cluster.follow import Shown, ended
-from wsc_ray.cluster.job import as_table
-from wsc_ray.cluster.jobs import Job
 from wsc_ray.errors import JobError
+from wsc_ray.remote.job import as_table
+from wsc_ray.submit.follow import Shown, ended
+from wsc_ray.submit.jobs import Job
 
 JOB = Job("wsc-ray-pretrain-run-0123abcd-1", "pretrain", "/run", "", JobStatus.SUCCEEDED, 0, "", 1.0, 2.0)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from tests.cluster.head import Line, two_nodes
+from tests.cluster.head import CheckResult, two_nodes
 from tests.slides.drawn import draw, write
 
 SECRETS = {
@@ -91,7 +91,7 @@ def test_a_run_outlives_its_clients_and_is_followed_to_its_end(head, shared, rec
     first.process.send_signal(signal.SIGKILL)
     assert first.ended() == -signal.SIGKILL
 
-    line = Line(urlsplit(head.address).port)
+    line = CheckResult(urlsplit(head.address).port)
     second = Said(head.command(*command, address=line.address, cwd=shared, environment=SECRETS))
     second.until(f"job {job} is running already")
     second.until(r"ok    storage: ")

@@ -10,11 +10,11 @@ import textwrap
 import pytest
 import yaml
 
-from wsc_ray.cluster.bring_up import bring_up, jobs_of
-from wsc_ray.cluster.file import read_cluster_file
-from wsc_ray.cluster.kuberay import KubeRay
-from wsc_ray.cluster.request import make_request
 from wsc_ray.errors import ClusterError
+from wsc_ray.provision.cluster_file import read_cluster_file
+from wsc_ray.provision.kuberay import KubeRay
+from wsc_ray.remote.bring_up import bring_up, jobs_of
+from wsc_ray.submit.request import make_request
 
 KUBECTL = f"""\
 #!{sys.executable}
@@ -58,8 +58,8 @@ def kube(tmp_path, monkeypatch):
     (bin / "kubectl").write_text(textwrap.dedent(KUBECTL))
     (bin / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin))
-    monkeypatch.setattr("wsc_ray.cluster.kuberay._PAUSE", 0.05)
-    monkeypatch.setattr("wsc_ray.cluster.kuberay.SECONDS", 0.5)
+    monkeypatch.setattr("wsc_ray.provision.kuberay._PAUSE", 0.05)
+    monkeypatch.setattr("wsc_ray.provision.kuberay.SECONDS", 0.5)
     cluster = {
         "kind": "RayCluster",
         "metadata": {"name": "k", "namespace": "lab"},

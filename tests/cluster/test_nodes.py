@@ -9,7 +9,7 @@ import yaml
 
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.read import read_window
 from wsc_ray.stream.record import Recorder, samples_digest

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from wsc_ray.cluster.facts import Facts, Node, Reduce, Storage
-from wsc_ray.cluster.line import as_text, failures
-from wsc_ray.cluster.preflight import preflight
+from wsc_ray.preflight.check_result import as_text, failures
+from wsc_ray.preflight.facts import Facts, Node, Reduce, Storage
+from wsc_ray.preflight.verdicts import preflight
 
 SHARED = Storage(sees=True, seen=True, write_mb_s=300, read_mb_s=900)
 VERSIONS = {"python": "3.11.9", "ray": "2.60.0", "torch": "2.14.1", "cuda": "13.0", "timm": "1.0.31"}

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from wsc_ray import commands
-from wsc_ray.cluster.jobs import Jobs, entry_file, entrypoint
-from wsc_ray.cluster.request import make_request, tile_request
 from wsc_ray.errors import ClusterError, ManifestError, RecipeError, RunFolderError
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.submit.jobs import Jobs, entry_file, entrypoint
+from wsc_ray.submit.request import make_request, tile_request
 
 SENT = ("pretrain", "embed", "tune")
 

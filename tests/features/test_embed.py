@@ -12,8 +12,8 @@ from wsc_ray.encoders import load_exported, normalise_pixels
 from wsc_ray.errors import RunFolderError
 from wsc_ray.features.embed import _overlap
 from wsc_ray.features.store import read_slide, read_slides
-from wsc_ray.manifest import decode
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.pixels import decode
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.augment import resize
 
 

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import nn
 
 from tests.gang import Gang
+from wsc_ray.distributed import all_gather_bytes, rank_and_world_size
 from wsc_ray.losses import WeakSupConLoss, similarity_loss
-from wsc_ray.losses.collectives import all_gather_bytes, place
 
 from .cases import LOSSES, expected, on_my_shards, unit_views
 
@@ -169,7 +169,7 @@ def _alone(rank: int, workers: int) -> tuple[float, bool]:
     groups = [dist.new_group([member]) for member in range(workers)]
     value = similarity_loss(unit_views(2, seed=rank), group=groups[rank]).item()
     try:
-        place(groups[(rank + 1) % workers])
+        rank_and_world_size(groups[(rank + 1) % workers])
     except ValueError:
         return value, True
     return value, False

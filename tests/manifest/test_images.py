@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from wsc_ray.errors import DataError
-from wsc_ray.manifest.images import decode, locate, read_uri
+from wsc_ray.pixels.images import decode, locate, read_uri
 
 from .cohort import png
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsc_ray.errors import ManifestError, RunFolderError
-from wsc_ray.manifest import image_bytes, manifest_check, manifest_import, open_manifest
+from wsc_ray.manifest import manifest_check, manifest_import, open_manifest
+from wsc_ray.pixels import image_bytes
 
 from .cohort import SIZE, cohort, png, write, write_images
 

@@ -9,9 +9,10 @@ import pytest
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.manifest import Manifest, decode, footers, image_bytes, open_manifest
+from wsc_ray.manifest import Manifest, footers, open_manifest
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import divide, file_name, pack, write_file
+from wsc_ray.pixels import decode, image_bytes
 
 from .cohort import cohort, write
 

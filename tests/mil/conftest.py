@@ -13,7 +13,7 @@ from wsc_ray.tracking import connect
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """A local Ray of two CPUs, which commands find already there."""
-    from wsc_ray.cluster.session import ray_session
+    from wsc_ray.ray_session import ray_session
 
     with ray_session(num_cpus=2):
         yield

@@ -6,7 +6,7 @@ import pytest
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import SLIDES_SCHEMA
 from wsc_ray.mil.inputs import claim, fitting_slides, places, run_and_recipe
-from wsc_ray.recipe import Data, Recipe
+from wsc_ray.recipe.sections import Data, Recipe
 
 
 def table(*rows: tuple[str, str, str, int]) -> pa.Table:

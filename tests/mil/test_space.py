@@ -1,7 +1,7 @@
 import numpy as np
 
 from wsc_ray.mil.space import settings
-from wsc_ray.recipe import Tune
+from wsc_ray.recipe.sections import Tune
 
 WIDE = Tune(
     trials=400, lr=(1e-5, 1e-1), weight_decay=(1e-6, 1e-6), dropout=(0.1, 0.4), hidden=[8, 16, 32], gated=[True]

@@ -13,7 +13,7 @@ from tests.broken import damaged, import_table, names, random_rows, several
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import BadInputError, DataError
 from wsc_ray.pretrain import ending, metrics_file
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.quarantine import read_quarantine
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from wsc_ray.losses.collectives import metered
+from wsc_ray.distributed import metered
 from wsc_ray.pretrain.clock import PHASES, Clock, read_steps
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from wsc_ray import commands
 from wsc_ray.errors import CollapseError
 from wsc_ray.pretrain.collapse import feature_health, has_collapsed
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 
 
 def test_one_point():

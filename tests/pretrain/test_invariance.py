@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 from wsc_ray.encoders import build_encoder
 from wsc_ray.pretrain.loop import Loop, make_optimizer
 from wsc_ray.pretrain.objective import Objective
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.order import Geometry, worker_shards
 
 STEPS, BATCH, SIZE, SHARDS = 20, 16, 32, 4

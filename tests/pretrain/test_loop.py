@@ -10,7 +10,7 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import checkpoint
 from wsc_ray.pretrain.loop import Loop, make_optimizer
 from wsc_ray.pretrain.objective import Objective
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.read import read_window
 

@@ -20,7 +20,7 @@ from wsc_ray import commands
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError, ResourceError, RunFolderError
 from wsc_ray.pretrain import metrics_file
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 
 
 def final_weights(run):

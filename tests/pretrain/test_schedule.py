@@ -3,7 +3,7 @@
 import pytest
 
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
-from wsc_ray.recipe import Loss, Train
+from wsc_ray.recipe.sections import Loss, Train
 
 
 def test_the_papers_schedule():

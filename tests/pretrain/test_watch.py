@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from wsc_ray.pretrain.watch import Watch
-from wsc_ray.recipe import Stream
+from wsc_ray.recipe.sections import Stream
 from wsc_ray.stream.quarantine import QUARANTINE, Bad, Quarantine, read_quarantine, to_json
 from wsc_ray.stream.record import SAMPLES, samples_digest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsc_ray.recipe import Augment
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.parameters import view_draws, view_parameters
 
 

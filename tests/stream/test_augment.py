@@ -6,10 +6,10 @@ import pytest
 
 from tests.stream.drawn import draw_parameters
 from wsc_ray.errors import RecipeError
-from wsc_ray.recipe import Augment
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.random import permutation, raw, uniform
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.augment import apply_view, resize, two_views
-from wsc_ray.stream.random import permutation, raw, uniform
 
 STILL = {"scale": (1, 1), "ratio": (1, 1), "hflip": 0, "jitter": 0, "grayscale": 0}
 

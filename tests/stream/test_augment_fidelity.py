@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional as F
 from tests.conftest import COHORTS
 from tests.stream.drawn import draw_parameters
 from wsc_ray.demo.tissue import draw_patch, draw_stain
-from wsc_ray.manifest import decode
-from wsc_ray.recipe import Augment
+from wsc_ray.pixels import decode
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.parameters import View
 

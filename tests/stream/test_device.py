@@ -6,7 +6,7 @@ import torch
 
 from tests.stream.drawn import draw_parameters
 from wsc_ray.demo.tissue import draw_patch, draw_stain
-from wsc_ray.recipe import Augment
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.device import augment_on_device
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsc_ray.stream.lines import whole_groups
+from wsc_ray.stream.class_order import whole_groups
 from wsc_ray.stream.mixing import imaginary_runs, measure_mixing
 from wsc_ray.stream.order import Geometry
 

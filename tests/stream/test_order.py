@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from wsc_ray.stream.lines import equal_sources, whole_groups
+from wsc_ray.stream.class_order import equal_sources, whole_groups
 from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, window_picks, worker_patches, worker_shards
 
 SIZES = {PURE: (100, 37, 256, 3, 64), MIXED: (90, 40, 25)}

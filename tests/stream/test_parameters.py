@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stream.drawn import draw_parameters
-from wsc_ray.recipe import Augment
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.parameters import View, _exp, _log, view_draws
 
 EVERYTHING = Augment(vflip=0.5, rotate90=True, blur=0.5, hed=0.05)

@@ -9,7 +9,7 @@ import pytest
 
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.manifest import manifest_import, open_manifest
-from wsc_ray.recipe import Recipe
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.plan import make_plan
 

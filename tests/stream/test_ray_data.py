@@ -9,7 +9,7 @@ import ray
 
 from tests.broken import import_table
 from wsc_ray.manifest import open_manifest
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.ray_data import by_step, worker_batches
 from wsc_ray.stream.ray_pace import start_pace

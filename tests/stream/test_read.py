@@ -9,7 +9,7 @@ import pytest
 from tests.broken import damaged, import_table, names, random_rows
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.order import MIXED, PURE, window_picks, worker_shards
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.quarantine import from_json
@@ -49,7 +49,7 @@ def stream(settings):
     return Stream(settings)
 
 
-class Looked:
+class SlideGrid:
     """A manifest that remembers which row groups were read."""
 
     def __init__(self, manifest):
@@ -96,7 +96,7 @@ def test_a_resumed_stream_is_the_rest_of_the_whole_one(stream):
 
 
 def test_nothing_before_the_step_that_a_run_resumes_at_is_read(stream):
-    plan, looked = stream.plan, Looked(stream.manifest)
+    plan, looked = stream.plan, SlideGrid(stream.manifest)
     stream(first_step=5, manifest=looked)  # inside a window
     geometry, needed = plan.geometry, set()
     for kind in (PURE, MIXED):
@@ -108,7 +108,7 @@ def test_nothing_before_the_step_that_a_run_resumes_at_is_read(stream):
                         groups = [plan.groups[kind][group] for group in picked[:, 0].tolist()]
                         needed |= {(group.file, group.row_group) for group in groups}
     assert looked.groups == needed
-    everything = Looked(stream.manifest)
+    everything = SlideGrid(stream.manifest)
     stream(manifest=everything)
     assert needed < everything.groups
 

@@ -3,7 +3,7 @@
 import pytest
 
 from wsc_ray.errors import DataError
-from wsc_ray.stream.retry import read_all
+from wsc_ray.pixels.retry import read_all
 
 
 class Storage:

@@ -12,7 +12,7 @@ from tests.s3 import BUCKET
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.storage import S3_ATTEMPTS, filesystem
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.quarantine import from_json

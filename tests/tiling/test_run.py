@@ -19,8 +19,9 @@ from tests.slides.drawn import draw, write
 from tests.slides.test_tissue import disc
 from wsc_ray.commands import embed, manifest_check, pretrain, tile
 from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.manifest import decode, open_manifest
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.manifest import open_manifest
+from wsc_ray.pixels import decode
+from wsc_ray.recipe.reading import validate_recipe
 
 SLIDES = (
     ("n1", "negative", "train"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
-from wsc_ray.runfolder import read_summary
+from wsc_ray.files import read_summary
 
 
 def require_folder(out: str | Path, command: str) -> Path:

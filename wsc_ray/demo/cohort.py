@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from wsc_ray.demo.tissue import draw_patch, draw_stain
 from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.runfolder import atomic
+from wsc_ray.files import atomic
 
 TABLE = "patches.parquet"
 MPP = 0.9

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray import commands
-from wsc_ray.cluster.session import ray_session
 from wsc_ray.demo.cohort import write_cohort
 from wsc_ray.errors import RunFolderError
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import validate_recipe
-from wsc_ray.runfolder import read_summary, write_json, write_summary
+from wsc_ray.files import read_summary, write_json, write_summary
+from wsc_ray.ray_session import ray_session
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.recipe.sections import Recipe
 
 ENCODERS = ("weaksupcon", "simclr", "untrained")
 IDENTITY = "demo.json"

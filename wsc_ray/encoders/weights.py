@@ -13,7 +13,7 @@ from torch import nn
 from wsc_ray.encoders.model import IMAGENET_MEAN, IMAGENET_STD, PatchEncoder, backbone_arguments, create_backbone
 from wsc_ray.encoders.norm import Norm
 from wsc_ray.errors import WeightsError
-from wsc_ray.runfolder import atomic, write_json
+from wsc_ray.files import atomic, write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsc_ray.stream.random import uniform
+from wsc_ray.random import uniform
 
 CELLS = 4_000_000  # weights held at a time, samples times slides
 

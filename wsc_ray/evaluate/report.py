@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from wsc_ray.files import atomic
 from wsc_ray.mil.bags import Bags
-from wsc_ray.runfolder import atomic
 
 PREDICTIONS, CONFUSION = "predictions.csv", "confusion.csv"
 

@@ -17,12 +17,12 @@ from wsc_ray.evaluate.bootstrap import bootstrap
 from wsc_ray.evaluate.metrics import confusion, measure
 from wsc_ray.evaluate.report import CONFUSION, PREDICTIONS, Result, describe, write_confusion, write_predictions
 from wsc_ray.features.store import read_slides
+from wsc_ray.files import write_summary
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import predict
 from wsc_ray.mil.heads import load_head
 from wsc_ray.mil.inputs import claim, encoder_of, places, refuse_shared, run_and_recipe
-from wsc_ray.recipe import Recipe
-from wsc_ray.runfolder import write_summary
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, tracking_uri
 

@@ -16,12 +16,13 @@ from wsc_ray.encoders import load_exported
 from wsc_ray.encoders.weights import WEIGHTS
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import SlideFeatures, slide_path, write_slide, write_slides
+from wsc_ray.files import write_json, write_summary
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.manifest.schema import OPTIONAL
 from wsc_ray.progress import Progress
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import load_recipe
-from wsc_ray.runfolder import RunFolder, write_json, write_summary
+from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 IDENTITY = "embed.json"
@@ -103,8 +104,8 @@ def embed(
 
 def _write(slides, todo, groups, patches, recipe, encoder, size, out, config) -> int:
     """Embed the slides in `todo` and write each as soon as its last patch is through; patches embedded."""
-    from wsc_ray.cluster.session import ray_session
     from wsc_ray.features.ray_data import encoded
+    from wsc_ray.ray_session import ray_session
 
     waiting = set(todo)
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsc_ray.errors import DataError
-from wsc_ray.runfolder import atomic, is_file_name
+from wsc_ray.files import atomic, is_file_name
 
 SLIDES = "slides.parquet"
 SLIDES_SCHEMA = pa.schema(

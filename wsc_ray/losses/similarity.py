@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from wsc_ray.losses.collectives import Group, all_gather_rows, all_reduce_sum, share_counts
+from wsc_ray.distributed import Group, all_gather_rows, all_reduce_sum, share_counts
 from wsc_ray.losses.inputs import flatten_views, in_full, no_autocast, require_positive
 
 

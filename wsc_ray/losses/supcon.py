@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsc_ray.losses.collectives import Group, all_gather_rows, share_counts
+from wsc_ray.distributed import Group, all_gather_rows, share_counts
 from wsc_ray.losses.inputs import flatten_views, in_full, no_autocast, require_positive, require_tile
 from wsc_ray.losses.ntxent import global_log_sum_exp
 from wsc_ray.losses.similarity import class_sums, pair_sums

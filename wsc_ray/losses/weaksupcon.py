@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wsc_ray.losses.collectives import Group, share_counts
+from wsc_ray.distributed import Group, share_counts
 from wsc_ray.losses.inputs import require_labels, require_positive, require_tile
 from wsc_ray.losses.ntxent import ntxent_of_views
 from wsc_ray.losses.similarity import similarity_of_classes

@@ -2,12 +2,12 @@
 
 from wsc_ray.manifest.check import manifest_check
 from wsc_ray.manifest.footers import RowGroup
-from wsc_ray.manifest.images import decode, image_bytes
 from wsc_ray.manifest.importing import manifest_import
 from wsc_ray.manifest.lists import PatchList
 from wsc_ray.manifest.problems import find_problems
 from wsc_ray.manifest.read import Manifest, open_manifest
 from wsc_ray.manifest.schema import FORMAT_VERSION
+from wsc_ray.pixels.images import decode, image_bytes
 
 __all__ = [
     "FORMAT_VERSION",

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
-from wsc_ray.manifest.images import decode, image_bytes
 from wsc_ray.manifest.problems import SHOWN, find_problems
 from wsc_ray.manifest.read import Manifest, open_any
 from wsc_ray.manifest.schema import PIXELS
+from wsc_ray.pixels.images import decode, image_bytes
 from wsc_ray.progress import Progress
-from wsc_ray.runfolder import write_summary
 
 _AT_A_TIME = 16  # images sampled from a row group: reading one costs the bytes of all its images
 

@@ -12,16 +12,16 @@ import pyarrow as pa
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.files import write_summary
 from wsc_ray.manifest import footers, write
 from wsc_ray.manifest.counts import count
-from wsc_ray.manifest.images import decode
 from wsc_ray.manifest.lists import PatchList, read_lists
 from wsc_ray.manifest.problems import encode, find_problems
 from wsc_ray.manifest.publish import new_folder, refuse_taken
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.tables import Source, raise_problems, read_table
+from wsc_ray.pixels.images import decode
 from wsc_ray.progress import Progress
-from wsc_ray.runfolder import write_summary
 
 
 def manifest_import(

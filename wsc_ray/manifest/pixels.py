@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.manifest.images import read_uri
 from wsc_ray.manifest.read import Manifest
+from wsc_ray.pixels.images import read_uri
 
 _BATCH = 1024  # rows of a source decoded from Parquet at a time: bounds memory whatever its row groups
 _THREADS = 16

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsc_ray.files import is_file_name
 from wsc_ray.manifest.schema import IDS, PIXELS, REQUIRED, missing_columns
-from wsc_ray.runfolder import is_file_name
 
 SHOWN = 5  # examples that a problem names, before it only counts
 MAY_BE_NULL = {"mpp"}

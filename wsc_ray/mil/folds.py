@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsc_ray.errors import DataError
-from wsc_ray.stream.random import permutation
+from wsc_ray.random import permutation
 
 TRIES = 100
 

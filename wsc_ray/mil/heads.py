@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from wsc_ray.errors import RunFolderError, WeightsError
-from wsc_ray.runfolder import atomic, write_json
+from wsc_ray.files import atomic, write_json
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

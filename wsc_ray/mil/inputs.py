@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.mil.bags import class_order, slides_of
 from wsc_ray.mil.folds import patient_split
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import load_recipe
-from wsc_ray.runfolder import RunFolder
+from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
 
 EMBED = "embed.json"  # of a feature folder: the digest of the encoder it is by, and the size of patches
 

@@ -22,7 +22,7 @@ from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import fit_head
 from wsc_ray.mil.space import Setting
 from wsc_ray.mil.trials import Trial, read_trial, write_trial
-from wsc_ray.recipe import Tune
+from wsc_ray.recipe.sections import Tune
 
 RETRIES = 2  # of a trial whose worker was lost
 SCRATCH = ".tune"

@@ -19,14 +19,14 @@ import pyarrow as pa
 import wsc_ray
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.features.store import read_slides
+from wsc_ray.files import read_summary, write_json, write_summary
 from wsc_ray.mil.bags import Bags, load_bags
 from wsc_ray.mil.heads import CONFIG, WEIGHTS, load_head, save_head
 from wsc_ray.mil.inputs import claim, encoder_of, fitting_slides, places, run_and_recipe
 from wsc_ray.mil.space import settings
 from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
 from wsc_ray.progress import Progress
-from wsc_ray.recipe import Recipe
-from wsc_ray.runfolder import read_summary, write_json, write_summary
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
@@ -119,8 +119,8 @@ def _run_missing(
         _log(tracker, trial)
     missing = [number for number in range(len(every)) if number not in trials]
     if missing:
-        from wsc_ray.cluster.session import ray_session
         from wsc_ray.mil.ray_tune import Task, run_trials
+        from wsc_ray.ray_session import ray_session
 
         # MLflow is told from a thread: Ctrl-C strikes the main one, and a store's lock left half-way would outlive it.
         with (

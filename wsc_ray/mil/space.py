@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from wsc_ray.recipe import Tune
-from wsc_ray.stream.random import uniform
+from wsc_ray.random import uniform
+from wsc_ray.recipe.sections import Tune
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from wsc_ray.files import atomic, write_json
 from wsc_ray.mil.fit import Fit
 from wsc_ray.mil.heads import save_head
 from wsc_ray.mil.space import Setting
-from wsc_ray.runfolder import atomic, write_json
 
 RECORD = "trial.json"
 

@@ -18,8 +18,8 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from wsc_ray.losses.collectives import metered
-from wsc_ray.runfolder import atomic
+from wsc_ray.distributed import metered
+from wsc_ray.files import atomic
 
 PHASES = ("wait", "encode", "loss", "communication", "optimizer")
 STEPS = "steps"  # in the run folder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wsc_ray import errors
 from wsc_ray.errors import UserError
-from wsc_ray.runfolder import write_json
+from wsc_ray.files import write_json
 
 ENDING = "ending.json"
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.progress import Progress
-from wsc_ray.runfolder import RunFolder
+from wsc_ray.run_folder import RunFolder
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.quarantine import QUARANTINE
 from wsc_ray.tracking import Tracker

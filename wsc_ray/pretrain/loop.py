@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from wsc_ray.distributed import all_gather_rows, rank_and_world_size, share_counts
 from wsc_ray.encoders import normalise_pixels
 from wsc_ray.losses import WeakSupConTerms
-from wsc_ray.losses.collectives import all_gather_rows, place, share_counts
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.collapse import SAMPLE, feature_health, has_collapsed
 from wsc_ray.pretrain.gradient_cache import cached_backward
 from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
-from wsc_ray.recipe import Recipe
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.device import augment_on_device
 from wsc_ray.stream.order import Geometry, worker_patches
 
@@ -87,7 +87,7 @@ class Loop:
                 seconds = time.perf_counter() - since
                 values["patches_per_second"] = patches / seconds
                 values["data_wait_fraction"] = waited / seconds
-                values["workers"] = float(place()[1])  # of an elastic run, as many as there was room for
+                values["workers"] = float(rank_and_world_size()[1])  # of an elastic run, as many as there was room for
                 values["bad_patches"] = float(bad)
                 self.on_log(step, values)
                 stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"
@@ -155,7 +155,7 @@ class Loop:
         """How many a step takes: the same on every worker, though one may have a few patches more than another."""
         if self.recipe.train.micro_batch is None:
             return 1
-        patches = worker_patches(self.geometry, step % self.geometry.steps, place()[1])
+        patches = worker_patches(self.geometry, step % self.geometry.steps, rank_and_world_size()[1])
         return min(-(-max(patches) // self.recipe.train.micro_batch), min(patches))
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -166,8 +166,8 @@ class Loop:
 
     def _health(self, views: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Of patches that the loss tells apart, of all workers, so that every worker comes to the same judgement."""
-        own = views[self.objective.told_apart(labels)]
-        own = own[: -(-SAMPLE // place()[1])]
+        own = views[self.objective.contrasted(labels)]
+        own = own[: -(-SAMPLE // rank_and_world_size()[1])]
         (shards,) = share_counts(torch.tensor([len(own)], device=self.device))
         health = feature_health(all_gather_rows(own, shards))
         return {**health, "collapsed": float(has_collapsed(health))}

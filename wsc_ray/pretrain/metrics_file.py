@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wsc_ray.runfolder import atomic
+from wsc_ray.files import atomic
 
 
 def truncate(path: Path, step: int) -> None:

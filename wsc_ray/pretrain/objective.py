@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsc_ray.losses import WeakSupConLoss, WeakSupConTerms, ntxent_loss, supcon_loss
-from wsc_ray.recipe import Loss
+from wsc_ray.recipe.sections import Loss
 
 
 class Objective:
@@ -37,7 +37,7 @@ class Objective:
             value = supcon_loss(views, labels, **temperatures)
         return WeakSupConTerms(value, torch.zeros_like(value), value)
 
-    def told_apart(self, labels: torch.Tensor) -> torch.Tensor:
+    def contrasted(self, labels: torch.Tensor) -> torch.Tensor:
         """Which patches (n,) bool the loss tells apart one by one: the mixed ones, with SimCLR all of them.
 
         SupCon tells classes apart, never patches of one label: all of them again, where one point is no aim either.

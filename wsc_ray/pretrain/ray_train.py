@@ -13,19 +13,19 @@ import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from wsc_ray.cluster.memory import KEEP_MEMORY
+from wsc_ray.distributed import all_gather_bytes
 from wsc_ray.encoders import build_encoder
 from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
-from wsc_ray.losses.collectives import all_gather_bytes
 from wsc_ray.manifest import Manifest
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.watch import Watch
-from wsc_ray.recipe import Recipe
-from wsc_ray.runfolder import RunFolder
+from wsc_ray.ray_memory import KEEP_MEMORY
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import cluster_cpus, readers_for

@@ -13,13 +13,14 @@ import wsc_ray
 from wsc_ray.encoders import build_encoder, export_encoder, load_weights
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state
 from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError
+from wsc_ray.files import read_summary, write_json, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.pretrain.follow import followed
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import load_recipe
-from wsc_ray.runfolder import FORMAT, RunFolder, read_summary, write_json, write_summary
+from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import FORMAT, RunFolder
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
@@ -94,8 +95,8 @@ def pretrain(
         with _tracker(uri, recipe, folder, manifest.digest) as tracker:
             return _finish(recipe, plan, folder, initial, started, tracker)
 
-    from wsc_ray.cluster.session import ray_session
     from wsc_ray.pretrain.ray_train import check_resources, train
+    from wsc_ray.ray_session import ray_session
 
     with ray_session():
         check_resources(recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from wsc_ray.recipe import Loss, Train
+from wsc_ray.recipe.sections import Loss, Train
 
 
 def learning_rate(step: int, config: Train, steps_per_epoch: int) -> float:

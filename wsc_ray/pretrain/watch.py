@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wsc_ray.distributed import all_gather_bytes, rank_and_world_size
 from wsc_ray.errors import BadInputError
-from wsc_ray.losses.collectives import all_gather_bytes, place
-from wsc_ray.recipe import Stream
+from wsc_ray.recipe.sections import Stream
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.quarantine import Bad, from_json, read_quarantine, to_json
@@ -35,7 +35,7 @@ class Watch:
     def __init__(self, folder: Path, plan: Plan, config: Stream, *, first_step: int, device: torch.device):
         self.folder, self.config, self.device = folder, config, device
         self.patches = plan.patches(PURE) + plan.patches(MIXED)
-        self.rank, _ = place()
+        self.rank, _ = rank_and_world_size()
         self.quarantine = read_quarantine(folder, before=first_step)
         self.recorder = Recorder() if config.record else None
         self._new: list[tuple[Bad, int]] = []

@@ -16,7 +16,7 @@ import cv2
 import h5py
 import numpy as np
 
-from wsc_ray.runfolder import atomic
+from wsc_ray.files import atomic
 from wsc_ray.slides.scale import Scale
 
 FOLDER = "coords"

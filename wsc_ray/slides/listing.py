@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsc_ray.errors import ManifestError
-from wsc_ray.runfolder import is_file_name
+from wsc_ray.files import is_file_name
 
 NAMES = {
     "path": ("path", "image_path", "slide_path", "wsi"),

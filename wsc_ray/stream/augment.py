@@ -12,7 +12,7 @@ import math
 import cv2
 import numpy as np
 
-from wsc_ray.recipe import Augment
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
 from wsc_ray.stream.parameters import View, view_draws, view_parameters
 

@@ -9,13 +9,13 @@ import argparse
 
 import numpy as np
 
-from wsc_ray.stream.lines import Lines, equal_sources, whole_groups
+from wsc_ray.random import permutation
+from wsc_ray.stream.class_order import ClassOrder, equal_sources, whole_groups
 from wsc_ray.stream.order import PURE, Geometry, epoch_steps, window_picks
-from wsc_ray.stream.random import permutation
 
 
 def measure_mixing(
-    geometry: Geometry, lines: Lines, slides: Lines, *, kind: int = PURE, epoch: int = 0
+    geometry: Geometry, lines: ClassOrder, slides: ClassOrder, *, kind: int = PURE, epoch: int = 0
 ) -> dict[str, float]:
     """Slides in a class's part of a batch, means over the steps of an epoch.
 
@@ -43,7 +43,7 @@ def measure_mixing(
     }
 
 
-def imaginary_runs(slides: int, patches: int, row_group_rows: int) -> Lines:
+def imaginary_runs(slides: int, patches: int, row_group_rows: int) -> ClassOrder:
     """A class of slides of the same size, one after the other in full row groups; its sources are the slides."""
     total = slides * patches
     edges = np.unique(np.concatenate([np.arange(0, total, patches), np.arange(0, total, row_group_rows)]))
@@ -52,7 +52,7 @@ def imaginary_runs(slides: int, patches: int, row_group_rows: int) -> Lines:
     return equal_sources(edges // row_group_rows, edges % row_group_rows, rows, slide, slide)
 
 
-def _slides_of(picks: np.ndarray, slides: Lines) -> np.ndarray:
+def _slides_of(picks: np.ndarray, slides: ClassOrder) -> np.ndarray:
     """The slide of each (row group, row), (n,)."""
     width = int((slides.start + slides.rows).max())  # no row has a higher number, so that keys come in order
     keys = slides.group * width + slides.start

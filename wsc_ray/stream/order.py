@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from wsc_ray.stream.lines import Lines, locate
-from wsc_ray.stream.random import permutation, raw
+from wsc_ray.random import permutation, raw
+from wsc_ray.stream.class_order import ClassOrder, locate
 
 PURE, MIXED = 0, 1
 _START, _DRAW = 2, 3  # what a random number is for, so that no two uses share one; see `lines` for the others
@@ -96,7 +96,7 @@ class Geometry:
 
 
 def window_picks(
-    geometry: Geometry, lines: Lines, kind: int, epoch: int, window: int, shards: range
+    geometry: Geometry, lines: ClassOrder, kind: int, epoch: int, window: int, shards: range
 ) -> list[np.ndarray]:
     """The patches that some neighbouring shards give to the steps of one window.
 

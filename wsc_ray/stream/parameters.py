@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsc_ray.recipe import Augment
-from wsc_ray.stream.random import uniform
+from wsc_ray.random import uniform
+from wsc_ray.recipe.sections import Augment
 
 _TRIES = 10  # crops drawn before the middle of the patch is taken
 _CROP = 2 + 2 * _TRIES  # uniform numbers of a crop

@@ -16,10 +16,11 @@ import numpy as np
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, UserError
-from wsc_ray.manifest import Manifest, decode, image_bytes
+from wsc_ray.manifest import Manifest
+from wsc_ray.pixels import decode, image_bytes
+from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
-from wsc_ray.stream.retry import THREADS, read_all
 
 Place = tuple[int, int]  # row group, an index into the class's, and row inside it
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest
-from wsc_ray.recipe import Recipe
-from wsc_ray.stream.lines import Lines, equal_sources, whole_groups
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stream.class_order import ClassOrder, equal_sources, whole_groups
 from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, worker_patches
 
 
@@ -60,7 +60,7 @@ class Plan:
     labels: tuple[str, ...]
     pure: int
     groups: tuple[Groups, Groups]
-    classes: tuple[Lines, Lines]
+    classes: tuple[ClassOrder, ClassOrder]
 
     @property
     def total_steps(self) -> int:
@@ -71,7 +71,7 @@ class Plan:
         epoch, within = divmod(step, self.geometry.steps)
         return 2 * (epoch * self.geometry.patches + self.geometry.patches_until(within))
 
-    def lines(self, kind: int) -> Lines:
+    def lines(self, kind: int) -> ClassOrder:
         return self.classes[kind]
 
     def patches(self, kind: int) -> int:
@@ -133,7 +133,7 @@ def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
 
 def _classes(
     manifest: Manifest, by: str, indices: Sequence[np.ndarray], groups: Sequence[Groups]
-) -> tuple[Lines, Lines]:
+) -> tuple[ClassOrder, ClassOrder]:
     """The lines of both classes.
 
     Args:
@@ -152,7 +152,7 @@ def _classes(
     return lines[PURE], lines[MIXED]
 
 
-def _geometry(recipe: Recipe, classes: Sequence[Lines]) -> Geometry:
+def _geometry(recipe: Recipe, classes: Sequence[ClassOrder]) -> Geometry:
     where = f"split {recipe.data.train_split!r} of {recipe.data.manifest}"
     places = [lines.total for lines in classes]
     half = recipe.train.batch_size // 2

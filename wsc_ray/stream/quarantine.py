@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsc_ray.errors import BadInputError
-from wsc_ray.runfolder import atomic
+from wsc_ray.files import atomic
 
 QUARANTINE = "quarantine.parquet"  # in the run folder
 EXAMPLES = 3

@@ -14,7 +14,7 @@ import ray
 import ray.data
 
 from wsc_ray.manifest import Manifest
-from wsc_ray.recipe import Augment, Stream
+from wsc_ray.recipe.sections import Augment, Stream
 from wsc_ray.stream.order import worker_patches, worker_shards
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_pace import start_pace

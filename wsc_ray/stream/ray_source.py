@@ -13,7 +13,7 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.data.extensions import ArrowTensorArray
 
-from wsc_ray.cluster.memory import KEEP_MEMORY
+from wsc_ray.ray_memory import KEEP_MEMORY
 
 Batch = dict[str, np.ndarray]
 Read = Callable[[int], Iterator[Batch]]

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from wsc_ray.errors import DataError
-from wsc_ray.manifest import Manifest, decode, image_bytes
-from wsc_ray.recipe import Augment, Stream
+from wsc_ray.manifest import Manifest
+from wsc_ray.pixels import decode, image_bytes
+from wsc_ray.pixels.retry import read_all
+from wsc_ray.recipe.sections import Augment, Stream
 from wsc_ray.stream.augment import apply_view, resize
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.parameters import view_draws, view_parameters
 from wsc_ray.stream.patches import Patches
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.quarantine import allowed, to_json
-from wsc_ray.stream.retry import read_all
 
 Batch = dict[str, np.ndarray]
 DEFAULTS = Stream()

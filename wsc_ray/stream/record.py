@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsc_ray.runfolder import atomic
+from wsc_ray.files import atomic
 
 SAMPLES = "samples"  # in the run folder
 SCHEMA = pa.schema(

@@ -14,15 +14,15 @@ import simplejpeg
 from pyarrow import fs
 
 from wsc_ray.errors import DataError
+from wsc_ray.files import atomic
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import Span, write_file
-from wsc_ray.runfolder import atomic
 from wsc_ray.slides.scale import Scale
 from wsc_ray.slides.slide import Reader, Slide, open_slide
 
 
 @dataclass(frozen=True)
-class Part:
+class PatchFile:
     """A file to write.
 
     Attributes:
@@ -58,25 +58,25 @@ class Unreadable:
     reason: str
 
 
-def cut(part: Part) -> int:
+def cut(patch_file: PatchFile) -> int:
     """Write the file; how many patches it holds.
 
     Raises:
         DataError: patches cannot be read and may not be left out, or none can be read.
     """
     bad: list[Unreadable] = []
-    schema = schema_for([*part.table.column_names, "image"])
-    rows = part.table.num_rows
-    with atomic(part.path) as temporary:
-        groups = (group for group in _groups(part, bad) if group.num_rows)
-        write_file(fs.LocalFileSystem(), str(temporary), schema, groups, part=part.number, parts=part.parts)
-        if bad and (part.unreadable is None or len(bad) == rows):
+    schema = schema_for([*patch_file.table.column_names, "image"])
+    rows = patch_file.table.num_rows
+    with atomic(patch_file.path) as temporary:
+        groups = (group for group in _groups(patch_file, bad) if group.num_rows)
+        write_file(fs.LocalFileSystem(), str(temporary), schema, groups, part=patch_file.number, parts=patch_file.parts)
+        if bad and (patch_file.unreadable is None or len(bad) == rows):
             first = bad[0]
             raise DataError(
                 f"{len(bad):,} of {rows:,} patches cannot be read, the first one of slide {first.slide_id}: {first.reason}"
             )
         if bad:
-            _write_unreadable(part.unreadable, bad)
+            _write_unreadable(patch_file.unreadable, bad)
     return rows - len(bad)
 
 
@@ -87,24 +87,24 @@ def _write_unreadable(path: Path, bad: Sequence[Unreadable]) -> None:
         writer.writerows([each.slide_id, each.x, each.y, each.reason] for each in bad)
 
 
-def _groups(part: Part, bad: list[Unreadable]) -> Iterator[pa.Table]:
+def _groups(patch_file: PatchFile, bad: list[Unreadable]) -> Iterator[pa.Table]:
     """The row groups, each when it is asked for: the images of one are in memory at a time."""
     opened: Slide | None = None
     owner = -1
     try:
-        for start, stop in part.spans:
-            rows = part.table.slice(start, stop - start)
+        for start, stop in patch_file.spans:
+            rows = patch_file.table.slice(start, stop - start)
             corners = np.stack([rows["x"].to_numpy(), rows["y"].to_numpy()], axis=1)
             images: list[bytes | None] = []
-            for (x, y), slide in zip(corners.tolist(), part.slide[start:stop].tolist(), strict=True):
-                path, scale = part.slides[slide]
+            for (x, y), slide in zip(corners.tolist(), patch_file.slide[start:stop].tolist(), strict=True):
+                path, scale = patch_file.slides[slide]
                 try:
                     if slide != owner or opened is None:  # rows of a slide stand together: it is opened once
                         if opened is not None:
                             opened.close()
                         opened, owner = None, slide
-                        opened = open_slide(path, part.reader)
-                    images.append(encode(read_patch(opened, scale, x, y), part.quality))
+                        opened = open_slide(path, patch_file.reader)
+                    images.append(encode(read_patch(opened, scale, x, y), patch_file.quality))
                 except DataError as error:
                     images.append(None)
                     slide_id = rows["slide_id"][len(images) - 1].as_py()

@@ -13,7 +13,7 @@ from wsc_ray.manifest.problems import encode
 from wsc_ray.manifest.schema import IDS, conform, hash_rows
 from wsc_ray.manifest.write import Span, divide, order_rows, pack
 from wsc_ray.slides.listing import Entry
-from wsc_ray.slides.look import Looked
+from wsc_ray.slides.slide_grid import SlideGrid
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Layout:
 
 
 def lay_out(
-    entries: Sequence[Entry], looked: Sequence[Looked], *, row_group_rows: int, file_rows: int, seed: int
+    entries: Sequence[Entry], looked: Sequence[SlideGrid], *, row_group_rows: int, file_rows: int, seed: int
 ) -> Layout:
     """The layout of `wsc_ray.manifest.write`: by split, label and slide, and inside a slide row by row.
 

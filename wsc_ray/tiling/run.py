@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.files import write_json, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
-from wsc_ray.runfolder import write_json, write_summary
 from wsc_ray.slides.listing import Entry, read_list
-from wsc_ray.slides.look import Looked, Settings, known
 from wsc_ray.slides.slide import choose_reader
+from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
+from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
-from wsc_ray.tiling.work import Work, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 EXPERIMENT = "wsc-ray"
@@ -86,7 +86,7 @@ def tile(
     settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=choose_reader(reader))
     _check(settings, quality, row_group_rows, file_rows)
     entries = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
-    work = Work(entries, settings, quality, out, skip_bad)
+    job = TilingJob(entries, settings, quality, out, skip_bad)
     cutting = {"quality": quality, "row_group_rows": row_group_rows, "file_rows": file_rows, "seed": seed}
     identity = {**asdict(settings), **cutting, "list": _digest(entries)}
     laid_out = _check_folder(out, identity)
@@ -114,7 +114,7 @@ def tile(
     if laid_out is None:
         write_json(out / IDENTITY, {**identity, "layout": None})
     with Tracker(uri=uri, experiment=EXPERIMENT, folder=out, command="tile", params={**plan, **identity}) as tracker:
-        looked, bad = look_at_all(work, looked)
+        looked, bad = look_at_all(job, looked)
         rows = lay_out(entries, looked, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
         if not rows.table.num_rows:
             raise DataError(
@@ -127,7 +127,7 @@ def tile(
                 "another --out, or delete it"
             )
         write_json(out / IDENTITY, {**identity, "layout": digest})
-        done = cut_all(work, looked, rows)
+        done = cut_all(job, looked, rows)
         clear_unfinished(out)
         summary = {
             **plan,
@@ -186,7 +186,7 @@ def _check_folder(out: Path, identity: Mapping[str, Any]) -> str | None:
 
 
 def _summary(
-    out: Path, entries: Sequence[Entry], looked: Sequence[Looked], bad: Mapping[str, str], rows: Layout
+    out: Path, entries: Sequence[Entry], looked: Sequence[SlideGrid], bad: Mapping[str, str], rows: Layout
 ) -> dict[str, Any]:
     manifest = open_manifest(str(out))
     counted = count(manifest.read_rows(["slide_id", "patient_id", "label", "split"]))

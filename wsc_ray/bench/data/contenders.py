@@ -13,8 +13,9 @@ from wsc_ray.bench.data.cost import Meter
 from wsc_ray.bench.data.patches import encoded_images
 from wsc_ray.bench.data.reference import TwoViews
 from wsc_ray.bench.data.team import Round
-from wsc_ray.manifest import Manifest, decode
-from wsc_ray.recipe import Augment
+from wsc_ray.manifest import Manifest
+from wsc_ray.pixels import decode
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.read import read_window
 

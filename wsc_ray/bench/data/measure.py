@@ -27,8 +27,8 @@ from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.bench.data.team import Team
 from wsc_ray.bench.timing import rotations
 from wsc_ray.manifest import open_manifest
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.plan import Plan, make_plan
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from wsc_ray import commands
 from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.demo.cohort import write_cohort
-from wsc_ray.manifest import image_bytes, open_manifest
+from wsc_ray.manifest import open_manifest
+from wsc_ray.pixels import image_bytes
 
 
 def drawn_manifest(folder: Path, sizes: Sizes) -> Path:

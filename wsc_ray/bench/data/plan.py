@@ -18,7 +18,7 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.schema import conform
 from wsc_ray.manifest.write import ROW_GROUP_ROWS, divide, file_name, write_file
-from wsc_ray.recipe import Data, Recipe, Stream
+from wsc_ray.recipe.sections import Data, Recipe, Stream
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.plan import make_plan
 

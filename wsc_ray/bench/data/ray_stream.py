@@ -9,7 +9,7 @@ import ray
 
 from wsc_ray.bench.data.cost import Meter, Sample
 from wsc_ray.manifest import Manifest
-from wsc_ray.recipe import Augment
+from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import Readers

@@ -20,11 +20,11 @@ from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_
 from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.timing import quartiles, ratio
 from wsc_ray.bench.verdict import targets
-from wsc_ray.cluster.session import ray_session
 from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
-from wsc_ray.runfolder import atomic, write_summary
+from wsc_ray.ray_session import ray_session
 from wsc_ray.stream.plan import make_plan
 
 COMMAND = "bench data"

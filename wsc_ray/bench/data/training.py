@@ -11,9 +11,9 @@ from typing import Any
 from wsc_ray import commands
 from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.pretrain import metrics_file
-from wsc_ray.recipe import Recipe
-from wsc_ray.recipe_file import validate_recipe
-from wsc_ray.runfolder import RunFolder
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
 
 
 def measure_training(folder: Path, data: Mapping[str, Any], sizes: Sizes, cores: int) -> dict[str, float]:

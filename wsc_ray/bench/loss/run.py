@@ -19,8 +19,8 @@ from wsc_ray.bench.loss.targets import verdicts
 from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.verdict import targets
 from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.files import atomic, write_summary
 from wsc_ray.progress import Progress
-from wsc_ray.runfolder import atomic, write_summary
 
 COMMAND = "bench loss"
 BATCHES = (512, 1024, 2048, 4096, 8192, 16_384, 32_768)

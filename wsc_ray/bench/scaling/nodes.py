@@ -14,8 +14,8 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from wsc_ray.cluster.session import quieten, ray_session, set_ray_up
 from wsc_ray.errors import ResourceError
+from wsc_ray.ray_session import quieten, ray_session, set_ray_up
 
 STORE_BYTES = 500_000_000  # of each node's object store: more than what is read ahead
 

@@ -11,8 +11,8 @@ from typing import Any
 from wsc_ray.bench.scaling.figures import Figures, Setting, promised_bytes
 from wsc_ray.bench.scaling.project import Step
 from wsc_ray.encoders import build_encoder
-from wsc_ray.recipe import Encoder, Recipe, Stream
-from wsc_ray.recipe_file import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.recipe.sections import Encoder, Recipe, Stream
 from wsc_ray.stream.order import Geometry, worker_patches
 
 COMMAND = "bench scaling"

@@ -29,9 +29,9 @@ from wsc_ray.bench.scaling.targets import verdicts
 from wsc_ray.bench.scaling.work import receive, train
 from wsc_ray.bench.timing import rotations
 from wsc_ray.bench.verdict import targets
+from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
-from wsc_ray.runfolder import atomic, write_summary
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 

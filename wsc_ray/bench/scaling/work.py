@@ -15,7 +15,7 @@ from wsc_ray import commands
 from wsc_ray.bench.scaling.figures import Row, Setting
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.pretrain.clock import Clock, read_steps
-from wsc_ray.recipe import Recipe
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import cluster_cpus, readers_for

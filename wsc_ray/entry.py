@@ -1,0 +1,223 @@
+"""Inside a job: the preflight, then the command, then a note of where it ran.
+
+The same as the command typed on the head, so that a run folder does not show where it was made, apart from
+`cluster.json` beside its summary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+
+import wsc_ray
+from wsc_ray import commands
+from wsc_ray.describe import describe
+from wsc_ray.errors import ClusterError, UserError
+from wsc_ray.files import write_json
+from wsc_ray.preflight.check_result import CheckResult, as_text, failures
+from wsc_ray.preflight.facts import Facts
+from wsc_ray.preflight.gather import gather
+from wsc_ray.preflight.storage_probe import nearest
+from wsc_ray.preflight.verdicts import preflight
+from wsc_ray.ray_session import ray_session
+from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
+from wsc_ray.submit.jobs import CLUSTER, JOB_ID
+from wsc_ray.tracking import FILE, Tracker, tracking_uri
+
+WHERE = "cluster.json"
+NODES_SECONDS = 1200.0
+
+
+def ending(work: Callable[[], Any]) -> None:
+    """Do the work and end the process: what a user can mend as one sentence, and its exit status."""
+    try:
+        work()
+    except UserError as error:
+        print(f"wsc-ray: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("wsc-ray: stopped", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+def carry_out(
+    command: str,
+    *,
+    out: str,
+    run: str | None = None,
+    recipe: str | None = None,
+    overrides: tuple[str, ...] = (),
+    nodes: int = 1,
+    **options: Any,
+) -> None:
+    """Check the cluster and run `commands.<command>` on it.
+
+    Args:
+        out: where the command leaves its results, absolute.
+        nodes: that have to be up before anything else happens.
+        options: the command's own.
+
+    Raises:
+        ClusterError: the preflight has found something wrong; nothing has been written.
+        UserError: what the command raises.
+    """
+    folder = RunFolder(run) if run else None
+    loaded = load_recipe(recipe or (folder.recipe if folder else None), overrides)
+    arguments = {"run": run} if command != "pretrain" else {}
+    summary = _carried_out(
+        lambda: getattr(commands, command)(out=out, recipe=loaded, **arguments, **options),
+        command=command,
+        recipe=loaded,
+        place=Path(out),
+        folder=folder,
+        nodes=nodes,
+    )
+    print(describe(summary), flush=True)
+
+
+def carry_out_words(command: str, work: Callable[[], None], *, out: str, nodes: int = 1) -> None:
+    """Check the cluster and do the work of a command that has no recipe and prints its own summary.
+
+    Raises:
+        ClusterError: as `carry_out`.
+        UserError: what the work raises.
+    """
+    _carried_out(work, command=command, recipe=load_recipe(), place=Path(out), folder=None, nodes=nodes)
+
+
+def _carried_out(
+    work: Callable[[], Mapping[str, Any] | None],
+    *,
+    command: str,
+    recipe: Recipe,
+    place: Path,
+    folder: RunFolder | None,
+    nodes: int,
+) -> Mapping[str, Any]:
+    """The work's summary, with a note of where it was done left in `place`."""
+    folders = [place, *([folder.path] if folder else [])]
+    beside = folder.path.parent if folder else place.parent
+    cluster = Path(CLUSTER).read_text() if Path(CLUSTER).exists() else None
+    with _prepared(beside, nodes, lambda: gather(recipe, command=command, out=str(place), folders=folders)) as facts:
+        started = time.time()
+        try:
+            summary = work() or {}
+        except UserError:
+            raise  # the folder may be somebody else's: nothing is left there
+        except BaseException:
+            note(place, facts, started, cluster)
+            raise
+        if not summary.get("already_complete"):
+            note(place, facts, started, cluster)
+            _log(recipe, place, folders, command)
+    return summary
+
+
+def doctor(*, out: str | None = None, recipe: str | None = None) -> list[CheckResult]:
+    """The preflight's lines alone."""
+    loaded = load_recipe(recipe)
+    with ray_session():
+        if out:
+            os.chdir(nearest(str(Path(out).parent)))
+        return preflight(gather(loaded, out=out, folders=[Path(out)] if out else []))
+
+
+@contextlib.contextmanager
+def _prepared(beside: Path, nodes: int, look: Callable[[], Facts]) -> Iterator[Facts]:
+    """A session on the cluster that has passed the preflight, from the folder in which a command's results will lie.
+
+    Raises:
+        ClusterError: as `carry_out`.
+    """
+    with ray_session():
+        # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.chdir(nearest(str(beside)))
+        wait_for_nodes(nodes)
+        facts = look()
+        check(preflight(facts))
+        # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
+        beside.mkdir(parents=True, exist_ok=True)
+        os.chdir(beside)
+        yield facts
+
+
+def check(lines: list[CheckResult]) -> None:
+    """Print the lines.
+
+    Raises:
+        ClusterError: some of them are failures.
+    """
+    print(as_text(lines), flush=True)
+    wrong = failures(lines)
+    if wrong:
+        names = ", ".join(line["what"] for line in wrong)
+        raise ClusterError(f"preflight: nothing was started; mend what is said above of: {names}")
+
+
+def wait_for_nodes(count: int, *, seconds: float = NODES_SECONDS) -> None:
+    """Return once so many nodes are up; those of a cloud follow the head by minutes.
+
+    Raises:
+        ClusterError: they are not, after `seconds`.
+    """
+    deadline, said = time.monotonic() + seconds, None
+    while (alive := sum(node["Alive"] for node in ray.nodes())) < count:
+        if alive != said:
+            print(f"waiting for nodes: {alive} of {count} are up", flush=True)
+            said = alive
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"only {alive} of {count} nodes are up after {seconds / 60:.0f} minutes; `ray monitor` and the cluster's file say "
+                "why one is missing (a quota, no spot machines, a login that fails)"
+            )
+        time.sleep(1)
+
+
+def note(place: Path, facts: Facts, started: float, cluster: str | None = None) -> None:
+    """Add this job to `cluster.json` of a command's output folder: its nodes, their versions, and when.
+
+    Args:
+        cluster: YAML of the cluster's file, kept beside it.
+
+    Where the command had not begun to write, there is nothing to note.
+    """
+    if not (place / FILE).exists():
+        return
+    if cluster:
+        (place / CLUSTER).write_text(cluster)
+    path = place / WHERE
+    known = json.loads(path.read_text())["jobs"] if path.exists() else []
+    nodes = [
+        {"name": node.name, "cpus": node.cpus, "gpus": node.gpus, "versions": node.versions} for node in facts.nodes
+    ]
+    job = {
+        "job": os.environ.get(JOB_ID),
+        "wsc_ray": wsc_ray.__version__,
+        "started": round(started, 3),
+        "ended": round(time.time(), 3),
+        "nodes": nodes,
+        "all_reduce": asdict(facts.reduce) if facts.reduce else None,
+    }
+    write_json(path, {"jobs": [*known, job]})
+
+
+def _log(recipe: Recipe, place: Path, folders: list[Path], command: str) -> None:
+    """Put `cluster.json` into the command's MLflow run."""
+    uri = tracking_uri(recipe.tracking.uri, *folders)
+    with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=place, command=command, params={}) as tracker:
+        for name in (WHERE, CLUSTER):
+            if (place / name).exists():
+                tracker.log_artifact(place / name)

@@ -1,0 +1,56 @@
+"""What runs on each node for the preflight: tasks that reserve nothing, so that they never wait for a resource."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from typing import Any
+
+from wsc_ray.errors import UserError
+from wsc_ray.manifest import Manifest
+from wsc_ray.preflight import storage_probe
+from wsc_ray.preflight.facts import NEEDED
+from wsc_ray.preflight.storage_probe import Probe
+
+
+def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Manifest | None) -> dict[str, Any]:
+    """What this node can say of itself for `facts.Node`, by the names of its attributes.
+
+    Args:
+        gpus: that Ray may give away here.
+        trial: of the results' folder.
+    """
+    if gpus:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in NEEDED:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    versions["cuda"], seen = None, 0
+    if versions["torch"]:
+        import torch
+
+        versions["cuda"], seen = torch.version.cuda, torch.cuda.device_count()
+    return {
+        "versions": versions,
+        "gpus_seen": seen,
+        "storage": storage_probe.look(trial, node_id) if trial else None,
+        "manifest": _readable(manifest) if manifest else "",
+    }
+
+
+def now() -> float:
+    """This node's clock, s since 1970."""
+    return time.time()
+
+
+def _readable(manifest: Manifest) -> str:
+    try:
+        manifest.read_group(0, 0, ["slide_id"])
+    except (UserError, OSError) as error:
+        return str(error)
+    return ""

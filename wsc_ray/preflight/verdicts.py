@@ -1,0 +1,149 @@
+"""The preflight: from what the nodes say to lines that are ok, or say what is wrong and how to mend it.
+
+It runs at the start of every job, on the cluster and before the command: only there can the nodes be looked at, and
+nothing has been written or trained by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from wsc_ray.preflight.check_result import CheckResult, fail, ok, warn
+from wsc_ray.preflight.facts import Facts, Node, Reduce
+
+SAME = ("python", "ray", "torch", "cuda")  # Ray and NCCL need these to be one version everywhere
+SLOW_STORAGE = 20.0  # MB/s; a ResNet-50's checkpoint of 200 MB takes ten seconds there
+SLOW_NETWORK = 0.1  # GB/s, about 1 Gbit/s; a ResNet-18's gradient of 45 MB takes half a second there
+CLOCKS_APART = 5.0  # s; object stores refuse requests signed at another time, and logs of two nodes do not line up
+CLOCKS_WRONG = 300.0
+
+
+def preflight(facts: Facts) -> list[CheckResult]:
+    """One line a subject; a subject that nobody asked about has none."""
+    return [
+        _nodes(facts),
+        *(_version(name, facts.nodes) for name in SAME),
+        _packages(facts.nodes),
+        _gpus(facts.nodes),
+        *([_storage(facts)] if facts.out else []),
+        *([_manifest(facts)] if facts.manifest else []),
+        _tracking(facts),
+        _cpus(facts),
+        *([_reduce(facts.reduce)] if facts.reduce else []),
+        _clocks(facts.nodes),
+    ]
+
+
+def _nodes(facts: Facts) -> CheckResult:
+    if facts.silent:
+        return fail(
+            "nodes", f"no answer from {_names(facts.silent)}; see that Ray runs there, or take it out of the cluster"
+        )
+    return ok("nodes", ", ".join(f"{node.name} ({_has(node)})" for node in facts.nodes))
+
+
+def _has(node: Node) -> str:
+    gpus = f", {node.gpus} GPU{'s' * (node.gpus > 1)}" if node.gpus else ""
+    return f"{node.cpus:g} CPU{'s' * (node.cpus != 1)}{gpus}"
+
+
+def _version(name: str, nodes: Iterable[Node]) -> CheckResult:
+    groups = _grouped(nodes, lambda node: node.versions.get(name))
+    if len(groups) > 1:
+        found = ", ".join(f"{version or 'none'} on {_names(names)}" for version, names in groups.items())
+        return fail(name, f"{found}; install the same version on every node")
+    return ok(name, next(iter(groups), None) or "none")
+
+
+def _packages(nodes: Iterable[Node]) -> CheckResult:
+    lacking = {
+        node.name: [name for name, version in node.versions.items() if version is None and name not in SAME]
+        for node in nodes
+    }
+    lacking = {node: names for node, names in lacking.items() if names}
+    if lacking:
+        found = "; ".join(f"{node} lacks {', '.join(names)}" for node, names in lacking.items())
+        return fail("packages", f"{found}; install wsc-ray's requirements there: pip install wsc-ray")
+    return ok("packages", "all that the commands need")
+
+
+def _gpus(nodes: Iterable[Node]) -> CheckResult:
+    blind = [f"{node.name} ({node.gpus_seen} of {node.gpus})" for node in nodes if node.gpus_seen < node.gpus]
+    if blind:
+        return fail(
+            "gpus",
+            f"torch does not see all of Ray's on {', '.join(blind)}; check the driver and torch's CUDA build there",
+        )
+    count = sum(node.gpus for node in nodes)
+    return ok("gpus", f"{count}" if count else "none; the CPUs train")
+
+
+def _storage(facts: Facts) -> CheckResult:
+    nodes = [node for node in facts.nodes if node.storage]
+    broken = [f"{node.name}: {node.storage.problem}" for node in nodes if node.storage.problem]
+    if broken:
+        return fail("storage", f"{facts.out} cannot be used, {'; '.join(broken)}; mount it there, or make it writable")
+    alone = [node.name for node in nodes if not (node.storage.sees and node.storage.seen)]
+    if alone:
+        return fail(
+            "storage",
+            f"{facts.out} on {_names(alone)} is not the folder that the other nodes see; give --out on storage that every node mounts",
+        )
+    if not nodes:
+        return fail("storage", f"{facts.out} was looked at by no node")
+    write, read = min(node.storage.write_mb_s for node in nodes), min(node.storage.read_mb_s for node in nodes)
+    said = f"{facts.out} on {len(nodes)} node{'s' * (len(nodes) > 1)}, {write:,.0f} MB/s written, {read:,.0f} MB/s read"
+    if min(write, read) < SLOW_STORAGE:
+        return warn("storage", f"{said}; slow, checkpoints will take their time")
+    return ok("storage", said)
+
+
+def _manifest(facts: Facts) -> CheckResult:
+    groups = _grouped((node for node in facts.nodes if node.manifest), lambda node: node.manifest)
+    if groups:
+        found = "; ".join(f"{_names(names)}: {problem}" for problem, names in groups.items())
+        return fail("manifest", f"{found}; mount it on every node, or give the nodes leave to read it")
+    return ok("manifest", facts.manifest or "")
+
+
+def _tracking(facts: Facts) -> CheckResult:
+    store, problem = facts.tracking
+    return fail("mlflow", problem) if problem else ok("mlflow", store)
+
+
+def _cpus(facts: Facts) -> CheckResult:
+    return fail("cpus", facts.cpus) if facts.cpus else ok("cpus", f"{sum(node.cpus for node in facts.nodes):g}")
+
+
+def _reduce(found: Reduce) -> CheckResult:
+    who = f"{found.backend} over {found.members} processes"
+    if found.problem:
+        return fail(
+            "all-reduce",
+            f"{who}: {found.problem}; open the nodes' ports to each other, or name their network interface in "
+            f"{'NCCL' if found.backend == 'nccl' else 'GLOO'}_SOCKET_IFNAME",
+        )
+    said = f"{who}, {found.gb_s:.2g} GB/s"
+    if found.gb_s < SLOW_NETWORK:
+        return warn("all-reduce", f"{said}; slow, several workers will wait for each other's gradients")
+    return ok("all-reduce", said)
+
+
+def _clocks(nodes: Iterable[Node]) -> CheckResult:
+    apart = {node.name: node.ahead for node in nodes if abs(node.ahead) > CLOCKS_APART}
+    if not apart:
+        return ok("clocks", "together")
+    found = ", ".join(f"{name} {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for name, s in apart.items())
+    level = fail if max(map(abs, apart.values())) > CLOCKS_WRONG else warn
+    return level("clocks", f"{found}; set the clock there (chrony or systemd-timesyncd)")
+
+
+def _grouped(nodes: Iterable[Node], key: Callable[[Node], str | None]) -> dict[str | None, list[str]]:
+    groups: dict[str | None, list[str]] = {}
+    for node in nodes:
+        groups.setdefault(key(node), []).append(node.name)
+    return groups
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,96 @@
+"""A way to a cluster's dashboard: a program that forwards it to a port of this machine, kept alive while it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+
+from wsc_ray.errors import ClusterError
+from wsc_ray.provision.tether import GRACE
+
+SECONDS = 60.0  # for a first answer
+_PAUSE = 3.0  # before a program that has ended is started again: SSH ends when a laptop's lid was closed
+
+
+@contextlib.contextmanager
+def tunnel(command: Sequence[str], port: int, *, seconds: float = SECONDS) -> Iterator[str]:
+    """Run `command`, which forwards `port` of this machine, and yield the dashboard's address once it answers.
+
+    Raises:
+        ClusterError: the program ended, or nothing answered in time.
+    """
+    address = f"http://127.0.0.1:{port}"
+    closing = threading.Event()
+    program = _start(command)
+    running = [program]
+    try:
+        _wait(program, command, address, seconds)
+        threading.Thread(target=_keep, args=(command, running, closing), daemon=True).start()
+        yield address
+    finally:
+        closing.set()
+        _end(running[-1])
+
+
+def free_port() -> int:
+    """One that nobody on this machine listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen:
+    # A session of its own: Ctrl-C is for the command that follows the job.
+    return subprocess.Popen(
+        [sys.executable, "-m", "wsc_ray.provision.tether", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait(program: subprocess.Popen, command: Sequence[str], address: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not _answers(address):
+        if program.poll() is not None:
+            said = " ".join(program.stderr.read().split())[-300:]
+            raise ClusterError(f"no way to the cluster's dashboard: `{' '.join(command)}` says: {said or 'nothing'}")
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the cluster's dashboard has not answered within {seconds:.0f} s")
+        time.sleep(0.5)
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=5).close()
+    except urllib.error.HTTPError:  # such as 401, without the token
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _keep(command: Sequence[str], running: list[subprocess.Popen], closing: threading.Event) -> None:
+    while not closing.wait(_PAUSE):
+        if running[-1].poll() is not None:
+            _end(running[-1])
+            running[-1] = _start(command)
+
+
+def _end(program: subprocess.Popen) -> None:
+    program.stdin.close()  # see `tether`
+    try:
+        program.wait(timeout=3 * GRACE)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        program.wait()
+    program.stderr.close()

@@ -1,0 +1,52 @@
+"""`wsc-ray init`: a recipe with every setting, written from the recipe's own definition so that it is always true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from wsc_ray.errors import RunFolderError
+from wsc_ray.files import atomic
+from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe, Section, sections
+
+_HEAD = """\
+# A recipe for wsc-ray. Every value here is the default (the paper's, arXiv 2602.09477): keep what you change, delete the
+# rest. On the command line, --set train.epochs=3 overrides a value.
+"""
+
+
+def init(*, out: str | Path = DEFAULT_RECIPE) -> Path:
+    """Write a commented recipe and return its path.
+
+    Raises:
+        RunFolderError: the file exists.
+    """
+    path = Path(out).expanduser().absolute()
+    if path.exists():
+        raise RunFolderError(f"{path} exists; give another --out, or delete it")
+    with atomic(path) as temporary:
+        temporary.write_text(recipe_template())
+    return path
+
+
+def recipe_template() -> str:
+    """The commented YAML of a default recipe."""
+    lines = [_HEAD]
+    parts = sections()
+    lines += _settings({k: f for k, f in Recipe.model_fields.items() if k not in parts}, Recipe(), "")
+    for name, section in parts.items():
+        lines.append(f"\n{name}:")
+        lines += _settings(section.model_fields, getattr(Recipe(), name), "  ")
+    return "\n".join(lines) + "\n"
+
+
+def _settings(fields: dict, values: Section, indent: str) -> list[str]:
+    dumped = values.model_dump(mode="json")
+    pairs = [(f"{indent}{name}: {_inline(dumped[name])}", field.description) for name, field in fields.items()]
+    width = min(max(len(text) for text, _ in pairs), 44)
+    return [f"{text:<{width}}  # {description}" for text, description in pairs]
+
+
+def _inline(value: object) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")

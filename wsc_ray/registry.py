@@ -1,0 +1,70 @@
+"""Registries: what will grow is a folder of small files, each of which registers one thing under its name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from wsc_ray.plugins import load_plugins
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Things of one kind by their names: those of the modules of a package, and those of plug-ins.
+
+    The package's modules are imported when the registry is first read, not before.
+
+    Args:
+        kind: what they are, for error sentences, such as `MIL head`.
+        package: the package whose modules register them, such as `wsc_ray.mil.heads`.
+    """
+
+    def __init__(self, kind: str, package: str):
+        self.kind, self.package = kind, package
+        self._things: dict[str, T] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that registers what it decorates under `name`.
+
+        Raises:
+            ValueError: the name is taken by something else.
+        """
+
+        def add(thing: T) -> T:
+            if name in self._things and self._things[name] is not thing:
+                raise ValueError(f"two things are registered as {self.kind} {name!r}")
+            self._things[name] = thing
+            return thing
+
+        return add
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._load()
+        return sorted(self._things)
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._things
+
+    def __getitem__(self, name: str) -> T:
+        """The thing of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        self._load()
+        return self._things[name]
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        load_plugins()

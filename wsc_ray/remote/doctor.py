@@ -1,0 +1,110 @@
+"""What this machine, or a cluster, has of what the commands need: a line each."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from wsc_ray.errors import ClusterError
+from wsc_ray.preflight.check_result import CheckResult, fail, ok, warn
+from wsc_ray.preflight.facts import NEEDED
+from wsc_ray.preflight.mlflow_store import look_at_store
+from wsc_ray.tracking import tracking_uri
+
+OPTIONAL = {
+    "faiss": "nearest patches; pip install 'wsc-ray[cpu]' or 'wsc-ray[gpu]'",
+    "openslide": "reading slides; pip install 'wsc-ray[cpu]'",
+    "cucim": "reading slides fast; pip install 'wsc-ray[gpu]'",
+}
+
+
+def doctor(
+    *, address: str | None = None, recipe: str | Path | None = None, out: str | Path | None = None
+) -> list[CheckResult]:
+    """Look at what the commands need, here or on a cluster; nothing is changed.
+
+    Here that is Python, packages, CPUs, memory, GPUs, disk and the MLflow store; on a cluster the preflight that every
+    job begins with.
+
+    Args:
+        address: dashboard of a cluster that is up, such as http://127.0.0.1:8265.
+        recipe: whose manifest, MLflow store and workers are looked at on the cluster.
+        out: folder for results to look at on the cluster; nothing stays there.
+
+    Raises:
+        ClusterError: the cluster does not answer, or was named where it is not needed.
+        JobError: the preflight itself did not come to its end.
+    """
+    if address:
+        from wsc_ray.submit.request import doctor_request
+        from wsc_ray.submit.send import send_doctor
+
+        return send_doctor(doctor_request(recipe=recipe, out=out), address)
+    if recipe or out:
+        raise ClusterError("--recipe and --out are looked at on a cluster; give its --address too")
+    return [
+        _python(),
+        *(_package(name) for name in NEEDED),
+        *(_optional(*item) for item in OPTIONAL.items()),
+        *_machine(),
+        _mlflow(),
+    ]
+
+
+def _python() -> CheckResult:
+    version = platform.python_version()
+    if tuple(int(part) for part in version.split(".")[:2]) < (3, 11):
+        return fail("python", f"{version}; install 3.11 or later")
+    return ok("python", version)
+
+
+def _package(name: str) -> CheckResult:
+    try:
+        return ok(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return fail(name, f"missing; pip install {name}")
+
+
+def _optional(module: str, hint: str) -> CheckResult:
+    try:
+        found = importlib.import_module(module)
+        return ok(module, getattr(found, "__version__", "there"))
+    except Exception as error:  # a broken native library is as good as none, and is said
+        reason = "not installed" if isinstance(error, ModuleNotFoundError) else str(error).splitlines()[0]
+        return warn(module, f"{reason}; for {hint}")
+
+
+def _machine() -> list[CheckResult]:
+    import psutil
+    import torch
+
+    cpus = os.cpu_count() or 1
+    memory = psutil.virtual_memory()
+    lines = [
+        ok("cpus", f"{cpus}") if cpus > 1 else warn("cpus", "1; training and reading take turns on it"),
+        (ok if memory.available > 4 << 30 else warn)(
+            "memory", f"{memory.available >> 30} of {memory.total >> 30} GiB free"
+        ),
+    ]
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        lines.append(ok("gpu", names))
+    else:
+        lines.append(warn("gpu", "none; training runs on the CPU, for trials with small crops and encoders only"))
+    shared = "/dev/shm"
+    if os.path.isdir(shared):
+        free = shutil.disk_usage(shared).free
+        fix = "small; Ray's object store will use the disk: in a container give --shm-size=4g"
+        lines.append(ok(shared, f"{free >> 20} MiB free") if free > 1 << 30 else warn(shared, fix))
+    free = shutil.disk_usage(".").free
+    lines.append((ok if free > 5 << 30 else warn)("disk here", f"{free >> 30} GiB free"))
+    return lines
+
+
+def _mlflow() -> CheckResult:
+    store, problem = look_at_store(tracking_uri(None))
+    return fail("mlflow store", problem) if problem else ok("mlflow store", store)

@@ -1,0 +1,80 @@
+"""The commands that come back to a job: attach, status, stop, logs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from wsc_ray.remote.bring_up import Down, jobs_of
+from wsc_ray.submit.follow import follow
+from wsc_ray.submit.jobs import Job
+
+
+def job_attach(
+    *, job: str | None = None, address: str | None = None, cluster: str | None = None, down: Down = "on-success"
+) -> dict[str, Any]:
+    """Follow a job's log from its beginning to the job's end.
+
+    Args:
+        job: its id; by default the latest of ours.
+        address: the cluster's dashboard; by default what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name.
+        cluster: instead of an address, the cluster's file.
+        down: when to take the file's cluster down afterwards.
+
+    Returns:
+        The job, as one of `job_status`.
+
+    Raises:
+        ClusterError: no such cluster or job.
+        JobError: the job did not end well, or is no longer followed; its `exit_status` is the job's.
+    """
+    with jobs_of(address, cluster, down) as jobs:
+        return _described(follow(jobs, jobs.find(job).id))
+
+
+def job_status(
+    *, job: str | None = None, address: str | None = None, cluster: str | None = None
+) -> list[dict[str, Any]]:
+    """Our jobs on a cluster, or the one with that id, the latest last; arguments and errors as `job_attach`."""
+    with jobs_of(address, cluster) as jobs:
+        return [_described(one) for one in ([jobs.find(job)] if job else jobs.all())]
+
+
+def job_stop(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> dict[str, Any]:
+    """Ask the cluster to stop a job, and wait until it has; arguments and errors as `job_attach`."""
+    with jobs_of(address, cluster) as jobs:
+        found = jobs.find(job)
+        if found.running:
+            jobs.stop(found.id)
+        while found.running:
+            time.sleep(0.5)
+            found = jobs.look(found.id)
+        return _described(found)
+
+
+def job_logs(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> str:
+    """A job's log so far; arguments and errors as `job_attach`."""
+    with jobs_of(address, cluster) as jobs:
+        return jobs.log(jobs.find(job).id)
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of `job_status` for people."""
+    if not rows:
+        return "no jobs of wsc-ray"
+    names = ("job", "status", "exit_status", "started", "seconds", "out")
+    cells = [list(names), *([str(row[name]) if row[name] is not None else "-" for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def _described(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "command": job.command,
+        "out": job.out,
+        "status": str(job.status.value).lower(),
+        "exit_status": job.exit_status,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.started)),
+        "seconds": round((job.ended or time.time()) - job.started),
+    }

@@ -1,0 +1,62 @@
+"""The run folder: the contract between commands. `pretrain --out RUN` starts one, the later commands fill it.
+
+RUN/
+  recipe.yaml          the resolved recipe
+  run.json             format, versions, manifest and its digest, digest of the recipe's training part
+  mlflow.json          the MLflow store and run of this command (each command's folder has its own)
+  metrics.jsonl        a line each `log_every` steps
+  quarantine.parquet   patches that could not be read; samples/: with stream.record, what was fed to the model
+  ending.json          why the run ended early, where it is the user's to mend
+  cluster.json         of a run on a cluster: jobs, nodes, versions
+  checkpoints/         Ray Train's: checkpoint_<step>/ with model.safetensors, trainer.pt, state.json
+  encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
+  summary.json
+  features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
+  mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
+  evaluate/            predictions.csv, confusion.csv, summary.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.errors import RunFolderError
+
+FORMAT = 1
+
+
+class RunFolder:
+    """Paths of one run; nothing is created by naming them."""
+
+    def __init__(self, path: str | Path):
+        if "://" in str(path):
+            raise RunFolderError(f"{path}: a run folder is a path that every node mounts, not a URI")
+        self.path = Path(path).expanduser().absolute()
+        self.recipe = self.path / "recipe.yaml"
+        self.info = self.path / "run.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.encoder = self.path / "encoder"
+        self.features = self.path / "features"
+        self.mil = self.path / "mil"
+        self.evaluate = self.path / "evaluate"
+
+    def read_info(self) -> dict[str, Any]:
+        """`run.json`.
+
+        Raises:
+            RunFolderError: the folder is no run folder, or of a newer format.
+        """
+        try:
+            info = json.loads(self.info.read_text())
+        except (OSError, ValueError):
+            raise RunFolderError(
+                f"{self.path} is not a run folder: it has no readable run.json; `wsc-ray pretrain --out` makes one"
+            ) from None
+        if not isinstance(info, dict) or info.get("format") != FORMAT:
+            raise RunFolderError(
+                f"{self.path} is a run folder of another format than {FORMAT}; use the wsc-ray that wrote it"
+            )
+        return info

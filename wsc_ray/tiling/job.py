@@ -1,0 +1,144 @@
+"""The work of tiling: every slide's grid, then every file of the manifest; what is there is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from wsc_ray.errors import DataError
+from wsc_ray.manifest.footers import PATCHES
+from wsc_ray.manifest.write import file_name
+from wsc_ray.progress import Progress
+from wsc_ray.slides.coords import FOLDER, PREVIEWS, clear_others
+from wsc_ray.slides.listing import Entry
+from wsc_ray.slides.slide_grid import Settings, SlideGrid, slide_grid
+from wsc_ray.tiling.cut import PatchFile, cut
+from wsc_ray.tiling.layout import Layout
+
+UNREADABLE = "unreadable"
+_SHOWN = 10  # slides or files that an error names
+
+
+@dataclass(frozen=True)
+class TilingJob:
+    """What is to be done.
+
+    Attributes:
+        quality: of the JPEGs, 1 to 100.
+        out: the manifest's folder.
+        skip_bad: leave out slides and patches that cannot be read.
+    """
+
+    entries: Sequence[Entry]
+    settings: Settings
+    quality: int
+    out: Path
+    skip_bad: bool
+
+
+def look_at_all(job: TilingJob, looked: Sequence[SlideGrid | None]) -> tuple[list[SlideGrid], dict[str, str]]:
+    """Every slide's grid, and the problems of those that have none.
+
+    Args:
+        looked: what is known of each slide already.
+
+    Raises:
+        DataError: some cannot be read, and may not be left out.
+    """
+    from wsc_ray.ray_session import ray_session
+    from wsc_ray.tiling.ray_each import each
+
+    looked, entries = list(looked), job.entries
+    todo = [index for index, found in enumerate(looked) if found is None]
+    if todo:
+        done = len(entries) - len(todo)
+        with ray_session(), Progress("tile: tissue", len(entries), unit="slides", done=done) as progress:
+            for index, found in each(slide_grid, ((entries[index], job.settings, job.out) for index in todo)):
+                looked[todo[index]] = SlideGrid.failed(str(found)) if isinstance(found, DataError) else found
+                progress.advance(1)
+    pairs = list(zip(entries, looked, strict=True))
+    clear_others(job.out, {entry.slide_id for entry, found in pairs if found.scale})
+    bad = {entry.slide_id: found.problem for entry, found in pairs if found.problem}
+    if bad and not job.skip_bad:
+        raise DataError(
+            _listed(
+                f"{len(bad)} of {len(entries)} slides cannot be used; mend them or take them out of the list, or leave them "
+                "out with --skip-bad; the other slides are kept",
+                [f"slide {slide}: {problem}" for slide, problem in bad.items()],
+            )
+        )
+    return looked, bad
+
+
+def cut_all(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout) -> int:
+    """Write the files that are missing; how many patches they hold.
+
+    Raises:
+        DataError: patches cannot be read, and may not be left out; the other files are written.
+    """
+    from wsc_ray.ray_session import ray_session
+    from wsc_ray.tiling.ray_each import each
+
+    todo = [number for number in range(len(layout.files)) if not _place(job, number).exists()]
+    if not todo:
+        return 0
+    sizes = [spans[-1][1] - spans[0][0] for spans in layout.files]
+    total, wrong, cut_now = layout.table.num_rows, [], 0
+    there = total - sum(sizes[number] for number in todo)
+    with ray_session(), Progress("tile: patches", total, unit="patches", done=there) as progress:
+        for index, found in each(cut, ((_part(job, looked, layout, number),) for number in todo)):
+            if isinstance(found, DataError):
+                wrong.append(f"{_place(job, todo[index]).name}: {found}")
+            else:
+                cut_now += found
+                progress.advance(sizes[todo[index]])
+    if wrong:
+        raise DataError(
+            _listed(
+                f"{len(wrong)} of {len(layout.files)} files cannot be written; mend what is said, or leave patches that cannot be "
+                "read out with --skip-bad; the other files are kept",
+                wrong,
+            )
+        )
+    return cut_now
+
+
+def clear_unfinished(out: Path) -> None:
+    """Take away what processes that were killed have left half-written."""
+    for folder in (FOLDER, PREVIEWS, PATCHES, UNREADABLE):
+        for path in (out / folder).glob(".*"):
+            if path.is_file():
+                path.unlink()
+
+
+def _place(job: TilingJob, number: int) -> Path:
+    return job.out / PATCHES / file_name(number)
+
+
+def _part(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout, number: int) -> PatchFile:
+    spans = layout.files[number]
+    first, last = spans[0][0], spans[-1][1]
+    slide = layout.slide[first:last]
+    place = _place(job, number)
+    return PatchFile(
+        path=place,
+        number=number + 1,
+        parts=len(layout.files),
+        table=layout.table.take(pa.array(np.arange(first, last))),  # a slice would travel with the whole table
+        slide=slide,
+        spans=[(start - first, stop - first) for start, stop in spans],
+        slides={index: (job.entries[index].path, looked[index].scale) for index in np.unique(slide).tolist()},
+        reader=job.settings.reader,
+        quality=job.quality,
+        unreadable=job.out / UNREADABLE / f"{place.stem}.csv" if job.skip_bad else None,
+    )
+
+
+def _listed(sentence: str, problems: Sequence[str]) -> str:
+    shown = [f"  {problem}" for problem in problems[:_SHOWN]]
+    more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    return "\n".join([sentence, *shown, *more])
