@@ -57,6 +57,11 @@ class Bags:
             patch_labels=None if self.patch_labels is None else self.patch_labels[rows],
         )
 
+    def to(self, device: torch.device | str) -> Bags:
+        """The same bags with every tensor on `device`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Bags(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in values.items()})
+
     def digest(self) -> str:
         """SHA-256 (hex) of what a head is fitted to: ids, labels and features."""
         digest = hashlib.sha256(repr((self.slide_ids, self.patient_ids, self.labels.tolist())).encode())
@@ -89,7 +94,7 @@ def gather(offsets: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, t
     lengths = offsets.diff()[chosen]
     packed = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     starts = torch.repeat_interleave(offsets[chosen] - packed[:-1], lengths)  # (m,)
-    return starts + torch.arange(len(starts)), packed
+    return starts + torch.arange(len(starts), device=starts.device), packed
 
 
 def class_order(labels: Sequence[str], pure: Sequence[str]) -> list[str]:

@@ -43,6 +43,7 @@ def fit_head(
     patience: int,
     bags_per_step: int,
     seed: int,
+    device: torch.device | str = "cpu",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Fit:
     """Fit a head and return it as it was at the epoch of the lowest validation loss.
@@ -55,9 +56,11 @@ def fit_head(
         classes: C; labels of both sets are below it, and each occurs in both.
         patience: epochs without a lower validation loss before it stops.
         bags_per_step: slides of a gradient step.
+        device: where the head is fitted; both sets of bags are copied there whole. The returned head is on the CPU.
         on_epoch: called with each entry of the history.
     """
-    with torch.random.fork_rng(devices=[]):
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         width = train.features.shape[1]
         head = AttentionMIL(
@@ -69,12 +72,15 @@ def fit_head(
             dropout=setting.dropout,
         )
         head.standardise(train.features)
+        head.to(device)
+        train, val = train.to(device), val.to(device)
         optimizer = torch.optim.AdamW(head.parameters(), lr=setting.lr, weight_decay=setting.weight_decay)
-        weights = len(train) / (classes * torch.bincount(train.labels, minlength=classes).float())  # (C,)
+        weights = len(train) / (classes * torch.bincount(train.labels.cpu(), minlength=classes).float())  # (C,)
+        weights = weights.to(device)
         best, best_epoch, lowest = copy.deepcopy(head.state_dict()), 0, math.inf
         history: list[dict[str, float]] = []
         for epoch in range(1, epochs + 1):
-            train_loss = _epoch(head, optimizer, train, weights, bags_per_step)
+            train_loss = train_epoch(head, optimizer, train, weights, bags_per_step)
             logits, _ = predict(head, val)
             val_loss = balanced_loss(logits, val.labels, classes)
             history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
@@ -85,17 +91,21 @@ def fit_head(
             if epoch - best_epoch >= patience or not math.isfinite(train_loss):
                 break
         head.load_state_dict(best)  # untrained where the first epoch already diverged
-    head.eval()
-    return Fit(head, best_epoch, _scores(head, val, classes), history)
+    scores = _scores(head, val, classes)
+    return Fit(head.cpu().eval(), best_epoch, scores, history)
 
 
-def _epoch(
+def train_epoch(
     head: AttentionMIL, optimizer: torch.optim.Optimizer, train: Bags, weights: torch.Tensor, bags_per_step: int
 ) -> float:
-    """One pass over the training bags in random order; the mean loss of a bag."""
+    """Take one pass over the training bags in random order, some at a time, and return the mean loss of a bag.
+
+    Args:
+        weights: of the classes, (C,).
+    """
     head.train()
-    total = 0.0
-    for chosen in torch.randperm(len(train)).split(bags_per_step):
+    losses = []
+    for chosen in torch.randperm(len(train)).to(train.labels.device).split(bags_per_step):
         rows, offsets = gather(train.offsets, chosen)
         logits, _ = head(train.features[rows], offsets)
         labels = train.labels[chosen]
@@ -104,8 +114,9 @@ def _epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total += float(loss.detach()) * len(chosen)
-    return total / len(train)
+        losses.append((loss.detach(), len(chosen)))
+    # Read at the end: each value read from an accelerator waits for it.
+    return sum(float(loss) * bags for loss, bags in losses) / len(train)
 
 
 def balanced_loss(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
@@ -139,7 +150,7 @@ def _chunks(offsets: list[int]) -> list[tuple[int, int]]:
 
 def _scores(head: AttentionMIL, val: Bags, classes: int) -> dict[str, float]:
     logits, _ = predict(head, val)
-    labels, probabilities = val.labels.numpy(), logits.double().softmax(dim=1).numpy()
+    labels, probabilities = val.labels.cpu().numpy(), logits.double().softmax(dim=1).cpu().numpy()
     right = probabilities.argmax(axis=1) == labels
     # Of two classes, either against the other is the same; of more, the macro average of one against the rest.
     against = [1] if classes == 2 else range(classes)
