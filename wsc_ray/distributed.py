@@ -71,15 +71,18 @@ def rank_and_world_size(group: Group = None) -> tuple[int, int]:
     return rank, dist.get_world_size(group)
 
 
-def share_counts(counts: Tensor, group: Group = None) -> list[Shards]:
+def share_counts(counts: Tensor, group: Group = None, *, device: torch.device | None = None) -> list[Shards]:
     """Each worker's `counts` (k,), integers, as k `Shards`: one small exchange that sizes everything after it.
 
-    Waits for the device once, since sizes must be known on the host.
+    Waits for the device once, since sizes must be known on the host; not where a single worker has its counts there.
+
+    Args:
+        device: through which the counts travel; by default the one where they are.
     """
     rank, workers = rank_and_world_size(group)
     table = counts.to(torch.int64).unsqueeze(0)  # (W, k)
     if workers > 1:
-        table = _all_gather(table, workers, group)
+        table = _all_gather(table.to(device or table.device), workers, group)
     return [Shards(tuple(sizes), rank, group) for sizes in table.T.tolist()]
 
 

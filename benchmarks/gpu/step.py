@@ -11,8 +11,6 @@ import io
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -44,7 +42,7 @@ def main() -> int:
     part.write(result)
     images = np.stack([decode(files[i % len(files)]) for i in range(batch)])
     ours = Ours(part, recipe)
-    fed = ours.batch(images)
+    fed = step_batch(recipe, images, 0)
     result["step_seconds"] = part.seconds(lambda: ours.step(fed), rounds=20)
     result["views_seconds"] = part.seconds(lambda: ours.loop._views(fed), rounds=20)
     result["bare_seconds_again"] = part.seconds(bare, rounds=20)
@@ -52,9 +50,9 @@ def main() -> int:
         statistics.mean([result["bare_seconds"], result["bare_seconds_again"]]) / result["step_seconds"]
     )
     part.write(result)
-    result |= _end_to_end(part, ours, files, batch, steps)
+    result |= _end_to_end(part, ours, files, batch, 2 if part.quick else 60)
     part.write(result)
-    result |= _published(part, files, batch, size, 2 if part.quick else 6)
+    result |= _published(part, files, batch, size)
     result["times_published"] = result["patches_per_second"] / result["published_patches_per_second"]
     part.write(result)
     if part.device.type == "cuda":
@@ -96,17 +94,18 @@ class Ours:
         )
         self.encoder.train()
 
-    def batch(self, images: np.ndarray, step: int = 0) -> dict[str, np.ndarray]:
-        """What the stream gives for a step with `augment_on: device`: patches (n, h, w, 3) uint8 and parameters."""
-        count = len(images)
-        draws = view_draws(count, 0, step)
-        rows = [view_parameters(self.recipe.augment, *images.shape[1:3], row.tolist()) for row in draws]
-        labels = (np.arange(count) >= count // 2).astype(np.int64)
-        return {"images": images, "parameters": np.stack(rows), "label": labels}
-
     def step(self, batch: dict[str, np.ndarray]) -> None:
         self.loop._step(self.number % self.recipe.train.steps_per_epoch, batch, False)
         self.number += 1
+
+
+def step_batch(recipe: Any, images: np.ndarray, step: int) -> dict[str, np.ndarray]:
+    """What the stream gives for a step with `augment_on: device`: patches (n, h, w, 3) uint8 and parameters."""
+    count = len(images)
+    draws = view_draws(count, 0, step)
+    rows = [view_parameters(recipe.augment, *images.shape[1:3], row.tolist()) for row in draws]
+    labels = (np.arange(count) >= count // 2).astype(np.int64)
+    return {"images": images, "parameters": np.stack(rows), "label": labels}
 
 
 def _bare(part: Part, recipe: Any, batch: int, size: int) -> Any:
@@ -127,34 +126,37 @@ def _bare(part: Part, recipe: Any, batch: int, size: int) -> Any:
     return step
 
 
+class _Reading(Dataset):
+    """What the product's readers do for a step: decode its patches and draw the parameters of their views."""
+
+    def __init__(self, files: list[bytes], recipe: Any, steps: int):
+        self.files, self.recipe, self.steps = files, recipe, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        count = self.recipe.train.batch_size
+        chosen = [self.files[(step * count + i) % len(self.files)] for i in range(count)]
+        return step_batch(self.recipe, np.stack([decode(data) for data in chosen]), step)
+
+
 def _end_to_end(part: Part, ours: Ours, files: list[bytes], batch: int, steps: int) -> dict[str, Any]:
-    """Patches a second from JPEG files in memory to a step done: decoding in threads beside the device."""
-    threads = max(1, usable_cores() - 2)
-
-    def prepared(step: int) -> dict[str, np.ndarray]:
-        chosen = [files[(step * batch + i) % len(files)] for i in range(batch)]
-        return ours.batch(np.stack([decode(data) for data in chosen]), step)
-
-    with ThreadPoolExecutor(threads) as pool:
-
-        def batches() -> Iterator[dict[str, np.ndarray]]:
-            ahead = 2 * threads
-            waiting = [pool.submit(prepared, step) for step in range(ahead)]
-            for step in range(steps + 4):
-                yield waiting[step].result()
-                waiting[step] = None
-                if step + ahead < steps + 4:
-                    waiting.append(pool.submit(prepared, step + ahead))
-
-        started = None
-        for number, fed in enumerate(batches()):
-            if number == 4:
-                part.wait()
-                started = time.perf_counter()
-            ours.step(fed)
-        part.wait()
-        seconds = time.perf_counter() - started
-    return {"patches_per_second": steps * batch / seconds, "decoding_threads": threads}
+    """Patches a second from JPEG files in memory to a step done: reading in processes beside the device, as Ray Data does."""
+    workers = 0 if part.quick else max(1, usable_cores() - 2)
+    warm_up = 2 * workers + 2
+    data = _Reading(files, ours.recipe, warm_up + steps)
+    loader = DataLoader(
+        data, batch_size=None, num_workers=workers, multiprocessing_context="forkserver" if workers else None
+    )
+    started = 0.0
+    for number, fed in enumerate(loader):
+        if number == warm_up:
+            part.wait()
+            started = time.perf_counter()
+        ours.step({name: np.asarray(values) for name, values in fed.items()})
+    part.wait()
+    return {"patches_per_second": steps * batch / (time.perf_counter() - started), "reading_processes": workers}
 
 
 class _PublishedViews(Dataset):
@@ -182,7 +184,7 @@ class _PublishedViews(Dataset):
         return torch.stack([self.transform(image), self.transform(image)])
 
 
-def _published(part: Part, files: list[bytes], batch: int, size: int, steps: int) -> dict[str, Any]:
+def _published(part: Part, files: list[bytes], batch: int, size: int) -> dict[str, Any]:
     """Patches a second of the published setting: float32 model, PIL views in as many DataLoader workers as cores."""
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("highest")
@@ -190,19 +192,20 @@ def _published(part: Part, files: list[bytes], batch: int, size: int, steps: int
     optimizer = torch.optim.SGD(encoder.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     objective = WeakSupConLoss(pure=(0,), similarity_weight=0.1)
     labels = (torch.arange(batch) >= batch // 2).long().to(part.device)
-    data = _PublishedViews(files, size, (steps + 2) * batch)
     workers = 0 if part.quick else usable_cores()
+    warm_up, steps = 2 * workers + 1, max(2, 3 * workers)  # workers read ahead: what they hold at first is not counted
+    data = _PublishedViews(files, size, (steps + warm_up) * batch)
     loader = DataLoader(data, batch_size=batch, num_workers=workers, pin_memory=part.device.type == "cuda")
     started, done = 0.0, 0
     for number, views in enumerate(loader):
-        if number == 2:
+        if number == warm_up:
             part.wait()
             started = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         z = encoder(views.to(part.device, non_blocking=True).flatten(0, 1)).unflatten(0, (-1, 2))
         objective(z, labels).total.backward()
         optimizer.step()
-        done += number >= 2
+        done += number >= warm_up
     part.wait()
     seconds = time.perf_counter() - started
     return {"published_patches_per_second": done * batch / seconds, "published_workers": workers}

@@ -119,4 +119,4 @@ def normalise_pixels(pixels: torch.Tensor) -> torch.Tensor:
     """
     mean = torch.tensor(IMAGENET_MEAN, device=pixels.device) * 255
     std = torch.tensor(IMAGENET_STD, device=pixels.device) * 255
-    return ((pixels.float() - mean) / std).movedim(-1, -3)
+    return pixels.float().sub_(mean).div_(std).movedim(-1, -3)

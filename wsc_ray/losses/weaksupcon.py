@@ -78,7 +78,8 @@ class WeakSupConLoss(nn.Module):
         Every worker of the group must call this, with n = 0 if need be; a half without any patch on any worker is 0.
         Each term's gradient is W times what one process with the whole batch would give these rows (W workers), for
         DDP to average. `similarity_weight`, the same on every worker, replaces w for this call, so that a training
-        loop can raise it slowly.
+        loop can raise it slowly. `labels` may stay on the host when views are on an accelerator: a process that is alone
+        then need not wait for it.
 
         Raises:
             ValueError: other shapes or dtypes.
@@ -88,7 +89,8 @@ class WeakSupConLoss(nn.Module):
         require_labels(labels, len(views))
         match = labels.unsqueeze(1) == torch.tensor(self.pure, dtype=torch.int64, device=labels.device)  # (n, P)
         is_pure = match.any(1)
-        mixed, *pure = share_counts(torch.cat(((~is_pure).sum().unsqueeze(0), match.sum(0))), self.group)
+        counts = torch.cat(((~is_pure).sum().unsqueeze(0), match.sum(0)))
+        mixed, *pure = share_counts(counts, self.group, device=views.device)
 
         contrastive = ntxent_of_views(views[~is_pure], mixed, self.temperature, self.base_temperature, self.tile)
         similarity = self._similarity(views[is_pure], match[is_pure], [2 * shards.total for shards in pure])
@@ -99,5 +101,5 @@ class WeakSupConLoss(nn.Module):
         z = views.flatten(0, 1)
         if len(counts) == 0:
             return 0 * z.float().sum()
-        index = None if len(counts) == 1 else match.int().argmax(1).repeat_interleave(2)
+        index = None if len(counts) == 1 else match.int().argmax(1).repeat_interleave(2).to(z.device)
         return similarity_of_classes(z, index, torch.tensor(counts, device=z.device), self.base_temperature, self.group)

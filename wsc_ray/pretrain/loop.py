@@ -23,7 +23,6 @@ from wsc_ray.stream.device import augment_on_device
 from wsc_ray.stream.order import Geometry, worker_patches
 
 Metrics = dict[str, float]
-_TOGETHER = 64  # patches augmented at a time on the device: the float copies of a view of 224 px take 0.6 MB each
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -57,6 +56,7 @@ class Loop:
     on_checkpoint: Callable[[int, Metrics], None]
     look: Callable[[], tuple[int, bool]] = lambda: (0, False)
     clock: Clock = field(default_factory=Clock)
+    _uploads: torch.cuda.Stream | None = field(default=None, init=False, repr=False)
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
         """Train on every batch and return the number of steps done over the whole run.
@@ -106,7 +106,7 @@ class Loop:
             group["lr"] = lr
         with self.clock.phase("encode"):
             pixels = self._views(batch)  # (n, 2, s, s, 3)
-            labels = torch.from_numpy(np.array(batch["label"])).to(self.device)
+            labels = torch.from_numpy(np.array(batch["label"]))  # on the host, where the loss counts them
             self.optimizer.zero_grad(set_to_none=True)
             terms, views = self._backward(pixels, labels, weight, self._micro_batches(step))
             self.clock.backward_ended()
@@ -124,12 +124,22 @@ class Loop:
     def _views(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
         """Both views of every patch (n, 2, s, s, 3) uint8: as they came, or made here of patches and parameters."""
         name = "views" if "views" in batch else "images"
-        pixels = torch.from_numpy(np.ascontiguousarray(batch[name])).to(self.device, non_blocking=True)
+        pixels = self._upload(torch.from_numpy(np.ascontiguousarray(batch[name])))
         if name == "views":
             return pixels
-        parameters = torch.from_numpy(np.array(batch["parameters"]))
-        parts = zip(pixels.split(_TOGETHER), parameters.split(_TOGETHER), strict=True)
-        return torch.cat([augment_on_device(*part, self.recipe.augment.size) for part in parts])
+        return augment_on_device(pixels, torch.from_numpy(np.array(batch["parameters"])), self.recipe.augment.size)
+
+    def _upload(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Send pixels to the device; to a GPU beside what it is still computing for the step before."""
+        if self.device.type != "cuda":
+            return pixels.to(self.device)
+        if self._uploads is None:
+            self._uploads = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self._uploads):
+            there = pixels.pin_memory().to(self.device, non_blocking=True)
+        torch.cuda.current_stream(self.device).wait_stream(self._uploads)
+        there.record_stream(torch.cuda.current_stream(self.device))
+        return there
 
     def _backward(
         self, pixels: torch.Tensor, labels: torch.Tensor, weight: float, micro_batches: int

@@ -23,7 +23,7 @@ class Objective:
         )
 
     def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
-        """The terms for views (n, 2, d), unit vectors, and slide labels (n,); the same on every worker.
+        """The terms for views (n, 2, d), unit vectors, and slide labels (n,), on the host; the same on every worker.
 
         SimCLR tells every patch apart and ignores labels; SupCon pulls together all views that share a slide label.
         Their similarity term is 0.
@@ -34,7 +34,7 @@ class Objective:
         if self.config.method == "simclr":
             value = ntxent_loss(views[:, 0], views[:, 1], **temperatures)
         else:
-            value = supcon_loss(views, labels, **temperatures)
+            value = supcon_loss(views, labels.to(views.device), **temperatures)
         return WeakSupConTerms(value, torch.zeros_like(value), value)
 
     def contrasted(self, labels: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,11 @@ from wsc_ray.stream.augment import BLUR_REACH, blur_radius, fold_turns, takes_me
 from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
 from wsc_ray.stream.parameters import View
 
+_TOGETHER = {"cpu": 64, "cuda": 256}  # patches at a time: the copies of a patch's views at 224 px take 1 MB each
+_DTYPE = {
+    "cuda": torch.float16
+}  # of pixels between two bytes; its steps are an eighth of a byte's and tensor cores take it
+
 
 @torch.no_grad()
 def augment_on_device(images: torch.Tensor, parameters: torch.Tensor, size: int) -> torch.Tensor:
@@ -27,31 +32,69 @@ def augment_on_device(images: torch.Tensor, parameters: torch.Tensor, size: int)
     Returns:
         (n, 2, size, size, 3) uint8.
     """
-    table = parameters.flatten(0, 1).numpy()  # (n * 2, P)
-    views = View(*table.T.astype(float))
+    views = View(*parameters.flatten(0, 1).numpy().T.astype(float))  # columns (n * 2,)
+    numbers = _numbers(views, size, images.device)
+    together = _TOGETHER.get(images.device.type, 64)
+    out = images.new_empty(len(images), 2, size, size, 3)
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has fewer steps than a byte
-        pixels = _crop(images, views, size)  # (n, 2, 3, size, size)
-        if np.any(restains(views)):
-            logs = (pixels.clamp(min=1) / 255).log()
-            pixels = _affine(logs, stain_matrix(views)).exp().mul(255).clamp(0, 255)
-        if np.any(recolours(views)):
-            pixels = _colour(pixels, colour_matrix(views)).clamp(0, 255)
-        if np.any(views.blur):
-            pixels = _blur(pixels, views.blur)
-        return pixels.round().clamp(0, 255).to(torch.uint8).movedim(2, -1)
+        for first in range(0, len(images), together):
+            part = slice(first, first + together)
+            some = View(*(column[2 * first : 2 * (first + together)] for column in views))
+            pixels = _views(images[part], some, {name: each[part] for name, each in numbers.items()}, size)
+            out[part] = pixels.movedim(2, -1)
+    return out
 
 
-def _crop(images: torch.Tensor, views: View, size: int) -> torch.Tensor:
-    """Crop, resize, flip and turn: (n, 2, 3, size, size) float32."""
+def _numbers(views: View, size: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """What the operations need of the views, (n, 2, ...) float32 on `device`, sent there in one piece."""
     flags = (np.asarray(column, dtype=int) for column in (views.hflip, views.vflip, views.turns))
-    horizontal, vertical, transposed = (_pairs(column, images.device) for column in fold_turns(*flags))
-    means = _pairs(takes_means(views.height, views.width, size), images.device)
-    top, left, height, width = (_pairs(column, images.device) for column in views[:4])
-    columns = _weights(left, width, horizontal, means, images.shape[2], size)  # (n, 2, size, w)
-    rows = _weights(top, height, vertical, means, images.shape[1], size)
-    pixels = torch.einsum("nhwc,nvxw->nvchx", images.float(), columns)
-    pixels = torch.einsum("nvchx,nvyh->nvcyx", pixels, rows)
-    return torch.where(transposed[..., None, None, None] == 1, pixels.mT, pixels)
+    horizontal, vertical, transposed = fold_turns(*flags)
+    columns = {
+        "horizontal": horizontal,
+        "vertical": vertical,
+        "transposed": transposed,
+        "means": takes_means(views.height, views.width, size),
+        **{name: getattr(views, name) for name in ("top", "left", "height", "width")},
+        "stain": stain_matrix(views),
+        "colour": np.moveaxis(colour_matrix(views), -1, 0),
+    }
+    arrays = {name: np.asarray(values, dtype=np.float32) for name, values in columns.items()}
+    flat = np.concatenate([array.reshape(len(array), -1) for array in arrays.values()], axis=1)
+    sent = torch.from_numpy(flat)
+    sent = sent.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else sent.to(device)
+    parts = sent.split([array[0].size for array in arrays.values()], dim=1)
+    return {
+        name: part.reshape(-1, 2, *array.shape[1:]) for (name, array), part in zip(arrays.items(), parts, strict=True)
+    }
+
+
+def _views(images: torch.Tensor, views: View, numbers: dict[str, torch.Tensor], size: int) -> torch.Tensor:
+    """(n, 2, 3, size, size), in steps of a byte."""
+    pixels = _crop(images, numbers, size)
+    if np.any(restains(views)):
+        logs = (pixels.float().clamp(min=1) / 255).log()
+        pixels = _affine(logs, numbers["stain"]).exp().mul(255).clamp(0, 255).to(pixels.dtype)
+    if np.any(recolours(views)):
+        pixels = _colour(pixels, numbers["colour"]).clamp_(0, 255)
+    if np.any(views.blur):
+        pixels = _blur(pixels, views.blur)
+    return pixels.round_().clamp_(0, 255)
+
+
+def _crop(images: torch.Tensor, numbers: dict[str, torch.Tensor], size: int) -> torch.Tensor:
+    """Crop, resize, flip and turn: (n, 2, 3, size, size), float32 or what `_DTYPE` says.
+
+    Each is a product of matrices: rows of the picture first, both views at once, then columns.
+    """
+    dtype = _DTYPE.get(images.device.type, torch.float32)
+    n, h, w, _ = images.shape
+    means = numbers["means"]
+    rows = _weights(numbers["top"], numbers["height"], numbers["vertical"], means, h, size).to(dtype)
+    columns = _weights(numbers["left"], numbers["width"], numbers["horizontal"], means, w, size).to(dtype)
+    pixels = torch.bmm(rows.flatten(1, 2), images.to(dtype).flatten(2))  # (n, 2 * size, w * 3)
+    pixels = pixels.view(n, 2, size, w, 3).movedim(-1, 2).reshape(2 * n, 3 * size, w)
+    pixels = torch.bmm(pixels, columns.flatten(0, 1).mT).view(n, 2, 3, size, size)
+    return torch.where(numbers["transposed"][..., None, None, None] == 1, pixels.mT, pixels)
 
 
 def _weights(
@@ -77,17 +120,20 @@ def _weights(
     return torch.where(means == 1, overlap.clamp(min=0) / step, bilinear)
 
 
-def _affine(pixels: torch.Tensor, matrices: np.ndarray) -> torch.Tensor:
-    """Apply (n * 2, 3, 4) on [R, G, B, 1] to (n, 2, 3, size, size)."""
-    matrix = _pairs(matrices, pixels.device)
+def _affine(pixels: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Apply (n, 2, 3, 4) on [R, G, B, 1] to (n, 2, 3, size, size)."""
     return torch.einsum("nvij,nvjyx->nviyx", matrix[..., :3], pixels) + matrix[..., 3, None, None]
 
 
-def _colour(pixels: torch.Tensor, matrices: np.ndarray) -> torch.Tensor:
-    """Apply `colour_matrix`, (4, 3, n * 2), to (n, 2, 3, size, size)."""
-    matrix = _pairs(np.moveaxis(matrices, -1, 0), pixels.device)
-    shift = (matrix[..., 3, :] * pixels.mean((-2, -1))).sum(-1)  # (n, 2)
-    return torch.einsum("nvij,nvjyx->nviyx", matrix[..., :3, :], pixels) + shift[..., None, None, None]
+def _colour(pixels: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Apply `colour_matrix`, (n, 2, 4, 3), to (n, 2, 3, size, size)."""
+    shift = (matrix[..., 3, :] * pixels.mean((-2, -1), dtype=torch.float32)).sum(-1)  # (n, 2)
+    changed = torch.baddbmm(
+        shift.to(pixels.dtype).view(-1, 1, 1),
+        matrix[..., :3, :].flatten(0, 1).to(pixels.dtype),
+        pixels.reshape(-1, 3, pixels.shape[-1] ** 2),
+    )
+    return changed.view(pixels.shape)
 
 
 def _blur(pixels: torch.Tensor, sigmas: np.ndarray) -> torch.Tensor:
@@ -96,14 +142,9 @@ def _blur(pixels: torch.Tensor, sigmas: np.ndarray) -> torch.Tensor:
     place = np.arange(-radius, radius + 1)
     kernels = np.exp(-0.5 * (place / np.maximum(sigmas, 1e-3)[:, None]) ** 2)
     kernels *= np.abs(place) <= np.ceil(BLUR_REACH * sigmas)[:, None]  # whatever the widest blur beside it
-    kernels = torch.from_numpy(kernels / kernels.sum(1, keepdims=True)).float().to(pixels.device)
+    kernels = torch.from_numpy(kernels / kernels.sum(1, keepdims=True)).to(pixels.device, pixels.dtype)
     kernels = kernels.repeat_interleave(3, dim=0)[:, None, :, None]  # (n * 2 * 3, 1, taps, 1)
     planes = pixels.flatten(0, 2)[None]  # (1, n * 2 * 3, size, size)
     padded = F.pad(planes, (radius, radius, radius, radius), mode="reflect")
     blurred = F.conv2d(F.conv2d(padded, kernels, groups=len(kernels)), kernels.mT, groups=len(kernels))
     return blurred.reshape(pixels.shape)
-
-
-def _pairs(rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(n * 2, ...) to (n, 2, ...) float32 on `device`."""
-    return torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(device).unflatten(0, (-1, 2))
