@@ -34,6 +34,15 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
+def s3():
+    """A `tests.s3.Store`: an S3 server of this process; its keys are in the environment from then on."""
+    from tests.s3 import started_store
+
+    with started_store() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
 def gang_of(tmp_path_factory):
     """`gang_of(n)`: n workers in one gloo group, started once for all tests; see `tests.gang.Gang`."""
     from tests.gang import Gang

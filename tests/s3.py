@@ -79,8 +79,9 @@ class Store:
         self._moto.stop()
 
 
-@pytest.fixture(scope="session")
-def s3() -> Iterator[Store]:
+@contextmanager
+def started_store() -> Iterator[Store]:
+    """A `Store`, with its keys in the environment."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", KEY)
         environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

@@ -1,13 +1,17 @@
-"""Files wherever they live, and files written in one step."""
+"""Files wherever they live, and paths on object stores."""
+
+import copy
+import os
+from pathlib import Path
 
 import fsspec
 import pytest
 from pyarrow import fs
 
-from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.files import atomic, is_file_name, read_summary, write_summary
-from wsc_ray.run_folder import RunFolder
-from wsc_ray.storage import filesystem
+from wsc_ray.errors import DataError
+from wsc_ray.storage import StoragePath, as_path, child, filesystem, parent, shown
+
+QUERY = "?endpoint_override=127.0.0.1:9&scheme=http"
 
 
 def test_local_paths_and_uris(tmp_path):
@@ -29,40 +33,74 @@ def test_an_unknown_scheme_is_a_sentence():
         filesystem("nonsense://bucket")
 
 
-def test_atomic_leaves_all_or_nothing(tmp_path):
-    path = tmp_path / "a" / "file.txt"
-    with atomic(path) as temporary:
-        temporary.write_text("first")
-    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
-        temporary.write_text(f"half, {1 / 0}")
-    assert path.read_text() == "first"
-    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+def test_as_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert as_path("runs/a") == Path.cwd() / "runs" / "a"
+    assert as_path("~/a") == Path("/home/somebody/a")
+    assert as_path(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+    path = as_path("s3://bucket/a")
+    assert isinstance(path, StoragePath)
+    assert as_path(path) is path
+    assert as_path(str(path)) == path
 
 
-@pytest.mark.parametrize("name", ["slide_1", "TCGA-A6-2671 (2)", "a.b", "1"])
-def test_ids_that_can_be_file_names(name):
-    assert is_file_name(name)
+def test_a_query_stays_at_the_end():
+    assert child(f"s3://bucket/a{QUERY}", "b") == f"s3://bucket/a/b{QUERY}"
+    assert parent(f"s3://bucket/a/b{QUERY}") == f"s3://bucket/a{QUERY}"
+    path = as_path(f"s3://bucket/a/{QUERY}") / "b" / "c.tar.gz"
+    assert str(path) == f"s3://bucket/a/b/c.tar.gz{QUERY}"
+    assert (path.name, path.stem, path.suffix) == ("c.tar.gz", "c.tar", ".gz")
+    assert path.parent == as_path(f"s3://bucket/a/b{QUERY}")
+    assert str(path.parent.parent.parent) == f"s3://bucket{QUERY}" == str(path.parent.parent.parent.parent)
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "a\n", "x" * 201, "a\0", "end.", "C:x"]
-)
-def test_ids_that_cannot(name):
-    assert not is_file_name(name)
+def test_paths_are_values():
+    path = as_path(f"s3://bucket/a{QUERY}") / "b c"
+    assert copy.deepcopy(path) == path
+    assert {path, as_path(str(path))} == {path}
+    assert path != as_path("s3://bucket/a/b c")
+    assert path != str(path)
+    with pytest.raises(TypeError):
+        os.fspath(path)
 
 
-def test_summaries(tmp_path):
-    assert read_summary(tmp_path) is None
-    assert (
-        write_summary(tmp_path, "embed", {"slides": 3}) == read_summary(tmp_path) == {"command": "embed", "slides": 3}
-    )
+def test_no_password_is_shown():
+    assert shown("http://me:secret@127.0.0.1:5000/x") == "http://127.0.0.1:5000/x"
+    path = as_path(f"s3://key:secret@bucket/a{QUERY}")
+    assert "secret" in str(path)
+    for text in (shown(path), f"{path}", f"{path / 'b'}", repr(path)):
+        assert "secret" not in text
+        assert "key" not in text
+    assert shown(Path("/a@b")) == "/a@b"
 
 
-def test_what_is_no_run_folder(tmp_path):
-    with pytest.raises(RunFolderError, match=r"no readable run\.json"):
-        RunFolder(tmp_path).read_info()
-    (tmp_path / "run.json").write_text('{"format": 99}')
-    with pytest.raises(RunFolderError, match="another format"):
-        RunFolder(tmp_path).read_info()
-    with pytest.raises(RunFolderError, match="not a URI"):
-        RunFolder("s3://bucket/run")
+def test_files_on_s3(s3):
+    folder = as_path(s3.uri("storage/paths"))
+    assert not folder.exists()
+    assert list(folder.iterdir()) == []
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "TCGA-A6 (2)=@+%41 ü#?.txt"  # names are as they are on the store, whatever a URI makes of them
+    file = folder / "inner" / name
+    file.write_text("ä")
+    assert file.name == name
+    assert as_path(str(file)).read_text() == file.read_text() == "ä"
+    assert s3.client.list_objects_v2(Bucket="bucket", Prefix="storage/paths")["Contents"][0]["Key"].endswith(name)
+    assert (file.exists(), file.is_file(), file.is_dir(), file.size()) == (True, True, False, 2)
+    assert (folder.exists(), folder.is_file(), folder.is_dir()) == (True, False, True)
+    (folder / "b.csv").write_bytes(b"x")
+    assert sorted(path.name for path in folder.iterdir()) == ["b.csv", "inner"]
+    assert list(folder.glob("*.csv")) == [folder / "b.csv"]
+    (folder / "b.csv").unlink()
+    (folder / "b.csv").unlink(missing_ok=True)
+    for read in ((folder / "b.csv").unlink, (folder / "b.csv").read_text):
+        with pytest.raises(FileNotFoundError):
+            read()
+    assert (folder / "b.csv").size() is None
+
+
+def test_files_on_what_fsspec_knows():
+    folder = as_path("memory://bucket/paths")
+    (folder / "a b.txt").write_text("x")
+    assert (folder / "a b.txt").read_text() == "x"
+    assert [path.name for path in folder.iterdir()] == ["a b.txt"]

@@ -12,7 +12,8 @@ import pytest
 from mlflow import MlflowClient
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.tracking import Tracker, tracking_uri, without_password
+from wsc_ray.storage import shown
+from wsc_ray.tracking import Tracker, tracking_uri
 
 
 def tracker(uri, folder, **changes):
@@ -89,7 +90,7 @@ def test_which_store(tmp_path, monkeypatch):
 
 
 def test_passwords_stay_out_of_messages_and_folders(tmp_path):
-    assert without_password("http://me:secret@127.0.0.1:5000/x") == "http://127.0.0.1:5000/x"
+    assert shown("http://me:secret@127.0.0.1:5000/x") == "http://127.0.0.1:5000/x"
     with pytest.raises(TrackingError, match=r"MLflow at http://127.0.0.1:9 cannot be used") as caught:
         tracker("http://me:secret@127.0.0.1:9", tmp_path / "run")
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Files on this machine: written in one step, JSON, and which ids can be file names."""
+"""Files here or on an object store: written in one step, JSON, and which ids can be file names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from wsc_ray.storage import AnyPath
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
 
 
@@ -20,36 +24,106 @@ def is_file_name(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def atomic(path: AnyPath) -> Iterator[Path]:
+    """A temporary local file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    It lies beside a local `path` and replaces it; to an object store it is uploaded as one object.
+    """
+    remote = not isinstance(path, Path)
+    if not remote:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=None if remote else path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if remote:
+            _upload(temporary, path)
+        else:
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
+@contextlib.contextmanager
+def local_file(path: AnyPath) -> Iterator[Path]:
+    """A local file to read: `path` itself, or a copy of it with the same name that is deleted at the block's end.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="wsc-ray-") as folder:
+        copy = Path(folder) / path.name
+        _download(path, copy)
+        yield copy
+
+
+@contextlib.contextmanager
+def local_folder(path: AnyPath) -> Iterator[Path]:
+    """A local folder to read: `path` itself, or a copy of the files in it that is deleted at the block's end."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="wsc-ray-") as folder:
+        copy = Path(folder) / path.name
+        _download_folder(path, copy)
+        yield copy
+
+
+def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
     """Write JSON in one step: a reader sees the old file or the new, never half of it."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def write_summary(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def read_json(path: AnyPath) -> Any:
+    """Read JSON.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is not JSON.
+    """
+    return json.loads(path.read_text())
+
+
+def write_summary(folder: AnyPath, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write `summary.json` into a command's output folder and return what was written."""
     summary = {"command": command, **values}
     write_json(folder / "summary.json", summary)
     return summary
 
 
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What a command that has come to its end left in `folder`; None where it has not."""
+def read_summary(folder: AnyPath) -> dict[str, Any] | None:
+    """The summary that a command which has come to its end left in `folder`; None where there is none."""
     try:
-        return json.loads((folder / "summary.json").read_text())
+        return read_json(folder / "summary.json")
     except (OSError, ValueError):
         return None
+
+
+def _upload(file: Path, path: AnyPath) -> None:
+    if file.stat().st_size == 0:
+        path.write_bytes(b"")
+        return
+    with pa.memory_map(str(file)) as source:  # the whole file in one write, without a copy in memory
+        path.write_bytes(source.read_buffer())
+
+
+def _download(path: AnyPath, file: Path) -> None:
+    files, place = path.open()
+    with files.open_input_stream(place) as source, file.open("wb") as target:
+        while chunk := source.read(8 << 20):
+            target.write(chunk)
+
+
+def _download_folder(path: AnyPath, folder: Path) -> None:
+    folder.mkdir()
+    for entry in path.iterdir():
+        if entry.is_dir():
+            _download_folder(entry, folder / entry.name)
+        else:
+            _download(entry, folder / entry.name)

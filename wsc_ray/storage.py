@@ -1,4 +1,7 @@
-"""Files wherever they live: one function from a path or URI to a pyarrow filesystem.
+"""Files wherever they live: from a path or URI to a pyarrow filesystem, and paths on object stores.
+
+`as_path` makes a `pathlib.Path` of a local path and a `StoragePath` of a URI. Both have the methods that
+`StoragePath` has, and code that works on either (`AnyPath`) uses no others.
 
 A request to S3 that gets no byte for some seconds is given up, and each is made three times at most. What pyarrow makes
 of a URI by itself asks some thirty times, which with a store that accepts and never answers takes a hundred seconds
@@ -7,8 +10,12 @@ of a URI by itself asks some thirty times, which with a store that accepts and n
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+import fnmatch
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Self
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import fsspec
 import pyarrow as pa
@@ -22,6 +29,8 @@ S3_SILENCE_SECONDS = 5  # without a byte
 S3_ATTEMPTS = 3
 _S3_FLAGS = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion")
 _S3_TEXTS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
+_OBJECT_STORES = ("s3", "gcs", "abfs")  # where an object is there whole, once its upload has ended, or not at all
+_ENCODED = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")  # schemes whose URIs pyarrow decodes; fsspec does not
 
 
 def filesystem(uri: str | Path) -> tuple[fs.FileSystem, str]:
@@ -69,3 +78,191 @@ def _patient(found: fs.S3FileSystem, uri: str) -> fs.S3FileSystem:
         request_timeout=S3_SILENCE_SECONDS,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS),
     )
+
+
+def child(uri: str, name: str) -> str:
+    """The URI of `name` inside `uri`; a query (`?endpoint_override=...`) stays at the end."""
+    if "://" not in uri:
+        return f"{uri.rstrip('/')}/{name}"
+    parts = urlsplit(uri, allow_fragments=False)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
+
+
+def parent(uri: str) -> str:
+    """The folder that a file lies in; that of a bucket is the bucket."""
+    if "://" not in uri:
+        return uri.rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
+    parts = urlsplit(uri, allow_fragments=False)
+    return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
+
+
+def shown(path: str | AnyPath) -> str:
+    """A path or URI as it may be printed or kept: user and password are left out."""
+    text = str(path)
+    parts = urlsplit(text)
+    if "@" not in parts.netloc:
+        return text
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+class StoragePath:
+    """A file or folder on an object store, with some of `pathlib.Path`'s methods; see `as_path`.
+
+    A folder exists where something lies in it. Files are written in one step: a reader sees the old content or the new.
+    `str()` returns the URI, with its query at the end; in an f-string the URI has no user and no password, so that
+    messages do not show them.
+
+    Raises:
+        FileNotFoundError: from methods that read, where nothing is there.
+        DataError: the scheme is unknown, or its driver is not installed.
+    """
+
+    __slots__ = ("_base", "_names")
+
+    def __init__(self, uri: str, names: tuple[str, ...] = ()):
+        parts = urlsplit(uri, allow_fragments=False)
+        self._base = parts._replace(path=parts.path.rstrip("/")).geturl()
+        self._names = names  # below `_base`, as they are on the store
+
+    def __str__(self) -> str:
+        uri = self._base
+        for name in self._names:
+            uri = child(uri, quote(name, safe="=@+,()") if self._scheme in _ENCODED else name)
+        return uri
+
+    def __format__(self, spec: str) -> str:
+        return format(shown(self), spec)
+
+    def __repr__(self) -> str:
+        return f"StoragePath({shown(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoragePath) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __lt__(self, other: StoragePath) -> bool:
+        return str(self) < str(other)
+
+    def __reduce__(self) -> tuple:
+        return StoragePath, (self._base, self._names)
+
+    def __truediv__(self, name: str) -> Self:
+        return type(self)(self._base, (*self._names, *(part for part in name.split("/") if part not in ("", "."))))
+
+    @property
+    def name(self) -> str:
+        if self._names:
+            return self._names[-1]
+        last = urlsplit(self._base, allow_fragments=False).path.rpartition("/")[2]
+        return unquote(last) if self._scheme in _ENCODED else last
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parent(self) -> Self:
+        return type(self)(self._base, self._names[:-1]) if self._names else type(self)(parent(self._base))
+
+    def open(self) -> tuple[fs.FileSystem, str]:
+        """The filesystem and the path on it."""
+        files, path = _filesystem(self._base)
+        return files, "/".join([path.rstrip("/"), *self._names])
+
+    def exists(self) -> bool:
+        return self._type() != fs.FileType.NotFound
+
+    def is_file(self) -> bool:
+        return self._type() == fs.FileType.File
+
+    def is_dir(self) -> bool:
+        return self._type() == fs.FileType.Directory
+
+    def size(self) -> int | None:
+        """Bytes of a file, None where it does not exist."""
+        files, path = self.open()
+        return files.get_file_info(path).size
+
+    def iterdir(self) -> Iterator[Self]:
+        """What lies in the folder; nothing where nothing does."""
+        files, path = self.open()
+        for info in files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+            if name := info.path[len(path) :].strip("/"):
+                yield self / name
+
+    def glob(self, pattern: str) -> Iterator[Self]:
+        """What lies in the folder and has a name that fits `pattern`, which holds no `/`."""
+        return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+
+    def read_bytes(self) -> bytes:
+        files, path = self.open()
+        with files.open_input_stream(path) as stream:
+            return stream.read()
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, content: bytes | pa.Buffer) -> None:
+        """Write the file in one step."""
+        files, path = self.open()
+        if files.type_name in _OBJECT_STORES:
+            _put(files, path, content)
+            return
+        folder, _, name = path.rpartition("/")
+        files.create_dir(folder, recursive=True)
+        _put(files, f"{folder}/.{name}.part", content)
+        files.move(f"{folder}/.{name}.part", path)
+
+    def write_text(self, text: str, encoding: str = "utf-8") -> None:
+        """Write the file in one step."""
+        self.write_bytes(text.encode(encoding))
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        files, path = self.open()
+        try:
+            files.delete_file(path)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: a folder is there once a file lies in it."""
+
+    @property
+    def _scheme(self) -> str:
+        return self._base.partition("://")[0].lower()
+
+    def _type(self) -> fs.FileType:
+        files, path = self.open()
+        return files.get_file_info(path).type
+
+
+AnyPath = Path | StoragePath
+
+
+def as_path(place: str | AnyPath) -> AnyPath:
+    """A local path, absolute, or the `StoragePath` that a URI names; `file://` is local."""
+    if isinstance(place, StoragePath):
+        return place
+    text = str(place)
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text, allow_fragments=False).path)).absolute()
+    return StoragePath(text) if "://" in text else Path(text).expanduser().absolute()
+
+
+@lru_cache(maxsize=256)
+def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    return filesystem(uri)
+
+
+def _put(files: fs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
+    """Write in one call: closing a stream completes its object, so one that was interrupted between two writes would
+    leave half of it."""
+    with files.open_output_stream(path) as stream:
+        stream.write(content)

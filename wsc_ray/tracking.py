@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from wsc_ray.errors import TrackingError
 from wsc_ray.files import write_json
+from wsc_ray.storage import shown
 
 FILE = "mlflow.json"
 
@@ -30,14 +30,6 @@ def tracking_uri(configured: str | None, *folders: Path) -> str:
         if known:
             return known["uri"]
     return f"sqlite:///{Path('mlflow.db').absolute()}"
-
-
-def without_password(uri: str) -> str:
-    """`uri` as it may be printed or kept: user and password taken out."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class Tracker:
@@ -69,14 +61,14 @@ class Tracker:
         try:
             self.client, experiment_id = connect(uri, experiment)
             known = _read(folder)
-            self.run_id = known["run_id"] if known and known["uri"] == without_password(uri) else None
+            self.run_id = known["run_id"] if known and known["uri"] == shown(uri) else None
             if self.run_id is None:
                 tags = {"wsc_ray.command": command, "wsc_ray.folder": str(folder)}
                 if parent:
                     tags["mlflow.parentRunId"] = parent
                 name = f"{command} {folder.name}"
                 self.run_id = self.client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-                write_json(folder / FILE, {"uri": without_password(uri), "run_id": self.run_id})
+                write_json(folder / FILE, {"uri": shown(uri), "run_id": self.run_id})
             self.client.update_run(self.run_id, status="RUNNING")
             self._log_params(params)
         except TrackingError:
@@ -154,8 +146,8 @@ class Tracker:
     @property
     def ui_command(self) -> str:
         """What to type to look at the store."""
-        shown = without_password(self.uri)
-        return shown if shown.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
+        uri = shown(self.uri)
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
 def connect(uri: str, experiment: str) -> tuple[Any, str]:
@@ -195,8 +187,8 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
 
 def _unreachable(uri: str, error: Exception) -> TrackingError:
     reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    reason = reason.replace(uri, without_password(uri))
-    return TrackingError(f"MLflow at {without_password(uri)} cannot be used: {reason}")
+    reason = reason.replace(uri, shown(uri))
+    return TrackingError(f"MLflow at {shown(uri)} cannot be used: {reason}")
 
 
 def _read(folder: Path) -> dict[str, str] | None:

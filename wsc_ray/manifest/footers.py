@@ -6,7 +6,6 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,22 +143,6 @@ def read_footer(footer: bytes, path: str) -> Footer:
 def join_digests(digests: Iterable[str]) -> str:
     """The digest of a manifest from those of its files, in order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def child(uri: str, name: str) -> str:
-    """The URI of `name` inside `uri`; a query (`?endpoint_override=...`) stays at the end."""
-    if "://" not in uri:
-        return f"{uri.rstrip('/')}/{name}"
-    parts = urlsplit(uri, allow_fragments=False)
-    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
-
-
-def parent(uri: str) -> str:
-    """The folder that a file lies in."""
-    if "://" not in uri:
-        return uri.rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
-    parts = urlsplit(uri, allow_fragments=False)
-    return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
 
 
 def only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:

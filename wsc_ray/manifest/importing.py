@@ -22,6 +22,7 @@ from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.tables import Source, raise_problems, read_table
 from wsc_ray.pixels.images import decode
 from wsc_ray.progress import Progress
+from wsc_ray.storage import child
 
 
 def manifest_import(
@@ -84,7 +85,7 @@ def manifest_import(
     slide, label, split = (encode(read.table[name]) for name in ("slide_id", "label", "split"))
     order = write.order_rows(split, label, slide, seed)
     groups = write.divide(split.codes[order], label.codes[order], row_group_rows)
-    values = {"command": "manifest import", "manifest": out, "patches_uri": footers.child(out, footers.PATCHES)}
+    values = {"command": "manifest import", "manifest": out, "patches_uri": child(out, footers.PATCHES)}
     with new_folder(out) as (filesystem, folder):
         digests = _write_files(read, order, write.pack(groups, file_rows), filesystem, folder, link)
         values |= count(read.table) | {
@@ -165,10 +166,7 @@ def _patch_sizes(read: Source, table: pa.Table, rows: np.ndarray, sizes: dict[st
 def _absolute(table: pa.Table, folder: str) -> pa.Table:
     """Image URIs that no longer depend on the source's folder."""
     base = folder if "://" in folder else str(Path(folder).expanduser().absolute())
-    uris = [
-        uri if "://" in uri or uri.startswith("/") else footers.child(base, uri)
-        for uri in table["image_uri"].to_pylist()
-    ]
+    uris = [uri if "://" in uri or uri.startswith("/") else child(base, uri) for uri in table["image_uri"].to_pylist()]
     return table.set_column(table.column_names.index("image_uri"), "image_uri", pa.array(uris))
 
 

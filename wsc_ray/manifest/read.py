@@ -56,7 +56,7 @@ class Manifest:
     @property
     def folder(self) -> str:
         """The path or URI that relative image URIs start at: the manifest's folder, or that of its single file."""
-        return footers.parent(self.uri) if self.files == (_filesystem(self.uri)[1],) else self.uri
+        return storage.parent(self.uri) if self.files == (_filesystem(self.uri)[1],) else self.uri
 
     @property
     def pixels(self) -> str:

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from wsc_ray import storage
 from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.manifest.footers import parent
 from wsc_ray.manifest.mapping import build_table, choose_columns
 from wsc_ray.manifest.pixels import Images, ParquetImages, UriImages
 from wsc_ray.manifest.read import Manifest, open_any
@@ -77,7 +76,7 @@ def read_table(
     wanted = {name: column for name, column in chosen.items() if name != "image"}
     if kind == "csv":
         values = _read_csv(filesystem, path, source, delimiter, wanted)
-        folder = parent(source)
+        folder = storage.parent(source)
     else:
         values = _read_parquet(opened, wanted)
         folder = opened.folder

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.tracking import connect, without_password
+from wsc_ray.storage import shown
+from wsc_ray.tracking import connect
 
 EXPERIMENT = "wsc-ray"
 
@@ -20,5 +21,5 @@ def look_at_store(uri: str, experiment: str = EXPERIMENT) -> tuple[str, str]:
     try:
         connect(uri, experiment)
     except TrackingError as error:
-        return without_password(uri), str(error)
-    return without_password(uri), ""
+        return shown(uri), str(error)
+    return shown(uri), ""
