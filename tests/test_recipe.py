@@ -3,10 +3,11 @@
 import pytest
 import yaml
 
+from wsc_ray.commands import init
 from wsc_ray.errors import RecipeError
 from wsc_ray.recipe.reading import load_recipe, validate_recipe
 from wsc_ray.recipe.sections import Recipe, sections
-from wsc_ray.recipe.template import init, recipe_template
+from wsc_ray.recipe.template import recipe_template
 
 
 def problems(values):

@@ -8,14 +8,6 @@ from typing import Any
 
 def describe(summary: Mapping[str, Any], *, dry_run: bool = False) -> str:
     """A summary as short text: a line a value, nested values as `a.b`."""
-    if summary.get("command") == "evaluate" and not dry_run:
-        from wsc_ray.evaluate.run import describe as describe_evaluation
-
-        return describe_evaluation(summary)
-    if summary.get("command") == "tune" and not dry_run:
-        from wsc_ray.mil.search import describe as describe_search
-
-        return describe_search(summary)
     pairs = list(_lines(summary))
     width = max(len(key) for key, _ in pairs)
     head = ["plan (nothing was started):"] if dry_run else []

@@ -20,8 +20,8 @@ from typing import Any
 import ray
 
 import wsc_ray
-from wsc_ray import commands
-from wsc_ray.describe import describe
+from wsc_ray.commands import find_command
+from wsc_ray.declaration import Declaration
 from wsc_ray.errors import ClusterError, UserError
 from wsc_ray.files import write_json
 from wsc_ray.preflight.check_result import CheckResult, as_text, failures
@@ -33,6 +33,7 @@ from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
+from wsc_ray.submit.call import CALL
 from wsc_ray.submit.jobs import CLUSTER, JOB_ID
 from wsc_ray.tracking import FILE, Tracker, tracking_uri
 
@@ -40,10 +41,11 @@ WHERE = "cluster.json"
 NODES_SECONDS = 1200.0
 
 
-def ending(work: Callable[[], Any]) -> None:
-    """Do the work and end the process: what a user can mend as one sentence, and its exit status."""
+def main(work: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+    """Carry out the call that lies beside this job, and end the process as the command line would."""
     try:
-        work()
+        call = json.loads(Path(CALL).read_text())
+        (work or carry_out)(call)
     except UserError as error:
         print(f"wsc-ray: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_status)
@@ -52,68 +54,54 @@ def ending(work: Callable[[], Any]) -> None:
         sys.exit(130)
 
 
-def carry_out(
-    command: str,
-    *,
-    out: str,
-    run: str | None = None,
-    recipe: str | None = None,
-    overrides: tuple[str, ...] = (),
-    nodes: int = 1,
-    **options: Any,
-) -> None:
-    """Check the cluster and run `commands.<command>` on it.
+def carry_out(call: Mapping[str, Any]) -> None:
+    """Check the cluster, do what the call asks, and print its summary.
 
     Args:
-        out: where the command leaves its results, absolute.
-        nodes: that have to be up before anything else happens.
-        options: the command's own.
+        call: `command`, `out`, `arguments` and `nodes`, as `submit.call.Call` writes them.
 
     Raises:
         ClusterError: the preflight has found something wrong; nothing has been written.
         UserError: what the command raises.
     """
-    folder = RunFolder(run) if run else None
-    loaded = load_recipe(recipe or (folder.recipe if folder else None), overrides)
-    arguments = {"run": run} if command != "pretrain" else {}
-    summary = _carried_out(
-        lambda: getattr(commands, command)(out=out, recipe=loaded, **arguments, **options),
-        command=command,
-        recipe=loaded,
-        place=Path(out),
-        folder=folder,
-        nodes=nodes,
-    )
-    print(describe(summary), flush=True)
-
-
-def carry_out_words(command: str, work: Callable[[], None], *, out: str, nodes: int = 1) -> None:
-    """Check the cluster and do the work of a command that has no recipe and prints its own summary.
-
-    Raises:
-        ClusterError: as `carry_out`.
-        UserError: what the work raises.
-    """
-    _carried_out(work, command=command, recipe=load_recipe(), place=Path(out), folder=None, nodes=nodes)
+    sys.path.insert(0, str(Path.cwd()))  # carried plug-ins lie here, and the folder is left for the results'
+    declaration = find_command(call["command"])
+    arguments = dict(call["arguments"])
+    for parameter in declaration.parameters:
+        if parameter.option.kind == "file" and parameter.name in arguments:
+            arguments[parameter.name] = str(Path(arguments[parameter.name]).absolute())
+    folder = RunFolder(arguments["run"]) if arguments.get("run") else None
+    recipe = load_recipe()
+    if declaration.takes("recipe"):
+        named = arguments.pop("recipe", None) or (folder.recipe if folder else None)
+        recipe = load_recipe(named, arguments.pop("overrides", ()))
+        arguments["recipe"] = recipe
+    summary = _carried_out(declaration, arguments, recipe, Path(call["out"]), folder, int(call.get("nodes", 1)))
+    print(declaration.describe(summary, False), flush=True)
 
 
 def _carried_out(
-    work: Callable[[], Mapping[str, Any] | None],
-    *,
-    command: str,
+    declaration: Declaration,
+    arguments: Mapping[str, Any],
     recipe: Recipe,
     place: Path,
     folder: RunFolder | None,
     nodes: int,
 ) -> Mapping[str, Any]:
-    """The work's summary, with a note of where it was done left in `place`."""
+    """The command's summary, with a note of where it ran left in `place`."""
     folders = [place, *([folder.path] if folder else [])]
     beside = folder.path.parent if folder else place.parent
     cluster = Path(CLUSTER).read_text() if Path(CLUSTER).exists() else None
-    with _prepared(beside, nodes, lambda: gather(recipe, command=command, out=str(place), folders=folders)) as facts:
+    trains = declaration.trains
+    alone = trains and declaration.takes("recipe") and recipe.train.workers == 1
+
+    def look() -> Facts:
+        return gather(recipe, out=str(place), folders=folders, trains=trains, reduces=trains and not alone)
+
+    with _prepared(beside, nodes, look) as facts:
         started = time.time()
         try:
-            summary = work() or {}
+            summary = declaration.function(**arguments) or {}
         except UserError:
             raise  # the folder may be somebody else's: nothing is left there
         except BaseException:
@@ -121,17 +109,19 @@ def _carried_out(
             raise
         if not summary.get("already_complete"):
             note(place, facts, started, cluster)
-            _log(recipe, place, folders, command)
+            _log(recipe, place, folders, declaration.name)
     return summary
 
 
-def doctor(*, out: str | None = None, recipe: str | None = None) -> list[CheckResult]:
-    """The preflight's lines alone."""
-    loaded = load_recipe(recipe)
+def doctor(call: Mapping[str, Any]) -> None:
+    """Print the preflight's results alone, as JSON in the log's last line."""
+    arguments = call["arguments"]
+    recipe, out = load_recipe(arguments.get("recipe")), arguments.get("out")
     with ray_session():
         if out:
             os.chdir(nearest(str(Path(out).parent)))
-        return preflight(gather(loaded, out=out, folders=[Path(out)] if out else []))
+        results = preflight(gather(recipe, out=out, folders=[Path(out)] if out else [], trains=True, reduces=True))
+    print(json.dumps(results), flush=True)
 
 
 @contextlib.contextmanager
@@ -215,7 +205,9 @@ def note(place: Path, facts: Facts, started: float, cluster: str | None = None) 
 
 
 def _log(recipe: Recipe, place: Path, folders: list[Path], command: str) -> None:
-    """Put `cluster.json` into the command's MLflow run."""
+    """Put `cluster.json` into the command's MLflow run, where it has one."""
+    if not (place / FILE).exists():
+        return
     uri = tracking_uri(recipe.tracking.uri, *folders)
     with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=place, command=command, params={}) as tracker:
         for name in (WHERE, CLUSTER):

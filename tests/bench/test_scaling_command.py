@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsc_ray import commands
+from wsc_ray.commands import find_command
 from wsc_ray.errors import ResourceError
-from wsc_ray.submit.request import bench_request
+from wsc_ray.submit.call import make_call
 
 
 def measured(folder, *words):
@@ -108,7 +109,7 @@ def test_it_leaves_steps_a_picture_and_a_run_in_mlflow(done):
 )
 def test_what_cannot_be_is_a_sentence_and_leaves_nothing(wsc_ray_command, tmp_path, options, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wsc_ray.cli.bench.ask_for_a_token", lambda: None)  # it would stay in this process
+    monkeypatch.setattr("wsc_ray.bench.token.ask_for_a_token", lambda: None)  # it would stay in this process
     status, text = wsc_ray_command("bench", "scaling", "--out", tmp_path / "out", *options)
     assert status == 2, text
     assert said in text
@@ -147,10 +148,12 @@ def test_a_process_with_a_ray_of_its_own_is_told(ray_cluster, manifest, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_request_for_a_cluster_has_the_same_options(tmp_path):
-    request = bench_request(out="out", workers=[1, 2], manifest="patches", projected=True, price=None, quick=False)
-    assert request.entry == "jobs/bench.py"
-    assert request.arguments == (
-        *("--out", str((tmp_path.cwd() / "out").absolute()), "--workers", "1,2"),
-        *("--manifest", str((tmp_path.cwd() / "patches").absolute()), "--project"),
-    )
+def test_a_call_for_a_cluster_has_the_same_arguments(tmp_path):
+    given = {"out": "out", "workers": [1, 2], "manifest": "patches", "projected": True, "price": None, "quick": False}
+    call = make_call(find_command("bench scaling"), given)
+    assert call.arguments == {
+        "out": str(tmp_path.cwd() / "out"),
+        "workers": [1, 2],
+        "manifest": str(tmp_path.cwd() / "patches"),
+        "projected": True,
+    }

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from tests.cluster.files import CLUSTER
+from wsc_ray.commands import find_command
 from wsc_ray.errors import ClusterError
 from wsc_ray.provision.cluster_file import read_cluster_file, without_secrets
 from wsc_ray.provision.requirements import check_requirements, token_of
 from wsc_ray.remote.bring_up import bring_up
-from wsc_ray.submit.request import make_request
+from wsc_ray.submit.call import make_call
 
 LOCAL = {
     "cluster_name": "mine",
@@ -158,6 +159,6 @@ def test_a_head_that_nobody_can_log_in_to_starts_nothing(written, tmp_path):
     """Port 9 of loopback answers nobody; Ray's launcher would wait for minutes."""
     auth = {"ssh_user": "nobody", "ssh_proxy_command": "false"}
     file = written(LOCAL | {"auth": auth, "provider": {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []}})
-    request = make_request("embed", run=tmp_path)
+    call = make_call(find_command("embed"), {"run": tmp_path})
     with pytest.raises(ClusterError, match=r"127\.0\.0\.1 cannot be logged in to"):
-        bring_up(request, str(file))
+        bring_up(call, str(file))

@@ -53,7 +53,7 @@ def test_what_is_copied_can_be_installed(name, tmp_path):
     command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", "built"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "built" / "wsc_ray" / "cli.py").is_file()
+    assert (tmp_path / "built" / "wsc_ray" / "cli" / "__init__.py").is_file()
     assert (tmp_path / "constraints.txt").is_file()
 
 

@@ -190,7 +190,7 @@ def test_a_dry_run_says_the_steps_and_submits_nothing(head, shared, recipe):
     before = jobs_of(head)
     status, text = head.run("pretrain", recipe(), "--out", shared / "dry", "--dry-run")
     assert status == 0, text
-    assert re.search(r"steps.1 +submit job wsc-ray-pretrain-dry-\w+-1: python jobs/pretrain.py --recipe", text)
+    assert re.search(r"steps.1 +submit job wsc-ray-pretrain-dry-\w+-1: python jobs/pretrain.py", text)
     assert re.search(r"resources.training workers +2, each 0.5 CPUs", text)
     assert jobs_of(head) == before
     assert not (shared / "dry").exists()

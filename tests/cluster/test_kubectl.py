@@ -10,11 +10,12 @@ import textwrap
 import pytest
 import yaml
 
+from wsc_ray.commands import find_command
 from wsc_ray.errors import ClusterError
 from wsc_ray.provision.cluster_file import read_cluster_file
 from wsc_ray.provision.kuberay import KubeRay
 from wsc_ray.remote.bring_up import bring_up, jobs_of
-from wsc_ray.submit.request import make_request
+from wsc_ray.submit.call import make_call
 
 KUBECTL = f"""\
 #!{sys.executable}
@@ -124,15 +125,15 @@ def test_what_a_start_that_fails_may_leave(kube, capsys):
     """It is said, or goes at once where that was asked."""
     cluster, bin = kube
     (bin / "full").touch()
-    request = make_request("embed", run=bin)
+    call = make_call(find_command("embed"), {"run": bin})
     with pytest.raises(ClusterError, match="exceeded quota"):
-        bring_up(request, str(cluster.file.path))
+        bring_up(call, str(cluster.file.path))
     assert f"k is still up, as far as it came, and costs what its machines cost; `{cluster.down_command}`" in (
         capsys.readouterr().err
     )
     assert "delete" not in (bin / "asked").read_text()
     with pytest.raises(ClusterError, match="exceeded quota"):
-        bring_up(request, str(cluster.file.path), down="always")
+        bring_up(call, str(cluster.file.path), down="always")
     assert "delete raycluster k" in (bin / "asked").read_text()
     assert "still up" not in capsys.readouterr().err
 
@@ -149,5 +150,5 @@ def test_a_cluster_that_is_not_up_is_not_said_to_be(kube, capsys, down):
 def test_a_word_that_says_not_when_to_take_it_down_starts_nothing(kube):
     cluster, bin = kube
     with pytest.raises(ClusterError, match="--down: one of always, on-success, never"):
-        bring_up(make_request("embed", run=bin), str(cluster.file.path), down="allways")
+        bring_up(make_call(find_command("embed"), {"run": bin}), str(cluster.file.path), down="allways")
     assert not (bin / "asked").exists()

@@ -10,8 +10,9 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.mil.cohort import write_store
+from wsc_ray.commands import evaluate
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
-from wsc_ray.evaluate.run import describe, evaluate
+from wsc_ray.evaluate.run import describe
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import fit_head

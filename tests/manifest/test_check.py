@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError
-from wsc_ray.manifest import manifest_check, manifest_import
 from wsc_ray.manifest.check import pick_images
 
 from .cohort import cohort, png, write, write_images

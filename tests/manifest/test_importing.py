@@ -12,8 +12,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError, RunFolderError
-from wsc_ray.manifest import manifest_check, manifest_import, open_manifest
+from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import image_bytes
 
 from .cohort import SIZE, cohort, png, write, write_images
@@ -242,7 +243,7 @@ def slow(*args, **settings):
     print("written", flush=True)
     time.sleep(60)
 write.write_file = slow
-importing.manifest_import(
+importing.import_manifest(
     source=sys.argv[1], out=sys.argv[2], columns={"label": "slide_label"}, label_names={"1": "positive", "0": "negative"},
     file_rows=10, row_group_rows=4,
 )

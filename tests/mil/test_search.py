@@ -16,10 +16,11 @@ import pytest
 from mlflow import MlflowClient
 
 import wsc_ray
+from wsc_ray.commands import tune
 from wsc_ray.errors import DataError, RecipeError, RunFolderError, TrackingError
 from wsc_ray.features.store import slide_path
 from wsc_ray.mil.heads import load_head
-from wsc_ray.mil.search import describe, tune
+from wsc_ray.mil.search import describe_search as describe
 
 from .cohort import write_store
 
@@ -129,7 +130,7 @@ def test_other_features_in_its_place_are_refused(searched: tuple[Path, dict[str,
 
 DRIVER = """
 import json, sys
-from wsc_ray.mil.search import tune
+from wsc_ray.commands import tune
 tune(**json.loads(sys.argv[1]))
 """
 

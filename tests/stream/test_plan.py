@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from wsc_ray.commands import manifest_import
 from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.manifest import manifest_import, open_manifest
+from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.plan import make_plan

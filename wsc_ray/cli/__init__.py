@@ -1,5 +1,5 @@
-"""The command line: parse, call one function of the same name, print."""
+"""The command line: made from the commands' declarations."""
 
-from wsc_ray.cli.group import main
+from wsc_ray.cli.program import main
 
 __all__ = ["main"]

@@ -13,10 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsc_ray import commands
 from wsc_ray.demo.cohort import write_cohort
 from wsc_ray.errors import RunFolderError
+from wsc_ray.evaluate.run import evaluate_head
+from wsc_ray.features.embed import embed_slides
 from wsc_ray.files import read_summary, write_json, write_summary
+from wsc_ray.manifest.check import check_manifest
+from wsc_ray.manifest.importing import import_manifest
+from wsc_ray.mil.search import search_head
+from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
@@ -25,7 +30,7 @@ ENCODERS = ("weaksupcon", "simclr", "untrained")
 IDENTITY = "demo.json"
 
 
-def demo(*, out: str | Path = "demo", seed: int = 0, quick: bool = False) -> dict[str, Any]:
+def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
     """Draw a cohort, pretrain WeakSupCon and SimCLR on two workers, embed, search a head and evaluate, beside the
     untrained encoder.
 
@@ -57,13 +62,13 @@ def demo(*, out: str | Path = "demo", seed: int = 0, quick: bool = False) -> dic
                 if name != "untrained"
                 else "untrained: random weights, to compare with"
             )
-            commands.pretrain(recipe=demo_recipe(name, manifest=manifest, out=out, seed=seed, quick=quick), out=run)
+            pretrain_encoder(recipe=demo_recipe(name, manifest=manifest, out=out, seed=seed, quick=quick), out=run)
             say(f"{name}: embedding every patch")
-            commands.embed(run=run)
+            embed_slides(run=run)
             say(f"{name}: searching an MIL head on training and validation slides")
-            commands.tune(run=run)
+            search_head(run=run)
             say(f"{name}: evaluating it on test slides")
-            results[name] = commands.evaluate(run=run)
+            results[name] = evaluate_head(run=run)
     summary = {
         "results": [row for name, result in results.items() for row in _rows(name, result)],
         "table": _table(results),
@@ -131,14 +136,14 @@ def _cohort(out: Path, seed: int, quick: bool) -> Path:
         table = out / "cohort" / "patches.parquet"
         if not table.exists():
             write_cohort(table.parent, seed=seed, **({"slides": (12, 6, 8), "patches_per_slide": 12} if quick else {}))
-        commands.manifest_import(
+        import_manifest(
             source=str(table),
             out=str(manifest),
             columns={"label": "slide_label"},
             label_names={"0": "negative", "1": "positive"},
             row_group_rows=32,  # a slide or two, so that every shard of so small a cohort holds many
         )
-    commands.manifest_check(manifest=str(manifest))
+    check_manifest(manifest=str(manifest))
     return manifest
 
 

@@ -26,10 +26,10 @@ from wsc_ray.recipe.sections import Recipe
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, tracking_uri
 
-__all__ = ["assess", "describe", "evaluate"]
+__all__ = ["assess", "describe", "evaluate_head"]
 
 
-def evaluate(
+def evaluate_head(
     *,
     run: str | Path | None = None,
     features: str | Path | None = None,

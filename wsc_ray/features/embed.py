@@ -28,7 +28,7 @@ from wsc_ray.tracking import Tracker, connect, tracking_uri
 IDENTITY = "embed.json"
 
 
-def embed(
+def embed_slides(
     *,
     run: str | Path | None = None,
     encoder: str | Path | None = None,

@@ -1,8 +1,6 @@
 """What patches exist: the Parquet schema, import, check, and the tables that tiling writes."""
 
-from wsc_ray.manifest.check import manifest_check
 from wsc_ray.manifest.footers import RowGroup
-from wsc_ray.manifest.importing import manifest_import
 from wsc_ray.manifest.lists import PatchList
 from wsc_ray.manifest.problems import find_problems
 from wsc_ray.manifest.read import Manifest, open_manifest
@@ -17,7 +15,5 @@ __all__ = [
     "decode",
     "find_problems",
     "image_bytes",
-    "manifest_check",
-    "manifest_import",
     "open_manifest",
 ]

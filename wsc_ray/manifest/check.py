@@ -22,7 +22,7 @@ from wsc_ray.progress import Progress
 _AT_A_TIME = 16  # images sampled from a row group: reading one costs the bytes of all its images
 
 
-def manifest_check(
+def check_manifest(
     *, manifest: str | Path, all: bool = False, sample: int = 1000, seed: int = 0, out: str | Path | None = None
 ) -> dict[str, Any]:
     """Check a manifest and count what it holds.

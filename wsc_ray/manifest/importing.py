@@ -25,7 +25,7 @@ from wsc_ray.progress import Progress
 from wsc_ray.storage import child
 
 
-def manifest_import(
+def import_manifest(
     *,
     source: str | Path,
     out: str | Path,

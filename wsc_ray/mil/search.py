@@ -34,7 +34,7 @@ IDENTITY = "search.json"
 TABLE = "trials.csv"
 
 
-def tune(
+def search_head(
     *,
     run: str | Path | None = None,
     features: str | Path | None = None,
@@ -216,7 +216,7 @@ def _refuse_other(out: Path, known: dict[str, Any], identity: dict[str, Any]) ->
         )
 
 
-def describe(summary: dict[str, Any]) -> str:
+def describe_search(summary: dict[str, Any]) -> str:
     """A summary, or the plan of a dry run, for people."""
     slides, patients = summary["slides"], summary["patients"]
     lines = [

@@ -27,23 +27,20 @@ from wsc_ray.tracking import tracking_uri
 SECONDS = 120.0  # a node has to answer: its first worker unpacks the job's package and imports torch
 
 
-def gather(
-    recipe: Recipe, *, command: str | None = None, out: str | None = None, folders: Sequence[Path] = ()
-) -> Facts:
+def gather(recipe: Recipe, *, out: str | None, folders: Sequence[Path], trains: bool, reduces: bool) -> Facts:
     """Look at every node that is up; needs a Ray session.
 
     Args:
-        command: whose needs are looked at; None: any command's.
         out: where results will go.
         folders: that may remember an MLflow store, as in `tracking_uri`.
+        trains: whether training workers will run, which need CPUs beside their readers.
+        reduces: whether there may be several of them, so that an all-reduce is tried.
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     trial = storage_probe.begin(out) if out else None
     manifest, problem = _open(recipe.data.manifest)
-    trains = command in (None, "bench", "pretrain")
-    alone = command == "pretrain" and recipe.train.workers == 1
     with ThreadPoolExecutor(1) as pool:  # the gang imports torch while the nodes are asked
-        reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if trains and not alone else None
+        reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if reduces else None
         nodes, silent = _ask(alive, trial, manifest)
         reduced = reducing.result() if reducing else None
     if trial:

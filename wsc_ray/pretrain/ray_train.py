@@ -28,7 +28,7 @@ from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
-from wsc_ray.stream.readers import cluster_cpus, readers_for
+from wsc_ray.stream.readers import readers_for
 
 
 def uses_gpu(recipe: Recipe) -> bool:
@@ -100,6 +100,11 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
     if failure:
         raise failure
     return Path(result.checkpoint.path)
+
+
+def cluster_cpus() -> dict[str, float]:
+    """CPUs of every node that is up, by its id."""
+    return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
 
 
 def _workers(recipe: Recipe) -> int | tuple[int, int]:

@@ -28,7 +28,7 @@ from wsc_ray.stream.record import samples_digest
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 
-def pretrain(
+def pretrain_encoder(
     *,
     out: str | Path,
     recipe: str | Path | Recipe | None = None,

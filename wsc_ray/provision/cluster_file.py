@@ -17,6 +17,7 @@ import yaml
 from wsc_ray.errors import ClusterError
 
 REMOVED = "(removed)"
+_STORAGE = re.compile(r"^#\s*storage:\s*(\S+)\s*$", re.MULTILINE)
 _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|private_key|access_key|api_key", re.I)
 # In a command: what follows a name or an option, quoted or not; who logs in to an address; a whole key.
@@ -43,6 +44,8 @@ class ClusterFile:
         provider: `local`, `aws`, `gcp`, ... of Ray's launcher, or `kuberay`.
         nodes: that come up without being asked for: the head and the fewest workers.
         documents: the YAML as it was read, one for each document.
+        storage: where runs go that are given no folder, from the comment `# storage: FOLDER` on a line of its own: a comment, since
+            neither format has a place for it. A folder that every node mounts.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class ClusterFile:
     provider: str
     nodes: int
     documents: tuple[Any, ...]
+    storage: str | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -85,7 +89,10 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
     left = sorted({mark for document in documents for text in _texts(document) for mark in _MARK.findall(text)})
     if left:
         raise ClusterError(f"--cluster {path}: put your own values for {', '.join(left)}")
-    return ClusterFile(path, kind, name, provider, nodes, documents)
+    storage = _STORAGE.search(text)
+    if storage and _MARK.search(storage[1]):
+        raise ClusterError(f"--cluster {path}: put your own folder behind `# storage:`, or give --out")
+    return ClusterFile(path, kind, name, provider, nodes, documents, storage[1] if storage else None)
 
 
 def without_secrets(file: ClusterFile) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
-from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe, Section, sections
+from wsc_ray.recipe.sections import Recipe, Section, sections
 
 _HEAD = """\
 # A recipe for wsc-ray. Every value here is the default (the paper's, arXiv 2602.09477): keep what you change, delete the
@@ -16,7 +16,7 @@ _HEAD = """\
 """
 
 
-def init(*, out: str | Path = DEFAULT_RECIPE) -> Path:
+def write_template(out: str | Path) -> Path:
     """Write a commented recipe and return its path.
 
     Raises:

@@ -17,9 +17,9 @@ from wsc_ray.provision.cluster_file import ClusterFile, read_cluster_file, witho
 from wsc_ray.provision.kuberay import KubeRay
 from wsc_ray.provision.launcher import Launcher
 from wsc_ray.provision.requirements import check_requirements
+from wsc_ray.submit.call import Call
 from wsc_ray.submit.jobs import Jobs, entrypoint
-from wsc_ray.submit.request import Request
-from wsc_ray.submit.send import in_the_job, numbered, resources, send_to
+from wsc_ray.submit.send import in_the_job, numbered, send_to
 
 Down = Literal["always", "on-success", "never"]
 
@@ -37,8 +37,8 @@ class Cluster(Protocol):
     def down(self) -> list[str]: ...
 
 
-def bring_up(request: Request, path: str, *, down: Down = "on-success", dry_run: bool = False) -> dict[str, Any]:
-    """Run the request on the cluster that the file at `path` describes, brought up for it where it is not up.
+def bring_up(call: Call, path: str, *, down: Down = "on-success", dry_run: bool = False) -> dict[str, Any]:
+    """Run the call on the cluster that the file at `path` describes, brought up for it where it is not up.
 
     Args:
         down: when to take it down afterwards. It stays up while anything runs on it, somebody else's too.
@@ -55,14 +55,14 @@ def bring_up(request: Request, path: str, *, down: Down = "on-success", dry_run:
     _check_down(down)
     cluster = _cluster(path)
     file = cluster.file
-    request = replace(request, nodes=file.nodes, cluster=without_secrets(file))
+    call = replace(call, nodes=file.nodes, cluster=without_secrets(file))
     if dry_run:
-        return _plan(request, cluster, down)
+        return _plan(call, cluster, down)
     print(f"bringing up {file.name} ({file.provider}), unless it is up", flush=True)
     if not cluster.is_up():
         _start(cluster, down)
     with closing(cluster, down), reach(cluster) as jobs:
-        return send_to(jobs, request)
+        return send_to(jobs, call)
 
 
 @contextlib.contextmanager
@@ -179,18 +179,19 @@ def _check_down(down: str) -> None:
         raise ClusterError(f"--down: one of {', '.join(get_args(Down))}, not {down}")
 
 
-def _plan(request: Request, cluster: Cluster, down: Down) -> dict[str, Any]:
+def _plan(call: Call, cluster: Cluster, down: Down) -> dict[str, Any]:
     file = cluster.file
     return {
         "cluster": str(file.path),
-        "out": request.out,
+        "out": call.out,
         "steps": numbered(
             [
                 f"bring up {file.name} ({file.provider}), unless it is up, and wait for {file.nodes} nodes",
-                f"submit a job: {entrypoint(request)}",
-                *in_the_job(request),
+                f"submit a job: {entrypoint(call)}",
+                *in_the_job(call),
                 {"always": "", "on-success": "if it ended well, ", "never": "do not "}[down] + cluster.down_command,
             ]
         ),
-        "resources": resources(request),
+        "resources": dict(call.resources),
+        **({"recipe": call.recipe.to_yaml()} if call.recipe else {}),
     }

@@ -22,28 +22,25 @@ OPTIONAL = {
 }
 
 
-def doctor(
-    *, address: str | None = None, recipe: str | Path | None = None, out: str | Path | None = None
-) -> list[CheckResult]:
-    """Look at what the commands need, here or on a cluster; nothing is changed.
-
-    Here that is Python, packages, CPUs, memory, GPUs, disk and the MLflow store; on a cluster the preflight that every
-    job begins with.
-
-    Args:
-        address: dashboard of a cluster that is up, such as http://127.0.0.1:8265.
-        recipe: whose manifest, MLflow store and workers are looked at on the cluster.
-        out: folder for results to look at on the cluster; nothing stays there.
+def check_cluster(address: str, recipe: str | Path | None, out: str | Path | None) -> list[CheckResult]:
+    """The preflight that every job on the cluster begins with, for this recipe and this folder for results.
 
     Raises:
-        ClusterError: the cluster does not answer, or was named where it is not needed.
+        ClusterError: the cluster does not answer.
         JobError: the preflight itself did not come to its end.
     """
-    if address:
-        from wsc_ray.submit.request import doctor_request
-        from wsc_ray.submit.send import send_doctor
+    from wsc_ray.submit.call import doctor_call
+    from wsc_ray.submit.send import send_doctor
 
-        return send_doctor(doctor_request(recipe=recipe, out=out), address)
+    return send_doctor(doctor_call(recipe=recipe, out=out), address)
+
+
+def check_machine(recipe: str | Path | None = None, out: str | Path | None = None) -> list[CheckResult]:
+    """Python, packages, CPUs, memory, GPUs, disk and the MLflow store of this machine.
+
+    Raises:
+        ClusterError: a recipe or a folder, which are looked at on a cluster.
+    """
     if recipe or out:
         raise ClusterError("--recipe and --out are looked at on a cluster; give its --address too")
     return [

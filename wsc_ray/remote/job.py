@@ -10,7 +10,7 @@ from wsc_ray.submit.follow import follow
 from wsc_ray.submit.jobs import Job
 
 
-def job_attach(
+def attach(
     *, job: str | None = None, address: str | None = None, cluster: str | None = None, down: Down = "on-success"
 ) -> dict[str, Any]:
     """Follow a job's log from its beginning to the job's end.
@@ -22,7 +22,7 @@ def job_attach(
         down: when to take the file's cluster down afterwards.
 
     Returns:
-        The job, as one of `job_status`.
+        The job, as one of `status`.
 
     Raises:
         ClusterError: no such cluster or job.
@@ -32,16 +32,14 @@ def job_attach(
         return _described(follow(jobs, jobs.find(job).id))
 
 
-def job_status(
-    *, job: str | None = None, address: str | None = None, cluster: str | None = None
-) -> list[dict[str, Any]]:
-    """Our jobs on a cluster, or the one with that id, the latest last; arguments and errors as `job_attach`."""
+def status(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> list[dict[str, Any]]:
+    """Our jobs on a cluster, or the one with that id, the latest last; arguments and errors as `attach`."""
     with jobs_of(address, cluster) as jobs:
         return [_described(one) for one in ([jobs.find(job)] if job else jobs.all())]
 
 
-def job_stop(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> dict[str, Any]:
-    """Ask the cluster to stop a job, and wait until it has; arguments and errors as `job_attach`."""
+def stop(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> dict[str, Any]:
+    """Ask the cluster to stop a job, and wait until it has; arguments and errors as `attach`."""
     with jobs_of(address, cluster) as jobs:
         found = jobs.find(job)
         if found.running:
@@ -52,14 +50,14 @@ def job_stop(*, job: str | None = None, address: str | None = None, cluster: str
         return _described(found)
 
 
-def job_logs(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> str:
-    """A job's log so far; arguments and errors as `job_attach`."""
+def logs(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> str:
+    """A job's log so far; arguments and errors as `attach`."""
     with jobs_of(address, cluster) as jobs:
         return jobs.log(jobs.find(job).id)
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `job_status` for people."""
+    """Rows of `status` for people."""
     if not rows:
         return "no jobs of wsc-ray"
     names = ("job", "status", "exit_status", "started", "seconds", "out")

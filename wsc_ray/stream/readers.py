@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ray
-
 BESIDE = 0.75  # of an even share of the cluster's free CPUs: with fewer on its own node, a worker's readers spread out
 
 
@@ -35,8 +33,3 @@ def readers_for(rank: int, places: Sequence[str], cpus: Mapping[str, float], cpu
     if own >= BESIDE * even:
         return Readers(max(1, int(own)), node)
     return Readers(max(1, int(even)))
-
-
-def cluster_cpus() -> dict[str, float]:
-    """CPUs of every node that is up, by its id."""
-    return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}

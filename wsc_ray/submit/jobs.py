@@ -1,4 +1,4 @@
-"""Ray Jobs: submitting a request to a cluster that is up, and finding it again.
+"""Ray Jobs: submitting a call to a cluster that is up, and finding it again.
 
 The cluster itself remembers which jobs are ours and what they work on, in their metadata, so that any machine can come
 back to them. An id follows from the command and its output folder and counts the attempts: of two people who submit
@@ -8,6 +8,7 @@ the same at the same moment, one is told that the id is taken.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shlex
@@ -24,7 +25,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import wsc_ray
 from wsc_ray.errors import ClusterError
-from wsc_ray.submit.request import RECIPE, Request
+from wsc_ray.submit.call import CALL, RECIPE, Call
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 JOB_ID = "WSC_RAY_JOB"  # a job's own id, in its environment
@@ -122,33 +123,33 @@ class Jobs:
         with self._said():
             return _job(self.client.get_job_info(job_id))
 
-    def attempts(self, request: Request) -> list[Job]:
+    def attempts(self, call: Call) -> list[Job]:
         """Jobs of the same command on the same output folder, the latest last."""
-        return [job for job in self.all() if job.id.rpartition("-")[0] == request.stem]
+        return [job for job in self.all() if job.id.rpartition("-")[0] == call.stem]
 
-    def next_id(self, request: Request) -> str:
-        numbers = [int(job.id.rpartition("-")[2]) for job in self.attempts(request)]
-        return f"{request.stem}-{max(numbers, default=0) + 1}"
+    def next_id(self, call: Call) -> str:
+        numbers = [int(job.id.rpartition("-")[2]) for job in self.attempts(call)]
+        return f"{call.stem}-{max(numbers, default=0) + 1}"
 
-    def submit(self, request: Request) -> str:
+    def submit(self, call: Call) -> str:
         """Send the entry point, the recipe and this package, and start the job; its id.
 
         Raises:
             ClusterError: the cluster refuses it, such as for an id that someone else has just taken.
         """
-        job_id = self.next_id(request)
+        job_id = self.next_id(call)
         with tempfile.TemporaryDirectory(prefix="wsc-ray-job-") as temporary, self._said():
             try:
                 return self.client.submit_job(
-                    entrypoint=entrypoint(request),
+                    entrypoint=entrypoint(call),
                     submission_id=job_id,
                     runtime_env={
-                        "working_dir": _working_dir(Path(temporary), request),
+                        "working_dir": _working_dir(Path(temporary), call),
                         "py_modules": [str(Path(wsc_ray.__file__).parent)],
                         "excludes": ["__pycache__"],
-                        "env_vars": {**dict(request.environment), JOB_ID: job_id},
+                        "env_vars": {**call.environment, JOB_ID: job_id},
                     },
-                    metadata={"wsc_ray": request.command, "out": request.out, "digest": request.digest},
+                    metadata={"wsc_ray": call.command, "out": call.out, "digest": call.digest},
                 )
             except RuntimeError as error:
                 raise ClusterError(f"{self.address} refuses the job: {_first_line(error)}") from None
@@ -163,17 +164,17 @@ class Jobs:
             return self.client.get_job_logs(job_id)
 
 
-def entrypoint(request: Request) -> str:
+def entrypoint(call: Call) -> str:
     """The job's command line; `python` is the one on the PATH of whoever started Ray on the head."""
-    nodes = ["--nodes", str(request.nodes)] if request.nodes > 1 else []
-    return shlex.join(["python", request.entry, *request.arguments, *nodes])
+    return shlex.join(["python", f"jobs/{entry_file(call.command).name}"])
 
 
 def entry_file(command: str) -> Path:
-    """The script that is submitted: in the installed package, or in `jobs/` of a checkout."""
+    """The script that is submitted, in the installed package or in `jobs/` of a checkout; `plugin.py` for a plug-in's command."""
     package = Path(wsc_ray.__file__).parent
-    installed = package / "jobs" / f"{command}.py"
-    return installed if installed.is_file() else package.parent / "jobs" / f"{command}.py"
+    folder = next(each for each in (package / "jobs", package.parent / "jobs") if (each / "plugin.py").is_file())
+    own = folder / f"{command.replace(' ', '_')}.py"
+    return own if own.is_file() else folder / "plugin.py"
 
 
 def come_back(job_id: str, jobs: Jobs) -> str:
@@ -181,16 +182,16 @@ def come_back(job_id: str, jobs: Jobs) -> str:
     return f"wsc-ray job attach {job_id} {jobs.option}"
 
 
-def _working_dir(folder: Path, request: Request) -> str:
+def _working_dir(folder: Path, call: Call) -> str:
     (folder / "jobs").mkdir()
-    shutil.copy(entry_file(request.command), folder / request.entry)
-    if request.recipe:
-        (folder / RECIPE).write_text(request.recipe.to_yaml())
-    if request.slides:
-        name, text = request.slides
+    shutil.copy(entry_file(call.command), folder / "jobs")
+    (folder / CALL).write_text(json.dumps({**json.loads(call.to_json()), "nodes": call.nodes}))
+    if call.recipe:
+        (folder / RECIPE).write_text(call.recipe.to_yaml())
+    for name, text in call.files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    if request.cluster:
-        (folder / CLUSTER).write_text(request.cluster)
+    if call.cluster:
+        (folder / CLUSTER).write_text(call.cluster)
     return str(folder)
 
 

@@ -33,7 +33,7 @@ IDENTITY = "tile.json"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
 
 
-def tile(
+def tile_slides(
     *,
     slides: str | Path,
     out: str | Path,

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsc_ray import commands
 from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.demo.cohort import write_cohort
 from wsc_ray.manifest import open_manifest
+from wsc_ray.manifest.importing import import_manifest
 from wsc_ray.pixels import image_bytes
 
 
@@ -27,7 +27,7 @@ def drawn_manifest(folder: Path, sizes: Sizes) -> Path:
         raw, slides=(sizes.slides, 2, 2), patches_per_slide=sizes.per_slide, patch_size=sizes.patch, seed=0
     )
     _multiply(table, raw / "copies", sizes.copies)
-    commands.manifest_import(
+    import_manifest(
         source=raw / "copies",
         out=manifest,
         columns={"label": "slide_label"},

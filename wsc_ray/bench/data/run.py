@@ -41,7 +41,7 @@ PACKAGES = (
 )
 
 
-def bench_data(
+def measure_data(
     *,
     out: str | Path,
     manifest: str | None = None,

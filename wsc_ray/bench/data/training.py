@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsc_ray import commands
 from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.pretrain import metrics_file
+from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
@@ -27,7 +27,7 @@ def measure_training(folder: Path, data: Mapping[str, Any], sizes: Sizes, cores:
     run = RunFolder(folder / "run")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    commands.pretrain(recipe=training_recipe(folder, data, sizes, cores), out=run.path)
+    pretrain_encoder(recipe=training_recipe(folder, data, sizes, cores), out=run.path)
     found = waiting(metrics_file.read(run.metrics), sizes.train_batch, sizes.warm_up)
     shutil.rmtree(folder)
     return found

@@ -28,7 +28,7 @@ PROCESSES = (1, 2)
 MEMORY_LIMIT = 16.0  # GB
 
 
-def bench_loss(
+def measure_losses(
     *,
     out: str | Path,
     batches: Sequence[int] = BATCHES,

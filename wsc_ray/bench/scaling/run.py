@@ -40,7 +40,7 @@ PACKAGES = ("wsc-ray", "ray", "torch", "timm", "numpy", "pyarrow")
 GPUS = (8, 16, 32, 64, 128, 256, 512)
 
 
-def bench_scaling(
+def measure_scaling(
     *,
     out: str | Path,
     workers: Sequence[int] = (1, 2, 4),

@@ -11,20 +11,21 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from wsc_ray import commands
 from wsc_ray.bench.scaling.figures import Row, Setting
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.pretrain.clock import Clock, read_steps
+from wsc_ray.pretrain.ray_train import cluster_cpus
+from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.ray_data import worker_batches
-from wsc_ray.stream.readers import cluster_cpus, readers_for
+from wsc_ray.stream.readers import readers_for
 
 
 def train(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     """Pretrain in `folder`, which is taken away, and return every worker's steps."""
     shutil.rmtree(folder, ignore_errors=True)
-    commands.pretrain(recipe=recipe, out=folder)
+    pretrain_encoder(recipe=recipe, out=folder)
     rows = read_steps(folder)
     shutil.rmtree(folder)
     return rows

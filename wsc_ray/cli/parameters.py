@@ -1,0 +1,60 @@
+"""One declared argument as click takes it, and what click read as the function takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wsc_ray.declaration import Parameter
+from wsc_ray.errors import UserError
+
+
+def as_click(parameter: Parameter) -> click.Parameter:
+    """The option or argument of a command line."""
+    option, default = parameter.option, None if parameter.required else parameter.default
+    if option.argument:
+        return click.Argument([parameter.name], required=parameter.required, metavar=option.metavar)
+    names = [f"--{parameter.flag}", parameter.name]
+    if parameter.type is bool:
+        return click.Option(names, is_flag=True, default=default, help=option.help)
+    settings: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "required": parameter.required}
+    if option.kind in ("pairs", "texts"):
+        return click.Option(names, multiple=True, **settings)
+    if option.kind == "numbers":
+        text = None if default is None else ",".join(map(str, default))
+        return click.Option(names, default=text, show_default=text is not None, **settings)
+    return click.Option(names, type=_type(parameter), default=default, show_default=default is not None, **settings)
+
+
+def as_value(parameter: Parameter, given: Any) -> Any:
+    """What the function takes for what click has read.
+
+    Raises:
+        UserError: a text that is not of the form that the option wants.
+    """
+    kind, flag = parameter.option.kind, parameter.flag
+    if kind == "pairs":
+        return dict(_pair(flag, text) for text in given)
+    if kind == "numbers" and given is not None:
+        try:
+            return [int(word) for word in str(given).split(",")]
+        except ValueError:
+            raise UserError(f"--{flag} {given}: write whole numbers with commas between them") from None
+    return given
+
+
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"--{flag} {text}: write it as NAME=VALUE")
+    return key, value
+
+
+def _type(parameter: Parameter) -> Any:
+    option = parameter.option
+    if option.choices:
+        return click.Choice(option.choices)
+    if parameter.type is int and option.least is not None:
+        return click.IntRange(option.least)
+    return parameter.type

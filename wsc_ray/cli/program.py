@@ -1,0 +1,107 @@
+"""`wsc-ray`: every declared command as a click command, two words as a command of a group."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from wsc_ray import __version__
+from wsc_ray.cli.parameters import as_click, as_value
+from wsc_ray.command import COMMANDS
+from wsc_ray.commands import all_commands
+from wsc_ray.declaration import Declaration
+from wsc_ray.errors import PluginError, UserError
+
+# The order of the help: the way through, then what looks at it.
+_ORDER = ("init", "tile", "manifest", "pretrain", "embed", "tune", "evaluate", "demo", "doctor", "job", "bench")
+_GROUPS = {
+    "manifest": "Make and check the table of patches.",
+    "job": "Come back to a job on a cluster.",
+    "bench": "Measure this machine, or a cluster.",
+}
+
+
+class Program(click.Group):
+    """A group that ends a user's mistake with one sentence and status 2, a job's failure with the job's own."""
+
+    problem: UserError | None = None
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            if self.problem is not None:
+                raise self.problem
+            return super().invoke(context)
+        except UserError as error:
+            click.echo(f"wsc-ray: {error}", err=True)
+            context.exit(error.exit_status)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        first = [name for name in _ORDER if name in self.commands]
+        return [*first, *sorted(set(self.commands) - set(first))]
+
+
+def build(declarations: list[Declaration]) -> Program:
+    """The whole command line."""
+    program = Program(
+        "wsc-ray",
+        help=_HELP,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    click.version_option(__version__, prog_name="wsc-ray")(program)
+    for declaration in declarations:
+        *above, name = declaration.name.split()
+        group: click.Group = program
+        for word in above:
+            found = group.commands.get(word)
+            if not isinstance(found, click.Group):
+                found = click.Group(word, help=_GROUPS.get(word, f"Commands of {word}."))
+                group.add_command(found)
+            group = found
+        group.add_command(_click_command(declaration, name))
+    return program
+
+
+def _click_command(declaration: Declaration, name: str) -> click.Command:
+    def callback(**given: Any) -> None:
+        as_json = given.pop("as_json", False)
+        arguments = {parameter.name: as_value(parameter, given[parameter.name]) for parameter in declaration.parameters}
+        result = declaration.function(**arguments)
+        dry_run = bool(arguments.get("dry_run"))
+        click.echo(json.dumps(result, indent=2) if as_json else declaration.describe(result, dry_run))
+        status = declaration.exit_status(result)
+        if status:
+            click.get_current_context().exit(status)
+
+    parameters = [as_click(parameter) for parameter in declaration.parameters]
+    if declaration.json:
+        parameters.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
+    short = declaration.help.splitlines()[0]
+    return click.Command(name, callback=callback, params=parameters, help=declaration.help, short_help=short)
+
+
+_HELP = """Weakly supervised contrastive pretraining of patch encoders, from slide labels alone, on Ray.
+
+\b
+The way through:
+  wsc-ray init                                 a commented recipe, wsc-ray.yaml
+  wsc-ray tile SLIDES --out DIR                slides -> manifest
+  wsc-ray manifest import TABLE --out DIR      or patches -> manifest
+  wsc-ray pretrain --out RUN                   manifest -> encoder
+  wsc-ray embed --run RUN                      encoder -> features
+  wsc-ray tune --run RUN                       features -> MIL head
+  wsc-ray evaluate --run RUN                   head -> metrics on the test split
+"""
+
+
+def _program() -> Program:
+    try:
+        return build(all_commands())
+    except PluginError as error:  # said once a command is typed, and not when this is imported
+        program = build(list(COMMANDS.values()))
+        program.problem = error
+        return program
+
+
+main = _program()

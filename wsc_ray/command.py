@@ -1,0 +1,78 @@
+"""Declaring a command: a decorator that registers a function, and lets it run on a cluster too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from wsc_ray.declaration import Declaration, Option, help_of, parameters_of
+from wsc_ray.describe import describe as describe_summary
+
+__all__ = ["COMMANDS", "Option", "command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+COMMANDS: dict[str, Declaration] = {}
+
+# Arguments that several commands share.
+Run = Annotated[
+    str | Path | None,
+    Option("Run folder that `pretrain` made; everything else follows from it.", metavar="DIR", kind="path"),
+]
+RecipeFile = Annotated[Any, Option("Recipe to use instead of the run folder's.", metavar="FILE")]
+Overrides = Annotated[
+    Any,
+    Option(
+        "Override a recipe value, such as train.epochs=3; repeatable.", metavar="KEY=VALUE", name="set", kind="texts"
+    ),
+]
+DryRun = Annotated[bool, Option("Check everything, print the plan, and stop.")]
+Address = Annotated[
+    str | None,
+    Option(
+        "Run on the cluster whose dashboard is there, such as http://127.0.0.1:8265 or a port forwarded to it.",
+        metavar="URL",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    Option("Bring up the cluster of this file, such as cluster/aws.yaml, and run there.", metavar="FILE"),
+]
+Down = Annotated[
+    Literal["always", "on-success", "never"],
+    Option("When to take the --cluster down afterwards. It stays up while another job runs there."),
+]
+
+
+def command(name: str, *, sent: bool = False, **about: Any) -> Callable[[F], F]:
+    """Declare a function as the command `name`.
+
+    Args:
+        sent: it takes `address`, `cluster` and `down` as well, and runs on a cluster where one is given.
+        about: further attributes of `Declaration`.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def declare(function: F) -> F:
+        @functools.wraps(function)
+        def run(**arguments: Any) -> Any:
+            if not sent or (arguments.get("address") is None and arguments.get("cluster") is None):
+                return function(**arguments)
+            from wsc_ray.remote.run import run_there
+
+            return run_there(declaration, arguments)
+
+        about.setdefault("describe", lambda summary, dry_run: describe_summary(summary, dry_run=dry_run))
+        declaration = Declaration(
+            name=name, function=run, parameters=parameters_of(function), help=help_of(function), sent=sent, **about
+        )
+        known = COMMANDS.get(name)
+        if known is not None and known.function.__module__ != run.__module__:
+            raise ValueError(f"two commands are called {name!r}")
+        COMMANDS[name] = declaration
+        return cast(F, run)
+
+    return declare

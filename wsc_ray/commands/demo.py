@@ -1,0 +1,35 @@
+"""`wsc-ray demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Option, command
+
+
+def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
+    return f"{summary['table']}\n\nlook at every run: {summary['look']}"
+
+
+@command("demo", writes="`demo`", describe=_describe)
+def demo(
+    *,
+    out: Annotated[str | Path, Option("Folder for the cohort and the runs.", metavar="DIR", kind="path")] = "demo",
+    seed: Annotated[int, Option("Seed of the cohort and of training.", least=0)] = 0,
+    quick: Annotated[bool, Option("A few steps of everything, to see that it runs; its table means nothing.")] = False,
+) -> dict[str, Any]:
+    """Go the whole way on a synthetic cohort.
+
+    WeakSupCon, SimCLR and an untrained encoder side by side, with one table at the end.
+
+    Returns:
+        The summary, also in `OUT/summary.json`: `results`, a list of name, value and unit, and the `table` as text.
+
+    Raises:
+        RunFolderError: `out` is taken by something else, or by a demo of another seed or size.
+    """
+    from wsc_ray.demo.run import run_demo
+
+    return run_demo(out=out, seed=seed, quick=quick)

@@ -1,0 +1,59 @@
+"""`wsc-ray embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, RecipeFile, Run, command
+
+
+def _resources(recipe: Any) -> dict[str, str]:
+    return {
+        "encoders": f"{recipe.embed.workers}, each 1 GPU or, where there is none, CPUs",
+        "reading": "the other CPUs",
+    }
+
+
+@command(
+    "embed",
+    reads="manifest, `RUN/encoder`",
+    writes="`RUN/features`",
+    sent=True,
+    out_in_run="features",
+    resources=_resources,
+)
+def embed(
+    *,
+    run: Run = None,
+    encoder: Annotated[
+        str | Path | None, Option("Exported encoder.  [default: RUN/encoder]", metavar="DIR", kind="path")
+    ] = None,
+    manifest: Annotated[
+        str | None, Option("Patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path")
+    ] = None,
+    out: Annotated[
+        str | Path | None, Option("Folder for the features.  [default: RUN/features]", metavar="DIR", kind="path")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = (),
+    dry_run: DryRun = False,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Run every slide through the frozen encoder.
+
+    One .h5 file a slide; slides whose file exists are left out.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan.
+
+    Raises:
+        UserError: see `wsc_ray.errors`.
+    """
+    from wsc_ray.features.embed import embed_slides
+
+    return embed_slides(
+        run=run, encoder=encoder, manifest=manifest, out=out, recipe=recipe, overrides=overrides, dry_run=dry_run
+    )

@@ -1,0 +1,62 @@
+"""`wsc-ray evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, RecipeFile, Run, command
+from wsc_ray.describe import describe
+
+
+def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
+    if dry_run or "metrics" not in summary:
+        return describe(summary, dry_run=dry_run)
+    from wsc_ray.evaluate.report import describe as describe_evaluation
+
+    return describe_evaluation(dict(summary))
+
+
+@command(
+    "evaluate",
+    reads="`RUN/features`, `RUN/mil`",
+    writes="`RUN/evaluate`",
+    sent=True,
+    out_in_run="evaluate",
+    resources=lambda recipe: {"process": "1, on the head"},
+    describe=_describe,
+)
+def evaluate(
+    *,
+    run: Run = None,
+    features: Annotated[
+        str | Path | None, Option("Features to use.  [default: RUN/features]", metavar="DIR", kind="path")
+    ] = None,
+    head: Annotated[str | Path | None, Option("Head to use.  [default: RUN/mil]", metavar="DIR", kind="path")] = None,
+    out: Annotated[
+        str | Path | None, Option("Folder for the results.  [default: RUN/evaluate]", metavar="DIR", kind="path")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = (),
+    dry_run: DryRun = False,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Measure the chosen head on the test split.
+
+    Every metric has a bootstrap interval over patients. The same command again writes the same anew.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan. Each metric has `value`, `low`, `high` (null
+        where it is not defined) and `left_out`, the bootstrap samples that did not define it.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    from wsc_ray.evaluate.run import evaluate_head
+
+    return evaluate_head(
+        run=run, features=features, head=head, out=out, recipe=recipe, overrides=overrides, dry_run=dry_run
+    )

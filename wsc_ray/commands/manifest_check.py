@@ -1,0 +1,43 @@
+"""`wsc-ray manifest check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, Option, command
+
+
+@command(
+    "manifest check",
+    reads="manifest",
+    sent=True,
+    works_on="manifest",
+    resources=lambda recipe: {"process": "1, on the head"},
+)
+def manifest_check(
+    *,
+    manifest: Annotated[str | Path, Option(metavar="MANIFEST", argument=True, kind="path")],
+    all: Annotated[bool, Option("Decode every image.")] = False,
+    sample: Annotated[int, Option("Images to decode otherwise.", least=0)] = 1000,
+    seed: Annotated[int, Option("Seed of the sample.", least=0)] = 0,
+    out: Annotated[
+        str | Path | None, Option("Folder for the report, as summary.json.", metavar="DIR", kind="path")
+    ] = None,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Count what a manifest holds, or fail naming its wrong rows.
+
+    It fails where the manifest could not be trained on honestly.
+
+    Returns:
+        `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `images_decoded`, `digest`.
+
+    Raises:
+        ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0.
+    """
+    from wsc_ray.manifest.check import check_manifest
+
+    return check_manifest(manifest=manifest, all=all, sample=sample, seed=seed, out=out)

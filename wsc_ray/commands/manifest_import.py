@@ -1,0 +1,101 @@
+"""`wsc-ray manifest import`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from wsc_ray.command import Address, Cluster, Down, Option, command
+
+
+@command(
+    "manifest import",
+    reads="yours",
+    writes="`DIR/patches/*.parquet`",
+    sent=True,
+    resources=lambda recipe: {"process": "1, on the head"},
+)
+def manifest_import(
+    *,
+    source: Annotated[str | Path, Option(metavar="SOURCE", argument=True, kind="path")],
+    out: Annotated[str | Path, Option("New folder (or URI) for the manifest.", metavar="DIR", kind="path")],
+    columns: Annotated[
+        Mapping[str, str] | None,
+        Option(
+            "The manifest's column NAME is the table's SOURCE; repeatable.",
+            metavar="NAME=SOURCE",
+            name="column",
+            kind="pairs",
+        ),
+    ] = None,
+    constants: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            "One value for every row, such as split=train; repeatable.",
+            metavar="NAME=VALUE",
+            name="constant",
+            kind="pairs",
+        ),
+    ] = None,
+    label_names: Annotated[
+        Mapping[str, str] | None,
+        Option(
+            "Slide label SOURCE of the table is called NAME, such as 1=positive; repeatable.",
+            metavar="SOURCE=NAME",
+            name="label",
+            kind="pairs",
+        ),
+    ] = None,
+    lists: Annotated[
+        Sequence[Any],
+        Option(
+            "List of image files in the folder SOURCE, a path a line; repeatable.",
+            metavar="FILE[,label=NAME][,split=NAME]",
+            name="list",
+            kind="texts",
+        ),
+    ] = (),
+    format: Annotated[
+        Literal["parquet", "csv"] | None, Option("Format of SOURCE, where its name does not say.")
+    ] = None,
+    link: Annotated[bool, Option("Keep the images' paths instead of taking their bytes into the manifest.")] = False,
+    row_group_rows: Annotated[int, Option("Most rows of a row group, what streaming reads at a time.", least=1)] = 128,
+    file_rows: Annotated[int, Option("Most rows of a file.", least=1)] = 16_384,
+    seed: Annotated[int, Option("Seed of the slide order.", least=0)] = 0,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Write a manifest from a table of patches or lists of images.
+
+    \b
+    A table (Parquet, CSV) whose columns have other names:
+      wsc-ray manifest import patches.parquet --out manifest \\
+        --column label=slide_label --label 0=negative --label 1=positive
+    A folder with a list a label:
+      wsc-ray manifest import images/ --out manifest \\
+        --list neg.txt,label=negative,split=train --list pos.txt,label=positive,split=train
+
+    Returns:
+        The summary, also in `OUT/summary.json`.
+
+    Raises:
+        ManifestError: the source cannot be read or is no manifest; all problems are listed and name rows, from 0.
+        RunFolderError: `out` is taken.
+    """
+    from wsc_ray.manifest.importing import import_manifest
+
+    return import_manifest(
+        source=source,
+        out=out,
+        lists=lists,
+        columns=columns,
+        constants=constants,
+        label_names=label_names,
+        format=format,
+        link=link,
+        row_group_rows=row_group_rows,
+        file_rows=file_rows,
+        seed=seed,
+    )

@@ -1,0 +1,95 @@
+"""`wsc-ray pretrain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, command
+from wsc_ray.describe import describe
+from wsc_ray.recipe.sections import DEFAULT_RECIPE
+
+
+def _default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
+    """`runs/<the recipe's name>`: here, or under a cluster's storage."""
+    recipe = arguments.get("recipe")
+    name = Path(recipe if isinstance(recipe, str | Path) else DEFAULT_RECIPE).stem
+    return f"{storage.rstrip('/')}/runs/{name}" if storage else f"runs/{name}"
+
+
+def _resources(recipe: Any) -> dict[str, str]:
+    train = recipe.train
+    workers = f"{train.workers}" if train.min_workers is None else f"{train.min_workers} to {train.workers}"
+    gpu = {"cpu": "", "cuda": " and 1 GPU", "auto": " and, where the cluster has any, 1 GPU"}[train.device]
+    return {
+        "training workers": f"{workers}, each {train.cpus_per_worker:g} CPUs{gpu}",
+        "reading": "the other CPUs",
+    }
+
+
+def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
+    """Of a dry run, the resolved recipe comes first."""
+    values = dict(summary)
+    recipe = values.pop("recipe", None)
+    return (f"{recipe}\n" if recipe else "") + describe(values, dry_run=dry_run)
+
+
+@command(
+    "pretrain",
+    reads="manifest",
+    writes="`RUN`",
+    sent=True,
+    default_out=_default_out,
+    trains=True,
+    resources=_resources,
+    describe=_describe,
+)
+def pretrain(
+    *,
+    recipe: Annotated[Any, Option(metavar="RECIPE", argument=True)] = None,
+    out: Annotated[
+        str | Path | None,
+        Option(
+            "Run folder; a run that it already holds is resumed.  [default: runs/ and the recipe's name]",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
+    start_from: Annotated[
+        str | Path | None,
+        Option(
+            "Start a new run from these weights: a checkpoint, an exported encoder or a .safetensors file.",
+            metavar="CHECKPOINT",
+            name="from",
+            kind="path",
+        ),
+    ] = None,
+    overrides: Overrides = (),
+    dry_run: DryRun = False,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Pretrain the patch encoder that a recipe describes.
+
+    Without RECIPE it is wsc-ray.yaml of the current folder. Type the same command again after an interruption and it goes
+    on from its last checkpoint, in the same MLflow run.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan, with the resolved `recipe` as YAML.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    from wsc_ray.recipe.reading import load_recipe
+    from wsc_ray.recipe.sections import Recipe
+
+    if out is None:
+        out = _default_out({"recipe": recipe}, None)
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    # Only now what is heavy: a typing error in the recipe is said at once.
+    from wsc_ray.pretrain.run import pretrain_encoder
+
+    summary = pretrain_encoder(out=out, recipe=loaded, start_from=start_from, dry_run=dry_run)
+    return {"recipe": loaded.to_yaml(), **summary} if dry_run else summary

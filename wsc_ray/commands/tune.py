@@ -1,0 +1,59 @@
+"""`wsc-ray tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, RecipeFile, Run, command
+from wsc_ray.describe import describe
+
+
+def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
+    if dry_run or "slides" not in summary:
+        return describe(summary, dry_run=dry_run)
+    from wsc_ray.mil.search import describe_search
+
+    return describe_search(dict(summary))
+
+
+@command(
+    "tune",
+    reads="`RUN/features`",
+    writes="`RUN/mil`",
+    sent=True,
+    out_in_run="mil",
+    resources=lambda recipe: {"trials": f"{recipe.tune.concurrent} at a time, each 1 CPU"},
+    describe=_describe,
+)
+def tune(
+    *,
+    run: Run = None,
+    features: Annotated[
+        str | Path | None, Option("Features to use.  [default: RUN/features]", metavar="DIR", kind="path")
+    ] = None,
+    out: Annotated[
+        str | Path | None, Option("Folder for the head.  [default: RUN/mil]", metavar="DIR", kind="path")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = (),
+    dry_run: DryRun = False,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Search the settings of an MIL head with Ray Tune.
+
+    It sees training and validation slides only. Type the same command again after an interruption and it goes on with the
+    trials that are missing.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    from wsc_ray.mil.search import search_head
+
+    return search_head(run=run, features=features, out=out, recipe=recipe, overrides=overrides, dry_run=dry_run)

@@ -1,0 +1,36 @@
+"""Where a call runs that is not to run here: at an address, or on the cluster of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wsc_ray.declaration import Declaration
+from wsc_ray.submit.call import make_call
+
+
+def run_there(declaration: Declaration, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a command on the cluster that its `address` or `cluster` names.
+
+    Returns:
+        The job's id, where it ran and how long; of a dry run the steps and the resources.
+
+    Raises:
+        ClusterError: both are given, or the cluster is not fit.
+        JobError: the job did not end well, or is no longer followed.
+        UserError: as `make_call`.
+    """
+    from wsc_ray.remote.bring_up import bring_up, refuse_both
+    from wsc_ray.submit.send import send
+
+    address, file = arguments.get("address"), arguments.get("cluster")
+    dry_run = bool(arguments.get("dry_run"))
+    refuse_both(address, file)
+    if file is None:
+        return send(make_call(declaration, arguments), str(address), dry_run=dry_run)
+    from wsc_ray.provision.cluster_file import read_cluster_file
+
+    call = make_call(declaration, arguments, storage=read_cluster_file(file).storage)
+    if arguments.get("out") is None and arguments.get("run") is None:
+        print(f"results go to {call.out}", flush=True)
+    return bring_up(call, file, down=arguments.get("down", "on-success"), dry_run=dry_run)

@@ -1,0 +1,269 @@
+"""What a command on a cluster is: its name and arguments, the recipe and the files that it needs, all resolved here.
+
+A job works in a folder of its own, so that every path is made absolute where the command is typed. What travels is seen by
+whoever may look at the cluster's jobs, and stays in the run folder, so that no password may be in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from wsc_ray.declaration import Declaration, Parameter
+from wsc_ray.errors import ClusterError, ManifestError, RecipeError, RunFolderError
+from wsc_ray.plugins import VARIABLE as PLUGINS
+from wsc_ray.plugins import named_plugins
+from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe
+from wsc_ray.run_folder import RunFolder
+
+CALL = "call.json"
+RECIPE = "recipe.yaml"
+STORE = "MLFLOW_TRACKING_URI"  # the one variable of the user's environment that travels
+_LOCAL = ("address", "cluster", "down", "dry_run")  # what decides where a call runs, not what it does
+
+
+@dataclass(frozen=True)
+class Call:
+    """One job to be: `python jobs/<command>.py`, with `call.json`, the recipe and carried files beside it.
+
+    Attributes:
+        command: its name on the command line.
+        out: where the command leaves its results; two jobs never work on one place at a time.
+        arguments: of the function, as JSON; a recipe and carried files by their names in the job's folder.
+        recipe: None where the run folder's own is used, or the command takes none.
+        files: name in the job's folder -> text.
+        environment: variables that travel.
+        nodes: that have to be up before anything else happens.
+        cluster: YAML of the cluster's file, without secrets, to keep beside the results; None where there is none.
+        trains, resources, run: what the preflight and a plan need to know of the command; see `Declaration`.
+    """
+
+    command: str
+    out: str
+    arguments: Mapping[str, Any]
+    recipe: Recipe | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    nodes: int = 1
+    cluster: str | None = None
+    trains: bool = False
+    resources: Mapping[str, str] = field(default_factory=dict)
+    checks_manifest: bool = False
+
+    @property
+    def slug(self) -> str:
+        """The command's name as part of a file's name or an id."""
+        return self.command.replace(" ", "-")
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the ids of all jobs of this command on this place; safe in a URL and in a file's name."""
+        place = Path(self.out)
+        name = f"{place.parent.name}-{place.name}" if "run" in self.arguments else place.name
+        digest = hashlib.sha256(f"{self.command}\n{self.out}".encode()).hexdigest()
+        return f"wsc-ray-{self.slug}-{re.sub('[^A-Za-z0-9]+', '-', name).strip('-')[:40] or 'run'}-{digest[:8]}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything that decides what the job does, wherever it runs."""
+        recipe = self.recipe.to_yaml() if self.recipe else ""
+        texts = [self.to_json(), recipe, *(f"{name}\n{text}" for name, text in sorted(self.files.items()))]
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """`call.json`, but for the number of nodes, which only says how long to wait."""
+        return json.dumps({"command": self.command, "out": self.out, "arguments": self.arguments}, sort_keys=True)
+
+
+def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage: str | None = None) -> Call:
+    """The call of a command with these arguments.
+
+    Args:
+        storage: of the cluster's file: where results go that are given no folder.
+
+    Raises:
+        RecipeError: the recipe is wrong, or it cannot be said where results go.
+        ManifestError: a list that should travel cannot be read.
+        RunFolderError: an output folder that is a URI.
+        ClusterError: a password in what would travel, or an argument that is for one machine.
+    """
+    given = {name: value for name, value in arguments.items() if name not in _LOCAL and not _empty(value)}
+    place = _place(declaration, given, storage)
+    recipe, overrides = None, given.pop("overrides", ())
+    takes_recipe = declaration.takes("recipe")
+    if takes_recipe and (given.get("recipe") is not None or not declaration.takes("run")):
+        named = given.get("recipe")
+        recipe = _absolute_recipe(named if isinstance(named, Recipe) else load_recipe(named, overrides))
+        given["recipe"], overrides = RECIPE, ()
+        if not declaration.takes("run") and not recipe.data.manifest:
+            raise RecipeError(
+                "recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"]
+            )
+    values: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    for parameter in declaration.parameters:
+        beside = parameter.option.beside
+        if beside in given and parameter.name not in given:
+            values[parameter.name] = _absolute(Path(given[beside]).expanduser().parent)
+        if parameter.name in given:
+            values[parameter.name] = _value(parameter, given[parameter.name], files)
+            if parameter.name == "nodes":
+                raise ClusterError(
+                    "--nodes starts nodes on this machine; on a cluster, workers go where there is room for them"
+                )
+    if overrides:
+        values["overrides"] = [str(each) for each in overrides]
+    if declaration.works_on is None or "out" in given:
+        values["out"] = place
+    environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
+    plugins = _plugins(files)
+    if plugins:
+        environment[PLUGINS] = plugins
+    manifest = [recipe.data.manifest] if recipe and recipe.data.manifest else []
+    _refuse_passwords([*_texts(values), *manifest, *environment.values()])  # elsewhere a recipe holds none
+    return Call(
+        command=declaration.name,
+        out=place,
+        arguments=values,
+        recipe=recipe,
+        files=files,
+        environment=environment,
+        trains=declaration.trains,
+        resources=_resources(declaration, recipe),
+        checks_manifest=takes_recipe,
+    )
+
+
+def doctor_call(*, recipe: str | Path | None = None, out: str | Path | None = None) -> Call:
+    """The call for the preflight alone.
+
+    Raises:
+        RecipeError, ClusterError: as `make_call`.
+    """
+    loaded = _absolute_recipe(load_recipe(recipe)) if recipe else None
+    values: dict[str, Any] = {"recipe": RECIPE} if loaded else {}
+    if out:
+        values["out"] = _absolute(out)
+    environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
+    manifest = [loaded.data.manifest] if loaded and loaded.data.manifest else []
+    _refuse_passwords([*_texts(values), *manifest, *environment.values()])
+    return Call("doctor", _absolute(out) if out else "", values, loaded, environment=environment, trains=True)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, list | tuple | dict) and not value)
+
+
+def _place(declaration: Declaration, given: Mapping[str, Any], storage: str | None) -> str:
+    """Where results go, absolute."""
+    out, run = given.get("out"), given.get("run")
+    if out is None and declaration.works_on is not None:
+        return _absolute(given[declaration.works_on])
+    if out is None and run is None and declaration.default_out is None:
+        raise RecipeError(declaration.name, ["--run: missing; give it or --out"])
+    for each in (out, run, None if out or run else storage):
+        if each is not None and "://" in str(each):
+            raise RunFolderError(f"{each}: give a path that every node mounts, not a URI")
+    if out is not None:
+        return _absolute(out)
+    if run is not None and declaration.out_in_run:
+        return str(RunFolder(run).path / declaration.out_in_run)
+    if declaration.default_out is None:
+        raise RecipeError(declaration.name, ["--out: missing"])
+    return _absolute(declaration.default_out({**given, "recipe": given.get("recipe", DEFAULT_RECIPE)}, storage))
+
+
+def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
+    """An argument as JSON."""
+    kind = parameter.option.kind
+    if kind == "file":
+        source = Path(value).expanduser()
+        name = f"{parameter.name}{source.suffix}"
+        files[name] = _read(source)
+        return name
+    if kind == "path":
+        return _absolute(value)
+    if kind == "pairs":
+        return {str(key): str(each) for key, each in value.items()}
+    if kind == "texts":
+        return [_listed(parameter, each) for each in value]
+    return list(value) if kind == "numbers" else value
+
+
+def _listed(parameter: Parameter, each: Any) -> str:
+    """A repeated text; of `manifest import --list` the file's path is made absolute."""
+    text = str(each)
+    if parameter.option.metavar and parameter.option.metavar.startswith("FILE"):
+        path, comma, rest = text.partition(",")
+        return _absolute(path) + comma + rest
+    return text
+
+
+def _read(source: Path) -> str:
+    try:
+        return source.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"{source} cannot be read: {getattr(error, 'strerror', None) or 'not a text file'}"
+        ) from None
+
+
+def _plugins(files: dict[str, str]) -> str:
+    """The plug-ins for a job: modules by their names, files carried into its folder, from which they are imported."""
+    names = []
+    for name in named_plugins():
+        if name.endswith(".py"):
+            path = Path(name).expanduser()
+            files[path.name] = _read(path)
+            name = path.stem
+        names.append(name)
+    return os.pathsep.join(names)
+
+
+def _resources(declaration: Declaration, recipe: Recipe | None) -> dict[str, str]:
+    if recipe is None and declaration.takes("recipe"):
+        return {"recipe": "as the run folder's recipe says"}
+    return declaration.resources(recipe)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
+    elif value is not None:
+        yield str(value)
+
+
+def _absolute(path: str | Path) -> str:
+    return str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
+
+
+def _absolute_recipe(recipe: Recipe) -> Recipe:
+    data, encoder = recipe.data, recipe.encoder
+    if data.manifest:
+        data = data.model_copy(update={"manifest": _absolute(data.manifest)})
+    if encoder.weights not in ("imagenet", "random"):
+        encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})
+    return recipe.model_copy(update={"data": data, "encoder": encoder})
+
+
+def _refuse_passwords(texts: Iterable[str]) -> None:
+    for text in texts:
+        parts = urlsplit(text.partition("=")[2] if re.match(r"[\w.]+=", text) else text)
+        if parts.password:
+            host = parts.netloc.rpartition("@")[2]
+            raise ClusterError(
+                f"{parts.scheme}://...@{host} holds a password, which would be seen in the cluster's list of jobs; take it out and let the "
+                "nodes have it: an IAM role for a bucket, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow"
+            )
