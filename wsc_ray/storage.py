@@ -170,7 +170,7 @@ class StoragePath:
     def parent(self) -> Self:
         return type(self)(self._base, self._names[:-1]) if self._names else type(self)(parent(self._base))
 
-    def open(self) -> tuple[fs.FileSystem, str]:
+    def locate(self) -> tuple[fs.FileSystem, str]:
         """The filesystem and the path on it."""
         files, path = _filesystem(self._base)
         return files, "/".join([path.rstrip("/"), *self._names])
@@ -186,12 +186,12 @@ class StoragePath:
 
     def size(self) -> int | None:
         """Bytes of a file, None where it does not exist."""
-        files, path = self.open()
+        files, path = self.locate()
         return files.get_file_info(path).size
 
     def iterdir(self) -> Iterator[Self]:
         """What lies in the folder; nothing where nothing does."""
-        files, path = self.open()
+        files, path = self.locate()
         for info in files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
             if name := info.path[len(path) :].strip("/"):
                 yield self / name
@@ -201,7 +201,7 @@ class StoragePath:
         return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def read_bytes(self) -> bytes:
-        files, path = self.open()
+        files, path = self.locate()
         with files.open_input_stream(path) as stream:
             return stream.read()
 
@@ -210,7 +210,7 @@ class StoragePath:
 
     def write_bytes(self, content: bytes | pa.Buffer) -> None:
         """Write the file in one step."""
-        files, path = self.open()
+        files, path = self.locate()
         if files.type_name in _OBJECT_STORES:
             _put(files, path, content)
             return
@@ -224,7 +224,7 @@ class StoragePath:
         self.write_bytes(text.encode(encoding))
 
     def unlink(self, missing_ok: bool = False) -> None:
-        files, path = self.open()
+        files, path = self.locate()
         try:
             files.delete_file(path)
         except FileNotFoundError:
@@ -239,7 +239,7 @@ class StoragePath:
         return self._base.partition("://")[0].lower()
 
     def _type(self) -> fs.FileType:
-        files, path = self.open()
+        files, path = self.locate()
         return files.get_file_info(path).type
 
 

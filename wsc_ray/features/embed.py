@@ -15,7 +15,7 @@ from wsc_ray.encoders import load_exported
 from wsc_ray.encoders.weights import WEIGHTS
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import SlideFeatures, slide_path, stored_slides, write_slide, write_slides
-from wsc_ray.files import read_json, write_json, write_summary
+from wsc_ray.files import local_file, read_json, write_json, write_summary
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.manifest.schema import OPTIONAL
 from wsc_ray.progress import Progress
@@ -239,6 +239,6 @@ def _check_folder(out: AnyPath, identity: dict[str, Any]) -> None:
         )
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _file_digest(path: AnyPath) -> str:
+    with local_file(path) as local, local.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -108,7 +108,7 @@ def _storage(folder: AnyPath) -> dict[str, Any]:
     pyarrow it hands to every worker."""
     if isinstance(folder, Path):
         return {"storage_path": str(folder)}
-    files, path = folder.open()
+    files, path = folder.locate()
     return {"storage_filesystem": files, "storage_path": path}
 
 
