@@ -22,7 +22,7 @@ from wsc_ray.progress import Progress
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path, check_store, shown
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 IDENTITY = "embed.json"
@@ -224,6 +224,7 @@ class _Slides:
 
 def _check_folder(out: AnyPath, identity: dict[str, Any]) -> None:
     """Refuse to mix features of two encoders, sizes or manifests in one folder."""
+    check_store(out)
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; give a folder for the features")
     if not out.exists() or not any(out.iterdir()):

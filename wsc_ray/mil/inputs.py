@@ -16,7 +16,7 @@ from wsc_ray.mil.folds import patient_split
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
-from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.storage import AnyPath, as_path, check_store
 
 EMBED = "embed.json"  # of a feature folder: the digest of the encoder it is by, and the size of patches
 
@@ -63,6 +63,7 @@ def claim(out: AnyPath, mark: str, own: Iterable[str] = ()) -> None:
     Raises:
         RunFolderError: the folder is taken, or is a file.
     """
+    check_store(out)
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; give a folder with --out")
     if not out.is_dir() or (out / mark).is_file():

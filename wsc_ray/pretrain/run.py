@@ -21,7 +21,7 @@ from wsc_ray.pretrain.follow import followed
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path, check_store, shown
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
@@ -115,6 +115,7 @@ def _check_folder(folder: RunFolder, identity: dict[str, Any]) -> bool:
     Raises:
         RunFolderError: it holds something else; the message lists what differs.
     """
+    check_store(folder.path)
     if folder.path.exists() and not folder.path.is_dir():
         raise RunFolderError(f"{folder.path} is a file; give a folder that is new, or a run's to resume")
     if not folder.path.exists() or not any(folder.path.iterdir()):
