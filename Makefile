@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test gpu lint format clean
 help:
 	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores"
 	@echo "make test    lint and tests"
+	@echo "make gpu     what needs a GPU, into gpu/; tiny sizes without one"
 	@echo "make format  format the code"
 
 # A stamp, so that an interrupted installation is taken up again and a changed setup.py installs anew.
@@ -25,6 +26,9 @@ LAUNCHER := tests/cluster/test_launcher.py
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore $(LAUNCHER)
 	$(BIN)/python -m pytest $(LAUNCHER)
+
+gpu: $(VENV)/.installed
+	PYTHON=$(BIN)/python benchmarks/gpu.sh --out gpu
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

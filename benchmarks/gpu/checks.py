@@ -21,7 +21,8 @@ def main() -> int:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
     counts = {name: int(number) for number, name in re.findall(r"(\d+) (passed|failed|skipped|errors?)", done.stdout)}
-    part.write({"device": part.device.type, "exit_status": done.returncode, **counts})
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    part.write({"device": part.device.type, "exit_status": done.returncode, **counts, "failed_tests": failed})
     return done.returncode
 
 

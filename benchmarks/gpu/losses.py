@@ -1,7 +1,6 @@
 """Part `losses`: time and memory of WeakSupCon, forward and backward, over batches that training never reaches today.
 
-Beside ours, which takes fused kernels on a GPU, stand the tiles that it takes elsewhere, and the loss as its formula is
-written, with a full matrix, where that fits.
+Beside ours stands the loss as its formula is written, with a full matrix, where that fits.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from torch.nn.functional import normalize
 
 from benchmarks.gpu.part import open_part
 from wsc_ray.losses import WeakSupConLoss
-from wsc_ray.losses.tiles import DEFAULT_TILE
 
 WIDTH, TEMPERATURE, BASE = 128, 0.1, 0.07
 
@@ -34,11 +32,6 @@ def main() -> int:
             formula = _step(views, lambda z, y=labels: restatement(z, y))
             row["restatement_seconds"], row["restatement_bytes"] = part.seconds(formula), part.peak_bytes(formula)
             row["apart"] = float((ours() - formula()).abs() / formula().abs())
-        tiles = _step(
-            views, lambda z, y=labels: WeakSupConLoss(pure=(0,), tile=DEFAULT_TILE[part.device.type])(z, y).total
-        )
-        row["tiles_seconds"], row["tiles_bytes"] = part.seconds(tiles), part.peak_bytes(tiles)
-        row["tiles_apart"] = float((ours() - tiles()).abs() / tiles().abs())
         rows.append(row)
         part.write({"width": WIDTH, "rows": rows})
         del views

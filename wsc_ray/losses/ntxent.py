@@ -8,7 +8,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from wsc_ray.distributed import Group, Shards, all_gather_rows, share_counts
 from wsc_ray.losses.inputs import in_full, no_autocast, require_positive, require_tile
-from wsc_ray.losses.pairs import log_sum_exp, log_sum_exp_grad
+from wsc_ray.losses.tiles import log_sum_exp, log_sum_exp_grad
 
 
 def ntxent_loss(
