@@ -8,8 +8,8 @@ import fsspec
 import pytest
 from pyarrow import fs
 
-from wsc_ray.errors import DataError
-from wsc_ray.storage import StoragePath, as_path, child, filesystem, parent, shown
+from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.storage import StoragePath, as_path, check_store, child, filesystem, parent, shown
 
 QUERY = "?endpoint_override=127.0.0.1:9&scheme=http"
 
@@ -104,3 +104,13 @@ def test_files_on_what_fsspec_knows():
     (folder / "a b.txt").write_text("x")
     assert (folder / "a b.txt").read_text() == "x"
     assert [path.name for path in folder.iterdir()] == ["a b.txt"]
+
+
+def test_a_store_that_cannot_be_used_is_a_sentence(s3, tmp_path):
+    check_store(tmp_path / "new")
+    check_store(as_path(s3.uri("storage/new")))
+    with pytest.raises(RunFolderError, match="no bucket nowhere"):
+        check_store(as_path(s3.uri("run").replace("s3://bucket", "s3://nowhere")))
+    for uri in ("s3://bucket/run?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1", "nonsense://bucket/run"):
+        with pytest.raises(RunFolderError, match="cannot be used"):
+            check_store(as_path(uri))

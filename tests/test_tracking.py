@@ -11,8 +11,9 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
+from wsc_ray import tracking
 from wsc_ray.errors import TrackingError
-from wsc_ray.storage import shown
+from wsc_ray.storage import as_path, shown
 from wsc_ray.tracking import Tracker, tracking_uri
 
 
@@ -130,3 +131,41 @@ def test_a_server_is_as_good_as_a_file(tmp_path):
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)
+
+
+def test_beside_outputs_on_an_object_store(s3, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = as_path(s3.uri("tracking/run"))
+    (run / "features").mkdir()
+    uri = tracking_uri(None, run / "features", run)
+    assert uri == str(run / "mlflow.db")
+
+    def track(folder, command: str) -> str:
+        tracking._copies.clear()  # as another process, perhaps on another machine
+        with Tracker(
+            uri=tracking_uri(None, folder, run), experiment="e", folder=folder, command=command, params={}
+        ) as t:
+            t.log_metrics({"loss": 1.0}, step=t.last_step("loss") + 1)
+            t.log_artifact(folder / "mlflow.json")
+            return t.run_id
+
+    first = track(run, "pretrain")
+    assert track(run / "features", "embed") != first
+    assert track(run, "pretrain") == first
+    tracking._copies.clear()
+    client, experiment = tracking.connect(uri, "e")
+    assert len(client.search_runs([experiment])) == 2
+    assert [m.step for m in client.get_metric_history(first, "loss")] == [0, 1]
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_artifacts_of_an_object_store_go_to_a_configured_store(s3, tmp_path):
+    folder = as_path(s3.uri("tracking/artifacts"))
+    for name in ("a.txt", "inner/b.txt"):
+        (folder / name).write_text(name)
+    with Tracker(
+        uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="e", folder=folder, command="embed", params={}
+    ) as tracker:
+        tracker.log_artifact(folder / "a.txt")
+        tracker.log_artifact(folder / "inner", "inner")
+        assert {a.path for a in tracker.client.list_artifacts(tracker.run_id)} == {"a.txt", "inner"}

@@ -114,7 +114,7 @@ def _upload(file: Path, path: AnyPath) -> None:
 
 
 def _download(path: AnyPath, file: Path) -> None:
-    files, place = path.open()
+    files, place = path.locate()
     with files.open_input_stream(place) as source, file.open("wb") as target:
         while chunk := source.read(8 << 20):
             target.write(chunk)

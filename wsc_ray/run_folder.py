@@ -1,9 +1,12 @@
 """The run folder: the contract between commands. `pretrain --out RUN` starts one, the later commands fill it.
 
+RUN is a local path or a URI (`s3://bucket/runs/a`).
+
 RUN/
   recipe.yaml          the resolved recipe
   run.json             format, versions, manifest and its digest, digest of the recipe's training part
   mlflow.json          the MLflow store and run of this command (each command's folder has its own)
+  mlflow.db            the MLflow store of a run on an object store, where no other is configured
   metrics.jsonl        a line each `log_every` steps
   quarantine.parquet   patches that could not be read; samples/: with stream.record, what was fed to the model
   ending.json          why the run ended early, where it is the user's to mend
@@ -18,11 +21,11 @@ RUN/
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
+from wsc_ray.files import read_json
+from wsc_ray.storage import AnyPath, as_path
 
 FORMAT = 1
 
@@ -30,10 +33,8 @@ FORMAT = 1
 class RunFolder:
     """Paths of one run; nothing is created by naming them."""
 
-    def __init__(self, path: str | Path):
-        if "://" in str(path):
-            raise RunFolderError(f"{path}: a run folder is a path that every node mounts, not a URI")
-        self.path = Path(path).expanduser().absolute()
+    def __init__(self, path: str | AnyPath):
+        self.path = as_path(path)
         self.recipe = self.path / "recipe.yaml"
         self.info = self.path / "run.json"
         self.metrics = self.path / "metrics.jsonl"
@@ -50,7 +51,7 @@ class RunFolder:
             RunFolderError: the folder is no run folder, or of a newer format.
         """
         try:
-            info = json.loads(self.info.read_text())
+            info = read_json(self.info)
         except (OSError, ValueError):
             raise RunFolderError(
                 f"{self.path} is not a run folder: it has no readable run.json; `wsc-ray pretrain --out` makes one"

@@ -22,7 +22,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem as FsspecLocal
 from pyarrow import fs
 
-from wsc_ray.errors import DataError
+from wsc_ray.errors import DataError, RunFolderError
 
 S3_CONNECT_SECONDS = 3
 S3_SILENCE_SECONDS = 5  # without a byte
@@ -72,7 +72,9 @@ def _patient(found: fs.S3FileSystem, uri: str) -> fs.S3FileSystem:
     return fs.S3FileSystem(
         **login,
         **{name: options[name] for name in _S3_TEXTS[1:] if name in options},
-        **{name: options[name].lower() in ("1", "true") for name in _S3_FLAGS if name in options},
+        # A small object in one request, not the three that every object takes otherwise.
+        **{"allow_delayed_open": True}
+        | {name: options[name].lower() in ("1", "true") for name in _S3_FLAGS if name in options},
         region=found.region,  # where the URI does not say it, pyarrow has asked the bucket
         connect_timeout=S3_CONNECT_SECONDS,
         request_timeout=S3_SILENCE_SECONDS,
@@ -170,7 +172,7 @@ class StoragePath:
     def parent(self) -> Self:
         return type(self)(self._base, self._names[:-1]) if self._names else type(self)(parent(self._base))
 
-    def open(self) -> tuple[fs.FileSystem, str]:
+    def locate(self) -> tuple[fs.FileSystem, str]:
         """The filesystem and the path on it."""
         files, path = _filesystem(self._base)
         return files, "/".join([path.rstrip("/"), *self._names])
@@ -186,12 +188,12 @@ class StoragePath:
 
     def size(self) -> int | None:
         """Bytes of a file, None where it does not exist."""
-        files, path = self.open()
+        files, path = self.locate()
         return files.get_file_info(path).size
 
     def iterdir(self) -> Iterator[Self]:
         """What lies in the folder; nothing where nothing does."""
-        files, path = self.open()
+        files, path = self.locate()
         for info in files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
             if name := info.path[len(path) :].strip("/"):
                 yield self / name
@@ -201,7 +203,7 @@ class StoragePath:
         return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def read_bytes(self) -> bytes:
-        files, path = self.open()
+        files, path = self.locate()
         with files.open_input_stream(path) as stream:
             return stream.read()
 
@@ -210,7 +212,7 @@ class StoragePath:
 
     def write_bytes(self, content: bytes | pa.Buffer) -> None:
         """Write the file in one step."""
-        files, path = self.open()
+        files, path = self.locate()
         if files.type_name in _OBJECT_STORES:
             _put(files, path, content)
             return
@@ -224,7 +226,7 @@ class StoragePath:
         self.write_bytes(text.encode(encoding))
 
     def unlink(self, missing_ok: bool = False) -> None:
-        files, path = self.open()
+        files, path = self.locate()
         try:
             files.delete_file(path)
         except FileNotFoundError:
@@ -239,7 +241,7 @@ class StoragePath:
         return self._base.partition("://")[0].lower()
 
     def _type(self) -> fs.FileType:
-        files, path = self.open()
+        files, path = self.locate()
         return files.get_file_info(path).type
 
 
@@ -254,6 +256,28 @@ def as_path(place: str | AnyPath) -> AnyPath:
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text, allow_fragments=False).path)).absolute()
     return StoragePath(text) if "://" in text else Path(text).expanduser().absolute()
+
+
+def check_store(path: AnyPath) -> None:
+    """Look whether the store answers and lets us in, before anything is written; of a local path nothing is looked at.
+
+    Raises:
+        RunFolderError: there is no such bucket, or it may not be read, or does not answer.
+    """
+    if isinstance(path, Path):
+        return
+    try:
+        files, place = path.locate()
+        bucket = place.partition("/")[0]
+        # Elsewhere to look at a bucket needs a right that reading and writing does not; a list of a missing one fails.
+        if files.type_name == "s3" and files.get_file_info(bucket).type == fs.FileType.NotFound:
+            raise RunFolderError(f"{path}: there is no bucket {bucket}; make it, or give another place")
+        files.get_file_info(fs.FileSelector(place, allow_not_found=True))
+    except (OSError, DataError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunFolderError(
+            f"{path} cannot be used: {reason}; check the bucket's name, its region and your right to read and write it"
+        ) from None
 
 
 @lru_cache(maxsize=256)

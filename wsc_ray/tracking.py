@@ -2,34 +2,52 @@
 
 Every command has one run, remembered in `mlflow.json` of its output folder, so that a command typed again after a
 crash goes on in the same run.
+
+Where outputs lie on an object store and no MLflow store is configured, the store is an SQLite file beside them,
+`RUN/mlflow.db`: a command takes a copy when it starts and writes it back when its run begins and ends. A cluster may
+vanish after that. Two commands of one run that run at the same time lose what the first to end has logged. Artifacts,
+which are copies of files in the run folder, are left out of such a store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.files import write_json
-from wsc_ray.storage import shown
+from wsc_ray.files import atomic, local_file, local_folder, read_json, write_json
+from wsc_ray.storage import AnyPath, StoragePath, as_path, shown
 
 FILE = "mlflow.json"
+STORE = "mlflow.db"
+
+_copies: dict[str, Path] = {}  # by URI, of SQLite files on object stores: this process's copy
 
 
-def tracking_uri(configured: str | None, *folders: Path) -> str:
+def tracking_uri(configured: str | None, *folders: AnyPath) -> str:
     """The MLflow store: the recipe's, else $MLFLOW_TRACKING_URI, else the one that a folder of this run used, else
-    `mlflow.db` (SQLite) in the current folder."""
+    `mlflow.db` (SQLite): beside the outputs where these lie on an object store, otherwise in the current folder.
+
+    Args:
+        folders: the command's output folder first, the run folder last.
+    """
     if configured or os.environ.get("MLFLOW_TRACKING_URI"):
         return configured or os.environ["MLFLOW_TRACKING_URI"]
     for folder in folders:
         known = _read(folder)
         if known:
             return known["uri"]
-    return f"sqlite:///{Path('mlflow.db').absolute()}"
+    if folders and isinstance(folders[-1], StoragePath):
+        return shown(folders[-1] / STORE)
+    return f"sqlite:///{Path(STORE).absolute()}"
 
 
 class Tracker:
@@ -52,7 +70,7 @@ class Tracker:
         *,
         uri: str,
         experiment: str,
-        folder: Path,
+        folder: AnyPath,
         command: str,
         params: Mapping[str, Any],
         parent: str | None = None,
@@ -63,11 +81,12 @@ class Tracker:
             known = _read(folder)
             self.run_id = known["run_id"] if known and known["uri"] == shown(uri) else None
             if self.run_id is None:
-                tags = {"wsc_ray.command": command, "wsc_ray.folder": str(folder)}
+                tags = {"wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
                 if parent:
                     tags["mlflow.parentRunId"] = parent
                 name = f"{command} {folder.name}"
                 self.run_id = self.client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+                _write_back(uri)  # before the folder names a run that the store does not have
                 write_json(folder / FILE, {"uri": shown(uri), "run_id": self.run_id})
             self.client.update_run(self.run_id, status="RUNNING")
             self._log_params(params)
@@ -85,6 +104,7 @@ class Tracker:
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         try:
             self.client.set_terminated(self.run_id, status=status)
+            _write_back(self.uri)
         except Exception as failure:
             if kind is None:  # else what ended the block is what the user has to see
                 raise _unreachable(self.uri, failure) from failure
@@ -117,10 +137,16 @@ class Tracker:
         """The last step at which `key` was logged, -1 where it never was: a resumed run logs what comes after."""
         return max((m.step for m in self.client.get_metric_history(self.run_id, key)), default=-1)
 
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+    def log_artifact(self, path: AnyPath, folder: str | None = None) -> None:
         """Store a file, or a folder with what is in it."""
-        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
-        log(self.run_id, str(path), folder)
+        if _on_object_store(self.uri):
+            return
+        if path.is_dir():
+            with local_folder(path) as local:
+                self.client.log_artifacts(self.run_id, str(local), folder)
+        else:
+            with local_file(path) as local:
+                self.client.log_artifact(self.run_id, str(local), folder)
 
     def child(self, *, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """A finished child run, once by name: a search that goes on does not log a trial twice.
@@ -147,6 +173,8 @@ class Tracker:
     def ui_command(self) -> str:
         """What to type to look at the store."""
         uri = shown(self.uri)
+        if _on_object_store(uri):
+            return f"mlflow ui --backend-store-uri sqlite:///{STORE} (beside a copy of {uri})"
         return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
@@ -167,13 +195,15 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        client = MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=_opened(uri))
         found = client.get_experiment_by_name(experiment)
         if found is not None:
             return client, found.experiment_id
         place = None
         if uri.startswith("sqlite:///"):  # artifacts beside the database, not in whatever folder one stands
             place = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment).as_uri()
+        elif _on_object_store(uri):
+            place = shown(as_path(uri).parent / "mlartifacts" / experiment)
         try:
             return client, client.create_experiment(experiment, artifact_location=place)
         except MlflowException:  # made by someone else in between
@@ -185,15 +215,45 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
         raise _unreachable(uri, error) from error
 
 
+def _on_object_store(uri: str) -> bool:
+    """Whether the store is an SQLite file on an object store, and not a server, a database or a local file."""
+    scheme, _, rest = uri.partition("://")
+    return scheme not in ("sqlite", "http", "https", "file") and rest.partition("?")[0].endswith(f"/{STORE}")
+
+
+def _opened(uri: str) -> str:
+    """The URI of a store that MLflow can open: of the copy that is made of an SQLite file on an object store."""
+    if not _on_object_store(uri):
+        return uri
+    if uri not in _copies:
+        copy = Path(tempfile.mkdtemp(prefix="wsc-ray-mlflow-")) / STORE
+        with contextlib.suppress(FileNotFoundError), local_file(as_path(uri)) as known:
+            shutil.copyfile(known, copy)
+        _copies[uri] = copy
+    return f"sqlite:///{_copies[uri]}"
+
+
+def _write_back(uri: str) -> None:
+    """Upload this process's copy of an SQLite file on an object store."""
+    if not _on_object_store(uri):
+        return
+    with (
+        atomic(as_path(uri)) as temporary,
+        contextlib.closing(sqlite3.connect(_copies[uri])) as ours,
+        contextlib.closing(sqlite3.connect(temporary)) as uploaded,
+    ):
+        ours.backup(uploaded)
+
+
 def _unreachable(uri: str, error: Exception) -> TrackingError:
     reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     reason = reason.replace(uri, shown(uri))
     return TrackingError(f"MLflow at {shown(uri)} cannot be used: {reason}")
 
 
-def _read(folder: Path) -> dict[str, str] | None:
+def _read(folder: AnyPath) -> dict[str, str] | None:
     try:
-        return json.loads((folder / FILE).read_text())
+        return read_json(folder / FILE)
     except (OSError, ValueError):
         return None
 

@@ -22,23 +22,18 @@ def aws(home):
         ec2 = boto3.client("ec2", REGION)
         subnet = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]
         made = _make_stack(Vpc=subnet["VpcId"], Subnet=subnet["SubnetId"], Bucket=BUCKET, MyAddress=MY_ADDRESS)
-        folder = boto3.client("efs", REGION).describe_mount_targets(MountTargetId=made["FolderInSubnet"])[
-            "MountTargets"
-        ][0]
         (file,) = filled(
             "aws.yaml",
             ami_CHANGE_ME=ec2.describe_images()["Images"][0]["ImageId"],
             subnet_CHANGE_ME=subnet["SubnetId"],
             sg_CHANGE_ME=made["Network"],
-            CHANGE_ME_ADDRESS=folder["IpAddress"],
+            CHANGE_ME_BUCKET=BUCKET,
         )
         config, provider = ask_for_all(file)
         found = [instance for group in ec2.describe_instances()["Reservations"] for instance in group["Instances"]]
         machines = {tag["Value"]: one for one in found for tag in one["Tags"] if tag["Key"] == "ray-user-node-type"}
         assert len(found) == len(machines) == 2
-        yield SimpleNamespace(
-            ec2=ec2, file=file, config=config, provider=provider, made=made, folder=folder, **machines
-        )
+        yield SimpleNamespace(ec2=ec2, file=file, config=config, provider=provider, made=made, **machines)
 
 
 def _make_stack(**parameters: str) -> dict[str, str]:
@@ -104,9 +99,9 @@ def test_aws_head_may_end_its_own_machines_alone(aws):
     assert passes["Resource"].endswith(f"role/{aws.made['WorkerRole']}")
 
 
-def test_aws_shared_folder_is_mounted_on_every_machine(aws):
-    assert any(f"{aws.folder['IpAddress']}:/ /shared" in line for line in aws.config["initialization_commands"])
-    assert aws.folder["SubnetId"] == aws.head["SubnetId"] == aws.worker["SubnetId"]
+def test_aws_runs_lie_in_the_bucket_and_nothing_is_mounted(aws):
+    assert aws.config["metadata"]["storage"] == f"s3://{BUCKET}/wsc-ray"
+    assert "mount " not in str(aws.config["initialization_commands"] + aws.config["setup_commands"])
 
 
 def test_aws_role_of_a_worker_opens_one_bucket():
@@ -115,7 +110,8 @@ def test_aws_role_of_a_worker_opens_one_bucket():
     assert {one["Resource"].partition(":s3:::")[2] for one in statements} == {"${Bucket}", "${Bucket}/*"}
     assert all(action.startswith("s3:") and "*" not in action for one in statements for action in one["Action"])
     worker = template["Resources"]["WorkerRole"]["Properties"]
-    assert worker["ManagedPolicyArns"] == ["BucketAccess"]
+    head = template["Resources"]["HeadRole"]["Properties"]
+    assert worker["ManagedPolicyArns"] == head["ManagedPolicyArns"] == ["BucketAccess"]
     assert "Policies" not in worker
 
 

@@ -66,7 +66,7 @@ class GoogleCloud:
 @pytest.fixture(scope="module")
 def gcp(home):
     cloud = GoogleCloud("my-project")
-    (file,) = filled("gcp.yaml", CHANGE_ME_PROJECT=cloud.project, CHANGE_ME_ADDRESS="10.0.0.2")
+    (file,) = filled("gcp.yaml", CHANGE_ME_PROJECT=cloud.project, CHANGE_ME_BUCKET="my-bucket")
     credentials = {"gcp_credentials": {"type": "credentials_token", "credentials": "tests-only"}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httplib2.Http, "request", lambda http, *given, **named: cloud.request(http, *given, **named))
@@ -97,8 +97,15 @@ def test_gcp_machines_have_accounts_and_no_keys(gcp):
     assert not any(worker["email"] in member for members in gcp.cloud.roles.values() for member in members)
 
 
-def test_gcp_shared_folder_and_dashboard(gcp):
-    assert any("10.0.0.2:/shared /shared" in line for line in gcp.config["initialization_commands"])
+def test_gcp_runs_lie_in_the_bucket_and_nothing_is_mounted(gcp):
+    assert gcp.config["metadata"]["storage"] == "gs://my-bucket/wsc-ray"
+    assert "mount " not in str(gcp.config["initialization_commands"] + gcp.config["setup_commands"])
+    for machine in (gcp.head, gcp.worker):
+        (account,) = machine["serviceAccounts"]
+        assert "https://www.googleapis.com/auth/cloud-platform" in account["scopes"]
+
+
+def test_gcp_no_firewall_rule_opens_a_port(gcp):
     for machine in (gcp.head, gcp.worker):
         assert "tags" not in machine  # to which a firewall rule could open a port
 

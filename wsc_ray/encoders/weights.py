@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -13,18 +10,19 @@ from torch import nn
 from wsc_ray.encoders.model import IMAGENET_MEAN, IMAGENET_STD, PatchEncoder, backbone_arguments, create_backbone
 from wsc_ray.encoders.norm import Norm
 from wsc_ray.errors import WeightsError
-from wsc_ray.files import atomic, write_json
+from wsc_ray.files import atomic, local_file, read_json, write_json
+from wsc_ray.storage import AnyPath
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def save_state(module: nn.Module, path: Path) -> None:
+def save_state(module: nn.Module, path: AnyPath) -> None:
     """Write a module's state as safetensors, in one step."""
     with atomic(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, temporary)
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(path: AnyPath) -> dict[str, torch.Tensor]:
     """Read safetensors from a file, or from a folder that holds `model.safetensors`.
 
     Raises:
@@ -32,14 +30,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     file = path / WEIGHTS if path.is_dir() else path
     try:
-        return load_file(file)
+        with local_file(file) as local:
+            return load_file(local)
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"weights cannot be read from {file}: {error}; give a .safetensors file or a folder with {WEIGHTS}"
         ) from None
 
 
-def load_weights(encoder: PatchEncoder, path: Path) -> None:
+def load_weights(encoder: PatchEncoder, path: AnyPath) -> None:
     """Start from the weights in `path`: a whole encoder with its head (a checkpoint), or a backbone alone.
 
     A classifier that the backbone has no place for (`fc.`, `head.`, `classifier.`) is left out; anything else has to
@@ -66,8 +65,8 @@ def load_weights(encoder: PatchEncoder, path: Path) -> None:
     target.load_state_dict(state)
 
 
-def export_encoder(encoder: PatchEncoder, folder: Path, *, name: str, size: int, norm: Norm = "batch") -> None:
-    """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm."""
+def export_encoder(encoder: PatchEncoder, folder: AnyPath, *, name: str, size: int, norm: Norm = "batch") -> None:
+    """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm; `config.json` last."""
     pretrained = {
         "input_size": [3, size, size],
         "mean": list(IMAGENET_MEAN),
@@ -89,14 +88,14 @@ def export_encoder(encoder: PatchEncoder, folder: Path, *, name: str, size: int,
     write_json(folder / CONFIG, config)
 
 
-def load_exported(folder: Path) -> tuple[nn.Module, dict]:
+def load_exported(folder: AnyPath) -> tuple[nn.Module, dict]:
     """The backbone in eval mode and its `config.json`.
 
     Raises:
         WeightsError: the folder holds no exported encoder.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = read_json(folder / CONFIG)
         name, arguments = config["architecture"], dict(config["model_args"])
     except (OSError, ValueError, KeyError, TypeError):
         raise WeightsError(

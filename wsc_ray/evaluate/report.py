@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsc_ray.files import atomic
 from wsc_ray.mil.bags import Bags
+from wsc_ray.storage import AnyPath, as_path
 
 PREDICTIONS, CONFUSION = "predictions.csv", "confusion.csv"
 
@@ -26,12 +26,12 @@ class Result:
     attention: np.ndarray
 
 
-def write_predictions(path: Path, result: Result) -> None:
+def write_predictions(path: AnyPath, result: Result) -> None:
     """`predictions.csv`: a row a slide."""
     _write_csv(path, _predictions(result))
 
 
-def write_confusion(path: Path, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
+def write_confusion(path: AnyPath, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
     """`confusion.csv`: a row a true class, a column a predicted one."""
     _write_csv(path, [["label", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))])
 
@@ -45,7 +45,7 @@ def _predictions(result: Result) -> Iterable[list[Any]]:
         yield [slide, patient, classes[label], classes[row.argmax()], *(f"{p:.6f}" for p in row)]
 
 
-def _write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: AnyPath, rows: Iterable[Sequence[Any]]) -> None:
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
@@ -80,7 +80,7 @@ def describe(summary: dict[str, Any]) -> str:
     ]
     if summary["notes"]:
         lines += ["", *summary["notes"]]
-    return "\n".join([*lines, "", f"predictions  {Path(summary['out']) / PREDICTIONS}"])
+    return "\n".join([*lines, "", f"predictions  {as_path(summary['out']) / PREDICTIONS}"])
 
 
 def _shown(value: float | None) -> str:

@@ -23,6 +23,7 @@ from wsc_ray.mil.fit import predict
 from wsc_ray.mil.heads import load_head
 from wsc_ray.mil.inputs import claim, encoder_of, places, refuse_shared, run_and_recipe
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.storage import AnyPath, shown
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, tracking_uri
 
@@ -83,7 +84,7 @@ def evaluate_head(
     measured = assess(result, recipe)
 
     uri = tracking_uri(recipe.tracking.uri, out, head, features, *([folder.path] if folder else []))
-    params = {"head": str(head), "features": str(features), "split": recipe.data.test_split}
+    params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
     params |= recipe.evaluate.model_dump(mode="json")
     with Tracker(
         uri=uri, experiment=recipe.tracking.experiment, folder=out, command="evaluate", params=params
@@ -96,7 +97,7 @@ def evaluate_head(
             "seconds": round(time.time() - started, 1),
             "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
         }
-        tracker.log_dataset(name=features.name, digest=bags.digest(), source=str(features), context="evaluation")
+        tracker.log_dataset(name=features.name, digest=bags.digest(), source=shown(features), context="evaluation")
         tracker.log_metrics(_flat(measured))
         for name in (PREDICTIONS, CONFUSION):
             tracker.log_artifact(out / name)
@@ -136,7 +137,7 @@ def assess(result: Result, recipe: Recipe) -> dict[str, Any]:
     return {"metrics": metrics, "confusion": matrix.astype(int).tolist(), "attention": attention, "notes": notes}
 
 
-def _test_slides(features: Path, recipe: Recipe) -> pa.Table:
+def _test_slides(features: AnyPath, recipe: Recipe) -> pa.Table:
     """Rows of the test split.
 
     Raises:
@@ -154,7 +155,7 @@ def _test_slides(features: Path, recipe: Recipe) -> pa.Table:
     return test
 
 
-def _check_encoder(features: Path, head: Path, config: dict[str, Any]) -> None:
+def _check_encoder(features: AnyPath, head: AnyPath, config: dict[str, Any]) -> None:
     """Refuse features of another encoder than the head's: of equal width, they would give nonsense in silence."""
     here, there = encoder_of(features), config.get("embed")
     if here and there and here != there:
@@ -165,12 +166,12 @@ def _check_encoder(features: Path, head: Path, config: dict[str, Any]) -> None:
 
 
 def _plan(
-    features: Path, head: Path, out: Path, recipe: Recipe, classes: list[str], slides: pa.Table
+    features: AnyPath, head: AnyPath, out: AnyPath, recipe: Recipe, classes: list[str], slides: pa.Table
 ) -> dict[str, Any]:
     return {
-        "features": str(features),
-        "head": str(head),
-        "out": str(out),
+        "features": shown(features),
+        "head": shown(head),
+        "out": shown(out),
         "split": recipe.data.test_split,
         "classes": classes,
         "positive": classes[1] if len(classes) == 2 else None,

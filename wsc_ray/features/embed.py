@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,15 @@ import pyarrow as pa
 from wsc_ray.encoders import load_exported
 from wsc_ray.encoders.weights import WEIGHTS
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
-from wsc_ray.features.store import SlideFeatures, slide_path, write_slide, write_slides
-from wsc_ray.files import write_json, write_summary
+from wsc_ray.features.store import SlideFeatures, slide_path, stored_slides, write_slide, write_slides
+from wsc_ray.files import local_file, read_json, write_json, write_summary
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.manifest.schema import OPTIONAL
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
+from wsc_ray.storage import AnyPath, as_path, check_store, shown
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
 IDENTITY = "embed.json"
@@ -58,8 +58,8 @@ def embed_slides(
         folder.read_info()
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or (folder.recipe if folder else None), overrides)
-    encoder = Path(encoder) if encoder else folder.encoder if folder else None
-    out = Path(out).absolute() if out else folder.features if folder else None
+    encoder = as_path(encoder) if encoder else folder.encoder if folder else None
+    out = as_path(out) if out else folder.features if folder else None
     source = manifest or recipe.data.manifest
     missing = [name for name, value in (("encoder", encoder), ("out", out), ("manifest", source)) if value is None]
     if missing:
@@ -71,14 +71,15 @@ def embed_slides(
     slides = _Slides(patches, source)
     identity = {"encoder": _file_digest(encoder / WEIGHTS), "size": size, "manifest": patches.digest}
     _check_folder(out, identity)
-    todo = [slide for slide in slides.ids if not slide_path(out, slide).exists()]
+    stored = stored_slides(out)
+    todo = [slide for slide in slides.ids if slide not in stored]
     groups = slides.groups_of(todo)
     plan = {
         "manifest": source,
-        "encoder": str(encoder),
+        "encoder": shown(encoder),
         "architecture": config["architecture"],
         "size": size,
-        "out": str(out),
+        "out": shown(out),
         "slides": len(slides.ids),
         "slides_there": len(slides.ids) - len(todo),
         "patches": slides.table.num_rows,
@@ -91,7 +92,7 @@ def embed_slides(
     write_json(out / IDENTITY, identity)
     params = {**plan, "batch_size": recipe.embed.batch_size}
     with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=out, command="embed", params=params) as tracker:
-        tracker.log_dataset(name=Path(source).name, digest=patches.digest, source=source, context="inference")
+        tracker.log_dataset(name=as_path(source).name, digest=patches.digest, source=source, context="inference")
         count = _write(slides, todo, groups, patches, recipe, encoder, size, out, config) if todo else 0
         write_slides(out, slides.summary())
         seconds = time.time() - started
@@ -142,7 +143,7 @@ def _by_slide(stream: Iterator[dict], slide_of_row: np.ndarray) -> Iterator[tupl
 
 
 def _write_one(
-    slides: _Slides, slide: str, parts: list[tuple[np.ndarray, np.ndarray]], out: Path, config: dict
+    slides: _Slides, slide: str, parts: list[tuple[np.ndarray, np.ndarray]], out: AnyPath, config: dict
 ) -> None:
     rows = np.concatenate([rows for rows, _ in parts])
     features = np.concatenate([features for _, features in parts])
@@ -221,14 +222,15 @@ class _Slides:
         return table.append_column("patches", pa.array(self.sizes, pa.int64()))
 
 
-def _check_folder(out: Path, identity: dict[str, Any]) -> None:
+def _check_folder(out: AnyPath, identity: dict[str, Any]) -> None:
     """Refuse to mix features of two encoders, sizes or manifests in one folder."""
+    check_store(out)
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; give a folder for the features")
     if not out.exists() or not any(out.iterdir()):
         return
     try:
-        known = json.loads((out / IDENTITY).read_text())
+        known = read_json(out / IDENTITY)
     except (OSError, ValueError):
         raise RunFolderError(f"{out} is not empty and holds no features of wsc-ray; give another --out") from None
     differs = [name for name in identity if known.get(name) != identity[name]]
@@ -238,6 +240,6 @@ def _check_folder(out: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _file_digest(path: AnyPath) -> str:
+    with local_file(path) as local, local.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import ray
@@ -14,6 +13,7 @@ import torch
 from wsc_ray.encoders import load_exported, normalise_pixels
 from wsc_ray.errors import ResourceError
 from wsc_ray.manifest import Manifest
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.stream.ray_source import Batch, read_calls
 from wsc_ray.stream.read import read_patches
 
@@ -22,7 +22,7 @@ class Encode:
     """An actor: the frozen encoder, pixels (n, s, s, 3) uint8 -> features (n, d) float32."""
 
     def __init__(self, folder: str):
-        self.backbone, _ = load_exported(Path(folder))
+        self.backbone, _ = load_exported(as_path(folder))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.backbone.to(self.device)
 
@@ -38,7 +38,7 @@ def encoded(
     manifest: Manifest,
     groups: Sequence[tuple[int, int, int]],
     *,
-    encoder: Path,
+    encoder: AnyPath,
     size: int,
     batch_size: int,
     workers: int,

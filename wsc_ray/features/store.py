@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -18,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsc_ray.errors import DataError
-from wsc_ray.files import atomic, is_file_name
+from wsc_ray.files import atomic, is_file_name, local_file
+from wsc_ray.storage import AnyPath, shown
 
 SLIDES = "slides.parquet"
 SLIDES_SCHEMA = pa.schema(
@@ -42,7 +42,7 @@ class SlideFeatures:
     patch_label: np.ndarray | None = None
 
 
-def slide_path(folder: Path, slide_id: str) -> Path:
+def slide_path(folder: AnyPath, slide_id: str) -> AnyPath:
     """Where a slide's features lie.
 
     Raises:
@@ -53,15 +53,20 @@ def slide_path(folder: Path, slide_id: str) -> Path:
     return folder / f"{slide_id}.h5"
 
 
+def stored_slides(folder: AnyPath) -> set[str]:
+    """Ids of the slides whose features the folder holds."""
+    return {path.stem for path in folder.glob("*.h5")}
+
+
 def write_slide(
-    folder: Path, slide: SlideFeatures, *, attributes: Mapping[str, Any], coords_attributes: Mapping[str, Any]
-) -> Path:
+    folder: AnyPath, slide: SlideFeatures, *, attributes: Mapping[str, Any], coords_attributes: Mapping[str, Any]
+) -> AnyPath:
     """Write one slide's file in one step; a crash leaves either nothing or all of it."""
     path = slide_path(folder, slide.slide_id)
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         features = file.create_dataset("features", data=slide.features.astype(np.float32, copy=False))
         coords = file.create_dataset("coords", data=slide.coords.astype(np.int64, copy=False))
-        common = {"name": slide.slide_id, "savetodir": str(folder)}
+        common = {"name": slide.slide_id, "savetodir": shown(folder)}
         features.attrs.update({**common, **attributes})
         coords.attrs.update({**common, **coords_attributes})
         if slide.patch_label is not None:
@@ -69,7 +74,7 @@ def write_slide(
     return path
 
 
-def read_slide(folder: Path, slide_id: str) -> SlideFeatures:
+def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
     """Read one slide's features.
 
     Raises:
@@ -77,20 +82,20 @@ def read_slide(folder: Path, slide_id: str) -> SlideFeatures:
     """
     path = slide_path(folder, slide_id)
     try:
-        with h5py.File(path, "r") as file:
+        with local_file(path) as local, h5py.File(local, "r") as file:
             label = file["patch_label"][:] if "patch_label" in file else None
             return SlideFeatures(slide_id, file["features"][:], file["coords"][:], label)
     except (OSError, KeyError) as error:
         raise DataError(f"features of slide {slide_id} cannot be read from {path}: {error}") from None
 
 
-def write_slides(folder: Path, slides: pa.Table) -> None:
+def write_slides(folder: AnyPath, slides: pa.Table) -> None:
     """Write the table of slides (`SLIDES_SCHEMA`)."""
     with atomic(folder / SLIDES) as temporary:
         pq.write_table(slides.cast(SLIDES_SCHEMA), temporary)
 
 
-def read_slides(folder: Path) -> pa.Table:
+def read_slides(folder: AnyPath) -> pa.Table:
     """Read the table of slides.
 
     Raises:
@@ -100,7 +105,8 @@ def read_slides(folder: Path) -> pa.Table:
     if not path.is_file():
         raise DataError(f"{folder} holds no features ({SLIDES} is missing); `wsc-ray embed --run RUN` writes them")
     try:
-        slides = pq.read_table(path, schema=SLIDES_SCHEMA)
+        with local_file(path) as local:
+            slides = pq.read_table(local, schema=SLIDES_SCHEMA)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}; delete it and embed again") from None
     unknown = [name for name in slides.column_names if slides[name].null_count]

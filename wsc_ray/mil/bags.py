@@ -6,7 +6,6 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 
 from wsc_ray.errors import DataError
 from wsc_ray.features.store import SlideFeatures, read_slide, slide_path
+from wsc_ray.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def class_order(labels: Sequence[str], pure: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda label: (label not in pure, label))
 
 
-def load_bags(folder: Path, slides: pa.Table, classes: Sequence[str], *, patch_labels: bool = False) -> Bags:
+def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patch_labels: bool = False) -> Bags:
     """Read the features of `slides` (rows of the store's table of slides).
 
     Args:

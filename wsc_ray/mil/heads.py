@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from wsc_ray.errors import RunFolderError, WeightsError
-from wsc_ray.files import atomic, write_json
+from wsc_ray.files import atomic, local_file, read_json, write_json
+from wsc_ray.storage import AnyPath
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -90,7 +89,9 @@ def segment_softmax(scores: torch.Tensor, segment: torch.Tensor, segments: int) 
     return exp / exp.new_zeros(segments).index_add(0, segment, exp)[segment]
 
 
-def save_head(folder: Path, head: AttentionMIL, classes: Sequence[str], extra: Mapping[str, Any] | None = None) -> None:
+def save_head(
+    folder: AnyPath, head: AttentionMIL, classes: Sequence[str], extra: Mapping[str, Any] | None = None
+) -> None:
     """Write `model.safetensors` and `config.json`; `extra` is kept in the latter (how the head was chosen)."""
     with atomic(folder / WEIGHTS) as temporary:
         save_file({k: v.contiguous() for k, v in head.state_dict().items()}, temporary)
@@ -98,7 +99,7 @@ def save_head(folder: Path, head: AttentionMIL, classes: Sequence[str], extra: M
     write_json(folder / CONFIG, config)
 
 
-def load_head(folder: Path) -> tuple[AttentionMIL, dict[str, Any]]:
+def load_head(folder: AnyPath) -> tuple[AttentionMIL, dict[str, Any]]:
     """A head in evaluation mode, and its `config.json` (`classes`, `features`, ...).
 
     Raises:
@@ -108,13 +109,14 @@ def load_head(folder: Path) -> tuple[AttentionMIL, dict[str, Any]]:
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise RunFolderError(f"{folder} holds no head ({WEIGHTS} and {CONFIG}); `wsc-ray tune` chooses one")
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = read_json(folder / CONFIG)
         if config["format"] != FORMAT or config["head"] != "attention-mil":
             raise WeightsError(f"{folder} holds a head of another kind or format; use the wsc-ray that wrote it")
         names = ("features", "hidden", "attention", "gated", "dropout")
         values = {name: config[name] for name in names}
         head = AttentionMIL(values.pop("features"), len(config["classes"]), **values)
-        head.load_state_dict(load_file(folder / WEIGHTS))
+        with local_file(folder / WEIGHTS) as weights:
+            head.load_state_dict(load_file(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         if isinstance(error, WeightsError):
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.files import read_json
 from wsc_ray.mil.bags import class_order, slides_of
 from wsc_ray.mil.folds import patient_split
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
+from wsc_ray.storage import AnyPath, as_path, check_store
 
 EMBED = "embed.json"  # of a feature folder: the digest of the encoder it is by, and the size of patches
 
@@ -37,7 +38,7 @@ def run_and_recipe(
     return folder, recipe
 
 
-def places(command: str, **options: tuple[str | Path | None, Path | None]) -> list[Path]:
+def places(command: str, **options: tuple[str | AnyPath | None, AnyPath | None]) -> list[AnyPath]:
     """The folder that each option names, else its place in the run folder.
 
     Args:
@@ -45,20 +46,14 @@ def places(command: str, **options: tuple[str | Path | None, Path | None]) -> li
 
     Raises:
         RecipeError: options that have neither, all of them listed.
-        RunFolderError: one is a URI.
     """
     missing = [name for name, values in options.items() if values == (None, None)]
     if missing:
         raise RecipeError(command, [f"--{name}: missing; give it or --run" for name in missing])
-    found = []
-    for name, (given, default) in options.items():
-        if given is not None and "://" in str(given):
-            raise RunFolderError(f"{given}: --{name} is a folder that every node mounts, not a URI")
-        found.append(Path(given).expanduser().absolute() if given is not None else default)
-    return found
+    return [as_path(given) if given is not None else default for given, default in options.values()]
 
 
-def claim(out: Path, mark: str, own: Iterable[str] = ()) -> None:
+def claim(out: AnyPath, mark: str, own: Iterable[str] = ()) -> None:
     """Refuse an output folder with other things in it, so that nothing of anyone else's is overwritten.
 
     Args:
@@ -68,6 +63,7 @@ def claim(out: Path, mark: str, own: Iterable[str] = ()) -> None:
     Raises:
         RunFolderError: the folder is taken, or is a file.
     """
+    check_store(out)
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; give a folder with --out")
     if not out.is_dir() or (out / mark).is_file():
@@ -121,10 +117,10 @@ def refuse_shared(one: pa.Table, other: pa.Table, name: str, other_name: str) ->
         )
 
 
-def encoder_of(features: Path) -> dict[str, Any] | None:
+def encoder_of(features: AnyPath) -> dict[str, Any] | None:
     """What the features were made by (encoder digest and patch size), None where the folder does not say."""
     try:
-        known = json.loads((features / EMBED).read_text())
+        known = read_json(features / EMBED)
         return {name: known[name] for name in ("encoder", "size")}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from wsc_ray.mil.fit import fit_head
 from wsc_ray.mil.space import Setting
 from wsc_ray.mil.trials import Trial, read_trial, write_trial
 from wsc_ray.recipe.sections import Tune
+from wsc_ray.storage import AnyPath
 
 RETRIES = 2  # of a trial whose worker was lost
 SCRATCH = ".tune"
@@ -36,7 +38,7 @@ class Task:
     tune: Tune
     classes: Sequence[str]
     seed: int
-    out: Path
+    out: AnyPath
 
 
 def run_trials(
@@ -54,7 +56,8 @@ def run_trials(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints tables even when told to be silent
-    scratch = task.out / SCRATCH
+    # Tune's own files are of no use afterwards; beside an output on an object store they stay with the driver.
+    scratch = task.out / SCRATCH if isinstance(task.out, Path) else Path(tempfile.mkdtemp(prefix="wsc-ray-tune-"))
     shutil.rmtree(scratch, ignore_errors=True)  # of a search that was killed
     trainable = tune.with_parameters(_trial, train=train, val=val, task=task)
     tuner = tune.Tuner(
@@ -103,7 +106,7 @@ def _trial(config: dict[str, Any], *, train: Bags, val: Bags, task: Task) -> Non
 class _Finished(tune.Callback):
     """Tells the driver of each trial that has ended well."""
 
-    def __init__(self, out: Path, on_trial: Callable[[Trial], None]):
+    def __init__(self, out: AnyPath, on_trial: Callable[[Trial], None]):
         self.out, self.on_trial = out, on_trial
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:

@@ -6,7 +6,6 @@ test split is not loaded.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ import pyarrow as pa
 import wsc_ray
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.features.store import read_slides
-from wsc_ray.files import read_summary, write_json, write_summary
+from wsc_ray.files import read_json, read_summary, write_json, write_summary
 from wsc_ray.mil.bags import Bags, load_bags
 from wsc_ray.mil.heads import CONFIG, WEIGHTS, load_head, save_head
 from wsc_ray.mil.inputs import claim, encoder_of, fitting_slides, places, run_and_recipe
@@ -27,6 +26,7 @@ from wsc_ray.mil.space import settings
 from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.storage import AnyPath, as_path, shown
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
@@ -88,7 +88,7 @@ def search_head(
     write_json(out / IDENTITY, identity)
     params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
     with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=out, command="tune", params=params) as tracker:
-        tracker.log_dataset(name=features.name, digest=identity["features"], source=str(features))
+        tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
         trials = _run_missing(recipe, classes, train, val, out, tracker)
         best = best_trial(trials)
         head, _ = load_head(trial_folder(out, best.number))
@@ -110,7 +110,7 @@ def search_head(
 
 
 def _run_missing(
-    recipe: Recipe, classes: list[str], train: Bags, val: Bags, out: Path, tracker: Tracker
+    recipe: Recipe, classes: list[str], train: Bags, val: Bags, out: AnyPath, tracker: Tracker
 ) -> list[Trial]:
     """All trials of the search, of which only those without a record are run; each is a child run in MLflow, once."""
     every = settings(recipe.tune, recipe.seed)
@@ -149,13 +149,13 @@ def _log(tracker: Tracker, trial: Trial) -> None:
 
 
 def _plan(
-    recipe: Recipe, features: Path, out: Path, classes: list[str], train: pa.Table, val: pa.Table
+    recipe: Recipe, features: AnyPath, out: AnyPath, classes: list[str], train: pa.Table, val: pa.Table
 ) -> dict[str, Any]:
     sides = {"train": train, "val": val}
     made = not set(val["split"].to_pylist()) - {recipe.data.train_split}
     return {
-        "features": str(features),
-        "out": str(out),
+        "features": shown(features),
+        "out": shown(out),
         "classes": classes,
         "validation": f"patients of split {recipe.data.train_split}" if made else f"split {recipe.data.val_split}",
         "slides": {name: sum(n > 0 for n in table["patches"].to_pylist()) for name, table in sides.items()},
@@ -178,7 +178,7 @@ def _identity(recipe: Recipe, classes: list[str], train: Bags, val: Bags) -> dic
     }
 
 
-def _read_identity(out: Path) -> dict[str, Any] | None:
+def _read_identity(out: AnyPath) -> dict[str, Any] | None:
     """The identity of the search in `out`, None where there is none.
 
     Raises:
@@ -188,13 +188,13 @@ def _read_identity(out: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        known = json.loads(path.read_text())
+        known = read_json(path)
         return {**known, "tune": dict(known["tune"])}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunFolderError(f"{path} cannot be read; give a new --out, or delete {out}") from None
 
 
-def _refuse_other(out: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:
+def _refuse_other(out: AnyPath, known: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raise a `RunFolderError` that lists what differs between the search in `out` and this one."""
     before, now = (
         {**{k: v for k, v in i.items() if k != "tune"}, **{f"tune.{k}": v for k, v in i["tune"].items()}}
@@ -249,6 +249,6 @@ def describe_search(summary: dict[str, Any]) -> str:
             f"{best['dropout']:.2f}, hidden {best['hidden']}, {gate} attention {best['attention']}",
             f"validation  AUROC {val['auroc']:.3f}, balanced accuracy {val['balanced_accuracy']:.3f}, "
             f"loss {val['loss']:.3f}",
-            f"head        {Path(summary['out']) / WEIGHTS}",
+            f"head        {as_path(summary['out']) / WEIGHTS}",
         ]
     )

@@ -8,15 +8,14 @@ OUT/trials/trial-000/
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from wsc_ray.files import atomic, write_json
+from wsc_ray.files import atomic, read_json, write_json
 from wsc_ray.mil.fit import Fit
 from wsc_ray.mil.heads import save_head
 from wsc_ray.mil.space import Setting
+from wsc_ray.storage import AnyPath
 
 RECORD = "trial.json"
 
@@ -41,11 +40,11 @@ def trial_name(number: int) -> str:
     return f"trial-{number:03d}"
 
 
-def trial_folder(out: Path, number: int) -> Path:
+def trial_folder(out: AnyPath, number: int) -> AnyPath:
     return out / "trials" / trial_name(number)
 
 
-def write_trial(out: Path, trial: Trial, fit: Fit, classes: Sequence[str]) -> None:
+def write_trial(out: AnyPath, trial: Trial, fit: Fit, classes: Sequence[str]) -> None:
     """Leave a trial's head and record; the same trial run twice writes the same."""
     folder = trial_folder(out, trial.number)
     save_head(folder, fit.head, classes)
@@ -53,12 +52,12 @@ def write_trial(out: Path, trial: Trial, fit: Fit, classes: Sequence[str]) -> No
     write_json(folder / RECORD, asdict(trial))
 
 
-def read_trial(out: Path, number: int) -> Trial | None:
+def read_trial(out: AnyPath, number: int) -> Trial | None:
     """A finished trial, or None where it is not (or was cut short)."""
-    path = trial_folder(out, number) / RECORD
-    if not path.is_file():
+    try:
+        values = read_json(trial_folder(out, number) / RECORD)
+    except FileNotFoundError:
         return None
-    values = json.loads(path.read_text())
     return Trial(**{**values, "setting": Setting(**values["setting"])})
 
 
@@ -71,7 +70,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     return min(trials, key=lambda trial: (-trial.scores["auroc"], trial.scores["loss"], trial.number))
 
 
-def write_table(path: Path, trials: Sequence[Trial], best: Trial) -> None:
+def write_table(path: AnyPath, trials: Sequence[Trial], best: Trial) -> None:
     """`trials.csv`: a row a trial, with settings and scores."""
     rows = [
         {

@@ -87,7 +87,7 @@ def _storage(facts: Facts) -> CheckResult:
     if alone:
         return fail(
             "storage",
-            f"{facts.out} on {_names(alone)} is not the folder that the other nodes see; give --out on storage that every node mounts",
+            f"{facts.out} on {_names(alone)} is not the folder that the other nodes see; give --out in a bucket or on storage that every node mounts",
         )
     if not nodes:
         return fail("storage", f"{facts.out} was looked at by no node")

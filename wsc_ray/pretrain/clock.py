@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +18,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from wsc_ray.distributed import metered
-from wsc_ray.files import atomic
+from wsc_ray.files import atomic, local_file
+from wsc_ray.storage import AnyPath
 
 PHASES = ("wait", "encode", "loss", "communication", "optimizer")
 STEPS = "steps"  # in the run folder
@@ -83,12 +83,11 @@ class Clock:
             self.rows.append({"step": step, "patches": patches, **self._row})
             self._clear()
 
-    def save(self, folder: Path, rank: int) -> None:
+    def save(self, folder: AnyPath, rank: int) -> None:
         """Write a row for each step since the last time, seconds by phase and bytes, into `RUN/steps`."""
         if self.rows:
             table = pa.Table.from_pylist([{"rank": rank, **row} for row in self.rows])
             name = f"{int(self.rows[0]['step']):09d}-{rank}.parquet"
-            (folder / STEPS).mkdir(exist_ok=True)
             with atomic(folder / STEPS / name) as temporary:
                 pq.write_table(table, temporary)
             self.rows = []
@@ -126,8 +125,11 @@ class Clock:
         return self._last_bucket.elapsed_time(now) / 1000
 
 
-def read_steps(folder: Path) -> list[dict[str, float]]:
+def read_steps(folder: AnyPath) -> list[dict[str, float]]:
     """The rows of every worker, by step and rank; none where nobody asked for them."""
     files = sorted((folder / STEPS).glob("*.parquet")) if (folder / STEPS).is_dir() else []
-    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    rows = []
+    for file in files:
+        with local_file(file) as local:
+            rows += pq.read_table(local).to_pylist()
     return sorted(rows, key=lambda row: (row["step"], row["rank"]))

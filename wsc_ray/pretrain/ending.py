@@ -7,25 +7,23 @@ it.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from wsc_ray import errors
 from wsc_ray.errors import UserError
-from wsc_ray.files import write_json
+from wsc_ray.files import read_json, write_json
+from wsc_ray.storage import AnyPath
 
 ENDING = "ending.json"
 
 
-def write(folder: Path, mistake: UserError) -> None:
+def write(folder: AnyPath, mistake: UserError) -> None:
     """Write down why the run in this folder cannot go on."""
     write_json(folder / ENDING, {"error": type(mistake).__name__, "message": str(mistake)})
 
 
-def read(folder: Path) -> UserError | None:
+def read(folder: AnyPath) -> UserError | None:
     """What was written down, as the class that it was; None where nothing was."""
     try:
-        found = json.loads((folder / ENDING).read_text())
+        found = read_json(folder / ENDING)
     except FileNotFoundError:
         return None
     kind = getattr(errors, found["error"], None)
@@ -33,6 +31,6 @@ def read(folder: Path) -> UserError | None:
     return kind.__new__(kind, found["message"])  # past constructors that build their message from parts
 
 
-def clear(folder: Path) -> None:
+def clear(folder: AnyPath) -> None:
     """Forget it: the user has started the command again."""
     (folder / ENDING).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
@@ -15,6 +16,7 @@ from wsc_ray.stream.quarantine import QUARANTINE
 from wsc_ray.tracking import Tracker
 
 POLL_SECONDS = 0.5
+POLL_STORE_SECONDS = 2.0
 
 
 @contextmanager
@@ -25,6 +27,8 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     """
     logged = tracker.last_step("loss")
     ended = threading.Event()
+    reader = metrics_file.MetricsReader(folder.metrics)
+    pause = POLL_SECONDS if isinstance(folder.path, Path) else POLL_STORE_SECONDS
     lines = metrics_file.read(folder.metrics)
     done = lines[-1]["step"] if lines else 0
 
@@ -34,7 +38,11 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
         bad = lines[-1].get("bad_patches", 0) if lines else 0
         while True:
             last_look = ended.is_set()
-            for line in metrics_file.read(folder.metrics, after=min(shown, logged)):
+            try:
+                new = reader.read(after=min(shown, logged), whole=last_look)
+            except OSError:  # a store that fails for a while; the lines come with a later reading
+                new = []
+            for line in new:
                 step = line["step"]
                 metrics = {key: value for key, value in line.items() if key != "step"}
                 if step > logged:
@@ -56,7 +64,7 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
                     shown = step
             if last_look:
                 return
-            ended.wait(POLL_SECONDS)
+            ended.wait(pause)
 
     with Progress(
         "pretrain", plan.patches_until(plan.total_steps), unit="patches", done=plan.patches_until(done)

@@ -7,25 +7,68 @@ off first: each step stands in the file once.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from wsc_ray.files import atomic
+from wsc_ray.storage import AnyPath
+
+WRITE_SECONDS = 5.0  # at least, between two writes of the file to an object store
 
 
-def truncate(path: Path, step: int) -> None:
-    """Keep only whole lines of steps up to `step`."""
-    kept = [line for line in read(path) if line["step"] <= step]
-    with atomic(path) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+class MetricsWriter:
+    """Writes the file. Only whole lines of steps up to `first_step` are kept of what it holds.
+
+    A local file is appended to. Objects cannot be: there the whole file is written again, at most every
+    `WRITE_SECONDS` and at each `flush`.
+    """
+
+    def __init__(self, path: AnyPath, first_step: int):
+        self._path, self._written = path, time.monotonic()
+        kept = [line for line in read(path) if line["step"] <= first_step]
+        self._text = "".join(json.dumps(line) + "\n" for line in kept)
+        self._pending = True
+        self.flush()
+
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        """Add the line of a step."""
+        line = json.dumps({"step": step, **metrics}) + "\n"
+        if isinstance(self._path, Path):
+            with self._path.open("a") as file:
+                file.write(line)
+            return
+        self._text += line
+        self._pending = True
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that are not in the file yet."""
+        if self._pending:
+            with atomic(self._path) as temporary:
+                temporary.write_text(self._text)
+            self._pending, self._written = False, time.monotonic()
 
 
-def append(path: Path, step: int, metrics: dict[str, float]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps({"step": step, **metrics}) + "\n")
+class MetricsReader:
+    """Reads a file that grows, and again only where its size has changed."""
+
+    def __init__(self, path: AnyPath):
+        self._path, self._size = path, None
+
+    def read(self, *, after: int, whole: bool = False) -> list[dict[str, Any]]:
+        """As `read`; no lines where the file has not changed since the last time, unless `whole`."""
+        if isinstance(self._path, Path):
+            return read(self._path, after=after)
+        size = self._path.size()
+        if size == self._size and not whole:
+            return []
+        self._size = size
+        return read(self._path, after=after)
 
 
-def read(path: Path, *, after: int = 0) -> list[dict[str, Any]]:
+def read(path: AnyPath, *, after: int = 0) -> list[dict[str, Any]]:
     """The lines of steps later than `after`; a last line that is not whole yet is left for later."""
     try:
         text = path.read_text()

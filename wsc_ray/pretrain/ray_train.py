@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ray
@@ -26,6 +26,7 @@ from wsc_ray.pretrain.watch import Watch
 from wsc_ray.ray_memory import KEEP_MEMORY
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import readers_for
@@ -58,7 +59,7 @@ def check_resources(recipe: Recipe) -> None:
         )
 
 
-def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, initial: Path) -> Path:
+def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, initial: AnyPath) -> AnyPath:
     """Train to the end, or on from the last checkpoint in the run folder, and return the final checkpoint.
 
     Args:
@@ -83,7 +84,7 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
         ),
         run_config=RunConfig(
             name=folder.checkpoints.name,
-            storage_path=str(folder.path),
+            **_storage(folder.path),
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
             worker_runtime_env=None if uses_gpu(recipe) else {"env_vars": KEEP_MEMORY},
@@ -99,7 +100,16 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
         raise mistake
     if failure:
         raise failure
-    return Path(result.checkpoint.path)
+    return folder.checkpoints / PurePosixPath(result.checkpoint.path).name
+
+
+def _storage(folder: AnyPath) -> dict[str, Any]:
+    """Where Ray Train keeps checkpoints. It does not take all that a URI can say, such as an endpoint; a filesystem of
+    pyarrow it hands to every worker."""
+    if isinstance(folder, Path):
+        return {"storage_path": str(folder)}
+    files, path = folder.locate()
+    return {"storage_filesystem": files, "storage_path": path}
 
 
 def cluster_cpus() -> dict[str, float]:
@@ -172,17 +182,16 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     first_step = 0
     last = ray.train.get_checkpoint()
     if last is None:
-        encoder.load_state_dict(read_state(Path(config["initial"])))
+        encoder.load_state_dict(read_state(as_path(config["initial"])))
     else:
         with last.as_directory() as saved:
             first_step = checkpoint.load(Path(saved), encoder, optimizer, rank=rank, digest=recipe.digest()).step
-    if rank == 0:
-        metrics_file.truncate(folder.metrics, first_step)
+    metrics_writer = metrics_file.MetricsWriter(folder.metrics, first_step) if rank == 0 else None
     watch = Watch(folder.path, plan, recipe.stream, first_step=first_step, device=device)
 
     def on_log(step: int, metrics: Metrics) -> None:
-        if rank == 0:
-            metrics_file.append(folder.metrics, step, metrics)
+        if metrics_writer is not None:
+            metrics_writer.append(step, metrics)
 
     def look() -> tuple[int, bool]:
         bad, mistake = watch.gather(), watch.excess()
@@ -193,6 +202,8 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     def on_checkpoint(step: int, metrics: Metrics) -> None:
         watch.save()
         clock.save(folder.path, rank)
+        if metrics_writer is not None:
+            metrics_writer.flush()
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint.save_rng(Path(temporary), rank)
             if rank == 0:
@@ -232,6 +243,8 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     with clock.watching(model):
         loop.run(watch.over(batches), first_step)
     clock.save(folder.path, rank)
+    if metrics_writer is not None:
+        metrics_writer.flush()
 
 
 def _precision(recipe: Recipe, device: torch.device) -> str:

@@ -21,6 +21,7 @@ from wsc_ray.pretrain.follow import followed
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
+from wsc_ray.storage import AnyPath, as_path, check_store, shown
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
@@ -68,11 +69,11 @@ def pretrain_encoder(
         "format": FORMAT,
         "training": recipe.training_part(),
         "manifest": {"uri": recipe.data.manifest, "digest": manifest.digest},
-        "start_from": str(Path(start_from).absolute()) if start_from else None,
+        "start_from": shown(as_path(start_from)) if start_from else None,
     }
     resumes = _check_folder(folder, identity)
     if dry_run:
-        return {**_plan_summary(plan, recipe), "out": str(folder.path), "resumes": resumes}
+        return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": resumes}
     done = read_summary(folder.path) if resumes else None
     if done and folder.encoder.is_dir():
         return {**done, "already_complete": True}
@@ -114,6 +115,7 @@ def _check_folder(folder: RunFolder, identity: dict[str, Any]) -> bool:
     Raises:
         RunFolderError: it holds something else; the message lists what differs.
     """
+    check_store(folder.path)
     if folder.path.exists() and not folder.path.is_dir():
         raise RunFolderError(f"{folder.path} is a file; give a folder that is new, or a run's to resume")
     if not folder.path.exists() or not any(folder.path.iterdir()):
@@ -164,7 +166,7 @@ def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.
         )
     weights = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
     if weights is not None:
-        load_weights(model, Path(weights))
+        load_weights(model, as_path(weights))
     return model
 
 
@@ -173,7 +175,7 @@ def _tracker(uri: str, recipe: Recipe, folder: RunFolder, digest: str) -> Tracke
     tracker = Tracker(
         uri=uri, experiment=recipe.tracking.experiment, folder=folder.path, command="pretrain", params=params
     )
-    tracker.log_dataset(name=Path(recipe.data.manifest).name, digest=digest, source=recipe.data.manifest)
+    tracker.log_dataset(name=as_path(recipe.data.manifest).name, digest=digest, source=recipe.data.manifest)
     return tracker
 
 
@@ -191,7 +193,7 @@ def _check_complete(folder: RunFolder, plan: Plan) -> None:
 
 
 def _finish(
-    recipe: Recipe, plan: Plan, folder: RunFolder, weights: Path, started: float, tracker: Tracker
+    recipe: Recipe, plan: Plan, folder: RunFolder, weights: AnyPath, started: float, tracker: Tracker
 ) -> dict[str, Any]:
     """Export the encoder, write the summary, and put both into MLflow."""
     encoder = recipe.encoder
@@ -208,8 +210,8 @@ def _finish(
     rates = sorted(line["patches_per_second"] for line in lines)
     summary = {
         **_plan_summary(plan, recipe),
-        "out": str(folder.path),
-        "encoder": str(folder.encoder / WEIGHTS),
+        "out": shown(folder.path),
+        "encoder": shown(folder.encoder / WEIGHTS),
         "steps_done": lines[-1]["step"] if lines else 0,
         "loss": lines[-1]["loss"] if lines else None,
         "patches_per_second": rates[len(rates) // 2] if rates else None,

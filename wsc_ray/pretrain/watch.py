@@ -7,7 +7,6 @@ to the same judgement at the same step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch
 from wsc_ray.distributed import all_gather_bytes, rank_and_world_size
 from wsc_ray.errors import BadInputError
 from wsc_ray.recipe.sections import Stream
+from wsc_ray.storage import AnyPath
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.quarantine import Bad, from_json, read_quarantine, to_json
@@ -32,7 +32,7 @@ class Watch:
         device: on which workers exchange tensors.
     """
 
-    def __init__(self, folder: Path, plan: Plan, config: Stream, *, first_step: int, device: torch.device):
+    def __init__(self, folder: AnyPath, plan: Plan, config: Stream, *, first_step: int, device: torch.device):
         self.folder, self.config, self.device = folder, config, device
         self.patches = plan.patches(PURE) + plan.patches(MIXED)
         self.rank, _ = rank_and_world_size()

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from wsc_ray.errors import RecipeError
 from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe, sections
+from wsc_ray.storage import AnyPath, as_path, shown
 
 
-def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | AnyPath | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides such as `train.epochs=3` (values are YAML).
 
     Without `path`, `wsc-ray.yaml` of the current folder is used where it exists, else the defaults alone.
@@ -28,11 +29,11 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     if path is None and Path(DEFAULT_RECIPE).is_file():
         path = DEFAULT_RECIPE
-    source = str(path) if path is not None else "recipe"
+    source = shown(path) if path is not None else "recipe"
     values: Any = {}
     if path is not None:
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            values = yaml.safe_load(as_path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
             raise RecipeError(

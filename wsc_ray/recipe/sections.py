@@ -170,7 +170,9 @@ class Evaluate(Section):
 
 
 class Tracking(Section):
-    uri: str | None = Field(None, description="MLflow store; null: $MLFLOW_TRACKING_URI, else ./mlflow.db")
+    uri: str | None = Field(
+        None, description="MLflow store; null: $MLFLOW_TRACKING_URI, else mlflow.db, here or beside a remote run"
+    )
     experiment: str = Field("wsc-ray", description="MLflow experiment")
 
 

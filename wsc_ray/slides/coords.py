@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import cv2
 import h5py
 import numpy as np
 
-from wsc_ray.files import atomic
+from wsc_ray.files import atomic, local_file
 from wsc_ray.slides.scale import Scale
+from wsc_ray.storage import AnyPath, shown
 
 FOLDER = "coords"
 PREVIEWS = "previews"
@@ -27,16 +27,16 @@ _PREVIEW_PX = 1600  # longer side of a preview
 _GREEN = (0, 160, 60)
 
 
-def coords_path(out: Path, slide_id: str) -> Path:
+def coords_path(out: AnyPath, slide_id: str) -> AnyPath:
     return out / FOLDER / f"{slide_id}_patches.h5"
 
 
-def preview_path(out: Path, slide_id: str) -> Path:
+def preview_path(out: AnyPath, slide_id: str) -> AnyPath:
     return out / PREVIEWS / f"{slide_id}.jpg"
 
 
 def write_coords(
-    out: Path,
+    out: AnyPath,
     slide_id: str,
     coords: np.ndarray,
     scale: Scale,
@@ -59,7 +59,7 @@ def write_coords(
         data.attrs.update(
             {
                 "name": slide_id,
-                "savetodir": str(path.parent),
+                "savetodir": shown(path.parent),
                 "patch_size": scale.size,
                 "patch_size_level0": round(scale.size_level0),
                 "level0_magnification": magnification(scale.mpp_level0),
@@ -73,7 +73,7 @@ def write_coords(
         )
 
 
-def clear_others(out: Path, slides: Collection[str]) -> None:
+def clear_others(out: AnyPath, slides: Collection[str]) -> None:
     """Take away the grids and pictures of all slides but these, which an earlier list or other settings have left."""
     wanted = {coords_path(out, slide) for slide in slides} | {preview_path(out, slide) for slide in slides}
     for path in [*(out / FOLDER).glob("*.h5"), *(out / PREVIEWS).glob("*.jpg")]:
@@ -81,10 +81,10 @@ def clear_others(out: Path, slides: Collection[str]) -> None:
             path.unlink()
 
 
-def read_coords(out: Path, slide_id: str, made: Mapping[str, Any]) -> tuple[np.ndarray, Scale] | None:
+def read_coords(out: AnyPath, slide_id: str, made: Mapping[str, Any]) -> tuple[np.ndarray, Scale] | None:
     """A slide's grid, (n, 2) int64, and its scale; None where there is none that was made with these settings."""
     try:
-        with h5py.File(coords_path(out, slide_id)) as file:
+        with local_file(coords_path(out, slide_id)) as local, h5py.File(local, "r") as file:
             attributes = file["coords"].attrs
             if attributes[_MADE] != json.dumps(made, sort_keys=True):
                 return None
@@ -98,7 +98,7 @@ def magnification(mpp: float) -> float:
     return round(10 / mpp, 2)
 
 
-def write_preview(out: Path, slide_id: str, picture: np.ndarray, coords: np.ndarray, size: float, px: float) -> None:
+def write_preview(out: AnyPath, slide_id: str, picture: np.ndarray, coords: np.ndarray, size: float, px: float) -> None:
     """A small picture of the slide with the patches that were kept, `previews/<slide>.jpg`.
 
     Args:

@@ -11,13 +11,13 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsc_ray.errors import BadInputError
-from wsc_ray.files import atomic
+from wsc_ray.files import atomic, local_file
+from wsc_ray.storage import AnyPath
 
 QUARANTINE = "quarantine.parquet"  # in the run folder
 EXAMPLES = 3
@@ -101,7 +101,7 @@ class Quarantine:
         )
         return pa.Table.from_pylist([{**asdict(bad), "first_step": step} for bad, step in rows], schema=SCHEMA)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: AnyPath) -> None:
         """Write the list into a run folder in one step; no file where it is empty."""
         path = folder / QUARANTINE
         if not self._found:
@@ -110,7 +110,7 @@ class Quarantine:
         with atomic(path) as temporary:
             pq.write_table(self.table(), temporary)
 
-    def excess(self, patches: int, fraction: float, folder: Path) -> BadInputError | None:
+    def excess(self, patches: int, fraction: float, folder: AnyPath) -> BadInputError | None:
         """What to tell the user where more is bad than `stream.max_bad_fraction` allows, else None.
 
         Args:
@@ -129,14 +129,15 @@ class Quarantine:
         )
 
 
-def read_quarantine(folder: Path, before: int | None = None) -> Quarantine:
+def read_quarantine(folder: AnyPath, before: int | None = None) -> Quarantine:
     """The list in a run folder, empty where there is none.
 
     Args:
         before: leave out what was met at this step or later.
     """
     try:
-        rows = pq.read_table(folder / QUARANTINE).to_pylist()
+        with local_file(folder / QUARANTINE) as file:
+            rows = pq.read_table(file).to_pylist()
     except FileNotFoundError:
         return Quarantine()
     met = ((Bad(**{name: row[name] for name in Bad.__dataclass_fields__}), row["first_step"]) for row in rows)

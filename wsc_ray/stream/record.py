@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsc_ray.files import atomic
+from wsc_ray.files import atomic, local_file
+from wsc_ray.storage import AnyPath
 
 SAMPLES = "samples"  # in the run folder
 SCHEMA = pa.schema(
@@ -43,7 +43,7 @@ class Recorder:
         parameters = batch["parameters"].reshape(len(batch["step"]), -1)
         self._tables.append(pa.table({**columns, "parameters": list(parameters)}, schema=SCHEMA))
 
-    def save(self, folder: Path, rank: int) -> None:
+    def save(self, folder: AnyPath, rank: int) -> None:
         """Write what came since the last time into a run folder."""
         if not self._tables:
             return
@@ -53,14 +53,14 @@ class Recorder:
         self._tables = []
 
 
-def truncate_samples(folder: Path, step: int) -> None:
+def truncate_samples(folder: AnyPath, step: int) -> None:
     """Take away what a run folder has recorded of `step` and later ones."""
     for first, files in _by_first_step(folder):
         for file in files if first >= step else ():
             file.unlink()
 
 
-def samples_digest(folder: Path) -> str:
+def samples_digest(folder: AnyPath) -> str:
     """SHA-256 (hex) of the sequence recorded in a run folder, whatever the number of workers and of checkpoints.
 
     Slide, x, y and parameters of every patch, by step and position in the global batch; where files overlap the later
@@ -68,9 +68,9 @@ def samples_digest(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     files = list(_by_first_step(folder))
-    ends = [first for first, _ in files[1:]] + [np.iinfo(np.int64).max]
+    ends = [*(first for first, _ in files[1:]), np.iinfo(np.int64).max][: len(files)]
     for (_, parts), end in zip(files, ends, strict=True):
-        table = pa.concat_tables([pq.read_table(part, schema=SCHEMA) for part in parts])
+        table = pa.concat_tables([_read(part) for part in parts])
         table = table.filter(pc.less(table["step"], end))
         for row in table.sort_by([("step", "ascending"), ("position", "ascending")]).to_pylist():
             digest.update(f"{row['slide_id']}\0{row['x']}\0{row['y']}\0".encode())
@@ -78,7 +78,12 @@ def samples_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _by_first_step(folder: Path) -> Iterator[tuple[int, list[Path]]]:
+def _read(file: AnyPath) -> pa.Table:
+    with local_file(file) as local:
+        return pq.read_table(local, schema=SCHEMA, memory_map=False)
+
+
+def _by_first_step(folder: AnyPath) -> Iterator[tuple[int, list[AnyPath]]]:
     files = sorted((folder / SAMPLES).glob("*.parquet"))  # names begin with the step, in nine digits
     for first, parts in groupby(files, key=lambda file: int(file.name.partition("-")[0])):
         yield first, list(parts)

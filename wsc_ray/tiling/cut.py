@@ -19,6 +19,7 @@ from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import Span, write_file
 from wsc_ray.slides.scale import Scale
 from wsc_ray.slides.slide import Reader, Slide, open_slide
+from wsc_ray.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PatchFile:
         unreadable: a file for the patches that cannot be read, which are left out; None: they are an error.
     """
 
-    path: Path
+    path: AnyPath
     number: int
     parts: int
     table: pa.Table
@@ -45,7 +46,7 @@ class PatchFile:
     slides: Mapping[int, tuple[Path, Scale]]
     reader: Reader
     quality: int
-    unreadable: Path | None
+    unreadable: AnyPath | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def cut(patch_file: PatchFile) -> int:
     return rows - len(bad)
 
 
-def _write_unreadable(path: Path, bad: Sequence[Unreadable]) -> None:
+def _write_unreadable(path: AnyPath, bad: Sequence[Unreadable]) -> None:
     with atomic(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["slide_id", "x", "y", "reason"])

@@ -16,6 +16,7 @@ from wsc_ray.progress import Progress
 from wsc_ray.slides.coords import FOLDER, PREVIEWS, clear_others
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.slide_grid import Settings, SlideGrid, slide_grid
+from wsc_ray.storage import AnyPath
 from wsc_ray.tiling.cut import PatchFile, cut
 from wsc_ray.tiling.layout import Layout
 
@@ -36,7 +37,7 @@ class TilingJob:
     entries: Sequence[Entry]
     settings: Settings
     quality: int
-    out: Path
+    out: AnyPath
     skip_bad: bool
 
 
@@ -107,15 +108,17 @@ def cut_all(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout) -> int:
     return cut_now
 
 
-def clear_unfinished(out: Path) -> None:
-    """Take away what processes that were killed have left half-written."""
+def clear_unfinished(out: AnyPath) -> None:
+    """Take away what processes that were killed have left half-written; on an object store nothing ever is."""
+    if not isinstance(out, Path):
+        return
     for folder in (FOLDER, PREVIEWS, PATCHES, UNREADABLE):
         for path in (out / folder).glob(".*"):
             if path.is_file():
                 path.unlink()
 
 
-def _place(job: TilingJob, number: int) -> Path:
+def _place(job: TilingJob, number: int) -> AnyPath:
     return job.out / PATCHES / file_name(number)
 
 

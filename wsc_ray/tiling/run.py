@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.files import write_json, write_summary
+from wsc_ray.files import read_json, write_json, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.footers import PATCHES
@@ -24,6 +24,7 @@ from wsc_ray.manifest.write import ROW_GROUP_ROWS
 from wsc_ray.slides.listing import Entry, read_list
 from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
+from wsc_ray.storage import AnyPath, as_path, check_store, shown
 from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tracking import Tracker, connect, tracking_uri
@@ -57,7 +58,7 @@ def tile_slides(
 
     Args:
         slides: CSV or TSV list, see `wsc_ray.slides.listing`.
-        out: folder for the manifest, a path that every node mounts; beside `patches/` it holds `coords/` (TRIDENT's
+        out: folder for the manifest, a URI or a path that every node mounts; beside `patches/` it holds `coords/` (TRIDENT's
             files), `previews/` (pictures of what was kept) and `summary.json`.
         folder: where the list's relative paths start; None: the list's own folder.
         columns: our name -> the list's column, where the names differ.
@@ -80,9 +81,7 @@ def tile_slides(
         DataError: slides or patches cannot be read, or hold no tissue at all; the others are done by then.
         RunFolderError: `out` is taken by something else, or by patches of other settings or other slides.
     """
-    if "://" in str(out):
-        raise RunFolderError(f"{out}: give a path that every node mounts, not a URI")
-    out = Path(out).expanduser().absolute()
+    out = as_path(out)
     settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=choose_reader(reader))
     _check(settings, quality, row_group_rows, file_rows)
     entries = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
@@ -93,7 +92,7 @@ def tile_slides(
     looked = [known(entry, settings, out) for entry in entries]
     plan = {
         "slides": str(slides),
-        "out": str(out),
+        "out": shown(out),
         "mpp": mpp,
         "patch_size": patch_size,
         "overlap": overlap,
@@ -136,7 +135,7 @@ def tile_slides(
             "seconds": round(time.time() - started, 1),
         }
         tracker.log_metrics({"patches": summary["patches"], "seconds": summary["seconds"]})
-        tracker.log_dataset(name=out.name, digest=summary["digest"], source=str(out), context="tiling")
+        tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
         summary["mlflow"] = {"run_id": tracker.run_id, "look": tracker.ui_command}
         return write_summary(out, "tile", summary)
 
@@ -161,18 +160,19 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
         raise DataError("; ".join(wrong))
 
 
-def _check_folder(out: Path, identity: Mapping[str, Any]) -> str | None:
+def _check_folder(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
     """The digest of the layout whose files `out` may already hold; None where there is none.
 
     Raises:
         RunFolderError: it holds something else.
     """
+    check_store(out)
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; give a folder for the manifest")
     if not out.exists() or not any(out.iterdir()):
         return None
     try:
-        there = json.loads((out / IDENTITY).read_text())
+        there = read_json(out / IDENTITY)
         layout = there.pop("layout")
     except (OSError, ValueError, KeyError, AttributeError):
         raise RunFolderError(f"{out} is not empty and was not made by `wsc-ray tile`; give another --out") from None
@@ -186,7 +186,7 @@ def _check_folder(out: Path, identity: Mapping[str, Any]) -> str | None:
 
 
 def _summary(
-    out: Path, entries: Sequence[Entry], looked: Sequence[SlideGrid], bad: Mapping[str, str], rows: Layout
+    out: AnyPath, entries: Sequence[Entry], looked: Sequence[SlideGrid], bad: Mapping[str, str], rows: Layout
 ) -> dict[str, Any]:
     manifest = open_manifest(str(out))
     counted = count(manifest.read_rows(["slide_id", "patient_id", "label", "split"]))
