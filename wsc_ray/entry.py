@@ -33,6 +33,7 @@ from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.submit.call import CALL
 from wsc_ray.submit.jobs import CLUSTER, JOB_ID
 from wsc_ray.tracking import FILE, Tracker, tracking_uri
@@ -76,7 +77,7 @@ def carry_out(call: Mapping[str, Any]) -> None:
         named = arguments.pop("recipe", None) or (folder.recipe if folder else None)
         recipe = load_recipe(named, arguments.pop("overrides", ()))
         arguments["recipe"] = recipe
-    summary = _carried_out(declaration, arguments, recipe, Path(call["out"]), folder, int(call.get("nodes", 1)))
+    summary = _carried_out(declaration, arguments, recipe, as_path(call["out"]), folder, int(call.get("nodes", 1)))
     print(declaration.describe(summary, False), flush=True)
 
 
@@ -84,7 +85,7 @@ def _carried_out(
     declaration: Declaration,
     arguments: Mapping[str, Any],
     recipe: Recipe,
-    place: Path,
+    place: AnyPath,
     folder: RunFolder | None,
     nodes: int,
 ) -> Mapping[str, Any]:
@@ -118,14 +119,15 @@ def doctor(call: Mapping[str, Any]) -> None:
     arguments = call["arguments"]
     recipe, out = load_recipe(arguments.get("recipe")), arguments.get("out")
     with ray_session():
-        if out:
-            os.chdir(nearest(str(Path(out).parent)))
-        results = preflight(gather(recipe, out=out, folders=[Path(out)] if out else [], trains=True, reduces=True))
+        place = as_path(out) if out else None
+        if isinstance(place, Path):
+            os.chdir(nearest(str(place.parent)))
+        results = preflight(gather(recipe, out=out, folders=[place] if place else [], trains=True, reduces=True))
     print(json.dumps(results), flush=True)
 
 
 @contextlib.contextmanager
-def _prepared(beside: Path, nodes: int, look: Callable[[], Facts]) -> Iterator[Facts]:
+def _prepared(beside: AnyPath, nodes: int, look: Callable[[], Facts]) -> Iterator[Facts]:
     """A session on the cluster that has passed the preflight, from the folder in which a command's results will lie.
 
     Raises:
@@ -134,13 +136,16 @@ def _prepared(beside: Path, nodes: int, look: Callable[[], Facts]) -> Iterator[F
     with ray_session():
         # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        os.chdir(nearest(str(beside)))
+        if isinstance(beside, Path):
+            os.chdir(nearest(str(beside)))
         wait_for_nodes(nodes)
         facts = look()
         check(preflight(facts))
         # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
-        beside.mkdir(parents=True, exist_ok=True)
-        os.chdir(beside)
+        # Of a bucket it lies in the run folder, see `tracking`.
+        if isinstance(beside, Path):
+            beside.mkdir(parents=True, exist_ok=True)
+            os.chdir(beside)
         yield facts
 
 
@@ -176,7 +181,7 @@ def wait_for_nodes(count: int, *, seconds: float = NODES_SECONDS) -> None:
         time.sleep(1)
 
 
-def note(place: Path, facts: Facts, started: float, cluster: str | None = None) -> None:
+def note(place: AnyPath, facts: Facts, started: float, cluster: str | None = None) -> None:
     """Add this job to `cluster.json` of a command's output folder: its nodes, their versions, and when.
 
     Args:
@@ -204,7 +209,7 @@ def note(place: Path, facts: Facts, started: float, cluster: str | None = None) 
     write_json(path, {"jobs": [*known, job]})
 
 
-def _log(recipe: Recipe, place: Path, folders: list[Path], command: str) -> None:
+def _log(recipe: Recipe, place: AnyPath, folders: list[AnyPath], command: str) -> None:
     """Put `cluster.json` into the command's MLflow run, where it has one."""
     if not (place / FILE).exists():
         return

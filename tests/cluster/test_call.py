@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wsc_ray.commands import all_commands, find_command
-from wsc_ray.errors import ClusterError, ManifestError, RecipeError, RunFolderError
+from wsc_ray.errors import ClusterError, ManifestError, RecipeError
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.submit import call as calls
 from wsc_ray.submit.jobs import Jobs, entry_file, entrypoint
@@ -129,8 +129,12 @@ def test_what_is_missing_or_no_folder_is_said_before_anything_is_sent():
         make_call("pretrain", recipe=validate_recipe({}), out="run")
     with pytest.raises(RecipeError, match="--run: missing"):
         make_call("tune")
-    with pytest.raises(RunFolderError, match="not a URI"):
-        make_call("embed", run="s3://bucket/run")
+
+
+def test_a_run_may_lie_in_a_bucket():
+    made = make_call("embed", run="s3://bucket/run?region=eu-west-1")
+    assert made.out == "s3://bucket/run/features?region=eu-west-1"
+    assert make_call("pretrain", recipe=recipe(), storage="s3://bucket/lab").out == "s3://bucket/lab/runs/wsc-ray"
 
 
 @pytest.mark.parametrize("declaration", [each for each in all_commands() if each.sent], ids=lambda each: each.name)

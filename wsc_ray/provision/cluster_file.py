@@ -17,7 +17,6 @@ import yaml
 from wsc_ray.errors import ClusterError
 
 REMOVED = "(removed)"
-_STORAGE = re.compile(r"^#\s*storage:\s*(\S+)\s*$", re.MULTILINE)
 _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
 _SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|private_key|access_key|api_key", re.I)
 # In a command: what follows a name or an option, quoted or not; who logs in to an address; a whole key.
@@ -44,8 +43,6 @@ class ClusterFile:
         provider: `local`, `aws`, `gcp`, ... of Ray's launcher, or `kuberay`.
         nodes: that come up without being asked for: the head and the fewest workers.
         documents: the YAML as it was read, one for each document.
-        storage: where runs go that are given no folder, from the comment `# storage: FOLDER` on a line of its own: a comment, since
-            neither format has a place for it. A folder that every node mounts.
     """
 
     path: Path
@@ -54,12 +51,22 @@ class ClusterFile:
     provider: str
     nodes: int
     documents: tuple[Any, ...]
-    storage: str | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The document that describes the cluster."""
         return self.documents[0] if self.kind == "launcher" else _ray_cluster(self.documents)
+
+    @property
+    def storage(self) -> str | None:
+        """Where runs go that are given no folder: a URI, or a folder that every node mounts; None where the file names none.
+
+        The launcher's schema leaves `metadata` to its users; in a RayCluster it is the annotation `wsc-ray/storage`.
+        """
+        metadata = self.config.get("metadata") or {}
+        found = metadata if self.kind == "launcher" else metadata.get("annotations") or {}
+        named = found.get("storage" if self.kind == "launcher" else "wsc-ray/storage")
+        return str(named) if named else None
 
 
 def read_cluster_file(path: str | Path) -> ClusterFile:
@@ -89,10 +96,7 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
     left = sorted({mark for document in documents for text in _texts(document) for mark in _MARK.findall(text)})
     if left:
         raise ClusterError(f"--cluster {path}: put your own values for {', '.join(left)}")
-    storage = _STORAGE.search(text)
-    if storage and _MARK.search(storage[1]):
-        raise ClusterError(f"--cluster {path}: put your own folder behind `# storage:`, or give --out")
-    return ClusterFile(path, kind, name, provider, nodes, documents, storage[1] if storage else None)
+    return ClusterFile(path, kind, name, provider, nodes, documents)
 
 
 def without_secrets(file: ClusterFile) -> str:

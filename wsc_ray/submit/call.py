@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wsc_ray.declaration import Declaration, Parameter
-from wsc_ray.errors import ClusterError, ManifestError, RecipeError, RunFolderError
+from wsc_ray.errors import ClusterError, ManifestError, RecipeError
 from wsc_ray.plugins import VARIABLE as PLUGINS
 from wsc_ray.plugins import named_plugins
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe
-from wsc_ray.run_folder import RunFolder
+from wsc_ray.storage import as_path
 
 CALL = "call.json"
 RECIPE = "recipe.yaml"
@@ -66,7 +66,7 @@ class Call:
     @property
     def stem(self) -> str:
         """Beginning of the ids of all jobs of this command on this place; safe in a URL and in a file's name."""
-        place = Path(self.out)
+        place = as_path(self.out)
         name = f"{place.parent.name}-{place.name}" if "run" in self.arguments else place.name
         digest = hashlib.sha256(f"{self.command}\n{self.out}".encode()).hexdigest()
         return f"wsc-ray-{self.slug}-{re.sub('[^A-Za-z0-9]+', '-', name).strip('-')[:40] or 'run'}-{digest[:8]}"
@@ -92,7 +92,6 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     Raises:
         RecipeError: the recipe is wrong, or it cannot be said where results go.
         ManifestError: a list that should travel cannot be read.
-        RunFolderError: an output folder that is a URI.
         ClusterError: a password in what would travel, or an argument that is for one machine.
     """
     given = {name: value for name, value in arguments.items() if name not in _LOCAL and not _empty(value)}
@@ -169,13 +168,10 @@ def _place(declaration: Declaration, given: Mapping[str, Any], storage: str | No
         return _absolute(given[declaration.works_on])
     if out is None and run is None and declaration.default_out is None:
         raise RecipeError(declaration.name, ["--run: missing; give it or --out"])
-    for each in (out, run, None if out or run else storage):
-        if each is not None and "://" in str(each):
-            raise RunFolderError(f"{each}: give a path that every node mounts, not a URI")
     if out is not None:
         return _absolute(out)
     if run is not None and declaration.out_in_run:
-        return str(RunFolder(run).path / declaration.out_in_run)
+        return str(as_path(run) / declaration.out_in_run)
     if declaration.default_out is None:
         raise RecipeError(declaration.name, ["--out: missing"])
     return _absolute(declaration.default_out({**given, "recipe": given.get("recipe", DEFAULT_RECIPE)}, storage))
@@ -245,8 +241,8 @@ def _texts(value: Any) -> Iterable[str]:
         yield str(value)
 
 
-def _absolute(path: str | Path) -> str:
-    return str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
+def _absolute(path: Any) -> str:
+    return str(as_path(path))
 
 
 def _absolute_recipe(recipe: Recipe) -> Recipe:
