@@ -44,7 +44,7 @@ WITH_RECIPES = [
     "wsc_ray.pretrain.checkpoint",
     "wsc_ray.pretrain.gradient_cache",
     "wsc_ray.pretrain.loop",
-    "wsc_ray.recipe",
+    "wsc_ray.recipe.reading",
     "wsc_ray.stream.augment",
     "wsc_ray.stream.device",
     "wsc_ray.stream.plan",

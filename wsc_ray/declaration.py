@@ -101,7 +101,7 @@ class Declaration:
     @property
     def function_name(self) -> str:
         """The name of the function and of its file, `manifest_import`."""
-        return self.name.replace(" ", "_")
+        return self.name.replace(" ", "_").replace("-", "_")
 
     def takes(self, name: str) -> bool:
         """Whether it has an argument of that name."""

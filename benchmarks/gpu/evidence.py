@@ -22,9 +22,9 @@ from wsc_ray.encoders import normalise_pixels
 from wsc_ray.mil.auroc import auroc
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import fit_head, predict
-from wsc_ray.mil.space import Setting
+from wsc_ray.mil.heads.abmil import AttentionSettings as Setting
 from wsc_ray.pixels import decode
-from wsc_ray.recipe import validate_recipe
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.parameters import view_draws, view_parameters
 

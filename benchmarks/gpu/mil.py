@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.gpu.part import open_part
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import train_epoch
-from wsc_ray.mil.heads import AttentionMIL
+from wsc_ray.mil.heads.abmil import AttentionMIL
 
 FEATURES, BAGS_PER_STEP = 512, 16
 

@@ -27,8 +27,8 @@ from wsc_ray.encoders import build_encoder, normalise_pixels
 from wsc_ray.losses import WeakSupConLoss
 from wsc_ray.pixels import decode
 from wsc_ray.pretrain.loop import Loop, make_optimizer
-from wsc_ray.pretrain.objective import Objective
-from wsc_ray.recipe import validate_recipe
+from wsc_ray.pretrain.objective import make_objective
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.order import Geometry
 from wsc_ray.stream.parameters import view_draws, view_parameters
 
@@ -86,7 +86,7 @@ class Ours:
         self.loop = Loop(
             model=self.encoder,
             optimizer=make_optimizer(self.encoder, recipe),
-            objective=Objective(recipe.loss, pure=1),
+            objective=make_objective(recipe.loss, pure=1),
             recipe=recipe,
             geometry=Geometry(0, "replacement", train.batch_size, 1, train.steps_per_epoch, 1),
             device=part.device,

@@ -16,8 +16,8 @@ from wsc_ray.evaluate.run import describe
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import fit_head
-from wsc_ray.mil.heads import save_head
-from wsc_ray.mil.space import Setting
+from wsc_ray.mil.head import save_head
+from wsc_ray.mil.heads.abmil import AttentionSettings as Setting
 
 CLASSES = ["negative", "positive"]
 FAST = ["evaluate.bootstrap=200"]
@@ -33,7 +33,7 @@ def write_head(features: Path, head: Path, classes: list[str] = CLASSES, **extra
     bags = load_bags(features, slides_of(read_slides(features), "train"), classes)
     setting = Setting(lr=5e-3, weight_decay=1e-4, dropout=0.0, hidden=8, attention=8, gated=True)
     options = {"classes": len(classes), "epochs": 6, "patience": 6, "bags_per_step": 4, "seed": 0}
-    save_head(head, fit_head(bags, bags, setting, **options).head, classes, extra)
+    save_head(head, fit_head(bags, bags, setting, **options).head, setting, classes, extra)
     return head
 
 

@@ -9,8 +9,8 @@ import torch
 from wsc_ray.encoders import build_encoder
 from wsc_ray.pretrain import checkpoint
 from wsc_ray.pretrain.loop import Loop, make_optimizer
-from wsc_ray.pretrain.objective import Objective
-from wsc_ray.recipe import validate_recipe
+from wsc_ray.pretrain.objective import make_objective
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.order import Geometry
 from wsc_ray.stream.parameters import view_draws, view_parameters
@@ -40,7 +40,7 @@ class Training:
         self.loop = Loop(
             model=self.encoder,
             optimizer=self.optimizer,
-            objective=Objective(self.recipe.loss, pure=1),
+            objective=make_objective(self.recipe.loss, pure=1),
             recipe=self.recipe,
             geometry=Geometry(0, "replacement", BATCH, 1, STEPS, 1),
             device=device,

@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from wsc_ray.mil import fit
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import Fit, balanced_loss, fit_head, predict
-from wsc_ray.mil.space import Setting
+from wsc_ray.mil.heads.abmil import AttentionSettings as Setting
 
 from .cohort import make_bags
 

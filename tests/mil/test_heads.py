@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsc_ray.errors import RunFolderError, WeightsError
-from wsc_ray.mil.heads import AttentionMIL, load_head, save_head, segment_softmax
+from wsc_ray.mil.head import load_head, save_head, segment_softmax
+from wsc_ray.mil.heads.abmil import AttentionMIL, AttentionSettings
+from wsc_ray.mil.heads.mean import MeanPool
 
 from .cohort import FEW, make_bags
 
@@ -17,6 +20,10 @@ LENGTHS = [3, 1, 7, 2]
 def make_head(*, gated: bool, classes: int = 2, dropout: float = 0.0) -> AttentionMIL:
     torch.manual_seed(1)
     return AttentionMIL(5, classes, hidden=6, attention=4, gated=gated, dropout=dropout).eval()
+
+
+def settings(*, gated: bool, dropout: float = 0.0) -> AttentionSettings:
+    return AttentionSettings(lr=1e-3, weight_decay=0.0, dropout=dropout, hidden=6, attention=4, gated=gated)
 
 
 def padded(head: AttentionMIL, bags) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +97,7 @@ def test_standardised_features_and_a_dead_dimension() -> None:
 def test_a_saved_head_is_the_same_head(tmp_path: Path) -> None:
     head, bags = make_head(gated=True, dropout=0.3), make_bags(LENGTHS)
     head.standardise(bags.features)
-    save_head(tmp_path / "head", head, ["negative", "positive"], {"note": 1})
+    save_head(tmp_path / "head", head, settings(gated=True, dropout=0.3), ["negative", "positive"], {"note": 1})
     back, config = load_head(tmp_path / "head")
     assert torch.equal(back(bags.features, bags.offsets)[0], head(bags.features, bags.offsets)[0])
     assert not back.training
@@ -100,7 +107,7 @@ def test_a_saved_head_is_the_same_head(tmp_path: Path) -> None:
 def test_heads_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"holds no head.*wsc-ray tune"):
         load_head(tmp_path)
-    save_head(tmp_path, make_head(gated=True), ["a", "b"])
+    save_head(tmp_path, make_head(gated=True), settings(gated=True), ["a", "b"])
     config = json.loads((tmp_path / "config.json").read_text())
     for values in ({**config, "hidden": 7}, {**config, "format": 2}, {"format": 1}, {**config, "gated": False}):
         (tmp_path / "config.json").write_text(json.dumps(values))
@@ -110,3 +117,33 @@ def test_heads_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"half a fi")
     with pytest.raises(WeightsError, match="cannot be read"):
         load_head(tmp_path)
+
+
+def test_a_head_written_before_there_were_several_still_loads(tmp_path: Path) -> None:
+    head = make_head(gated=False)
+    save_head(tmp_path, head, settings(gated=False), ["a", "b"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    old = {name: value for name, value in config.items() if name not in ("lr", "weight_decay")}
+    (tmp_path / "config.json").write_text(json.dumps({**old, "head": "attention-mil"}))
+    bags = make_bags(LENGTHS)
+    assert torch.equal(load_head(tmp_path)[0](bags.features, bags.offsets)[0], head(bags.features, bags.offsets)[0])
+
+
+def test_a_head_of_a_plugin_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    save_head(tmp_path, make_head(gated=False), settings(gated=False), ["a", "b"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "head": "theirs"}))
+    with pytest.raises(WeightsError, match="theirs"):
+        load_head(tmp_path)
+
+
+def test_the_mean_head_is_a_linear_classifier_of_the_bags_mean() -> None:
+    bags = make_bags([3, 1, 0, 7])
+    head = MeanPool(5, 2)
+    head.standardise(bags.features)
+    logits, attention = head(bags.features, bags.offsets)
+    x = (bags.features - head.mean) / head.std
+    for bag, (first, last) in enumerate(pairwise(bags.offsets.tolist())):
+        mean = x[first:last].mean(0) if last > first else torch.zeros(5)
+        torch.testing.assert_close(logits[bag], head.classify(mean))
+        assert torch.allclose(attention[first:last], torch.full((last - first,), 1 / max(last - first, 1)))

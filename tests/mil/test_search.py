@@ -19,7 +19,7 @@ import wsc_ray
 from wsc_ray.commands import tune
 from wsc_ray.errors import DataError, RecipeError, RunFolderError, TrackingError
 from wsc_ray.features.store import slide_path
-from wsc_ray.mil.heads import load_head
+from wsc_ray.mil.head import load_head
 from wsc_ray.mil.search import describe_search as describe
 
 from .cohort import write_store

@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wsc_ray.encoders import build_encoder
 from wsc_ray.pretrain.loop import Loop, make_optimizer
-from wsc_ray.pretrain.objective import Objective
+from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.order import Geometry, worker_shards
 
@@ -62,7 +62,7 @@ def on_worker(rank: int, workers: int, recipe, double: bool = True) -> dict[str,
     loop = Loop(
         model=model if workers == 1 else DistributedDataParallel(model),
         optimizer=make_optimizer(encoder, recipe),
-        objective=Objective(recipe.loss, pure=1),
+        objective=make_objective(recipe.loss, pure=1),
         recipe=recipe,
         geometry=GEOMETRY,
         device=torch.device("cpu"),

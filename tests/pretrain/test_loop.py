@@ -9,7 +9,7 @@ from wsc_ray.errors import RunFolderError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import checkpoint
 from wsc_ray.pretrain.loop import Loop, make_optimizer
-from wsc_ray.pretrain.objective import Objective
+from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.read import read_window
@@ -54,7 +54,7 @@ class Training:
         return Loop(
             model=self.encoder,
             optimizer=self.optimizer,
-            objective=Objective(self.recipe.loss, self.plan.pure),
+            objective=make_objective(self.recipe.loss, self.plan.pure),
             recipe=self.recipe,
             geometry=self.plan.geometry,
             device=torch.device("cpu"),

@@ -20,7 +20,7 @@ from wsc_ray.features.store import read_slides
 from wsc_ray.files import write_summary
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import predict
-from wsc_ray.mil.heads import load_head
+from wsc_ray.mil.head import load_head
 from wsc_ray.mil.inputs import claim, encoder_of, places, refuse_shared, run_and_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.storage import AnyPath, shown

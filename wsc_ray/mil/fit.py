@@ -13,8 +13,7 @@ from torch import nn
 
 from wsc_ray.mil.auroc import auroc
 from wsc_ray.mil.bags import Bags, gather
-from wsc_ray.mil.heads import AttentionMIL
-from wsc_ray.mil.space import Setting
+from wsc_ray.mil.head import PackedHead, Settings
 
 PATCHES_AT_ONCE = 65_536  # in prediction: bounds memory, whatever the sizes of the slides
 
@@ -27,7 +26,7 @@ class Fit:
     `epoch`, `train_loss`, `val_loss`.
     """
 
-    head: AttentionMIL
+    head: PackedHead
     best_epoch: int
     scores: dict[str, float]
     history: list[dict[str, float]]
@@ -36,7 +35,7 @@ class Fit:
 def fit_head(
     train: Bags,
     val: Bags,
-    setting: Setting,
+    setting: Settings,
     *,
     classes: int,
     epochs: int,
@@ -63,14 +62,7 @@ def fit_head(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         width = train.features.shape[1]
-        head = AttentionMIL(
-            width,
-            classes,
-            hidden=setting.hidden,
-            attention=setting.attention,
-            gated=setting.gated,
-            dropout=setting.dropout,
-        )
+        head = setting.build(width, classes)
         head.standardise(train.features)
         head.to(device)
         train, val = train.to(device), val.to(device)
@@ -96,7 +88,7 @@ def fit_head(
 
 
 def train_epoch(
-    head: AttentionMIL, optimizer: torch.optim.Optimizer, train: Bags, weights: torch.Tensor, bags_per_step: int
+    head: PackedHead, optimizer: torch.optim.Optimizer, train: Bags, weights: torch.Tensor, bags_per_step: int
 ) -> float:
     """Take one pass over the training bags in random order, some at a time, and return the mean loss of a bag.
 
@@ -126,7 +118,7 @@ def balanced_loss(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> f
 
 
 @torch.inference_mode()
-def predict(head: AttentionMIL, bags: Bags) -> tuple[torch.Tensor, torch.Tensor]:
+def predict(head: PackedHead, bags: Bags) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (b, C) and attention (n,) of every bag, without dropout, some bags at a time."""
     head.eval()
     logits, attention = [], []
@@ -148,7 +140,7 @@ def _chunks(offsets: list[int]) -> list[tuple[int, int]]:
     return chunks
 
 
-def _scores(head: AttentionMIL, val: Bags, classes: int) -> dict[str, float]:
+def _scores(head: PackedHead, val: Bags, classes: int) -> dict[str, float]:
     logits, _ = predict(head, val)
     labels, probabilities = val.labels.cpu().numpy(), logits.double().softmax(dim=1).cpu().numpy()
     right = probabilities.argmax(axis=1) == labels

@@ -21,7 +21,7 @@ from ray import tune
 
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import fit_head
-from wsc_ray.mil.space import Setting
+from wsc_ray.mil.head import Settings
 from wsc_ray.mil.trials import Trial, read_trial, write_trial
 from wsc_ray.recipe.sections import Tune
 from wsc_ray.storage import AnyPath
@@ -34,7 +34,7 @@ SCRATCH = ".tune"
 class Task:
     """What every trial of a search has in common, apart from the bags."""
 
-    settings: Sequence[Setting]
+    settings: Sequence[Settings]
     tune: Tune
     classes: Sequence[str]
     seed: int

@@ -9,18 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 import wsc_ray
-from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import read_json, read_summary, write_json, write_summary
 from wsc_ray.mil.bags import Bags, load_bags
-from wsc_ray.mil.heads import CONFIG, WEIGHTS, load_head, save_head
+from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head
 from wsc_ray.mil.inputs import claim, encoder_of, fitting_slides, places, run_and_recipe
 from wsc_ray.mil.space import settings
 from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
@@ -63,6 +62,7 @@ def search_head(
     """
     folder, recipe = run_and_recipe(run, recipe, overrides)
     features, out = places("tune", features=(features, folder and folder.features), out=(out, folder and folder.mil))
+    _require_heads(recipe)
     claim(out, IDENTITY, own=(MLFLOW,))
     classes, train_slides, val_slides = fitting_slides(read_slides(features), recipe)
     plan = _plan(recipe, features, out, classes, train_slides, val_slides)
@@ -92,8 +92,10 @@ def search_head(
         trials = _run_missing(recipe, classes, train, val, out, tracker)
         best = best_trial(trials)
         head, _ = load_head(trial_folder(out, best.number))
-        how = {"trial": best.name, "setting": asdict(best.setting), "val": best.scores}
-        save_head(out, head, classes, {**how, "embed": encoder_of(features), "wsc_ray": wsc_ray.__version__})
+        how = {"trial": best.name, "setting": best.described, "val": best.scores}
+        save_head(
+            out, head, best.setting, classes, {**how, "embed": encoder_of(features), "wsc_ray": wsc_ray.__version__}
+        )
         write_table(out / TABLE, trials, best)
         tracker.log_metrics({f"val_{key}": value for key, value in best.scores.items()} | {"trials": len(trials)})
         for name in (WEIGHTS, CONFIG, TABLE):
@@ -101,12 +103,25 @@ def search_head(
         summary = {
             **plan,
             "trials_done": len(trials),
-            "best": {"trial": best.name, **asdict(best.setting)},
+            "best": {"trial": best.name, **best.described},
             "val": best.scores,
             "seconds": round(time.time() - started, 1),
             "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
         }
         return write_summary(out, "tune", summary)
+
+
+def _require_heads(recipe: Recipe) -> None:
+    """
+    Raises:
+        RecipeError: a head that is not known.
+    """
+    unknown = [name for name in recipe.tune.heads if name not in HEADS]
+    if unknown:
+        raise RecipeError(
+            "recipe",
+            [f"`tune.heads`: there is no head {name}; there are {', '.join(HEADS.names())}" for name in unknown],
+        )
 
 
 def _run_missing(
@@ -145,7 +160,7 @@ def _run_missing(
 def _log(tracker: Tracker, trial: Trial) -> None:
     metrics = {f"val_{key}": value for key, value in trial.scores.items()}
     metrics |= {"best_epoch": trial.best_epoch, "epochs": trial.epochs, "seconds": trial.seconds}
-    tracker.child(name=trial.name, params=asdict(trial.setting), metrics=metrics)
+    tracker.child(name=trial.name, params=trial.described, metrics=metrics)
 
 
 def _plan(
@@ -172,10 +187,18 @@ def _identity(recipe: Recipe, classes: list[str], train: Bags, val: Bags) -> dic
     """What decides the outcome of a search; `concurrent` changes only how long it takes."""
     return {
         "seed": recipe.seed,
-        "tune": recipe.tune.model_dump(mode="json", exclude={"concurrent"}),
+        "tune": _deciding(recipe),
         "classes": classes,
         "features": train.digest()[:32] + val.digest()[:32],
     }
+
+
+def _deciding(recipe: Recipe) -> dict[str, Any]:
+    """The settings of `tune` that decide the outcome; searches before there were several heads had no `heads`."""
+    values = recipe.tune.model_dump(mode="json", exclude={"concurrent"})
+    if values["heads"] == ["abmil"]:
+        del values["heads"]
+    return values
 
 
 def _read_identity(out: AnyPath) -> dict[str, Any] | None:
@@ -240,13 +263,16 @@ def describe_search(summary: dict[str, Any]) -> str:
     note = (
         " (already complete, nothing was run)" if summary.get("already_complete") else f" in {summary['seconds']:g} s"
     )
-    gate = "gated" if best["gated"] else "plain"
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in best.items()
+        if name not in ("trial", "head")
+    )
     return "\n".join(
         [
             *lines,
             f"trials      {summary['trials_done']}{note}",
-            f"best        {best['trial']}: lr {best['lr']:.2g}, weight decay {best['weight_decay']:.2g}, dropout "
-            f"{best['dropout']:.2f}, hidden {best['hidden']}, {gate} attention {best['attention']}",
+            f"best        {best['trial']}: {best['head']}, {settings}",
             f"validation  AUROC {val['auroc']:.3f}, balanced accuracy {val['balanced_accuracy']:.3f}, "
             f"loss {val['loss']:.3f}",
             f"head        {as_path(summary['out']) / WEIGHTS}",

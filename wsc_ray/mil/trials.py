@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from wsc_ray.files import atomic, read_json, write_json
 from wsc_ray.mil.fit import Fit
-from wsc_ray.mil.heads import save_head
-from wsc_ray.mil.space import Setting
+from wsc_ray.mil.head import Settings, save_head, settings_from
 from wsc_ray.storage import AnyPath
 
 RECORD = "trial.json"
@@ -25,7 +25,7 @@ class Trial:
     """A finished trial. `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`."""
 
     number: int
-    setting: Setting
+    setting: Settings
     scores: dict[str, float]
     best_epoch: int
     epochs: int
@@ -34,6 +34,11 @@ class Trial:
     @property
     def name(self) -> str:
         return trial_name(self.number)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Its settings, with the name of their head first."""
+        return {"head": self.setting.name, **asdict(self.setting)}
 
 
 def trial_name(number: int) -> str:
@@ -47,9 +52,9 @@ def trial_folder(out: AnyPath, number: int) -> AnyPath:
 def write_trial(out: AnyPath, trial: Trial, fit: Fit, classes: Sequence[str]) -> None:
     """Leave a trial's head and record; the same trial run twice writes the same."""
     folder = trial_folder(out, trial.number)
-    save_head(folder, fit.head, classes)
+    save_head(folder, fit.head, trial.setting, classes)
     write_json(folder / "history.json", {"history": fit.history})
-    write_json(folder / RECORD, asdict(trial))
+    write_json(folder / RECORD, {**asdict(trial), "setting": trial.described})
 
 
 def read_trial(out: AnyPath, number: int) -> Trial | None:
@@ -58,7 +63,7 @@ def read_trial(out: AnyPath, number: int) -> Trial | None:
         values = read_json(trial_folder(out, number) / RECORD)
     except FileNotFoundError:
         return None
-    return Trial(**{**values, "setting": Setting(**values["setting"])})
+    return Trial(**{**values, "setting": settings_from(values["setting"])})
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
@@ -75,7 +80,7 @@ def write_table(path: AnyPath, trials: Sequence[Trial], best: Trial) -> None:
     rows = [
         {
             "trial": trial.name,
-            **asdict(trial.setting),
+            **trial.described,
             **{f"val_{key}": value for key, value in trial.scores.items()},
             "best_epoch": trial.best_epoch,
             "epochs": trial.epochs,
@@ -85,6 +90,7 @@ def write_table(path: AnyPath, trials: Sequence[Trial], best: Trial) -> None:
         for trial in trials
     ]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in rows for name in row))  # heads have different settings
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

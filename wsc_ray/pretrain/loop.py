@@ -13,10 +13,10 @@ from torch import nn
 from wsc_ray.distributed import all_gather_rows, rank_and_world_size, share_counts
 from wsc_ray.encoders import normalise_pixels
 from wsc_ray.losses import WeakSupConTerms
+from wsc_ray.losses.method import Method
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.collapse import SAMPLE, feature_health, has_collapsed
 from wsc_ray.pretrain.gradient_cache import cached_backward
-from wsc_ray.pretrain.objective import Objective
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.device import augment_on_device
@@ -47,7 +47,7 @@ class Loop:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    objective: Objective
+    objective: Method
     recipe: Recipe
     geometry: Geometry
     device: torch.device

@@ -21,7 +21,7 @@ from wsc_ray.manifest import Manifest
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
-from wsc_ray.pretrain.objective import Objective
+from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.pretrain.watch import Watch
 from wsc_ray.ray_memory import KEEP_MEMORY
 from wsc_ray.recipe.sections import Recipe
@@ -217,7 +217,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     loop = Loop(
         model=model,
         optimizer=optimizer,
-        objective=Objective(recipe.loss, plan.pure),
+        objective=make_objective(recipe.loss, plan.pure),
         recipe=recipe,
         geometry=plan.geometry,
         device=device,

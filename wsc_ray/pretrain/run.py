@@ -18,6 +18,7 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.pretrain.follow import followed
+from wsc_ray.pretrain.objective import require_method
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
@@ -64,6 +65,7 @@ def pretrain_encoder(
             f"the patches of {recipe.data.manifest} are regions of slides, which cannot be read yet; import a table with "
             "their images or image files"
         )
+    require_method(recipe.loss)
     plan = make_plan(manifest, recipe)
     identity = {
         "format": FORMAT,

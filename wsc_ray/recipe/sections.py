@@ -47,7 +47,7 @@ class Encoder(Section):
 
 
 class Loss(Section):
-    method: Literal["weaksupcon", "simclr", "supcon"] = Field("weaksupcon", description="weaksupcon, simclr or supcon")
+    method: str = Field("weaksupcon", description="weaksupcon, simclr, supcon, or a plug-in's")
     temperature: Positive = Field(0.1, description="t in the loss")
     base_temperature: Positive = Field(0.07, description="t0 in the loss")
     similarity_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the similarity half")
@@ -146,6 +146,9 @@ class Embed(Section):
 
 
 class Tune(Section):
+    heads: Annotated[list[str], Field(min_length=1)] = Field(
+        ["abmil"], description="MIL heads to try, in turn: abmil, mean, or a plug-in's"
+    )
     trials: Count = Field(16, description="settings to try")
     concurrent: Count = Field(2, description="trials at a time")
     epochs: Count = Field(50, description="most epochs of a trial")

@@ -1,0 +1,83 @@
+"""`abmil`: attention-based MIL (Ilse et al. 2018, arXiv 1802.04712), plain and gated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from wsc_ray.mil.head import HEADS, PackedHead, Settings, bag_of_rows, segment_softmax
+from wsc_ray.mil.space import choice, log_uniform, uniform
+from wsc_ray.recipe.sections import Tune
+
+
+@HEADS.register("abmil")
+@dataclass(frozen=True)
+class AttentionSettings(Settings):
+    """Settings of `AttentionMIL`; their ranges are the recipe's."""
+
+    name: ClassVar[str] = "abmil"
+    draws: ClassVar[int] = 6
+
+    dropout: float
+    hidden: int
+    attention: int
+    gated: bool
+
+    @classmethod
+    def draw(cls, tune: Tune, u: np.ndarray) -> AttentionSettings:
+        return cls(
+            lr=log_uniform(*tune.lr, u[0]),
+            weight_decay=log_uniform(*tune.weight_decay, u[1]),
+            dropout=uniform(*tune.dropout, u[2]),
+            hidden=choice(tune.hidden, u[3]),
+            attention=choice(tune.attention, u[4]),
+            gated=choice(tune.gated, u[5]),
+        )
+
+    def build(self, features: int, classes: int) -> AttentionMIL:
+        return AttentionMIL(
+            features,
+            classes,
+            hidden=self.hidden,
+            attention=self.attention,
+            gated=self.gated,
+            dropout=self.dropout,
+        )
+
+
+class AttentionMIL(PackedHead):
+    """Instance embedding, attention over a bag's instances, a linear classifier of the weighted mean.
+
+    Args:
+        features: D, width of the features.
+        classes: C, number of classes.
+        hidden: width of the instance embedding (L in the paper).
+        attention: width of the attention (M in the paper).
+        gated: gated attention (tanh times sigmoid, eq. 9) or plain (tanh, eq. 8).
+        dropout: on the instance embedding and before the classifier.
+    """
+
+    def __init__(self, features: int, classes: int, *, hidden: int, attention: int, gated: bool, dropout: float = 0.0):
+        super().__init__(features)
+        self.embed = nn.Linear(features, hidden)
+        self.tanh = nn.Linear(hidden, attention)
+        self.gate = nn.Linear(hidden, attention) if gated else None
+        self.score = nn.Linear(attention, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(hidden, classes)
+
+    def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `PackedHead`; a bag without rows is classified from an embedding of zeros."""
+        bags = len(offsets) - 1
+        bag = bag_of_rows(offsets)  # (n,)
+        h = self.dropout(torch.relu(self.embed(self.standardised(features))))  # (n, L)
+        a = torch.tanh(self.tanh(h))  # (n, M)
+        if self.gate is not None:
+            a = a * torch.sigmoid(self.gate(h))
+        weights = segment_softmax(self.score(a).squeeze(-1), bag, bags)  # (n,)
+        z = h.new_zeros(bags, h.shape[1]).index_add(0, bag, weights[:, None] * h)  # (b, L)
+        return self.classify(self.dropout(z)), weights

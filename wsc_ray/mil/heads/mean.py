@@ -1,0 +1,53 @@
+"""`mean`: the mean of a bag's features, classified linearly. The smallest head, and the one to copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from wsc_ray.mil.head import HEADS, PackedHead, Settings, bag_of_rows
+from wsc_ray.mil.space import log_uniform, uniform
+from wsc_ray.recipe.sections import Tune
+
+
+@HEADS.register("mean")
+@dataclass(frozen=True)
+class MeanSettings(Settings):
+    """Settings of `MeanPool`; their ranges are the recipe's."""
+
+    name: ClassVar[str] = "mean"
+    draws: ClassVar[int] = 3
+
+    dropout: float
+
+    @classmethod
+    def draw(cls, tune: Tune, u: np.ndarray) -> MeanSettings:
+        return cls(
+            lr=log_uniform(*tune.lr, u[0]),
+            weight_decay=log_uniform(*tune.weight_decay, u[1]),
+            dropout=uniform(*tune.dropout, u[2]),
+        )
+
+    def build(self, features: int, classes: int) -> MeanPool:
+        return MeanPool(features, classes, dropout=self.dropout)
+
+
+class MeanPool(PackedHead):
+    """A linear classifier of a bag's mean; every instance has the same attention."""
+
+    def __init__(self, features: int, classes: int, *, dropout: float = 0.0):
+        super().__init__(features)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(features, classes)
+
+    def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `PackedHead`; a bag without rows is classified from zeros."""
+        bag = bag_of_rows(offsets)  # (n,)
+        weights = 1 / offsets.diff().to(features.dtype)[bag]  # (n,)
+        x = self.standardised(features)
+        mean = x.new_zeros(len(offsets) - 1, x.shape[1]).index_add(0, bag, weights[:, None] * x)  # (b, D)
+        return self.classify(self.dropout(mean)), weights
