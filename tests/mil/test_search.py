@@ -86,7 +86,7 @@ def test_what_a_search_leaves(searched: tuple[Path, dict[str, Any]], mlflow_stor
     assert [row["trial"] for row in rows if row["chosen"] == "True"] == [best["trial"]] == [summary["best"]["trial"]]
     head, config = load_head(out)
     assert config["classes"] == ["negative", "positive"]
-    assert head.config["hidden"] == int(best["hidden"])
+    assert config["hidden"] == head.embed.out_features == int(best["hidden"])
 
     client = MlflowClient(mlflow_store)
     run = client.get_run(summary["mlflow"]["run_id"])
