@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test gpu lint format clean
+.PHONY: help demo test test-fast gpu lint format clean
 help:
 	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores"
-	@echo "make test    lint and tests"
+	@echo "make test       lint and tests"
+	@echo "make test-fast  lint and the tests that need no Ray, some minutes"
 	@echo "make gpu     what needs a GPU, into gpu/; tiny sizes without one"
 	@echo "make format  format the code"
 
@@ -21,14 +22,15 @@ demo: $(VENV)/.installed
 	$(BIN)/wsc-ray demo
 
 # Two files side by side: most of a test's time is processes that start. Not the launcher's, whose clusters have to come up
-# within the limits that a user waits for.
+# within the limits that a user waits for; they come first, so that the log ends with the summary of nearly everything.
 LAUNCHER := tests/cluster/test_launcher.py
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore $(LAUNCHER)
 	$(BIN)/python -m pytest $(LAUNCHER)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore $(LAUNCHER)
 
-gpu: $(VENV)/.installed
-	PYTHON=$(BIN)/python benchmarks/gpu.sh --out gpu
+# What starts neither Ray nor a benchmark.
+test-fast: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not ray and not cluster and not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

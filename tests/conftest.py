@@ -18,6 +18,42 @@ hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not t
 hypothesis_settings.load_profile("untimed")
 
 
+# Files whose tests start clusters or commands in processes of their own, and those that take a minute without Ray.
+CLUSTERS = (
+    "anywhere/",
+    "bench/test_data_command.py",
+    "bench/test_scaling_command.py",
+    "cluster/test_aws.py",
+    "cluster/test_files.py",
+    "cluster/test_gcp.py",
+    "cluster/test_jobs.py",
+    "cluster/test_launcher.py",
+    "cluster/test_nodes.py",
+    "mil/test_plugin.py",
+    "mil/test_search.py",
+    "test_tracking.py",
+)
+SLOW = (
+    "bench/test_loss_command.py",
+    "test_gpu_benchmark.py",
+    "pretrain/test_invariance.py",
+    "losses/test_collectives.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they start, so that `make test-fast` can leave them out."""
+    here = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(here).as_posix()
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)
+        if name.startswith(CLUSTERS):
+            item.add_marker(pytest.mark.cluster)
+        if name.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def own_tracking(monkeypatch):
     """A test's runs go to the store that its recipe names or to its own folder, never to the developer's."""

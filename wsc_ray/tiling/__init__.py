@@ -1,5 +1,5 @@
 """Slides -> manifest: the layout from the grids, the patches, the command."""
 
-from wsc_ray.tiling.run import tile
+from wsc_ray.tiling.run import tile_slides
 
-__all__ = ["tile"]
+__all__ = ["tile_slides"]
