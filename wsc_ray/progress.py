@@ -18,17 +18,21 @@ class Progress:
     Args:
         label: what is being done, such as `pretrain`.
         total: how much there is, in `unit`s.
-        done: how much was there already (a resumed run); left out of the rate.
+        done: how much was there already (a resumed run).
     """
 
     def __init__(self, label: str, total: int, *, unit: str, done: int = 0, stream: TextIO | None = None):
         self.label, self.total, self.unit = label, total, unit
         self.done = self.initial = done
         self.stream = stream or sys.stderr
-        self.started = self.printed = time.monotonic()
+        self.printed = time.monotonic()
+        # The rate is that of what comes after the first: before it lies a start, of processes and imports, whose time says nothing.
+        self.first: tuple[float, int] | None = None  # when it came, and how much was done by then
         self.bar: tqdm | None = None
         if self.stream.isatty():
-            self.bar = tqdm(desc=label, total=total, unit=unit, initial=done, file=self.stream, dynamic_ncols=True)
+            self.bar = tqdm(
+                desc=label, total=total, unit=unit, initial=done, file=self.stream, dynamic_ncols=True, smoothing=0
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -44,6 +48,11 @@ class Progress:
     def to(self, done: int, note: str = "") -> None:
         """Set the amount of work done; `note` stands behind the rate (`loss 4.21`)."""
         step, self.done = done - self.done, done
+        if self.first is None and step:
+            self.first = (time.monotonic(), done)
+            if self.bar is not None:
+                self.bar.unpause()
+                self.bar.initial = done
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(step)
@@ -62,9 +71,11 @@ class Progress:
 
     def _line(self, note: str = "") -> None:
         self.printed = time.monotonic()
-        seconds = max(self.printed - self.started, 1e-9)
-        rate = (self.done - self.initial) / seconds
-        left = tqdm.format_interval((self.total - self.done) / rate) if rate else "?"
+        began, before = self.first or (self.printed, self.done)
+        rate = (self.done - before) / max(self.printed - began, 1e-9)
         share = 100 * self.done / max(self.total, 1)
-        text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f}%), {rate:.3g} {self.unit}/s, {left} left"
+        text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f}%)"
+        if rate:
+            left = tqdm.format_interval((self.total - self.done) / rate)
+            text += f", {rate:.3g} {self.unit}/s, {left} left"
         print(text + (f", {note}" if note else ""), file=self.stream, flush=True)

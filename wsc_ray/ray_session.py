@@ -12,6 +12,8 @@ import ray
 
 from wsc_ray.errors import ResourceError
 
+STARTS = 3
+
 
 @contextlib.contextmanager
 def ray_session(num_cpus: int | None = None) -> Iterator[None]:
@@ -22,7 +24,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             turns on a single core.
 
     Raises:
-        ResourceError: RAY_ADDRESS names a cluster that does not answer.
+        ResourceError: RAY_ADDRESS names a cluster that does not answer, or Ray does not start here.
     """
     if ray.is_initialized():
         yield
@@ -36,13 +38,9 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         else:
             # No dashboard. Ray's own ports are open on every interface, and ask for a token, which is Ray's default for a
             # session that it starts (it keeps this user's in ~/.ray/auth_token).
-            ray.init(
-                address="local",
-                num_cpus=num_cpus or max(2, os.cpu_count() or 1),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            _start_here(num_cpus or max(2, os.cpu_count() or 1))
+    except ResourceError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
         raise ResourceError(f"no Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
     quieten()
@@ -50,6 +48,33 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_here(num_cpus: int) -> None:
+    """Start a local Ray; on a busy machine a node may not be up within the time that Ray gives it, so that this tries again.
+
+    Raises:
+        ResourceError: it did not start, three times in a row.
+    """
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # Ray raises nothing more precise than this
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if attempt == STARTS:
+                raise ResourceError(
+                    f"Ray did not start on this machine within its time, {STARTS} times in a row; is it busy with something else? "
+                    "Type the command again when it is not"
+                ) from None
 
 
 def set_ray_up() -> None:

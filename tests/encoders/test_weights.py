@@ -1,14 +1,26 @@
 """Weights in and out: what timm loads, and what does not fit."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from wsc_ray.encoders import build_encoder, export_encoder, load_exported, load_weights
-from wsc_ray.encoders.weights import save_state
+from wsc_ray.encoders import (
+    IMAGENET,
+    PixelStatistics,
+    build_encoder,
+    export_encoder,
+    exported_name,
+    exported_statistics,
+    load_exported,
+    load_weights,
+    normalise_pixels,
+)
+from wsc_ray.encoders.weights import save_state, statistics_for
 from wsc_ray.errors import WeightsError
 
 
@@ -68,3 +80,65 @@ def test_unreadable_weights(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet"}))
     with pytest.raises(WeightsError, match="holds no encoder"):
         load_exported(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean"), [("vit_tiny_patch16_224", 0.5), ("tf_efficientnet_lite0", 0.5), ("resnet18.tv_in1k", 0.485)]
+)
+def test_pixels_are_normalised_as_the_weights_were_trained(backbone, mean, tmp_path):
+    assert statistics_for(backbone, "imagenet", None).mean[0] == mean
+    assert statistics_for(backbone, "random", None) == IMAGENET
+    assert statistics_for(backbone, "w.safetensors", tmp_path / "w.safetensors").mean[0] == mean
+    (tmp_path / "config.json").write_text('{"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}')
+    assert statistics_for(backbone, "folder", tmp_path).mean == (0.1, 0.2, 0.3)
+
+
+def test_a_checkpoint_says_what_its_pixels_were_normalised_with(tmp_path):
+    state = {"step": 1, "steps_per_epoch": 1, "recipe_digest": "", "world_size": 1}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    assert statistics_for("vit_tiny_patch16_224", "folder", tmp_path) == IMAGENET, "before it was kept"
+    (tmp_path / "state.json").write_text(json.dumps({**state, "pixels": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
+    assert statistics_for("resnet18", "folder", tmp_path).std == (0.25,) * 3
+
+
+def test_a_damaged_file_about_it_is_a_sentence(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="does not say what its pixels are normalised with"):
+        statistics_for("resnet18", "folder", tmp_path)
+
+
+def test_a_tag_that_timm_does_not_know_is_a_sentence():
+    with pytest.raises(WeightsError, match=r"no weights 'resnet18.nope'; there are .*resnet18.tv_in1k"):
+        build_encoder("resnet18.nope", size=32, head_hidden=4, head_dim=4)
+
+
+def test_an_export_keeps_them_and_its_tag(tmp_path):
+    encoder = build_encoder("resnet18.tv_in1k", size=32, head_hidden=4, head_dim=4)
+    export_encoder(
+        encoder, tmp_path, name="resnet18.tv_in1k", size=32, statistics=PixelStatistics((0.5,) * 3, (0.25,) * 3)
+    )
+    backbone, config = load_exported(tmp_path)
+    assert (config["architecture"], config["pretrained_cfg"]["tag"]) == ("resnet18", "tv_in1k")
+    assert exported_statistics(config) == PixelStatistics((0.5,) * 3, (0.25,) * 3)
+    assert exported_name(config) == "resnet18.tv_in1k"
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=0)
+    assert tuple(theirs.pretrained_cfg["mean"]) == (0.5,) * 3
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(theirs.eval()(x), backbone(x))
+
+
+WEIGHTS_FOLDER = os.environ.get("WSC_RAY_WEIGHTS")
+
+
+@pytest.mark.skipif(WEIGHTS_FOLDER is None, reason="WSC_RAY_WEIGHTS names no folder of weights")
+def test_a_folder_of_real_weights_gives_timms_features():
+    """`tf_efficientnet_lite0`, whose pixels want 0.5: our pixels and timm's own transform, one encoder."""
+    folder = Path(WEIGHTS_FOLDER) / "tf_efficientnet_lite0"
+    encoder = build_encoder("tf_efficientnet_lite0", size=64, head_hidden=4, head_dim=4).eval()
+    load_weights(encoder, folder)
+    bare = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    bare.load_state_dict(load_file(folder / "model.safetensors"))
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    wanted = bare((pixels.movedim(-1, 1).float() / 255 - 0.5) / 0.5)
+    statistics = statistics_for("tf_efficientnet_lite0", str(folder), folder)
+    torch.testing.assert_close(encoder.backbone(normalise_pixels(pixels, statistics)), wanted, rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import timm
@@ -12,7 +13,20 @@ from torch.nn import functional as F
 from wsc_ray.encoders.norm import Norm, batch_norms, freeze_statistics, synchronise
 from wsc_ray.errors import WeightsError
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Mean and standard deviation of R, G and B, in 0 to 1, that an encoder's pixels are normalised with."""
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+
+IMAGENET = PixelStatistics()  # of ImageNet's images: torchvision's weights want them, and random weights want no others
+
 
 # The paper's hidden widths (arXiv 2602.09477); for other backbones the hidden layer is as wide as the features.
 _HEAD_HIDDEN = {
@@ -64,7 +78,7 @@ def build_encoder(
     backbone = create_backbone(name, backbone_arguments(name, size=size, norm=norm), pretrained=pretrained)
     if norm == "sync":
         backbone = synchronise(backbone)
-    hidden = head_hidden or _HEAD_HIDDEN.get(name, backbone.num_features)
+    hidden = head_hidden or _HEAD_HIDDEN.get(name.partition(".")[0], backbone.num_features)
     return PatchEncoder(backbone, hidden, head_dim, frozen_norm=norm == "frozen")
 
 
@@ -102,7 +116,13 @@ def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[st
 
 def _require_name(name: str) -> None:
     if timm.is_model(name):
-        return
+        try:
+            timm.get_pretrained_cfg(name)
+            return
+        except RuntimeError:  # the name is right, and the tag behind it is not
+            architecture = name.partition(".")[0]
+            tags = ", ".join(timm.list_pretrained(f"{architecture}.*")) or architecture
+            raise WeightsError(f"encoder.backbone: timm knows no weights {name!r}; there are {tags}") from None
     near = timm.list_models(f"*{name}*")[:3]
     hint = (
         f"did you mean {', '.join(near)}?"
@@ -112,11 +132,18 @@ def _require_name(name: str) -> None:
     raise WeightsError(f"encoder.backbone: timm knows no model {name!r}; {hint}")
 
 
-def normalise_pixels(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 RGB (..., s, s, 3) -> float32 (..., 3, s, s) with ImageNet's mean and standard deviation taken out.
+def statistics_of(name: str) -> PixelStatistics:
+    """What a timm model's own weights were trained with; 0.5 for many, whatever a ResNet wants."""
+    _require_name(name)
+    known = timm.get_pretrained_cfg(name)
+    return IMAGENET if known is None else PixelStatistics(tuple(known.mean), tuple(known.std))
+
+
+def normalise_pixels(pixels: torch.Tensor, statistics: PixelStatistics = IMAGENET) -> torch.Tensor:
+    """uint8 RGB (..., s, s, 3) -> float32 (..., 3, s, s) with the mean and standard deviation taken out.
 
     On the accelerator where `pixels` is: bytes travel, not floats.
     """
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device) * 255
-    std = torch.tensor(IMAGENET_STD, device=pixels.device) * 255
+    mean = torch.tensor(statistics.mean, device=pixels.device) * 255
+    std = torch.tensor(statistics.std, device=pixels.device) * 255
     return pixels.float().sub_(mean).div_(std).movedim(-1, -3)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from wsc_ray.encoders.model import IMAGENET_MEAN, IMAGENET_STD, PatchEncoder, backbone_arguments, create_backbone
+from wsc_ray.encoders.model import (
+    IMAGENET,
+    PatchEncoder,
+    PixelStatistics,
+    backbone_arguments,
+    create_backbone,
+    statistics_of,
+)
 from wsc_ray.encoders.norm import Norm
 from wsc_ray.errors import WeightsError
 from wsc_ray.files import atomic, local_file, read_json, write_json
@@ -65,12 +75,25 @@ def load_weights(encoder: PatchEncoder, path: AnyPath) -> None:
     target.load_state_dict(state)
 
 
-def export_encoder(encoder: PatchEncoder, folder: AnyPath, *, name: str, size: int, norm: Norm = "batch") -> None:
-    """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm; `config.json` last."""
+def export_encoder(
+    encoder: PatchEncoder,
+    folder: AnyPath,
+    *,
+    name: str,
+    size: int,
+    norm: Norm = "batch",
+    statistics: PixelStatistics = IMAGENET,
+) -> None:
+    """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm; `config.json` last.
+
+    Args:
+        statistics: that its pixels were normalised with.
+    """
+    architecture, _, tag = name.partition(".")
     pretrained = {
         "input_size": [3, size, size],
-        "mean": list(IMAGENET_MEAN),
-        "std": list(IMAGENET_STD),
+        **({"tag": tag} if tag else {}),
+        **statistics.to_json(),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "squash",
@@ -78,7 +101,7 @@ def export_encoder(encoder: PatchEncoder, folder: AnyPath, *, name: str, size: i
         "fixed_input_size": False,
     }
     config = {
-        "architecture": name,
+        "architecture": architecture,
         "num_classes": 0,
         "num_features": encoder.backbone.num_features,
         "model_args": backbone_arguments(name, size=size, norm=norm),
@@ -86,6 +109,48 @@ def export_encoder(encoder: PatchEncoder, folder: AnyPath, *, name: str, size: i
     }
     save_state(encoder.backbone, folder / WEIGHTS)
     write_json(folder / CONFIG, config)
+
+
+def exported_name(config: Mapping[str, Any]) -> str:
+    """timm's name of an exported encoder, with the tag of the weights that it started from, from its `config.json`."""
+    tag = config["pretrained_cfg"].get("tag")
+    return f"{config['architecture']}.{tag}" if tag else config["architecture"]
+
+
+def exported_statistics(config: Mapping[str, Any]) -> PixelStatistics:
+    """What an exported encoder's pixels are normalised with, from its `config.json`."""
+    known = config["pretrained_cfg"]
+    return PixelStatistics(tuple(known["mean"]), tuple(known["std"]))
+
+
+def statistics_for(name: str, weights: str, path: AnyPath | None) -> PixelStatistics:
+    """What the pixels of an encoder are normalised with that starts from these weights: what the weights were trained with.
+
+    Args:
+        name: timm's, of the backbone.
+        weights: `random`, `imagenet`, or what `path` is.
+        path: of weights in a file or folder; None where there are none.
+
+    Raises:
+        WeightsError: a folder whose file about it is damaged.
+
+    A folder says it in its `config.json` (as timm's and ours do) or, a checkpoint of a run, in its `state.json`; a file alone is taken
+    for timm's.
+    """
+    if path is None:
+        return IMAGENET if weights == "random" else statistics_of(name)
+    try:
+        if (path / CONFIG).is_file():
+            return exported_statistics(read_json(path / CONFIG))
+        if not (path / "state.json").is_file():
+            return statistics_of(name)
+        pixels = read_json(path / "state.json").get("pixels")
+        return PixelStatistics(tuple(pixels["mean"]), tuple(pixels["std"])) if pixels else IMAGENET
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise WeightsError(
+            f"{path} does not say what its pixels are normalised with: {CONFIG} or state.json is damaged; set encoder.pixel_mean and "
+            "encoder.pixel_std, and give the .safetensors file alone"
+        ) from None
 
 
 def load_exported(folder: AnyPath) -> tuple[nn.Module, dict]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wsc_ray.encoders import load_exported
+from wsc_ray.encoders import IMAGENET, exported_name, exported_statistics, load_exported
 from wsc_ray.encoders.weights import WEIGHTS
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import SlideFeatures, slide_path, stored_slides, write_slide, write_slides
@@ -69,7 +69,12 @@ def embed_slides(
     size = recipe.embed.size or config["pretrained_cfg"]["input_size"][-1]
     patches = open_manifest(source)
     slides = _Slides(patches, source)
-    identity = {"encoder": _file_digest(encoder / WEIGHTS), "size": size, "manifest": patches.digest}
+    identity = {
+        "encoder": _file_digest(encoder / WEIGHTS),
+        "size": size,
+        "pixels": exported_statistics(config).to_json(),
+        "manifest": patches.digest,
+    }
     _check_folder(out, identity)
     stored = stored_slides(out)
     todo = [slide for slide in slides.ids if slide not in stored]
@@ -77,7 +82,7 @@ def embed_slides(
     plan = {
         "manifest": source,
         "encoder": shown(encoder),
-        "architecture": config["architecture"],
+        "architecture": exported_name(config),
         "size": size,
         "out": shown(out),
         "slides": len(slides.ids),
@@ -166,7 +171,7 @@ def _write_one(
     write_slide(
         out,
         SlideFeatures(slide, features, coords, label),
-        attributes={"encoder": config["architecture"]},
+        attributes={"encoder": exported_name(config)},
         coords_attributes=attributes,
     )
 
@@ -233,6 +238,7 @@ def _check_folder(out: AnyPath, identity: dict[str, Any]) -> None:
         known = read_json(out / IDENTITY)
     except (OSError, ValueError):
         raise RunFolderError(f"{out} is not empty and holds no features of wsc-ray; give another --out") from None
+    known.setdefault("pixels", IMAGENET.to_json())  # all that there was before it was kept
     differs = [name for name in identity if known.get(name) != identity[name]]
     if differs:
         raise RunFolderError(

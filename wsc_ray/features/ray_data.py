@@ -10,7 +10,7 @@ import ray
 import ray.data
 import torch
 
-from wsc_ray.encoders import load_exported, normalise_pixels
+from wsc_ray.encoders import exported_statistics, load_exported, normalise_pixels
 from wsc_ray.errors import ResourceError
 from wsc_ray.manifest import Manifest
 from wsc_ray.storage import AnyPath, as_path
@@ -22,7 +22,8 @@ class Encode:
     """An actor: the frozen encoder, pixels (n, s, s, 3) uint8 -> features (n, d) float32."""
 
     def __init__(self, folder: str):
-        self.backbone, _ = load_exported(as_path(folder))
+        self.backbone, config = load_exported(as_path(folder))
+        self.statistics = exported_statistics(config)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.backbone.to(self.device)
 
@@ -30,7 +31,7 @@ class Encode:
     def __call__(self, batch: Batch) -> Batch:
         pixels = torch.from_numpy(np.ascontiguousarray(batch["pixels"])).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            features = self.backbone(normalise_pixels(pixels))
+            features = self.backbone(normalise_pixels(pixels, self.statistics))
         return {"row": batch["row"], "feature": features.float().cpu().numpy()}
 
 

@@ -27,6 +27,9 @@ class State:
     steps_per_epoch: int
     recipe_digest: str
     world_size: int
+    pixels: dict[str, list[float]] | None = (
+        None  # what pixels are normalised with; None: ImageNet's, before it was kept
+    )
 
 
 def save(folder: Path, encoder: PatchEncoder, optimizer: torch.optim.Optimizer, state: State) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wsc_ray.distributed import all_gather_rows, rank_and_world_size, share_counts
-from wsc_ray.encoders import normalise_pixels
+from wsc_ray.encoders import IMAGENET, PixelStatistics, normalise_pixels
 from wsc_ray.losses import WeakSupConTerms
 from wsc_ray.losses.method import Method
 from wsc_ray.pretrain.clock import Clock
@@ -43,6 +43,7 @@ class Loop:
         look: called before both; how many bad patches came in so far, and whether they are too many to go on. It
             says the same on all workers.
         clock: where each step's time goes.
+        statistics: that pixels are normalised with.
     """
 
     model: nn.Module
@@ -56,6 +57,7 @@ class Loop:
     on_checkpoint: Callable[[int, Metrics], None]
     look: Callable[[], tuple[int, bool]] = lambda: (0, False)
     clock: Clock = field(default_factory=Clock)
+    statistics: PixelStatistics = IMAGENET
     _uploads: torch.cuda.Stream | None = field(default=None, init=False, repr=False)
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
@@ -171,7 +173,7 @@ class Loop:
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Both views of every patch (n, 2, s, s, 3) uint8 in one pass, so that BatchNorm sees both classes: (n, 2, d)."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            z = self.model(normalise_pixels(pixels.flatten(0, 1)))
+            z = self.model(normalise_pixels(pixels.flatten(0, 1), self.statistics))
         return z.unflatten(0, (-1, 2))
 
     def _health(self, views: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 
 from wsc_ray.distributed import all_gather_bytes
-from wsc_ray.encoders import build_encoder
+from wsc_ray.encoders import PixelStatistics, build_encoder
 from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.manifest import Manifest
@@ -59,11 +59,14 @@ def check_resources(recipe: Recipe) -> None:
         )
 
 
-def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, initial: AnyPath) -> AnyPath:
+def train(
+    recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, initial: AnyPath, statistics: PixelStatistics
+) -> AnyPath:
     """Train to the end, or on from the last checkpoint in the run folder, and return the final checkpoint.
 
     Args:
         initial: safetensors that every worker starts from.
+        statistics: that pixels are normalised with.
 
     Raises:
         UserError: what a worker found wrong, such as too many unreadable patches.
@@ -78,6 +81,7 @@ def train(recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, ini
             "manifest": manifest,
             "folder": str(folder.path),
             "initial": str(initial),
+            "statistics": statistics,
         },
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe), use_gpu=uses_gpu(recipe), resources_per_worker=_resources(recipe)
@@ -207,7 +211,9 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint.save_rng(Path(temporary), rank)
             if rank == 0:
-                state = checkpoint.State(step, plan.geometry.steps, recipe.digest(), world_size)
+                state = checkpoint.State(
+                    step, plan.geometry.steps, recipe.digest(), world_size, config["statistics"].to_json()
+                )
                 checkpoint.save(Path(temporary), encoder, optimizer, state)
             name = f"checkpoint_{step:09d}"
             ray.train.report({"step": step, **metrics}, Checkpoint.from_directory(temporary), checkpoint_dir_name=name)
@@ -226,6 +232,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         on_checkpoint=on_checkpoint,
         look=look,
         clock=clock,
+        statistics=config["statistics"],
     )
     # Not Ray Train's local world size: it takes nodes of one address for one.
     places = [node.decode() for node in all_gather_bytes(ray.get_runtime_context().get_node_id().encode(), device)]

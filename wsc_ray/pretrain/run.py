@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 import wsc_ray
-from wsc_ray.encoders import build_encoder, export_encoder, load_weights
-from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state
+from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_weights
+from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state, statistics_for
 from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError
 from wsc_ray.files import read_summary, write_json, write_summary
 from wsc_ray.manifest import open_manifest
@@ -67,11 +67,13 @@ def pretrain_encoder(
         )
     require_method(recipe.loss)
     plan = make_plan(manifest, recipe)
+    statistics = _statistics(recipe, start_from)
     identity = {
         "format": FORMAT,
         "training": recipe.training_part(),
         "manifest": {"uri": recipe.data.manifest, "digest": manifest.digest},
         "start_from": shown(as_path(start_from)) if start_from else None,
+        "pixels": statistics.to_json(),
     }
     resumes = _check_folder(folder, identity)
     if dry_run:
@@ -96,7 +98,7 @@ def pretrain_encoder(
     if plan.total_steps == 0:
         begin()
         with _tracker(uri, recipe, folder, manifest.digest) as tracker:
-            return _finish(recipe, plan, folder, initial, started, tracker)
+            return _finish(recipe, plan, folder, initial, started, tracker, statistics)
 
     from wsc_ray.pretrain.ray_train import check_resources, train
     from wsc_ray.ray_session import ray_session
@@ -106,9 +108,9 @@ def pretrain_encoder(
         begin()
         with _tracker(uri, recipe, folder, manifest.digest) as tracker:
             with followed(folder, plan, tracker):
-                last = train(recipe, plan, manifest, folder, initial)
+                last = train(recipe, plan, manifest, folder, initial, statistics)
             _check_complete(folder, plan)
-            return _finish(recipe, plan, folder, last, started, tracker)
+            return _finish(recipe, plan, folder, last, started, tracker, statistics)
 
 
 def _check_folder(folder: RunFolder, identity: dict[str, Any]) -> bool:
@@ -132,6 +134,8 @@ def _check_folder(folder: RunFolder, identity: dict[str, Any]) -> bool:
         differences.append(
             f"the manifest's content: {known['manifest']['digest'][:12]} there, {identity['manifest']['digest'][:12]} here"
         )
+    before = known.get("pixels", IMAGENET.to_json())  # all that there was before it was kept
+    differences += _differences(before, identity["pixels"], "encoder.pixel_")
     if known["start_from"] != identity["start_from"]:
         differences.append(f"--from: {known['start_from']} there, {identity['start_from']} here")
     if differences:
@@ -151,6 +155,14 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
         elif old != new:
             found.append(f"`{prefix}{key}`: {old} there, {new} here")
     return found
+
+
+def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistics:
+    """What pixels are normalised with: the recipe's word, else what the weights were trained with."""
+    encoder = recipe.encoder
+    path = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
+    known = statistics_for(encoder.backbone, encoder.weights, as_path(path) if path else None)
+    return PixelStatistics(encoder.pixel_mean or known.mean, encoder.pixel_std or known.std)
 
 
 def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.Module:
@@ -195,7 +207,13 @@ def _check_complete(folder: RunFolder, plan: Plan) -> None:
 
 
 def _finish(
-    recipe: Recipe, plan: Plan, folder: RunFolder, weights: AnyPath, started: float, tracker: Tracker
+    recipe: Recipe,
+    plan: Plan,
+    folder: RunFolder,
+    weights: AnyPath,
+    started: float,
+    tracker: Tracker,
+    statistics: PixelStatistics,
 ) -> dict[str, Any]:
     """Export the encoder, write the summary, and put both into MLflow."""
     encoder = recipe.encoder
@@ -207,7 +225,9 @@ def _finish(
         norm=encoder.norm,
     )
     model.load_state_dict(read_state(weights))
-    export_encoder(model, folder.encoder, name=encoder.backbone, size=recipe.augment.size, norm=encoder.norm)
+    export_encoder(
+        model, folder.encoder, name=encoder.backbone, size=recipe.augment.size, norm=encoder.norm, statistics=statistics
+    )
     lines = metrics_file.read(folder.metrics)
     rates = sorted(line["patches_per_second"] for line in lines)
     summary = {

@@ -37,12 +37,20 @@ class Data(Section):
 
 
 class Encoder(Section):
-    backbone: str = Field("resnet18", description="any timm model name")
+    backbone: str = Field(
+        "resnet18.tv_in1k", description="any timm model name; the paper's weights are torchvision's, tag tv_in1k"
+    )
     weights: str = Field("imagenet", description="imagenet (fetched by timm), random, or a folder or .safetensors file")
     norm: Literal["batch", "sync", "group", "frozen"] = Field(
         "batch", description="BatchNorm: each worker's own, sync over workers, GroupNorm instead, or frozen statistics"
     )
     head_hidden: Count | None = Field(None, description="hidden width of the projection head; null: the paper's")
+    pixel_mean: tuple[Fraction, Fraction, Fraction] | None = Field(
+        None, description="mean of R, G, B taken out of pixels, 0 to 1; null: what the weights were trained with"
+    )
+    pixel_std: tuple[Positive, Positive, Positive] | None = Field(
+        None, description="standard deviation of R, G, B that pixels are divided by; null: likewise"
+    )
     head_dim: Count = Field(128, description="width of the projected features the loss sees")
 
 
@@ -206,6 +214,8 @@ class Recipe(Section):
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
         for key in ("val_split", "test_split"):
             del part["data"][key]
+        for key in ("pixel_mean", "pixel_std"):  # a run keeps what they come to, and compares that
+            del part["encoder"][key]
         del part["loss"]["on_collapse"]
         for key in ("max_bad_fraction", "retries", "record"):
             del part["stream"][key]
