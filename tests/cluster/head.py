@@ -136,7 +136,7 @@ def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(kept)}
 
 
-class CheckResult:
+class Wire:
     """A way to a port that can be cut: every connection through it drops at once, and new ones are let through."""
 
     def __init__(self, port: int):

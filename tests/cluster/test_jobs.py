@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from mlflow import MlflowClient
 
-from tests.cluster.head import CheckResult, two_nodes
+from tests.cluster.head import Wire, two_nodes
 from tests.slides.drawn import draw, write
 
+ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "planted-aws-4b1c9d",
     "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-77e0a2",
@@ -91,7 +93,7 @@ def test_a_run_outlives_its_clients_and_is_followed_to_its_end(head, shared, rec
     first.process.send_signal(signal.SIGKILL)
     assert first.ended() == -signal.SIGKILL
 
-    line = CheckResult(urlsplit(head.address).port)
+    line = Wire(urlsplit(head.address).port)
     second = Said(head.command(*command, address=line.address, cwd=shared, environment=SECRETS))
     second.until(f"job {job} is running already")
     second.until(r"ok    storage: ")
@@ -151,6 +153,28 @@ def test_what_comes_after_success(head, shared, recipe, tmp_path):
     assert embedded == 0, said
     assert json.loads((shared / "run" / "features" / "summary.json").read_text())["patches_embedded"] > 0
     assert (shared / "run" / "features" / "cluster.json").exists()
+
+
+def test_every_later_command_runs_there_and_one_from_outside_the_package(head, shared, manifest, tmp_path):
+    """A head is searched and measured, a manifest checked; a plug-in's file travels with its command."""
+    page = (ROOT / "docs" / "add-a-command.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "count_slides.py").write_text(block)
+    status, text = head.run("tune", "--run", shared / "run")
+    assert status == 0, text
+    (measured, said), (checked, told), (counted, number) = head.run_together(
+        ("evaluate", "--run", shared / "run"),
+        ("manifest", "check", manifest, "--sample", "10"),
+        ("count-slides", manifest, "--split", "train"),
+        environment={"WSC_RAY_PLUGINS": str(tmp_path / "count_slides.py")},
+    )
+    assert measured == 0, said
+    assert "balanced accuracy" in said
+    assert (shared / "run" / "evaluate" / "cluster.json").exists()
+    assert checked == 0, told
+    assert re.search(r"images_decoded +10", told)
+    assert counted == 0, number
+    assert re.search(r"slides +12", number)
 
 
 def test_what_only_the_cluster_can_tell(head, shared, recipe, tmp_path):
