@@ -29,6 +29,7 @@ class Option:
             `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
         choices: the values that may be given.
         least: the smallest number that may be given.
+        here_only: why it has no place in a call for a cluster, as the rest of a sentence that begins with the option.
         beside: of a folder, the `file` argument whose own folder it is where nothing is given.
     """
 
@@ -40,6 +41,7 @@ class Option:
     choices: tuple[str, ...] | None = None
     least: int | None = None
     beside: str | None = None
+    here_only: str | None = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def bench_scaling(
             "Ray nodes of this machine that share each number of workers.  [default: a node a worker]",
             metavar="N,N",
             kind="numbers",
+            here_only="starts nodes on this machine; on a cluster, workers go where there is room for them",
         ),
     ] = None,
     manifest: Annotated[

@@ -43,7 +43,8 @@ class Call:
         environment: variables that travel.
         nodes: that have to be up before anything else happens.
         cluster: YAML of the cluster's file, without secrets, to keep beside the results; None where there is none.
-        trains, resources, run: what the preflight and a plan need to know of the command; see `Declaration`.
+        trains, resources: what the preflight and a plan need to know of the command; see `Declaration`.
+        checks_manifest: whether the preflight looks at the recipe's manifest.
     """
 
     command: str
@@ -114,10 +115,8 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
             values[parameter.name] = _absolute(Path(given[beside]).expanduser().parent)
         if parameter.name in given:
             values[parameter.name] = _value(parameter, given[parameter.name], files)
-            if parameter.name == "nodes":
-                raise ClusterError(
-                    "--nodes starts nodes on this machine; on a cluster, workers go where there is room for them"
-                )
+            if parameter.option.here_only:
+                raise ClusterError(f"--{parameter.flag} {parameter.option.here_only}")
     if overrides:
         values["overrides"] = [str(each) for each in overrides]
     if declaration.works_on is None or "out" in given:
