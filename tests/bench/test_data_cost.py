@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from wsc_ray.bench.data.cost import Sample, cpu_seconds, side_by_side
+from wsc_ray.bench.data.cost import TICK, Sample, cpu_seconds, side_by_side
 
 BURN = 0.3  # CPU seconds
 HALF = BURN / 2  # the system counts in hundredths of a second
@@ -40,3 +40,7 @@ def test_a_process_that_has_gone_used_nothing():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert cpu_seconds(child.pid) == 0
+
+
+def test_work_shorter_than_a_tick_has_a_rate():
+    assert Sample(64, 0.003, 0.0).per_cpu_second == 64 / TICK

@@ -1,5 +1,6 @@
 """`cluster/aws-account.yaml` and `aws.yaml` in a stand-in for AWS (moto): what is made and asked for is what they say."""
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -13,10 +14,21 @@ from tests.cluster.files import ask_for_all, filled, read
 REGION, MY_ADDRESS, BUCKET = "us-west-2", "203.0.113.7/32", "my-bucket"
 
 
+@contextlib.contextmanager
+def stand_in():
+    """moto in this process. It keeps what lies in its stores: the S3 server of other tests has its bucket there."""
+    mock = mock_aws()
+    mock.start(reset=False)
+    try:
+        yield
+    finally:
+        mock.stop(remove_data=False)
+
+
 @pytest.fixture(scope="module")
 def aws(home):
     """An account in which the stack was made, and the machines that `aws.yaml` asks for."""
-    with mock_aws(), pytest.MonkeyPatch.context() as environment:
+    with stand_in(), pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", "tests")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "tests-only")
         ec2 = boto3.client("ec2", REGION)

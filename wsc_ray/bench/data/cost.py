@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 
+TICK = 0.01  # seconds of CPU; Linux counts in these
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -24,8 +26,8 @@ class Sample:
 
     @property
     def per_cpu_second(self) -> float:
-        """Patches a second of CPU that was used."""
-        return self.patches / self.cpu_seconds
+        """Patches a second of CPU that was used; the system counts in ticks, of which shorter work took one at most."""
+        return self.patches / max(self.cpu_seconds, TICK)
 
 
 def side_by_side(samples: Sequence[Sample]) -> Sample:
