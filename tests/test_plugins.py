@@ -55,7 +55,8 @@ def test_a_wrong_plugin_is_a_sentence(tmp_path, text, said):
         (tmp_path / "wrong.py").write_text(text)
     done = run("init", plugins="wrong.py", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("wsc-ray: WSC_RAY_PLUGINS names wrong.py, which cannot be imported")
+    name = tmp_path / "wrong.py"
+    assert done.stderr.startswith(f"wsc-ray: WSC_RAY_PLUGINS names {name}, which cannot be imported")
     assert said in done.stderr
     assert not (tmp_path / "wsc-ray.yaml").exists()
 

@@ -1,4 +1,4 @@
-"""What the losses say to other workers: the only module that talks to torch.distributed.
+"""What the losses and BatchNorm over all workers exchange: the only module that talks to torch.distributed.
 
 Both differentiable collectives rest on one contract: **every worker computes the same scalar from the result and
 calls backward on it with the same weight.** Then each already holds the whole gradient of the result, the part that
@@ -33,6 +33,12 @@ def metered(sending: Sending) -> Iterator[None]:
         yield
     finally:
         _sending.reset(token)
+
+
+def sending_now() -> Sending:
+    """What `metered` was given last. A backward pass enters it again: on a GPU, autograd runs that in a thread of its own,
+    which does not see what `metered` was given here."""
+    return _sending.get()
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,13 @@ def all_gather_rows(x: Tensor, shards: Shards) -> Tensor:
     if len(shards.sizes) == 1 or shards.total == 0:
         return x
     return _GatherRows.apply(x, shards)
+
+
+def all_gather_stacked(x: Tensor, group: Group = None) -> Tensor:
+    """`x`, of one shape on all workers, of every worker, (W, ...), in rank order; not differentiable."""
+    _, workers = rank_and_world_size(group)
+    own = x.unsqueeze(0)
+    return own if workers == 1 else _all_gather(own, workers, group)
 
 
 def all_gather_bytes(own: bytes, device: torch.device, group: Group = None) -> list[bytes]:

@@ -33,7 +33,11 @@ def load_plugins() -> None:
             point.load()
         except Exception as error:
             raise PluginError(f"the plug-in {point.name} of {point.value} cannot be imported: {error!r}") from error
-    for name in named_plugins():
+    names = named_plugins()
+    if names:
+        # For the processes that this one starts, Ray's workers above all, which may work in other folders.
+        os.environ[VARIABLE] = os.pathsep.join(names)
+    for name in names:
         try:
             _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
         except Exception as error:
@@ -41,15 +45,18 @@ def load_plugins() -> None:
 
 
 def named_plugins() -> list[str]:
-    """The modules and files that `WSC_RAY_PLUGINS` names."""
-    return [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    """The modules and files that `WSC_RAY_PLUGINS` names; files by their absolute paths."""
+    names = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    return [str(Path(name).expanduser().absolute()) if name.endswith(".py") else name for name in names]
 
 
 def _import_file(path: Path) -> None:
-    path = path.expanduser().absolute()
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}")
-    if path.stem in sys.modules:
+    before = sys.modules.get(path.stem)
+    if before is not None:
+        if Path(getattr(before, "__file__", None) or "").absolute() != path:
+            raise ImportError(f"a module {path.stem} is imported already; give the file another name")
         return
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

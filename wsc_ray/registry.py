@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -15,7 +16,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Things of one kind by their names: those of the modules of a package, and those of plug-ins.
 
-    The package's modules are imported when the registry is first read, not before.
+    The package's modules and the plug-ins are imported when the registry is first read, in each process, and not before: a
+    worker of Ray has them too, and a recipe, whose names they are, is read without torch. The room that reads a registry
+    checks a recipe's names when a run is planned.
 
     Args:
         kind: what they are, for error sentences, such as `MIL head`.
@@ -47,6 +50,12 @@ class Registry(Generic[T]):
         self._load()
         return sorted(self._things)
 
+    def missing(self, name: str) -> str:
+        """A sentence for a name that nothing has: the nearest one, and all that there are."""
+        near = difflib.get_close_matches(name, self.names(), n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        return f"there is no {self.kind} {name}{meant}; there are {', '.join(self.names())}"
+
     def __contains__(self, name: object) -> bool:
         self._load()
         return name in self._things
@@ -63,8 +72,12 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
-        load_plugins()
+        self._loaded = True  # before the plug-ins are, which may read the registry themselves
+        try:
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+            load_plugins()
+        except BaseException:
+            self._loaded = False  # the next reader hears of it too, and does not miss a name
+            raise

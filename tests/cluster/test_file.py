@@ -8,8 +8,9 @@ import yaml
 from tests.cluster.files import CLUSTER
 from wsc_ray.commands import find_command
 from wsc_ray.errors import ClusterError
-from wsc_ray.provision.cluster_file import read_cluster_file, without_secrets
+from wsc_ray.provision.cluster_file import read_cluster_file
 from wsc_ray.provision.requirements import check_requirements, token_of
+from wsc_ray.provision.without_secrets import REMOVED, without_secrets
 from wsc_ray.remote.bring_up import bring_up
 from wsc_ray.submit.call import make_call
 
@@ -84,30 +85,84 @@ def test_what_is_no_cluster_file(tmp_path, text, said):
         read_cluster_file(tmp_path / "none.yaml")
 
 
-def test_secrets_are_taken_out_and_the_rest_is_kept(written):
-    secrets = {
-        "auth": {"ssh_user": "me", "ssh_private_key": "~/planted-1"},
-        "docker": {"registry_password": "planted-2"},
-        "initialization_commands": [
-            "export WANDB_API_KEY=planted-3 MLFLOW_TRACKING_URI=https://me:planted-4@host/x",
-            "docker login --password=planted-5 && docker login --password planted-7 && helm --api-key 'planted-8 x'",
-            """export HF_TOKEN="planted-9" A_KEY='planted-10' && echo "B_SECRET=\\"planted-11\\"" >> ~/.profile""",
-            "curl -H 'Authorization: Bearer planted-12' https://planted-13@host/y",
-            "echo '-----BEGIN OPENSSH PRIVATE KEY-----\nplanted-14\n-----END OPENSSH PRIVATE KEY-----' > key; chmod 600 key",
-        ],
+def test_what_is_not_known_to_be_harmless_is_taken_out(written):
+    planted = {
+        "auth": {"ssh_user": "me", "ssh_private_key": "~/planted", "anything": "planted"},
+        "docker": {"image": "rayproject/ray:2.60.0", "registry_password": "planted", "run_options": ["-e A=planted"]},
+        "metadata": {"storage": "s3://planted:planted@bucket/runs?secret_key=planted", "note": "planted"},
+        "setup_commands": ["export A=planted", "anything planted"],
+        "file_mounts": {"~/planted": "planted"},
         "api_token": 1234567890,
+        "max_workers": {"planted": "planted"},  # a form that no one expects there
+        "never_heard_of": {"cluster_name": "planted", "deep": [{"region": "planted"}]},
     }
-    container = {"env": [{"name": "HF_TOKEN", "value": "planted-6"}, {"name": "SIZE", "value": "4"}]}
-    secret = {"kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"anything": "planted-15"}}
-    kept = without_secrets(read_cluster_file(written(LOCAL | secrets, container, secret)))
+    kept = without_secrets(read_cluster_file(written(LOCAL | planted)))
     assert "planted" not in kept
     assert "1234567890" not in kept
-    first, second, third = yaml.safe_load_all(kept)
-    assert first["provider"] == LOCAL["provider"]
-    assert "MLFLOW_TRACKING_URI=https://" in first["initialization_commands"][0]
-    assert first["initialization_commands"][-1].endswith("' > key; chmod 600 key")
-    assert third["metadata"] == {"name": "mine"}
-    assert second["env"][1] == {"name": "SIZE", "value": "4"}
+    document = yaml.safe_load(kept)
+    assert set(document) == set(LOCAL | planted)
+    assert document["provider"] == LOCAL["provider"]
+    assert document["auth"] == {"ssh_user": "me", "ssh_private_key": REMOVED, "anything": REMOVED}
+    assert document["docker"]["image"] == "rayproject/ray:2.60.0"
+    assert document["metadata"]["storage"] == "s3://bucket/runs"
+    assert document["setup_commands"] == document["never_heard_of"] == REMOVED
+
+
+def test_of_kubernetes_the_cluster_is_kept_and_no_value_of_a_variable(written):
+    env = [{"name": "HF_TOKEN", "value": "planted"}, {"name": "A", "valueFrom": {"secretKeyRef": {"key": "planted"}}}]
+    container = {
+        "name": "ray-worker",
+        "image": "me/wsc-ray:0.1.0",
+        "command": ["planted"],
+        "resources": {"limits": {"cpu": "8", "nvidia.com/gpu": "1"}},
+        "env": env,
+    }
+    group = {
+        "groupName": "gpu",
+        "replicas": 2,
+        "rayStartParams": {"num-cpus": "0", "redis-password": "planted"},
+        "template": {"metadata": {"annotations": {"a": "planted"}}, "spec": {"containers": [container]}},
+    }
+    cluster = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": "k", "annotations": {"wsc-ray/storage": "/shared", "other": "planted"}},
+        "spec": {"rayVersion": "2.60.0", "workerGroupSpecs": [group]},
+    }
+    job = {
+        "kind": "RayJob",
+        "metadata": {"name": "j"},
+        "spec": {"entrypoint": "planted", "rayClusterSpec": cluster["spec"]},
+    }
+    for kind in ("Secret", "ConfigMap", "Deployment"):
+        other = {"kind": kind, "metadata": {"name": "mine"}, "stringData": {"a": "planted"}, "spec": {"a": "planted"}}
+        for ray in (cluster, job):
+            kept = without_secrets(read_cluster_file(written(other, ray, ["planted"], "planted")))
+            assert "planted" not in kept
+            first, second, *_ = yaml.safe_load_all(kept)
+            assert first == {"kind": kind, "metadata": {"name": "mine"}, "stringData": REMOVED, "spec": REMOVED}
+            spec = second["spec"] if ray is cluster else second["spec"]["rayClusterSpec"]
+            (found,) = spec["workerGroupSpecs"]
+            assert found["replicas"] == 2
+            assert found["rayStartParams"] == {"num-cpus": "0", "redis-password": REMOVED}
+            (pod,) = found["template"]["spec"]["containers"]
+            assert {k: pod[k] for k in ("name", "image", "resources")} == {
+                k: container[k] for k in ("name", "image", "resources")
+            }
+            assert pod["env"] == [{"name": "HF_TOKEN", "value": REMOVED}, {"name": "A", "valueFrom": REMOVED}]
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "local.yaml", "kuberay.yaml"])
+def test_of_the_projects_files_the_machines_are_kept(name, tmp_path):
+    text = (CLUSTER / name).read_text().replace("CHANGE-ME", "mine")
+    (tmp_path / name).write_text(text)
+    file = read_cluster_file(tmp_path / name)
+    (tmp_path / "kept.yaml").write_text(without_secrets(file))
+    again = read_cluster_file(tmp_path / "kept.yaml")
+    assert (again.kind, again.name, again.provider, again.nodes) == (file.kind, file.name, file.provider, file.nodes)
+    assert again.storage == file.storage
+    machine = {"aws.yaml": "g6.2xlarge", "gcp.yaml": "g2-standard-8", "local.yaml": "mine-HEAD", "kuberay.yaml": "gpu"}
+    assert machine[name] in (tmp_path / "kept.yaml").read_text()
 
 
 def test_means_that_are_missing_are_said_together(written, tmp_path, monkeypatch):

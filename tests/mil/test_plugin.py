@@ -26,12 +26,13 @@ def example(page: str) -> str:
 
 
 def test_the_pages_head_is_tuned_and_evaluated(tmp_path):
-    """In processes of their own: the plug-in must reach the workers in which trials run."""
-    (tmp_path / "max_pool.py").write_text(example("add-a-head.md"))
+    """In processes of their own: the plug-in must reach the workers in which trials run, which work in other folders."""
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "max_pool.py").write_text(example("add-a-head.md"))
     write_store(tmp_path / "features")
     recipe = {"tune": {"heads": ["max", "mean"], "trials": 2, "epochs": 2}, "evaluate": {"bootstrap": 100}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
-    environment = {**os.environ, "WSC_RAY_PLUGINS": str(tmp_path / "max_pool.py"), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "WSC_RAY_PLUGINS": "lab/max_pool.py", "PYTHONPATH": str(ROOT)}
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/mlflow.db"
     for words in (
         ["tune", "--features", "features", "--out", "mil"],
@@ -50,7 +51,9 @@ def test_the_pages_head_is_tuned_and_evaluated(tmp_path):
 def test_a_head_that_is_not_known_is_a_sentence(tmp_path):
     write_store(tmp_path / "features")
     recipe = validate_recipe({"tune": {"heads": ["abmill"]}})
-    with pytest.raises(RecipeError, match="there is no head abmill; there are abmil, mean"):
+    with pytest.raises(
+        RecipeError, match=r"tune.heads.*: there is no MIL head abmill \(did you mean abmil\?\); there are abmil, mean"
+    ):
         tune(features=tmp_path / "features", out=tmp_path / "mil", recipe=recipe)
     assert not (tmp_path / "mil").exists()
 
@@ -73,5 +76,8 @@ def test_a_method_that_is_not_known_is_a_sentence(wsc_ray_command, settings, tmp
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(settings))
     status, text = wsc_ray_command("pretrain", tmp_path / "r.yaml", "--out", tmp_path / "run")
     assert status == 2
-    assert "there is no method simclear; there are simclr, supcon, weaksupcon" in text
+    assert (
+        "`loss.method`: there is no pretraining method simclear (did you mean simclr?); there are simclr, supcon, weaksupcon"
+        in text
+    )
     assert not (tmp_path / "run").exists()

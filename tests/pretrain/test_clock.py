@@ -1,11 +1,13 @@
 """Where a step's time goes: phases add up, inner ones count for themselves, and nothing is looked at unasked."""
 
+import threading
 import time
 
 import pytest
 import torch
 
 from wsc_ray.distributed import metered
+from wsc_ray.encoders.norm import synchronise
 from wsc_ray.pretrain.clock import PHASES, Clock, read_steps
 
 
@@ -82,3 +84,30 @@ def test_every_collective_of_the_loss_is_counted(gang_of):
     """Two counts, four patches' features, a number a view, d + 1 numbers."""
     for sizes in gang_of(2)(on_worker):
         assert sizes == [2 * 8, 4 * 2 * 16 * 4, 4 * 2 * 4, 17 * 4]
+
+
+def on_normalising_worker(rank: int) -> list[int]:
+    sizes: list[int] = []
+    clock = Clock(on=True)
+
+    def sending(sent):
+        sizes.append(sent)
+        return clock.sending(sent)
+
+    x = torch.randn(2 + rank, 5, 3, 3, requires_grad=True)
+    with metered(sending):
+        out = synchronise(torch.nn.BatchNorm2d(5))(x)
+    # As on a GPU, where autograd runs the backward pass in a thread of its own.
+    thread = threading.Thread(target=lambda: out.square().sum().backward())
+    thread.start()
+    thread.join()
+    clock.step_ended(0, len(x))
+    assert clock.rows[0]["loss_bytes"] == sum(sizes)
+    return sizes
+
+
+def test_what_normalising_over_all_workers_sends_is_counted(gang_of):
+    """Mean and variance of each channel and a count, then two sums of each channel; alone, nothing."""
+    for sizes in gang_of(2)(on_normalising_worker):
+        assert sizes == [(2 * 5 + 1) * 4, 2 * 5 * 4]
+    assert gang_of(1)(on_normalising_worker) == [[]]

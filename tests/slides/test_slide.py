@@ -8,7 +8,7 @@ import pytest
 from tests.slides.drawn import draw, write
 from wsc_ray.errors import DataError
 from wsc_ray.slides import slide as module
-from wsc_ray.slides.slide import choose_reader, on_white, open_slide
+from wsc_ray.slides.slide import Region, choose_reader, on_white, open_slide
 
 READERS = [
     "openslide",
@@ -35,6 +35,9 @@ def test_regions_are_what_was_drawn(drawn, reader):
     np.testing.assert_array_equal(slide.read(100, 200, 0, 64, 32), picture[200:232, 100:164])
     half = picture[:512, :512].reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
     assert np.abs(slide.read(0, 0, 1, 256, 256) - half).max() <= 1
+    regions = [Region(100, 200, 0, 64, 32), Region(0, 0, 1, 16, 8)]
+    for region, pixels in zip(regions, slide.read_regions(regions), strict=True):
+        np.testing.assert_array_equal(pixels, slide.read(*region))
     slide.close()
 
 
@@ -59,9 +62,13 @@ def test_what_was_not_scanned_is_white():
 
 def test_a_reader_that_is_not_installed_says_how_to_have_it(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"OpenSlide or cuCIM is not installed; `pip install 'wsc-ray\[slides\]'"):
+    with pytest.raises(
+        DataError, match=r"OpenSlide or cuCIM is not installed; `pip install 'wsc-ray\[slides\]'` installs OpenSlide"
+    ):
         choose_reader("auto")
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name == "cucim" or None)
     assert choose_reader("auto") == "cucim"
-    with pytest.raises(DataError, match="one of auto, openslide, cucim"):
+    with pytest.raises(
+        DataError, match="--reader vips: there is no slide reader vips; there are cucim, openslide, or auto"
+    ):
         choose_reader("vips")

@@ -65,7 +65,7 @@ def tile(
     quality: Annotated[int, Option("Quality of the JPEGs, 1 to 100.")] = 90,
     reader: Annotated[
         str,
-        Option("What reads slides; auto takes the first that is installed.", choices=("auto", "openslide", "cucim")),
+        Option("What reads slides: openslide, cucim, a plug-in's, or auto, the first of the two that is installed."),
     ] = "auto",
     skip_bad: Annotated[
         bool, Option("Leave out slides and patches that cannot be read; the summary names them.")

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
+
+from wsc_ray.distributed import all_gather_stacked, metered, sending_now
 
 Norm = Literal["batch", "sync", "group", "frozen"]
 
@@ -103,12 +104,14 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         var, mean = torch.var_mean(_wide(x), _rows(x), correction=0)
         count = mean.new_tensor([x.numel() / x.shape[1]])
-        means, variances, counts = _gather(torch.cat((mean, var, count))).split([len(mean), len(var), 1], dim=1)
+        means, variances, counts = all_gather_stacked(torch.cat((mean, var, count))).split(
+            [len(mean), len(var), 1], dim=1
+        )
         count = counts.sum()
         mean = (means * counts).sum(0) / count
         var = ((variances + (means - mean) ** 2) * counts).sum(0) / count
         ctx.save_for_backward(x, weight, mean, var, count)
-        ctx.eps = eps
+        ctx.eps, ctx.sending = eps, sending_now()
         ctx.mark_non_differentiable(mean, var, count)
         return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps), mean, var, count
 
@@ -120,19 +123,11 @@ class _Normalise(torch.autograd.Function):
         normalised = (_wide(x) - mean.view(along)) * inverse.view(along)
         dy = _wide(dy)
         own = torch.stack((dy.sum(_rows(x)), (dy * normalised).sum(_rows(x))))  # of dy and dy x', (2, c)
-        mean_dy, mean_dyx = _gather(own).sum(0) / count
+        with metered(ctx.sending):
+            mean_dy, mean_dyx = all_gather_stacked(own).sum(0) / count
         scale = inverse if weight is None else inverse * weight
         dx = scale.view(along) * (dy - mean_dy.view(along) - normalised * mean_dyx.view(along))
         return dx.to(x.dtype), None if weight is None else own[1], None if weight is None else own[0], None
-
-
-def _gather(x: Tensor) -> Tensor:
-    """`x` of every worker, (W, ...)."""
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
-        return x.unsqueeze(0)
-    gathered = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, x)
-    return torch.stack(gathered)
 
 
 def _rows(x: Tensor) -> tuple[int, ...]:

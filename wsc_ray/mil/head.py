@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -107,6 +107,14 @@ def segment_softmax(scores: torch.Tensor, segment: torch.Tensor, segments: int) 
     top = scores.new_zeros(segments).scatter_reduce(0, segment, scores.detach(), "amax", include_self=False)
     exp = torch.exp(scores - top[segment])
     return exp / exp.new_zeros(segments).index_add(0, segment, exp)[segment]
+
+
+def settings_values(settings: Settings) -> dict[str, Any]:
+    """Settings as a dictionary with the head's name as `head`, first: what travels to workers and is kept in records.
+
+    A plug-in's own class cannot travel: a worker finds its module only when it reads `HEADS`.
+    """
+    return {"head": settings.name, **asdict(settings)}
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ray import tune
 
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import fit_head
-from wsc_ray.mil.head import Settings
+from wsc_ray.mil.head import settings_from
 from wsc_ray.mil.trials import Trial, read_trial, write_trial
 from wsc_ray.recipe.sections import Tune
 from wsc_ray.storage import AnyPath
@@ -34,7 +34,7 @@ SCRATCH = ".tune"
 class Task:
     """What every trial of a search has in common, apart from the bags."""
 
-    settings: Sequence[Settings]
+    settings: Sequence[Mapping[str, Any]]  # of every trial, see `settings_values`
     tune: Tune
     classes: Sequence[str]
     seed: int
@@ -86,11 +86,12 @@ def _trial(config: dict[str, Any], *, train: Bags, val: Bags, task: Task) -> Non
     number, settings = config["number"], task.tune
     trial = read_trial(task.out, number)
     if trial is None:
+        setting = settings_from(task.settings[number])
         started = time.monotonic()
         fit = fit_head(
             train,
             val,
-            task.settings[number],
+            setting,
             classes=len(task.classes),
             epochs=settings.epochs,
             patience=settings.patience,
@@ -98,7 +99,7 @@ def _trial(config: dict[str, Any], *, train: Bags, val: Bags, task: Task) -> Non
             seed=task.seed,
         )
         seconds = time.monotonic() - started
-        trial = Trial(number, task.settings[number], fit.scores, fit.best_epoch, len(fit.history), seconds)
+        trial = Trial(number, setting, fit.scores, fit.best_epoch, len(fit.history), seconds)
         write_trial(task.out, trial, fit, task.classes)
     tune.report(trial.scores)
 

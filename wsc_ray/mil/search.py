@@ -19,7 +19,7 @@ from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import read_json, read_summary, write_json, write_summary
 from wsc_ray.mil.bags import Bags, load_bags
-from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head
+from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head, settings_values
 from wsc_ray.mil.inputs import claim, encoder_of, fitting_slides, places, run_and_recipe
 from wsc_ray.mil.space import settings
 from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
@@ -120,7 +120,7 @@ def _require_heads(recipe: Recipe) -> None:
     if unknown:
         raise RecipeError(
             "recipe",
-            [f"`tune.heads`: there is no head {name}; there are {', '.join(HEADS.names())}" for name in unknown],
+            [f"`tune.heads`: {HEADS.missing(name)}" for name in unknown],
         )
 
 
@@ -150,7 +150,7 @@ def _run_missing(
                 told.append(beside.submit(_log, tracker, trial))
                 progress.advance(1, f"best validation AUROC {best_trial(list(trials.values())).scores['auroc']:.3f}")
 
-            task = Task(every, recipe.tune, classes, recipe.seed, out)
+            task = Task([settings_values(each) for each in every], recipe.tune, classes, recipe.seed, out)
             run_trials(train, val, task, missing, on_trial=finished)
             for future in told:
                 future.result()

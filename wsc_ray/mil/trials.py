@@ -14,7 +14,7 @@ from typing import Any
 
 from wsc_ray.files import atomic, read_json, write_json
 from wsc_ray.mil.fit import Fit
-from wsc_ray.mil.head import Settings, save_head, settings_from
+from wsc_ray.mil.head import Settings, save_head, settings_from, settings_values
 from wsc_ray.storage import AnyPath
 
 RECORD = "trial.json"
@@ -38,7 +38,7 @@ class Trial:
     @property
     def described(self) -> dict[str, Any]:
         """Its settings, with the name of their head first."""
-        return {"head": self.setting.name, **asdict(self.setting)}
+        return settings_values(self.setting)
 
 
 def trial_name(number: int) -> str:

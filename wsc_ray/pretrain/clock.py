@@ -52,14 +52,15 @@ class Clock:
 
     @contextlib.contextmanager
     def sending(self, sent: int) -> Iterator[None]:
-        """A collective of the loss to which this worker gives `sent` bytes; see `losses.collectives.metered`."""
+        """A collective of the loss or of BatchNorm over all workers, to which this worker gives `sent` bytes; see
+        `wsc_ray.distributed.metered`."""
         self._row["loss_bytes"] += sent
         with self.phase("communication"):
             yield
 
     @contextlib.contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Count what the losses and, in DDP, the parameters' gradients send in a block."""
+        """Count what the losses, BatchNorm over all workers and, in DDP, the parameters' gradients send in a block."""
         if not self.on:
             yield
             return

@@ -26,6 +26,4 @@ def require_method(config: Loss) -> None:
         RecipeError: there is no method of that name.
     """
     if config.method not in METHODS:
-        raise RecipeError(
-            "recipe", [f"`loss.method`: there is no method {config.method}; there are {', '.join(METHODS.names())}"]
-        )
+        raise RecipeError("recipe", [f"`loss.method`: {METHODS.missing(config.method)}"])

@@ -1,4 +1,4 @@
-"""A cluster file: what it describes, how many nodes it promises, and what in it nobody else should see.
+"""A cluster file: what it describes, and how many nodes it promises.
 
 Two formats: Ray's cluster launcher (AWS, Google Cloud, machines with SSH) and KubeRay's, a `RayCluster` or a `RayJob`.
 Of a `RayJob` the cluster is taken, and what it says of a job is not: that is what the command submits.
@@ -16,22 +16,7 @@ import yaml
 
 from wsc_ray.errors import ClusterError
 
-REMOVED = "(removed)"
 _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
-_SECRET_KEY = re.compile(r"token|secret|password|passwd|credential|private_key|access_key|api_key", re.I)
-# In a command: what follows a name or an option, quoted or not; who logs in to an address; a whole key.
-_NAMED = r"(?:token|secret|passw(?:or)?d|credentials?|key)"
-_VALUE = r"""(?:\\?"[^"]*"|\\?'[^']*'|[^\s'"]+)"""
-_SECRET_VALUE = tuple(
-    (re.compile(pattern, re.I | re.S), replacement)
-    for pattern, replacement in (
-        (rf"(\b\w*{_NAMED}\w*\s*[=:]\s*){_VALUE}", rf"\1{REMOVED}"),
-        (rf"((?<!\S)--?[\w-]*{_NAMED}[\s=]+){_VALUE}", rf"\1{REMOVED}"),
-        (rf"(\b(?:bearer|basic)\s+){_VALUE}", rf"\1{REMOVED}"),
-        (r"(\w://)[^/\s@]+@", rf"\1{REMOVED}@"),
-        (r"-----BEGIN [\w ]*PRIVATE KEY-----.*?(?:-----END [\w ]*PRIVATE KEY-----|$)", REMOVED),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -99,11 +84,6 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
     return ClusterFile(path, kind, name, provider, nodes, documents)
 
 
-def without_secrets(file: ClusterFile) -> str:
-    """The file's YAML with the values of keys, tokens and passwords taken out, to keep beside a run."""
-    return yaml.safe_dump_all([_redacted(document) for document in file.documents], sort_keys=False)
-
-
 def _described(path: Path, documents: tuple[Any, ...]) -> tuple[Literal["launcher", "kuberay"], str, str, int]:
     first = documents[0] if documents else None
     if isinstance(first, Mapping) and "cluster_name" in first and isinstance(first.get("provider"), Mapping):
@@ -164,21 +144,3 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for each in value for text in _texts(each)]
     return [value] if isinstance(value, str) else []
-
-
-def _redacted(value: Any, key: str = "") -> Any:
-    if isinstance(value, Mapping):
-        # Kubernetes names a variable beside its value.
-        named = str(value.get("name", "")) if "value" in value else ""
-        if value.get("kind") == "Secret":
-            value = {k: REMOVED if k in ("data", "stringData") else v for k, v in value.items()}
-        return {k: _redacted(v, f"{k} {named if k == 'value' else ''}") for k, v in value.items()}
-    if isinstance(value, list):
-        return [_redacted(each, key) for each in value]
-    if _SECRET_KEY.search(key) and not isinstance(value, bool):
-        return REMOVED
-    if not isinstance(value, str):
-        return value
-    for pattern, replacement in _SECRET_VALUE:
-        value = pattern.sub(replacement, value)
-    return value

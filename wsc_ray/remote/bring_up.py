@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol, get_args
 
 from wsc_ray.errors import ClusterError, UserError
-from wsc_ray.provision.cluster_file import ClusterFile, read_cluster_file, without_secrets
+from wsc_ray.provision.cluster_file import ClusterFile, read_cluster_file
 from wsc_ray.provision.kuberay import KubeRay
 from wsc_ray.provision.launcher import Launcher
 from wsc_ray.provision.requirements import check_requirements
+from wsc_ray.provision.without_secrets import without_secrets
 from wsc_ray.submit.call import Call
 from wsc_ray.submit.jobs import Jobs, entrypoint
 from wsc_ray.submit.send import in_the_job, numbered, send_to

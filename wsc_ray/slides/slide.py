@@ -1,38 +1,59 @@
-"""An open slide file: one protocol, OpenSlide and cuCIM behind it.
+"""An open slide file: what every reader of slides gives, and which reader is taken.
 
-OpenSlide (https://openslide.org) reads most scanners' formats; cuCIM (https://docs.rapids.ai/api/cucim) reads tiled TIFF
-and Aperio's SVS. Their JPEG decoders round differently, so that a manifest is cut by one of them throughout.
+A reader is one file of `wsc_ray/slides/readers/`, or of a plug-in: a `Slide` with a name in the registry. JPEG decoders
+round differently, so that a manifest is cut by one reader throughout.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from wsc_ray.errors import DataError
-
-Reader = Literal["openslide", "cucim"]
-READERS = ("openslide", "cucim")
+from wsc_ray.registry import Registry
 
 
-class Slide(Protocol):
-    """An open slide.
+class Region(NamedTuple):
+    """A rectangle of a slide: its upper left corner (x, y) in level-0 px, its width and height in px of `level`."""
+
+    x: int
+    y: int
+    level: int
+    width: int
+    height: int
+
+
+class Slide(ABC):
+    """An open slide. A reader is a subclass that opens the file of a path, and raises `DataError` where it cannot.
 
     Attributes:
         size: width and height at level 0, px.
         downsamples: of each level, 1.0 the first.
         mpp: what the file says of level 0 in x and y, um/px; None where it says nothing.
         scanned: x, y, width, height of the part that was scanned, level-0 px.
+        package: the Python package that the reader needs, in a class.
+        title: what people call that package.
+        extra: the extra of wsc-ray that installs it; None where none does.
     """
+
+    package: ClassVar[str]
+    title: ClassVar[str]
+    extra: ClassVar[str | None] = None
 
     size: tuple[int, int]
     downsamples: tuple[float, ...]
     mpp: tuple[float, float] | None
     scanned: tuple[int, int, int, int]
 
+    @abstractmethod
+    def __init__(self, path: Path): ...
+
+    @abstractmethod
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
         """The region whose upper left corner is (x, y), level-0 px, `width` x `height` px of `level`; (h, w, 3) uint8,
         RGB, white where nothing was scanned.
@@ -41,103 +62,48 @@ class Slide(Protocol):
             DataError: it cannot be read.
         """
 
+    def read_regions(self, regions: Sequence[Region]) -> list[np.ndarray]:
+        """Several regions, in order; a reader that can read neighbours together does so here.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        return [self.read(*region) for region in regions]
+
+    @abstractmethod
     def close(self) -> None: ...
 
 
-def choose_reader(name: str) -> Reader:
-    """`openslide` or `cucim`, whichever `name` is; of `auto` the first that is installed.
+READERS: Registry[type[Slide]] = Registry("slide reader", "wsc_ray.slides.readers")
+AUTO = ("openslide", "cucim")  # the first of these that is installed
+
+
+def choose_reader(name: str) -> str:
+    """The reader of that name; of `auto` the first of `AUTO` that is installed.
 
     Raises:
         DataError: it is not installed, or no reader of that name is known.
     """
-    modules = {"openslide": "openslide", "cucim": "cucim"}
-    if name not in ("auto", *READERS):
-        raise DataError(f"--reader {name}: one of auto, {', '.join(READERS)}")
-    for reader in READERS if name == "auto" else (name,):
-        if importlib.util.find_spec(modules[reader]):
-            return reader
-    missing = "OpenSlide or cuCIM" if name == "auto" else {"openslide": "OpenSlide", "cucim": "cuCIM"}[name]
-    raise DataError(
-        f"{missing} is not installed; `pip install 'wsc-ray[slides]'` brings OpenSlide, 'wsc-ray[gpu]' brings cuCIM"
-    )
+    if name != "auto" and name not in READERS:
+        raise DataError(f"--reader {name}: {READERS.missing(name)}, or auto")
+    names = AUTO if name == "auto" else (name,)
+    for each in names:
+        if importlib.util.find_spec(READERS[each].package):
+            return each
+    kinds = [READERS[each] for each in names]
+    extras = [f"`pip install 'wsc-ray[{kind.extra}]'` installs {kind.title}" for kind in kinds if kind.extra]
+    raise DataError("; ".join([f"{' or '.join(kind.title for kind in kinds)} is not installed", *extras]))
 
 
-def open_slide(path: Path, reader: Reader) -> Slide:
-    """Open a slide file.
+def open_slide(path: Path, reader: str) -> Slide:
+    """Open a slide file with the reader of that name.
 
     Raises:
         DataError: it is missing, damaged, or of a format that the reader does not know.
     """
     if not path.is_file():
         raise DataError(f"{path} is not there")
-    return (OpenSlideSlide if reader == "openslide" else CuCimSlide)(path)
-
-
-class OpenSlideSlide:
-    """A slide by OpenSlide."""
-
-    def __init__(self, path: Path):
-        import openslide
-
-        self._error = openslide.OpenSlideError
-        try:
-            self._slide = openslide.OpenSlide(path)
-        except openslide.OpenSlideError as error:
-            raise DataError(f"{path} cannot be opened: {error}") from None
-        properties = self._slide.properties
-        self.size = self._slide.dimensions
-        self.downsamples = tuple(float(each) for each in self._slide.level_downsamples)
-        told = [properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
-        self.mpp = (float(told[0]), float(told[1])) if all(told) else None
-        bounds = [properties.get(f"openslide.bounds-{name}") for name in ("x", "y", "width", "height")]
-        self.scanned = tuple(int(each) for each in bounds) if all(bounds) else (0, 0, *self.size)
-
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
-        try:
-            region = np.asarray(self._slide.read_region((x, y), level, (width, height)))
-        except self._error as error:
-            raise DataError(f"the region at {x}, {y} cannot be read: {error}") from None
-        return on_white(region)
-
-    def close(self) -> None:
-        self._slide.close()
-
-
-class CuCimSlide:
-    """A slide by cuCIM, on the CPU: on a GPU its decoder would take turns with training's."""
-
-    def __init__(self, path: Path):
-        from cucim import CuImage
-
-        try:
-            self._slide = CuImage(str(path))
-            resolutions = self._slide.resolutions
-        except (RuntimeError, ValueError) as error:
-            raise DataError(f"{path} cannot be opened by cuCIM: {str(error).splitlines()[0]}; try OpenSlide") from None
-        self.size = tuple(int(each) for each in resolutions["level_dimensions"][0])
-        self.downsamples = tuple(float(each) for each in resolutions["level_downsamples"])
-        self.mpp = self._told_mpp()
-        self.scanned = (0, 0, *self.size)
-
-    def _told_mpp(self) -> tuple[float, float] | None:
-        """Aperio's own word, which cuCIM does not take for its spacing, or the TIFF's resolution."""
-        aperio = self._slide.metadata.get("aperio", {}).get("MPP")
-        if aperio:
-            return float(aperio), float(aperio)
-        if set(self._slide.spacing_units("XY")) != {"micrometer"}:
-            return None
-        x, y = self._slide.spacing("XY")
-        return float(x), float(y)
-
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
-        try:
-            region = np.asarray(self._slide.read_region((x, y), (width, height), level))
-        except (RuntimeError, ValueError) as error:
-            raise DataError(f"the region at {x}, {y} cannot be read: {str(error).splitlines()[0]}") from None
-        return on_white(region)
-
-    def close(self) -> None:
-        self._slide.close()
+    return READERS[reader](path)
 
 
 def on_white(region: np.ndarray) -> np.ndarray:

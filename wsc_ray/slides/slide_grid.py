@@ -14,7 +14,7 @@ from wsc_ray.slides.coords import read_coords, write_coords, write_preview
 from wsc_ray.slides.grid import covered, grid
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.scale import Scale, choose_scale, level0_mpp
-from wsc_ray.slides.slide import Reader, open_slide
+from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import find_tissue, small_picture
 
 
@@ -32,7 +32,7 @@ class Settings:
     size: int
     overlap: int
     tissue: float
-    reader: Reader
+    reader: str
 
 
 @dataclass(frozen=True)

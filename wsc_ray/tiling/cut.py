@@ -18,7 +18,7 @@ from wsc_ray.files import atomic
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import Span, write_file
 from wsc_ray.slides.scale import Scale
-from wsc_ray.slides.slide import Reader, Slide, open_slide
+from wsc_ray.slides.slide import Slide, open_slide
 from wsc_ray.storage import AnyPath
 
 
@@ -44,7 +44,7 @@ class PatchFile:
     slide: np.ndarray
     spans: Sequence[Span]
     slides: Mapping[int, tuple[Path, Scale]]
-    reader: Reader
+    reader: str
     quality: int
     unreadable: AnyPath | None
 

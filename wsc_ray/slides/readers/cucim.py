@@ -1,0 +1,50 @@
+"""`cucim`: cuCIM (https://docs.rapids.ai/api/cucim), which reads tiled TIFF and Aperio's SVS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wsc_ray.errors import DataError
+from wsc_ray.slides.slide import READERS, Slide, on_white
+
+
+@READERS.register("cucim")
+class CuCimSlide(Slide):
+    """A slide by cuCIM, on the CPU: on a GPU its decoder would take turns with training's."""
+
+    package, title, extra = "cucim", "cuCIM", "gpu"
+
+    def __init__(self, path: Path):
+        from cucim import CuImage
+
+        try:
+            self._slide = CuImage(str(path))
+            resolutions = self._slide.resolutions
+        except (RuntimeError, ValueError) as error:
+            raise DataError(f"{path} cannot be opened by cuCIM: {str(error).splitlines()[0]}; try OpenSlide") from None
+        self.size = tuple(int(each) for each in resolutions["level_dimensions"][0])
+        self.downsamples = tuple(float(each) for each in resolutions["level_downsamples"])
+        self.mpp = self._mpp_of_file()
+        self.scanned = (0, 0, *self.size)
+
+    def _mpp_of_file(self) -> tuple[float, float] | None:
+        """Aperio's own value, which cuCIM does not take for its spacing, or the TIFF's resolution."""
+        aperio = self._slide.metadata.get("aperio", {}).get("MPP")
+        if aperio:
+            return float(aperio), float(aperio)
+        if set(self._slide.spacing_units("XY")) != {"micrometer"}:
+            return None
+        x, y = self._slide.spacing("XY")
+        return float(x), float(y)
+
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
+        try:
+            region = np.asarray(self._slide.read_region((x, y), (width, height), level))
+        except (RuntimeError, ValueError) as error:
+            raise DataError(f"the region at {x}, {y} cannot be read: {str(error).splitlines()[0]}") from None
+        return on_white(region)
+
+    def close(self) -> None:
+        self._slide.close()
