@@ -4,7 +4,7 @@ RUN is a local path or a URI (`s3://bucket/runs/a`).
 
 RUN/
   recipe.yaml          the resolved recipe
-  run.json             format, versions, manifest and its digest, digest of the recipe's training part
+  identity.json        format, versions, manifest and its digest, digest of the recipe's training part
   mlflow.json          the MLflow store and run of this command (each command's folder has its own)
   mlflow.db            the MLflow store of a run on an object store, where no other is configured
   metrics.jsonl        a line each `log_every` steps
@@ -28,6 +28,15 @@ from wsc_ray.files import read_json
 from wsc_ray.storage import AnyPath, as_path
 
 FORMAT = 1
+IDENTITY = "identity.json"  # in every folder that a command writes: whose it is, and what work it holds
+OLDER_IDENTITIES = {  # what that file was called, by command
+    "demo": "demo.json",
+    "embed": "embed.json",
+    "evaluate": "predictions.csv",
+    "pretrain": "run.json",
+    "tile": "tile.json",
+    "tune": "search.json",
+}
 
 
 class RunFolder:
@@ -36,7 +45,7 @@ class RunFolder:
     def __init__(self, path: str | AnyPath):
         self.path = as_path(path)
         self.recipe = self.path / "recipe.yaml"
-        self.info = self.path / "run.json"
+        self.info = self.path / IDENTITY
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
@@ -45,16 +54,17 @@ class RunFolder:
         self.evaluate = self.path / "evaluate"
 
     def read_info(self) -> dict[str, Any]:
-        """`run.json`.
+        """What the run is: format, versions, manifest and its digest, the part of the recipe that decides the weights.
 
         Raises:
             RunFolderError: the folder is no run folder, or of a newer format.
         """
         try:
-            info = read_json(self.info)
+            older = self.path / OLDER_IDENTITIES["pretrain"]
+            info = read_json(self.info if self.info.is_file() else older)
         except (OSError, ValueError):
             raise RunFolderError(
-                f"{self.path} is not a run folder: it has no readable run.json; `wsc-ray pretrain --out` makes one"
+                f"{self.path} is not a run folder: it has no readable identity.json; `wsc-ray pretrain --out` makes one"
             ) from None
         if not isinstance(info, dict) or info.get("format") != FORMAT:
             raise RunFolderError(

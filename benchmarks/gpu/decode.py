@@ -28,7 +28,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     for side in (32, 48) if part.quick else (96, 224, 256):
         count = 8 if part.quick else 512
-        files = draw_files(part, min(count, 64), side)
+        files = draw_files(min(count, 64), side)
         files = [files[i % len(files)] for i in range(count)]
         row = {"side": side, "patches": count, "cores": usable_cores()}
         row["core_seconds"] = part.seconds(lambda f=files: [decode(data) for data in f], rounds=3)
@@ -70,10 +70,6 @@ def _views(part: Part, images: np.ndarray, config: Augment) -> dict[str, Any]:
     table = np.stack([view_parameters(config, *images.shape[1:3], row.tolist()) for row in draws])
     pixels, parameters = torch.from_numpy(images).to(part.device), torch.from_numpy(table)
 
-    def on_device() -> None:
-        for some, of_them in zip(pixels.split(64), parameters.split(64), strict=True):
-            augment_on_device(some, of_them, config.size)
-
     few = min(64, len(images))
 
     def on_core() -> None:
@@ -82,7 +78,7 @@ def _views(part: Part, images: np.ndarray, config: Augment) -> dict[str, Any]:
                 apply_view(image, row, config.size)
 
     return {
-        "device views seconds": part.seconds(on_device, rounds=5),
+        "device views seconds": part.seconds(lambda: augment_on_device(pixels, parameters, config.size), rounds=5),
         "core views seconds": part.seconds(on_core, rounds=3) * len(images) / few,
     }
 

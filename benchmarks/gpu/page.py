@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("checks", "step", "losses", "mil", "decode", "evidence")
+PARTS = ("checks", "step", "pipeline", "views", "losses", "mil", "decode", "evidence")
 
 
 def write_page(folder: Path) -> None:
@@ -19,8 +19,9 @@ def write_page(folder: Path) -> None:
         f"Card: {machine['card'] or 'none'}. CPU: {machine['cpu']}, {machine['cores']} cores. {machine['os']}.",
         "",
     ]
-    lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)]
-    lines += [f", CUDA {machine['cuda']}, Python {machine['python']}. Commit {machine['commit']}.", ""]
+    versions = {"Python": machine["python"], "CUDA": machine["cuda"], **machine["versions"]}
+    lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items() if version) + ".", ""]
+    lines += [f"Commit {machine['commit']}.", ""]
     if machine["quick"]:
         lines += ["Tiny sizes: the figures mean nothing.", ""]
     for name in PARTS:

@@ -27,6 +27,7 @@ class Part:
         device: where it computes.
         quick: whether sizes are tiny.
         data: a file of patches, where one was given.
+        limit: seconds after which the process is ended.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part:
     device: torch.device
     quick: bool
     data: Path | None
+    limit: float
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Write what was measured so far; a part that is ended at its limit leaves its last word."""
@@ -75,11 +77,12 @@ def open_part(name: str) -> Part:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--limit", type=float, default=600.0)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    return Part(name, options.out, device, options.quick, options.data)
+    return Part(name, options.out, device, options.quick, options.data, options.limit)
 
 
 def describe() -> dict[str, Any]:

@@ -1,69 +1,59 @@
-"""Part `step`: a training step of ResNet-18, 512 patches at 224 px, beside the bare model and beside the published pipeline.
+"""Part `step`: a training step of ResNet-18, 512 patches at 224 px, beside the bare model.
 
 Ours is the product's own `Loop`: uint8 patches on the host go up, both views are made on the device, and forward, loss,
 backward and optimizer follow. The bare model is the same encoder with a trivial loss on pixels that lie on the device
-ready. The published code decodes with PIL, makes views with torchvision in DataLoader workers, and trains in float32.
+ready. Both are timed many steps in a row, as they train: the device is waited for before the first and after the last, so
+that a step's upload may go on beside the step before. What follows takes our step apart.
 """
 
 from __future__ import annotations
 
 import io
-import statistics
 import sys
-import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from benchmarks.gpu.part import Part, open_part
-from wsc_ray.bench.environment import usable_cores
+from wsc_ray.bench.timing import quartiles, ratio, time_rounds
 from wsc_ray.encoders import build_encoder, normalise_pixels
-from wsc_ray.losses import WeakSupConLoss
 from wsc_ray.pixels import decode
 from wsc_ray.pretrain.loop import Loop, make_optimizer
 from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.stream.device import augment_on_device
 from wsc_ray.stream.order import Geometry
 from wsc_ray.stream.parameters import view_draws, view_parameters
 
 
 def main() -> int:
     part = open_part("step")
-    batch, size, stored, steps = (8, 32, 48, 2) if part.quick else (512, 224, 256, 20)
-    recipe = _recipe(batch, size, steps)
-    files = draw_files(part, 16 if part.quick else 1024, stored)
+    batch, size, stored, count, rounds = (8, 32, 48, 2, 2) if part.quick else (512, 224, 256, 10, 6)
+    recipe = training_recipe(batch, size)
+    files = draw_files(16 if part.quick else 256, stored)
     result: dict[str, Any] = {"backbone": "resnet18", "batch_size": batch, "size": size, "stored": stored}
-    bare = _bare(part, recipe, batch, size)
-    result["bare_seconds"] = part.seconds(bare, rounds=20)
-    part.write(result)
-    images = np.stack([decode(files[i % len(files)]) for i in range(batch)])
     ours = Ours(part, recipe)
-    fed = step_batch(recipe, images, 0)
-    result["step_seconds"] = part.seconds(lambda: ours.step(fed), rounds=20)
-    result["views_seconds"] = part.seconds(lambda: ours.loop._views(fed), rounds=20)
-    result["bare_seconds_again"] = part.seconds(bare, rounds=20)
-    result["bare_share"] = (
-        statistics.mean([result["bare_seconds"], result["bare_seconds_again"]]) / result["step_seconds"]
-    )
+    images = np.stack([decode(files[i % len(files)]) for i in range(batch)])
+    fed = step_batch(images, step_parameters(recipe, stored, 0))
+    result |= _in_a_row(part, _bare(part, recipe, batch, size), lambda: ours.step(fed), count, rounds)
     part.write(result)
-    result |= _end_to_end(part, ours, files, batch, 2 if part.quick else 60)
-    part.write(result)
-    result |= _published(part, files, batch, size)
-    result["times_published"] = result["patches_per_second"] / result["published_patches_per_second"]
+    result |= _taken_apart(part, ours, fed, size)
     part.write(result)
     if part.device.type == "cuda":
+        result["waits"] = _waits(lambda: ours.step(fed))
+        part.write(result)
         result["profile"] = _profile(lambda: ours.step(fed))
         part.write(result)
     return 0
 
 
-def _recipe(batch: int, size: int, steps: int) -> Any:
+def training_recipe(batch: int, size: int) -> Any:
+    """The setting that is measured: views made on the device, the paper's augmentation, ResNet-18 from random weights."""
     return validate_recipe(
         {
             "encoder": {"backbone": "resnet18", "weights": "random"},
@@ -101,16 +91,19 @@ class Ours:
         self.number += 1
 
 
-def step_batch(recipe: Any, images: np.ndarray, step: int) -> dict[str, np.ndarray]:
-    """What the stream gives for a step with `augment_on: device`: patches (n, h, w, 3) uint8 and parameters."""
-    count = len(images)
-    draws = view_draws(count, 0, step)
-    rows = [view_parameters(recipe.augment, *images.shape[1:3], row.tolist()) for row in draws]
-    labels = (np.arange(count) >= count // 2).astype(np.int64)
-    return {"images": images, "parameters": np.stack(rows), "label": labels}
+def step_parameters(recipe: Any, stored: int, step: int) -> np.ndarray:
+    """What the stream draws for the views of a step, (n, 2, P), of patches of `stored` px."""
+    draws = view_draws(recipe.train.batch_size, 0, step)
+    return np.stack([view_parameters(recipe.augment, stored, stored, row.tolist()) for row in draws])
 
 
-def _bare(part: Part, recipe: Any, batch: int, size: int) -> Any:
+def step_batch(images: np.ndarray, parameters: np.ndarray) -> dict[str, np.ndarray]:
+    """What the stream gives for a step with `augment_on: device`: patches (n, h, w, 3) uint8, parameters, and labels."""
+    labels = (np.arange(len(images)) >= len(images) // 2).astype(np.int64)
+    return {"images": images, "parameters": parameters, "label": labels}
+
+
+def _bare(part: Part, recipe: Any, batch: int, size: int) -> Callable[[], None]:
     """Forward, a trivial loss, backward and optimizer of the same encoder on pixels that are ready on the device."""
     torch.manual_seed(0)
     encoder = build_encoder("resnet18", size=size, head_hidden=None, head_dim=128).to(part.device).train()
@@ -128,83 +121,64 @@ def _bare(part: Part, recipe: Any, batch: int, size: int) -> Any:
     return step
 
 
-def _end_to_end(part: Part, ours: Ours, files: list[bytes], batch: int, steps: int) -> dict[str, Any]:
-    """Patches a second from JPEG files in memory to a step done: decoding in threads beside the device."""
-    threads = max(1, usable_cores() - 2)
+def _in_a_row(
+    part: Part, bare: Callable[[], None], step: Callable[[], None], count: int, rounds: int
+) -> dict[str, Any]:
+    """Seconds a step of both, `count` steps at a time in turn, and the bare model's share of ours, within each round."""
 
-    def read(step: int) -> dict[str, np.ndarray]:
-        chosen = [files[(step * batch + i) % len(files)] for i in range(batch)]
-        return step_batch(ours.recipe, np.stack([decode(data) for data in chosen]), step)
-
-    warm_up, ahead = 4, 2 * threads
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(read, step) for step in range(min(ahead, warm_up + steps)))
-        started = 0.0
-        for step in range(warm_up + steps):
-            if step == warm_up:
-                part.wait()
-                started = time.perf_counter()
-            ours.step(waiting.popleft().result())
-            if step + ahead < warm_up + steps:
-                waiting.append(pool.submit(read, step + ahead))
-        part.wait()
-        seconds = time.perf_counter() - started
-    return {"patches_per_second": steps * batch / seconds, "decoding_threads": threads}
-
-
-class _PublishedViews(Dataset):
-    """Two views of a patch as the published code makes them: PIL and torchvision, in float32."""
-
-    def __init__(self, files: list[bytes], size: int, length: int):
-        jitter = transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)
-        self.files, self.length = files, length
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(size, scale=(0.2, 1.0)),
-                transforms.RandomHorizontalFlip(),
-                transforms.RandomApply([jitter], p=0.8),
-                transforms.RandomGrayscale(p=0.2),
-                transforms.ToTensor(),
-                transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        image = Image.open(io.BytesIO(self.files[index % len(self.files)])).convert("RGB")
-        return torch.stack([self.transform(image), self.transform(image)])
-
-
-def _published(part: Part, files: list[bytes], batch: int, size: int) -> dict[str, Any]:
-    """Patches a second of the published setting: float32 model, PIL views in as many DataLoader workers as cores."""
-    torch.manual_seed(0)
-    torch.set_float32_matmul_precision("highest")
-    encoder = build_encoder("resnet18", size=size, head_hidden=None, head_dim=128).to(part.device).train()
-    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    objective = WeakSupConLoss(pure=(0,), similarity_weight=0.1)
-    labels = (torch.arange(batch) >= batch // 2).long().to(part.device)
-    workers = 0 if part.quick else usable_cores()
-    warm_up, steps = 2 * workers + 1, max(2, 3 * workers)  # workers read ahead: what they hold at first is not counted
-    data = _PublishedViews(files, size, (steps + warm_up) * batch)
-    loader = DataLoader(data, batch_size=batch, num_workers=workers, pin_memory=part.device.type == "cuda")
-    started, done = 0.0, 0
-    for number, views in enumerate(loader):
-        if number == warm_up:
+    def many(call: Callable[[], None]) -> Callable[[], None]:
+        def calls() -> None:
+            for _ in range(count):
+                call()
             part.wait()
-            started = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        z = encoder(views.to(part.device, non_blocking=True).flatten(0, 1)).unflatten(0, (-1, 2))
-        objective(z, labels).total.backward()
-        optimizer.step()
-        done += number >= warm_up
-    part.wait()
-    seconds = time.perf_counter() - started
-    return {"published_patches_per_second": done * batch / seconds, "published_workers": workers}
+
+        return calls
+
+    contenders = {"bare": many(bare), "step": many(step)}
+    for contender in contenders.values():
+        contender()
+    samples = time_rounds(contenders, rounds, dict.fromkeys(contenders, 1), part.wait)
+    share = ratio(samples["bare"], samples["step"])
+    return {
+        "steps_in_a_row": count,
+        **{f"{name}_seconds": quartiles(times)["median"] / count for name, times in samples.items()},
+        "bare_share": share["median"],
+        "bare_share_quartiles": [share["q1"], share["q3"]],
+    }
 
 
-def draw_files(part: Part, count: int, side: int) -> list[bytes]:
+def _taken_apart(part: Part, ours: Ours, fed: dict[str, np.ndarray], size: int) -> dict[str, Any]:
+    """Seconds of a step that is waited for, and of its pieces, each alone: in a row they overlap in part."""
+    patches, parameters = torch.from_numpy(fed["images"]), torch.from_numpy(fed["parameters"])
+    pixels = patches.to(part.device)
+    labels = torch.from_numpy(fed["label"])
+    features = torch.nn.functional.normalize(torch.randn(len(labels), 2, 128, device=part.device), dim=-1)
+
+    def loss() -> None:
+        ours.loop.objective(features.detach().requires_grad_(), labels, 0.1).total.backward()
+
+    return {
+        "step_alone_seconds": part.seconds(lambda: ours.step(fed)),
+        "upload_seconds": part.seconds(lambda: ours.loop._upload(patches)),
+        "views_seconds": part.seconds(lambda: augment_on_device(pixels, parameters, size)),
+        "loss_seconds": part.seconds(loss),
+    }
+
+
+def _waits(step: Callable[[], None]) -> list[str]:
+    """The lines at which a step waits for the device, as torch warns of them; of the backward pass it may not see all."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    found = [each for each in caught if "synchroniz" in str(each.message)]
+    return [f"{Path(each.filename).name}:{each.lineno}" for each in found]
+
+
+def draw_files(count: int, side: int) -> list[bytes]:
     """JPEG files of drawn tissue-like noise: smooth colours with texture, quality 90."""
     rng = np.random.default_rng(0)
     files = []
@@ -218,7 +192,7 @@ def draw_files(part: Part, count: int, side: int) -> list[bytes]:
     return files
 
 
-def _profile(step: Any) -> list[dict[str, Any]]:
+def _profile(step: Callable[[], None]) -> list[dict[str, Any]]:
     """The kernels that take longest in three steps: name, milliseconds a step."""
     from torch.profiler import ProfilerActivity, profile
 

@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 
-from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.errors import DataError
 from wsc_ray.features.store import SLIDES_SCHEMA
-from wsc_ray.mil.inputs import claim, fitting_slides, places, run_and_recipe
+from wsc_ray.mil.inputs import fitting_slides
 from wsc_ray.recipe.sections import Data, Recipe
 
 
@@ -61,29 +59,3 @@ def test_slides_that_no_head_can_be_chosen_on(rows: list, message: str) -> None:
 def test_a_label_that_the_recipe_does_not_name() -> None:
     with pytest.raises(DataError, match=r"label positive is neither in data\.pure nor in data\.mixed"):
         fitting_slides(table(*TRAIN), Recipe(data=Data(mixed=["tumour"])))
-
-
-def test_missing_options_are_reported_together() -> None:
-    with pytest.raises(RecipeError, match="2 problems") as caught:
-        places("tune", features=(None, None), out=(None, None))
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["--features", "--out"]
-    assert str(places("tune", out=("s3://bucket/mil", None))[0]) == "s3://bucket/mil"
-    assert places("tune", a=(None, Path("/run/a")), b=("/other", Path("/run/b"))) == [Path("/run/a"), Path("/other")]
-
-
-def test_a_folder_that_is_no_run_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="is not a run folder"):
-        run_and_recipe(tmp_path, None, ())
-
-
-def test_a_folder_with_other_things_is_not_written_into(tmp_path: Path) -> None:
-    claim(tmp_path / "new", "mark")
-    (tmp_path / "mlflow.json").touch()
-    claim(tmp_path, "mark", own=("mlflow.json",))
-    (tmp_path / "thesis.docx").touch()
-    with pytest.raises(RunFolderError, match=r"is taken \(thesis.docx\)"):
-        claim(tmp_path, "mark", own=("mlflow.json",))
-    (tmp_path / "mark").touch()
-    claim(tmp_path, "mark")
-    with pytest.raises(RunFolderError, match="is a file"):
-        claim(tmp_path / "mark", "mark")

@@ -52,7 +52,7 @@ def test_one_and_two_workers_train_the_same_weights(ray_cluster, transformer, tm
     names = {path.name for path in run.iterdir()}
     assert {
         "recipe.yaml",
-        "run.json",
+        "identity.json",
         "mlflow.json",
         "metrics.jsonl",
         "checkpoints",

@@ -7,6 +7,7 @@ import torch
 from tests.stream.drawn import draw_parameters
 from wsc_ray.demo.tissue import draw_patch, draw_stain
 from wsc_ray.recipe.sections import Augment
+from wsc_ray.stream import device
 from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.device import augment_on_device
 
@@ -90,3 +91,14 @@ def test_a_patch_does_not_depend_on_its_batch(images):
     apart = (whole.int() - parts.int()).abs()
     assert apart.max() <= 1  # a blur's kernel reaches as far as the widest of its batch
     assert apart.float().mean() < 0.02
+
+
+@pytest.mark.parametrize("size", [96, 54, 24], ids=["enlarged", "shrunk a little", "shrunk much"])
+@pytest.mark.parametrize("name", ["all", "strong stains", "hue"])
+def test_half_precision_as_on_a_gpu_is_as_near(images, name, size, monkeypatch):
+    monkeypatch.setitem(device._DTYPE, "cpu", torch.float16)
+    parameters = parameters_of(Augment(size=size, **OPERATIONS[name]), images)
+    cpu = np.stack([[apply_view(x, row, size) for row in p] for x, p in zip(images, parameters, strict=True)])
+    apart = np.abs(cpu.astype(int) - on_device(images, parameters, size).numpy())
+    assert apart.mean((2, 3, 4)).max() <= MEAN_TOLERANCE
+    assert apart.max() <= MOST

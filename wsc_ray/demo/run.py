@@ -5,7 +5,6 @@ It calls what the commands call and nothing else; each run folder it leaves can 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.demo.cohort import write_cohort
-from wsc_ray.errors import RunFolderError
 from wsc_ray.evaluate.run import evaluate_head
 from wsc_ray.features.embed import embed_slides
-from wsc_ray.files import read_summary, write_json, write_summary
+from wsc_ray.files import read_summary, write_summary
 from wsc_ray.manifest.check import check_manifest
 from wsc_ray.manifest.importing import import_manifest
 from wsc_ray.mil.search import search_head
@@ -25,9 +23,9 @@ from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stage import claim_folder, refuse_other, write_identity
 
 ENCODERS = ("weaksupcon", "simclr", "untrained")
-IDENTITY = "demo.json"
 
 
 def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
@@ -48,7 +46,11 @@ def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
         RunFolderError: `out` is taken by something else, or by a demo of another seed or size.
     """
     out = Path(out).expanduser().absolute()
-    _check_folder(out, {"seed": seed, "quick": quick})
+    identity = {"seed": seed, "quick": quick}
+    known = claim_folder("demo", out)
+    if known is not None:
+        refuse_other(out, "a demo", known, identity)
+    write_identity(out, "demo", identity)
     say = _Stages(1 + 4 * len(ENCODERS))
     started = time.time()
     say("drawing a cohort: one label a slide, a rare tumour texture, a stain of its own for every slide")
@@ -145,15 +147,6 @@ def _cohort(out: Path, seed: int, quick: bool) -> Path:
         )
     check_manifest(manifest=str(manifest))
     return manifest
-
-
-def _check_folder(out: Path, identity: dict[str, Any]) -> None:
-    known = out / IDENTITY
-    if out.exists() and not (out.is_dir() and (known.exists() or not any(out.iterdir()))):
-        raise RunFolderError(f"{out} is taken by something else than a demo; give another --out")
-    if known.exists() and json.loads(known.read_text()) != identity:
-        raise RunFolderError(f"{out} holds a demo of another seed or size; give another --out, or delete it")
-    write_json(known, identity)
 
 
 def _rows(name: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:

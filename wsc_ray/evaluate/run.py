@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from wsc_ray.evaluate.bootstrap import bootstrap
 from wsc_ray.evaluate.metrics import confusion, measure
 from wsc_ray.evaluate.report import CONFUSION, PREDICTIONS, Result, describe, write_confusion, write_predictions
 from wsc_ray.features.store import read_slides
-from wsc_ray.files import write_summary
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import predict
 from wsc_ray.mil.head import load_head
-from wsc_ray.mil.inputs import claim, encoder_of, places, refuse_shared, run_and_recipe
+from wsc_ray.mil.inputs import encoder_of, refuse_shared
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath, shown
-from wsc_ray.tracking import FILE as MLFLOW
-from wsc_ray.tracking import Tracker, tracking_uri
+from wsc_ray.tracking import Tracker
 
 __all__ = ["assess", "describe", "evaluate_head"]
 
@@ -57,14 +55,14 @@ def evaluate_head(
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
-    folder, recipe = run_and_recipe(run, recipe, overrides)
-    features, head, out = places(
+    folder, recipe = resolve_run(run, recipe, overrides)
+    features, head, out = resolve_paths(
         "evaluate",
         features=(features, folder and folder.features),
         head=(head, folder and folder.mil),
         out=(out, folder and folder.evaluate),
     )
-    claim(out, PREDICTIONS, own=(MLFLOW,))
+    claim_folder("evaluate", out)
     model, config = load_head(head)
     classes = config["classes"]
     slides = _test_slides(features, recipe)
@@ -72,7 +70,6 @@ def evaluate_head(
     plan = _plan(features, head, out, recipe, classes, slides)
     if dry_run:
         return plan
-    started = time.time()
     bags = load_bags(features, slides, classes, patch_labels=True)
     if bags.features.shape[1] != config["features"]:
         raise DataError(
@@ -83,25 +80,23 @@ def evaluate_head(
     result = Result(bags, classes, logits.double().softmax(dim=1).numpy(), attention.numpy())
     measured = assess(result, recipe)
 
-    uri = tracking_uri(recipe.tracking.uri, out, head, features, *([folder.path] if folder else []))
-    params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
-    params |= recipe.evaluate.model_dump(mode="json")
-    with Tracker(
-        uri=uri, experiment=recipe.tracking.experiment, folder=out, command="evaluate", params=params
-    ) as tracker:
+    store = open_store(
+        recipe.tracking.uri, recipe.tracking.experiment, out, head, features, *([folder.path] if folder else [])
+    )
+
+    def work(tracker: Tracker) -> dict[str, Any]:
         write_predictions(out / PREDICTIONS, result)
         write_confusion(out / CONFUSION, classes, measured["confusion"])
-        summary = {
-            **plan,
-            **measured,
-            "seconds": round(time.time() - started, 1),
-            "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
-        }
         tracker.log_dataset(name=features.name, digest=bags.digest(), source=shown(features), context="evaluation")
         tracker.log_metrics(_flat(measured))
         for name in (PREDICTIONS, CONFUSION):
             tracker.log_artifact(out / name)
-        return write_summary(out, "evaluate", summary)
+        return measured
+
+    params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
+    params |= recipe.evaluate.model_dump(mode="json")
+    # What lies there is written anew, so that there is nothing to compare.
+    return carry_out("evaluate", out=out, identity={}, plan=plan, params=params, store=store, work=work)
 
 
 def assess(result: Result, recipe: Recipe) -> dict[str, Any]:

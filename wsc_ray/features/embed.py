@@ -13,19 +13,16 @@ import pyarrow as pa
 
 from wsc_ray.encoders import IMAGENET, exported_name, exported_statistics, load_exported
 from wsc_ray.encoders.weights import WEIGHTS
-from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import SlideFeatures, slide_path, stored_slides, write_slide, write_slides
-from wsc_ray.files import local_file, read_json, write_json, write_summary
+from wsc_ray.files import local_file
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.manifest.schema import OPTIONAL
 from wsc_ray.progress import Progress
-from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import RunFolder
-from wsc_ray.storage import AnyPath, as_path, check_store, shown
-from wsc_ray.tracking import Tracker, connect, tracking_uri
-
-IDENTITY = "embed.json"
+from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
+from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.tracking import Tracker
 
 
 def embed_slides(
@@ -53,18 +50,13 @@ def embed_slides(
     Raises:
         UserError: see `wsc_ray.errors`.
     """
-    folder = RunFolder(run) if run is not None else None
-    if folder is not None:
-        folder.read_info()
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe or (folder.recipe if folder else None), overrides)
-    encoder = as_path(encoder) if encoder else folder.encoder if folder else None
-    out = as_path(out) if out else folder.features if folder else None
+    folder, recipe = resolve_run(run, recipe, overrides)
+    encoder, out = resolve_paths(
+        "embed", encoder=(encoder, folder and folder.encoder), out=(out, folder and folder.features)
+    )
     source = manifest or recipe.data.manifest
-    missing = [name for name, value in (("encoder", encoder), ("out", out), ("manifest", source)) if value is None]
-    if missing:
-        raise RecipeError("embed", [f"--{name}: missing; give it or --run" for name in missing])
-
+    if source is None:
+        raise RecipeError("embed", ["--manifest: missing; give it or --run"])
     _, config = load_exported(encoder)
     size = recipe.embed.size or config["pretrained_cfg"]["input_size"][-1]
     patches = open_manifest(source)
@@ -75,7 +67,10 @@ def embed_slides(
         "pixels": exported_statistics(config).to_json(),
         "manifest": patches.digest,
     }
-    _check_folder(out, identity)
+    known = claim_folder("embed", out)
+    if known is not None:
+        # Before it was kept, all pixels were normalised with ImageNet's.
+        refuse_other(out, "features", {"pixels": IMAGENET.to_json(), **known}, identity)
     stored = stored_slides(out)
     todo = [slide for slide in slides.ids if slide not in stored]
     groups = slides.groups_of(todo)
@@ -91,21 +86,20 @@ def embed_slides(
     }
     if dry_run:
         return plan
-    uri = tracking_uri(recipe.tracking.uri, out, *([folder.path] if folder else []))
-    connect(uri, recipe.tracking.experiment)
-    started = time.time()
-    write_json(out / IDENTITY, identity)
-    params = {**plan, "batch_size": recipe.embed.batch_size}
-    with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=out, command="embed", params=params) as tracker:
+    store = open_store(recipe.tracking.uri, recipe.tracking.experiment, out, *([folder.path] if folder else []))
+
+    def work(tracker: Tracker) -> dict[str, Any]:
+        started = time.time()
         tracker.log_dataset(name=as_path(source).name, digest=patches.digest, source=source, context="inference")
         count = _write(slides, todo, groups, patches, recipe, encoder, size, out, config) if todo else 0
         write_slides(out, slides.summary())
         seconds = time.time() - started
         rate = count / seconds if count else None
-        summary = {**plan, "patches_embedded": count, "seconds": round(seconds, 1), "patches_per_second": rate}
         tracker.log_metrics({"patches": count, "seconds": seconds, "patches_per_second": rate or 0.0})
-        summary["mlflow"] = {"run_id": tracker.run_id, "look": tracker.ui_command}
-        return write_summary(out, "embed", summary)
+        return {"patches_embedded": count, "patches_per_second": rate}
+
+    params = {**plan, "batch_size": recipe.embed.batch_size}
+    return carry_out("embed", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
 
 
 def _write(slides, todo, groups, patches, recipe, encoder, size, out, config) -> int:
@@ -225,25 +219,6 @@ class _Slides:
         first = np.unique(self.slide_of_row, return_index=True)[1]
         table = self.table.take(first).select(["slide_id", "patient_id", "label", "split"])
         return table.append_column("patches", pa.array(self.sizes, pa.int64()))
-
-
-def _check_folder(out: AnyPath, identity: dict[str, Any]) -> None:
-    """Refuse to mix features of two encoders, sizes or manifests in one folder."""
-    check_store(out)
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; give a folder for the features")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    try:
-        known = read_json(out / IDENTITY)
-    except (OSError, ValueError):
-        raise RunFolderError(f"{out} is not empty and holds no features of wsc-ray; give another --out") from None
-    known.setdefault("pixels", IMAGENET.to_json())  # all that there was before it was kept
-    differs = [name for name in identity if known.get(name) != identity[name]]
-    if differs:
-        raise RunFolderError(
-            f"{out} holds features of another {' and '.join(differs)}; give another --out, or delete it"
-        )
 
 
 def _file_digest(path: AnyPath) -> str:

@@ -18,6 +18,8 @@ from wsc_ray.manifest.read import Manifest, open_any
 from wsc_ray.manifest.schema import PIXELS
 from wsc_ray.pixels.images import decode, image_bytes
 from wsc_ray.progress import Progress
+from wsc_ray.stage import claim_folder, write_identity
+from wsc_ray.storage import as_path
 
 _AT_A_TIME = 16  # images sampled from a row group: reading one costs the bytes of all its images
 
@@ -40,6 +42,9 @@ def check_manifest(
     Raises:
         ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0.
     """
+    place = as_path(out) if out is not None else None
+    if place is not None:
+        claim_folder("manifest check", place)
     opened = open_any(str(manifest))
     names = [name for name in opened.columns if name != "image"]
     try:
@@ -68,11 +73,10 @@ def check_manifest(
             f"{manifest} has {counted} (rows count from 0)\n" + "\n".join(f"  {problem}" for problem in problems)
         )
     report = {"manifest": str(manifest), **count(table), "images_decoded": decoded, "digest": opened.digest}
-    return (
-        write_summary(Path(out), "manifest check", report)
-        if out is not None
-        else {"command": "manifest check", **report}
-    )
+    if place is None:
+        return {"command": "manifest check", **report}
+    write_identity(place, "manifest check", {})
+    return write_summary(place, "manifest check", report)
 
 
 def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tuple[int, np.ndarray]]:

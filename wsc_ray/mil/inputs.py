@@ -1,76 +1,18 @@
-"""Where `tune` and `evaluate` read and write, and which slides they may see."""
+"""Which slides `tune` and `evaluate` may see, and what their features were made by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.errors import DataError, RecipeError, RunFolderError
-from wsc_ray.files import read_json
+from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.mil.bags import class_order, slides_of
 from wsc_ray.mil.folds import patient_split
-from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import RunFolder
-from wsc_ray.storage import AnyPath, as_path, check_store
-
-EMBED = "embed.json"  # of a feature folder: the digest of the encoder it is by, and the size of patches
-
-
-def run_and_recipe(
-    run: str | Path | None, recipe: str | Path | Recipe | None, overrides: Sequence[str]
-) -> tuple[RunFolder | None, Recipe]:
-    """The run folder, if one is named, and the recipe: the one given, else the run's own.
-
-    Raises:
-        RunFolderError: `run` is no run folder.
-        RecipeError: the recipe is wrong.
-    """
-    folder = RunFolder(run) if run is not None else None
-    if folder is not None:
-        folder.read_info()
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe if recipe is not None else folder.recipe if folder else None, overrides)
-    return folder, recipe
-
-
-def places(command: str, **options: tuple[str | AnyPath | None, AnyPath | None]) -> list[AnyPath]:
-    """The folder that each option names, else its place in the run folder.
-
-    Args:
-        options: by name, what was given and the default.
-
-    Raises:
-        RecipeError: options that have neither, all of them listed.
-    """
-    missing = [name for name, values in options.items() if values == (None, None)]
-    if missing:
-        raise RecipeError(command, [f"--{name}: missing; give it or --run" for name in missing])
-    return [as_path(given) if given is not None else default for given, default in options.values()]
-
-
-def claim(out: AnyPath, mark: str, own: Iterable[str] = ()) -> None:
-    """Refuse an output folder with other things in it, so that nothing of anyone else's is overwritten.
-
-    Args:
-        mark: a file that says the folder is this command's.
-        own: names that this command may leave before it writes the mark.
-
-    Raises:
-        RunFolderError: the folder is taken, or is a file.
-    """
-    check_store(out)
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; give a folder with --out")
-    if not out.is_dir() or (out / mark).is_file():
-        return
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in set(own) and path.name[0] != ".")
-    if foreign:
-        raise RunFolderError(f"{out} is taken ({', '.join(foreign[:3])}); give a new or empty folder with --out")
+from wsc_ray.stage import read_identity
+from wsc_ray.storage import AnyPath
 
 
 def fitting_slides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], pa.Table, pa.Table]:
@@ -120,9 +62,9 @@ def refuse_shared(one: pa.Table, other: pa.Table, name: str, other_name: str) ->
 def encoder_of(features: AnyPath) -> dict[str, Any] | None:
     """What the features were made by (encoder digest and patch size), None where the folder does not say."""
     try:
-        known = read_json(features / EMBED)
+        known = read_identity(features, "embed") or {}
         return {name: known[name] for name in ("encoder", "size")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RunFolderError, KeyError):
         return None
 
 

@@ -6,7 +6,6 @@ test split is not loaded.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,21 +14,21 @@ from typing import Any
 import pyarrow as pa
 
 import wsc_ray
-from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import read_slides
-from wsc_ray.files import read_json, read_summary, write_json, write_summary
+from wsc_ray.files import read_summary
 from wsc_ray.mil.bags import Bags, load_bags
 from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head, settings_values
-from wsc_ray.mil.inputs import claim, encoder_of, fitting_slides, places, run_and_recipe
+from wsc_ray.mil.inputs import encoder_of, fitting_slides
 from wsc_ray.mil.space import settings
 from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath, as_path, shown
-from wsc_ray.tracking import FILE as MLFLOW
-from wsc_ray.tracking import Tracker, connect, tracking_uri
+from wsc_ray.tracking import Tracker
 
-IDENTITY = "search.json"
+OTHER_FEATURES = "the training or validation features: of other content"
 TABLE = "trials.csv"
 
 
@@ -60,13 +59,14 @@ def search_head(
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
-    folder, recipe = run_and_recipe(run, recipe, overrides)
-    features, out = places("tune", features=(features, folder and folder.features), out=(out, folder and folder.mil))
+    folder, recipe = resolve_run(run, recipe, overrides)
+    features, out = resolve_paths(
+        "tune", features=(features, folder and folder.features), out=(out, folder and folder.mil)
+    )
     _require_heads(recipe)
-    claim(out, IDENTITY, own=(MLFLOW,))
+    known = claim_folder("tune", out)
     classes, train_slides, val_slides = fitting_slides(read_slides(features), recipe)
     plan = _plan(recipe, features, out, classes, train_slides, val_slides)
-    known = _read_identity(out)
     if dry_run:
         return plan
     train, val = load_bags(features, train_slides, classes), load_bags(features, val_slides, classes)
@@ -77,17 +77,16 @@ def search_head(
         )
     identity = _identity(recipe, classes, train, val)
     if known is not None:
-        _refuse_other(out, known, identity)
+        refuse_other(out, "a search", known, identity, words={"features": OTHER_FEATURES})
     done = read_summary(out)
     if known is not None and done is not None and (out / WEIGHTS).is_file() and (out / CONFIG).is_file():
         return {**done, "already_complete": True}
 
-    uri = tracking_uri(recipe.tracking.uri, out, features, *([folder.path] if folder else []))
-    connect(uri, recipe.tracking.experiment)
-    started = time.time()
-    write_json(out / IDENTITY, identity)
-    params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
-    with Tracker(uri=uri, experiment=recipe.tracking.experiment, folder=out, command="tune", params=params) as tracker:
+    store = open_store(
+        recipe.tracking.uri, recipe.tracking.experiment, out, features, *([folder.path] if folder else [])
+    )
+
+    def work(tracker: Tracker) -> dict[str, Any]:
         tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
         trials = _run_missing(recipe, classes, train, val, out, tracker)
         best = best_trial(trials)
@@ -100,15 +99,10 @@ def search_head(
         tracker.log_metrics({f"val_{key}": value for key, value in best.scores.items()} | {"trials": len(trials)})
         for name in (WEIGHTS, CONFIG, TABLE):
             tracker.log_artifact(out / name)
-        summary = {
-            **plan,
-            "trials_done": len(trials),
-            "best": {"trial": best.name, **best.described},
-            "val": best.scores,
-            "seconds": round(time.time() - started, 1),
-            "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
-        }
-        return write_summary(out, "tune", summary)
+        return {"trials_done": len(trials), "best": {"trial": best.name, **best.described}, "val": best.scores}
+
+    params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
+    return carry_out("tune", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
 
 
 def _require_heads(recipe: Recipe) -> None:
@@ -199,44 +193,6 @@ def _deciding(recipe: Recipe) -> dict[str, Any]:
     if values["heads"] == ["abmil"]:
         del values["heads"]
     return values
-
-
-def _read_identity(out: AnyPath) -> dict[str, Any] | None:
-    """The identity of the search in `out`, None where there is none.
-
-    Raises:
-        RunFolderError: there is a file of that name which is none.
-    """
-    path = out / IDENTITY
-    if not path.is_file():
-        return None
-    try:
-        known = read_json(path)
-        return {**known, "tune": dict(known["tune"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunFolderError(f"{path} cannot be read; give a new --out, or delete {out}") from None
-
-
-def _refuse_other(out: AnyPath, known: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise a `RunFolderError` that lists what differs between the search in `out` and this one."""
-    before, now = (
-        {**{k: v for k, v in i.items() if k != "tune"}, **{f"tune.{k}": v for k, v in i["tune"].items()}}
-        for i in (known, identity)
-    )
-    lines = [
-        f"`{key}`: {before.get(key)} there, {now.get(key)} here"
-        for key in before | now
-        if before.get(key) != now.get(key)
-    ]
-    lines = [
-        line if not line.startswith("`features`") else "the training or validation features: of other content"
-        for line in lines
-    ]
-    if lines:
-        raise RunFolderError(
-            f"{out} holds another search; give a new --out, delete it, or undo:\n"
-            + "\n".join(f"  {line}" for line in lines)
-        )
 
 
 def describe_search(summary: dict[str, Any]) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import wsc_ray
 from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_weights
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state, statistics_for
-from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError
-from wsc_ray.files import read_summary, write_json, write_summary
+from wsc_ray.errors import CollapseError, DataError, RecipeError
+from wsc_ray.files import read_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
@@ -22,12 +20,15 @@ from wsc_ray.pretrain.objective import require_method
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
-from wsc_ray.storage import AnyPath, as_path, check_store, shown
+from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other
+from wsc_ray.storage import AnyPath, as_path, shown
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
 from wsc_ray.stream.record import samples_digest
-from wsc_ray.tracking import Tracker, connect, tracking_uri
+from wsc_ray.tracking import Tracker
+
+WORDS = {"manifest": "the manifest's content: it is another now"}
 
 
 def pretrain_encoder(
@@ -75,86 +76,60 @@ def pretrain_encoder(
         "start_from": shown(as_path(start_from)) if start_from else None,
         "pixels": statistics.to_json(),
     }
-    resumes = _check_folder(folder, identity)
+    known = claim_folder("pretrain", folder.path)
+    if known is not None:
+        folder.read_info()  # of this format
+        # Before it was kept, all pixels were normalised with ImageNet's.
+        before = _compared({"pixels": IMAGENET.to_json(), **known})
+        start_over = f"start from its weights (--from {folder.checkpoints}/<checkpoint>)"
+        refuse_other(folder.path, "a run", before, _compared(identity), words=WORDS, way_out=start_over)
     if dry_run:
-        return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": resumes}
-    done = read_summary(folder.path) if resumes else None
+        return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": known is not None}
+    done = read_summary(folder.path) if known is not None else None
     if done and folder.encoder.is_dir():
         return {**done, "already_complete": True}
 
     initial = folder.path / "initial.safetensors"
-    state = None if resumes and initial.exists() else _initial_encoder(recipe, start_from)
-    uri = tracking_uri(recipe.tracking.uri, folder.path)
-    connect(uri, recipe.tracking.experiment)
+    state = None if known is not None and initial.exists() else _initial_encoder(recipe, start_from)
+    store = open_store(recipe.tracking.uri, recipe.tracking.experiment, folder.path)
 
-    def begin() -> None:
-        """The first thing that is written, once nothing is left that can be found wrong."""
-        write_json(folder.info, {**identity, "wsc_ray": wsc_ray.__version__})
+    def work(tracker: Tracker) -> dict[str, Any]:
         folder.recipe.write_text(recipe.to_yaml())
-        if state is not None:
+        if state is not None:  # the weights that every worker starts from
             save_state(state, initial)
+        tracker.log_dataset(
+            name=as_path(recipe.data.manifest).name, digest=manifest.digest, source=recipe.data.manifest
+        )
+        if plan.total_steps == 0:
+            return _finish(recipe, folder, initial, tracker, statistics)
+        with followed(folder, plan, tracker):
+            last = train(recipe, plan, manifest, folder, initial, statistics)
+        _check_complete(folder, plan)
+        return _finish(recipe, folder, last, tracker, statistics)
 
-    started = time.time()
+    stage: dict[str, Any] = {
+        "out": folder.path,
+        "identity": identity,
+        "plan": {**_plan_summary(plan, recipe), "out": shown(folder.path)},
+        "params": recipe.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"}),
+        "store": store,
+        "work": work,
+    }
     if plan.total_steps == 0:
-        begin()
-        with _tracker(uri, recipe, folder, manifest.digest) as tracker:
-            return _finish(recipe, plan, folder, initial, started, tracker, statistics)
+        return carry_out("pretrain", **stage)
 
     from wsc_ray.pretrain.ray_train import check_resources, train
     from wsc_ray.ray_session import ray_session
 
     with ray_session():
         check_resources(recipe)
-        begin()
-        with _tracker(uri, recipe, folder, manifest.digest) as tracker:
-            with followed(folder, plan, tracker):
-                last = train(recipe, plan, manifest, folder, initial, statistics)
-            _check_complete(folder, plan)
-            return _finish(recipe, plan, folder, last, started, tracker, statistics)
+        return carry_out("pretrain", **stage)
 
 
-def _check_folder(folder: RunFolder, identity: dict[str, Any]) -> bool:
-    """Whether `folder` holds this very run already.
-
-    Raises:
-        RunFolderError: it holds something else; the message lists what differs.
-    """
-    check_store(folder.path)
-    if folder.path.exists() and not folder.path.is_dir():
-        raise RunFolderError(f"{folder.path} is a file; give a folder that is new, or a run's to resume")
-    if not folder.path.exists() or not any(folder.path.iterdir()):
-        return False
-    if not folder.info.exists():
-        raise RunFolderError(
-            f"{folder.path} is not empty and no run of wsc-ray; give a folder that is new, or a run's to resume"
-        )
-    known = folder.read_info()
-    differences = _differences(known["training"], identity["training"])
-    if known["manifest"]["digest"] != identity["manifest"]["digest"]:
-        differences.append(
-            f"the manifest's content: {known['manifest']['digest'][:12]} there, {identity['manifest']['digest'][:12]} here"
-        )
-    before = known.get("pixels", IMAGENET.to_json())  # all that there was before it was kept
-    differences += _differences(before, identity["pixels"], "encoder.pixel_")
-    if known["start_from"] != identity["start_from"]:
-        differences.append(f"--from: {known['start_from']} there, {identity['start_from']} here")
-    if differences:
-        raise RunFolderError(
-            f"{folder.path} is a run of another recipe; give a new --out (with --from {folder.checkpoints}/<checkpoint> to start from "
-            "its weights), or undo:\n" + "\n".join(f"  {line}" for line in differences)
-        )
-    return True
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in before | now:
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"`{prefix}{key}`: {old} there, {new} here")
-    return found
+def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same to resume a run, by the names that a user knows: where the manifest lies may change."""
+    names = {"--from": identity["start_from"], "pixels": identity["pixels"], "manifest": identity["manifest"]["digest"]}
+    return {**identity["training"], **names}
 
 
 def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistics:
@@ -184,15 +159,6 @@ def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.
     return model
 
 
-def _tracker(uri: str, recipe: Recipe, folder: RunFolder, digest: str) -> Tracker:
-    params = recipe.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
-    tracker = Tracker(
-        uri=uri, experiment=recipe.tracking.experiment, folder=folder.path, command="pretrain", params=params
-    )
-    tracker.log_dataset(name=as_path(recipe.data.manifest).name, digest=digest, source=recipe.data.manifest)
-    return tracker
-
-
 def _check_complete(folder: RunFolder, plan: Plan) -> None:
     """Training that ended before its last step was stopped by `loss.on_collapse: stop`.
 
@@ -207,15 +173,9 @@ def _check_complete(folder: RunFolder, plan: Plan) -> None:
 
 
 def _finish(
-    recipe: Recipe,
-    plan: Plan,
-    folder: RunFolder,
-    weights: AnyPath,
-    started: float,
-    tracker: Tracker,
-    statistics: PixelStatistics,
+    recipe: Recipe, folder: RunFolder, weights: AnyPath, tracker: Tracker, statistics: PixelStatistics
 ) -> dict[str, Any]:
-    """Export the encoder, write the summary, and put both into MLflow."""
+    """Export the encoder, and return what the run came to."""
     encoder = recipe.encoder
     model = build_encoder(
         encoder.backbone,
@@ -230,22 +190,17 @@ def _finish(
     )
     lines = metrics_file.read(folder.metrics)
     rates = sorted(line["patches_per_second"] for line in lines)
-    summary = {
-        **_plan_summary(plan, recipe),
-        "out": shown(folder.path),
+    tracker.log_artifact(folder.recipe)
+    tracker.log_artifact(folder.encoder, "encoder")
+    return {
         "encoder": shown(folder.encoder / WEIGHTS),
         "steps_done": lines[-1]["step"] if lines else 0,
         "loss": lines[-1]["loss"] if lines else None,
         "patches_per_second": rates[len(rates) // 2] if rates else None,
         "bad_patches": len(read_quarantine(folder.path)),
         **({"samples_sha256": samples_digest(folder.path)} if recipe.stream.record else {}),
-        "seconds": round(time.time() - started, 1),
         "recipe_digest": recipe.digest(),
-        "mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command},
     }
-    tracker.log_artifact(folder.recipe)
-    tracker.log_artifact(folder.encoder, "encoder")
-    return write_summary(folder.path, "pretrain", summary)
 
 
 def _plan_summary(plan: Plan, recipe: Recipe) -> dict[str, Any]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.files import read_json, write_json, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.footers import PATCHES
@@ -24,13 +22,13 @@ from wsc_ray.manifest.write import ROW_GROUP_ROWS
 from wsc_ray.slides.listing import Entry, read_list
 from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
-from wsc_ray.storage import AnyPath, as_path, check_store, shown
+from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
+from wsc_ray.storage import AnyPath, as_path, shown
 from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
-from wsc_ray.tracking import Tracker, connect, tracking_uri
+from wsc_ray.tracking import Tracker
 
 EXPERIMENT = "wsc-ray"
-IDENTITY = "tile.json"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
 
 
@@ -88,7 +86,7 @@ def tile_slides(
     job = TilingJob(entries, settings, quality, out, skip_bad)
     cutting = {"quality": quality, "row_group_rows": row_group_rows, "file_rows": file_rows, "seed": seed}
     identity = {**asdict(settings), **cutting, "list": _digest(entries)}
-    laid_out = _check_folder(out, identity)
+    laid_out = _layout_there(out, identity)
     looked = [known(entry, settings, out) for entry in entries]
     plan = {
         "slides": str(slides),
@@ -103,41 +101,30 @@ def tile_slides(
     }
     if dry_run:
         return {**plan, "splits": _splits(entries)}
-    uri = tracking_uri(None, out)
-    connect(uri, EXPERIMENT)
-    started = time.time()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"{out} cannot be made: {error.strerror or error}") from None
-    if laid_out is None:
-        write_json(out / IDENTITY, {**identity, "layout": None})
-    with Tracker(uri=uri, experiment=EXPERIMENT, folder=out, command="tile", params={**plan, **identity}) as tracker:
-        looked, bad = look_at_all(job, looked)
-        rows = lay_out(entries, looked, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
+    store = open_store(None, EXPERIMENT, out)
+
+    def work(tracker: Tracker) -> dict[str, Any]:
+        grids, bad = look_at_all(job, looked)
+        rows = lay_out(entries, grids, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
         if not rows.table.num_rows:
             raise DataError(
                 f"none of the {len(entries):,} slides has a patch with {tissue:.0%} tissue; look at {out / 'previews'}"
             )
-        digest = rows.digest
-        if laid_out not in (None, digest):
+        if laid_out not in (None, rows.digest):
             raise RunFolderError(
                 f"{out} holds patches of these slides as they were: some have changed, or can be read now that could not; give "
                 "another --out, or delete it"
             )
-        write_json(out / IDENTITY, {**identity, "layout": digest})
-        done = cut_all(job, looked, rows)
+        write_identity(out, "tile", {**identity, "layout": rows.digest})
+        done = cut_all(job, grids, rows)
         clear_unfinished(out)
-        summary = {
-            **plan,
-            **_summary(out, entries, looked, bad, rows),
-            "patches_cut": done,
-            "seconds": round(time.time() - started, 1),
-        }
-        tracker.log_metrics({"patches": summary["patches"], "seconds": summary["seconds"]})
+        summary = {**_summary(out, entries, grids, bad, rows), "patches_cut": done}
+        tracker.log_metrics({"patches": summary["patches"]})
         tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
-        summary["mlflow"] = {"run_id": tracker.run_id, "look": tracker.ui_command}
-        return write_summary(out, "tile", summary)
+        return summary
+
+    now = {**identity, "layout": laid_out}
+    return carry_out("tile", out=out, identity=now, plan=plan, params={**plan, **identity}, store=store, work=work)
 
 
 def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int) -> None:
@@ -160,29 +147,17 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
         raise DataError("; ".join(wrong))
 
 
-def _check_folder(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
+def _layout_there(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
     """The digest of the layout whose files `out` may already hold; None where there is none.
 
     Raises:
         RunFolderError: it holds something else.
     """
-    check_store(out)
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; give a folder for the manifest")
-    if not out.exists() or not any(out.iterdir()):
+    known = claim_folder("tile", out)
+    if known is None or not any((out / PATCHES).glob("*.parquet")):
         return None
-    try:
-        there = read_json(out / IDENTITY)
-        layout = there.pop("layout")
-    except (OSError, ValueError, KeyError, AttributeError):
-        raise RunFolderError(f"{out} is not empty and was not made by `wsc-ray tile`; give another --out") from None
-    if not any((out / PATCHES).glob("*.parquet")):
-        return None
-    differs = [name for name in identity if there.get(name) != identity[name]]
-    if differs:
-        told = ", ".join("other slides" if name == "list" else f"{name} {there.get(name)}" for name in differs)
-        raise RunFolderError(f"{out} holds patches of {told}; give another --out, or delete it")
-    return layout
+    refuse_other(out, "patches", known, identity, words={"list": "the list: it names other slides"})
+    return known.get("layout")
 
 
 def _summary(
