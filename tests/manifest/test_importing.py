@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -38,7 +39,9 @@ def take(raw: Path, out: Path, **settings) -> dict:
 
 
 def rows_of(out: Path) -> list[dict]:
-    return pq.read_table(out / "patches").to_pylist()
+    """Every patch, with what is known of its slide."""
+    slides = {row["slide_id"]: row for row in pq.read_table(out / "slides.parquet").to_pylist()}
+    return [slides[row["slide_id"]] | row for row in pq.read_table(out / "patches").to_pylist()]
 
 
 def by_place(rows: list[dict]) -> list[dict]:
@@ -53,7 +56,7 @@ def test_every_patch_arrives_with_its_pixels(raw, tmp_path):
     assert (summary["patches"], summary["slides"], summary["patients"]) == (42, 6, 6)
     assert summary["splits"]["train"]["positive"] == {"patches": 14, "slides": 2, "patients": 2}
     assert summary["patches_uri"] == f"{tmp_path}/out/patches"
-    assert sorted(os.listdir(tmp_path / "out")) == ["patches", "summary.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["patches", "slides.parquet", "summary.json"]
 
 
 def test_layout(raw, tmp_path):
@@ -62,8 +65,12 @@ def test_layout(raw, tmp_path):
     assert summary["files"] == len(manifest.files) > 3
     assert summary["row_groups"] == len(manifest.row_groups)
     assert summary["digest"] == manifest.digest
-    cells = [(group.split, group.label) for group in manifest.row_groups]
+    assert "label" not in manifest.columns
+    of_slide = {row["slide_id"]: (row["split"], row["label"]) for row in manifest.cohort().slides.to_pylist()}
+    runs = manifest.runs()
+    cells = [of_slide[runs.slides[slide]] for slide in runs.slide]
     assert cells == sorted(cells)
+    assert all(len({cells[i] for i in np.flatnonzero(runs.group == g)}) == 1 for g in range(len(manifest.row_groups)))
     assert all(group.rows <= 4 for group in manifest.row_groups)
     assert all(pq.read_metadata(path).num_rows <= 10 for path in manifest.files)
     slides = manifest.read_rows(["slide_id"])["slide_id"].to_pylist()
@@ -183,7 +190,7 @@ def test_a_taken_folder_is_not_touched(raw, tmp_path):
         ({"constants": {"level": -1}}, "level must be 0 or more"),
         ({"constants": {"slide_id": "a/b"}}, "slide with two labels"),
         ({"source": "gone.parquet"}, "does not exist"),
-        ({"source": "gone.csv"}, "does not exist; give a Parquet file or folder, or a CSV file"),
+        ({"source": "gone.csv"}, "does not exist; give a CSV, TSV or Parquet table"),
         ({"source": "nosuch://a/b.csv"}, "cannot be opened"),
         ({"row_group_rows": 0}, "give 1 or more"),
     ],

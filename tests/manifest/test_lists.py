@@ -112,7 +112,7 @@ def test_patches_are_numbered_where_a_name_of_the_slide_tells_no_place(root):
             "path,label\ns0/patch_0_0.png\n",
             "list.csv",
             {},
-            "should have 2 values (path, label) in every line, unlike line 2",
+            "another number of values than the 2 columns (path, label): line 2 (1)",
         ),
         ("path,label\n,negative\n", "list.csv", {}, "no path: line 2 of"),
         (

@@ -1,7 +1,9 @@
 import pyarrow as pa
 import pytest
 
-from wsc_ray.manifest.mapping import as_text, as_type, build_table, choose_columns
+from wsc_ray.cohort.values import as_number, as_text
+from wsc_ray.manifest.mapping import build_table, choose_columns
+from wsc_ray.manifest.schema import COLUMNS
 
 
 def chunked(values: list, type_: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -58,7 +60,7 @@ def test_pixels_come_from_one_column():
     ],
 )
 def test_labels_become_clean_strings(column, expected):
-    text = as_text(column, clean=True)
+    text = as_text(column, label=True)
     assert text.type == pa.dictionary(pa.int32(), pa.string())
     assert text.to_pylist() == expected
 
@@ -68,12 +70,12 @@ def test_ids_keep_their_text():
 
 
 def test_numbers_are_neither_rounded_nor_cut_off():
-    assert as_type("x", chunked([96.0, None])).to_pylist() == [96, None]
-    assert as_type("x", chunked(["96", " 7 ", "8.0"])).to_pylist() == [96, 7, 8]
-    assert as_type("mpp", chunked([0.1])).type == pa.float32()
+    assert as_number(chunked([96.0, None]), COLUMNS.field("x").type).to_pylist() == [96, None]
+    assert as_number(chunked(["96", " 7 ", "8.0"]), COLUMNS.field("x").type).to_pylist() == [96, 7, 8]
+    assert as_number(chunked([0.1]), COLUMNS.field("mpp").type).type == pa.float32()
     for name, values in (("x", [0.5]), ("x", ["a"]), ("level", [70000]), ("patch_label", [300])):
         with pytest.raises(pa.ArrowException):
-            as_type(name, chunked(values))
+            as_number(chunked(values), COLUMNS.field(name).type)
 
 
 def test_build_table_fills_defaults_and_constants():

@@ -8,21 +8,31 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from wsc_ray.cohort import write_cohort
+from wsc_ray.commands import manifest_import
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.manifest import Manifest, footers, open_manifest
+from wsc_ray.manifest.of_slide import slides_of_rows
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import divide, file_name, pack, write_file
 from wsc_ray.pixels import decode, image_bytes
+from wsc_ray.recipe.sections import Data, Recipe, Stream, Train
+from wsc_ray.stream.order import window_picks
+from wsc_ray.stream.plan import make_plan
 
 from .cohort import cohort, write
+
+FORMAT_1 = Path(__file__).parents[1] / "data" / "manifest-v1"
 
 
 def write_manifest(folder: Path, table: pa.Table, *, row_group_rows: int = 4, file_rows: int = 8) -> Path:
     """A manifest as import writes it, rows in the table's order."""
     table = conform(table.sort_by([("split", "ascending"), ("label", "ascending")]))
+    write_cohort(folder, slides_of_rows(table))
     split, label = (table[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in ("split", "label"))
     files = pack(divide(split, label, row_group_rows), file_rows)
-    (folder / "patches").mkdir(parents=True)
+    table = table.drop_columns(["patient_id", "label", "split"])
+    (folder / "patches").mkdir()
     for number, spans in enumerate(files):
         groups = (table.slice(start, stop - start) for start, stop in spans)
         path = f"{folder}/patches/{file_name(number)}"
@@ -35,14 +45,47 @@ def manifest(tmp_path) -> Manifest:
     return open_manifest(write_manifest(tmp_path / "m", cohort()))
 
 
-def test_row_groups_tell_split_and_label(manifest):
+def test_row_groups_and_slides(manifest):
     assert len(manifest.files) > 2
     assert manifest.rows == 42
     for group in manifest.row_groups:
-        rows = manifest.read_group(group.file, group.row_group, ["split", "label"])
-        assert rows.num_rows == group.rows
-        assert set(rows["split"].to_pylist()) == {group.split}
-        assert set(rows["label"].to_pylist()) == {group.label}
+        assert manifest.read_group(group.file, group.row_group, ["x"]).num_rows == group.rows
+    assert manifest.cohort().texts("slide_id") == [f"s{slide}" for slide in range(6)]
+    assert manifest.cohort().texts("split") == ["train"] * 4 + ["test"] * 2
+
+
+def test_a_manifest_without_its_table_of_slides_is_not_whole(tmp_path):
+    folder = write_manifest(tmp_path / "m", cohort())
+    assert open_manifest(folder / "patches").cohort().digest() == open_manifest(folder).cohort().digest()
+    (folder / "slides.parquet").unlink()
+    with pytest.raises(ManifestError, match=r"is not whole: it lacks slides\.parquet"):
+        open_manifest(folder).cohort()
+
+
+def test_format_1_is_read(tmp_path):
+    """`tests/data/manifest-v1` was written by wsc-ray 0.1 with rows that repeat what is known of their slides."""
+    manifest = open_manifest(FORMAT_1)
+    assert manifest.of_slide
+    assert manifest.digest == "4412beca8b687e69d2fc208e521f31fc068374b1570edf097708cdbc08fe7d2e"
+    manifest_import(source=FORMAT_1, out=tmp_path / "m", row_group_rows=8, file_rows=24)
+    again = open_manifest(tmp_path / "m")
+    assert not again.of_slide
+    assert again.cohort().digest() == manifest.cohort().digest()
+    columns = ["slide_id", "x", "y", "image"]
+    assert [again.read_group(g.file, g.row_group, columns) for g in again.row_groups] == [
+        manifest.read_group(g.file, g.row_group, columns) for g in manifest.row_groups
+    ]
+    for stream in (Stream(by="patch", shards=2), Stream(by="slide", shards=2), Stream(by="patient", shards=2)):
+        train = Train(batch_size=4, steps_per_epoch=5, epochs=2)
+        recipe = Recipe(data=Data(manifest=str(FORMAT_1)), stream=stream, train=train)
+        old, new = (make_plan(each, recipe) for each in (manifest, again))
+        assert (old.cohort, old.labels, old.total_steps) == (new.cohort, new.labels, new.total_steps)
+        assert [old.groups[kind].values.tolist() for kind in (0, 1)] == [
+            new.groups[kind].values.tolist() for kind in (0, 1)
+        ]
+        for kind in (0, 1):
+            picks = [window_picks(plan.geometry, plan.lines(kind), kind, 1, 0, range(2)) for plan in (old, new)]
+            assert [each.tolist() for each in picks[0]] == [each.tolist() for each in picks[1]]
 
 
 def test_only_footers_are_read(tmp_path):
@@ -121,7 +164,7 @@ def test_foreign_files_with_other_types_are_read(tmp_path):
     for uri in (tmp_path / "foreign", path):
         manifest = open_manifest(uri)
         assert manifest.files == (path,)
-        assert [group.label for group in manifest.row_groups] == ["1"]
+        assert manifest.cohort().texts("label") == ["1"]
         assert manifest.read_group(0, 0, ["x", "slide_id", "label"]).to_pylist()[1] == {
             "x": 8,
             "slide_id": "s0",
@@ -201,8 +244,8 @@ def test_mixed_row_groups_are_refused(tmp_path):
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    table = cohort(1).replace_schema_metadata({"wsc_ray.format": "2", "wsc_ray.creator": "wsc-ray 9"})
-    refused(write(table, tmp_path / "a.parquet"), "is of manifest format 2 and this wsc-ray reads up to 1; upgrade it")
+    table = cohort(1).replace_schema_metadata({"wsc_ray.format": "3", "wsc_ray.creator": "wsc-ray 9"})
+    refused(write(table, tmp_path / "a.parquet"), "is of manifest format 3 and this wsc-ray reads up to 2; upgrade it")
 
 
 def test_a_missing_part_is_noticed(tmp_path):
@@ -216,10 +259,11 @@ def test_a_missing_part_is_noticed(tmp_path):
 def test_metadata_says_format_creator_and_digest(tmp_path):
     folder = write_manifest(tmp_path / "m", cohort())
     metadata = pq.read_metadata(folder / "patches" / "part-00000.parquet").metadata
-    assert metadata[b"wsc_ray.format"] == b"1"
+    assert metadata[b"wsc_ray.format"] == b"2"
     assert metadata[b"wsc_ray.creator"].startswith(b"wsc-ray ")
     assert re.fullmatch(rb"[0-9a-f]{64}", metadata[b"wsc_ray.digest"])
-    assert pq.read_table(folder / "patches").schema.names == schema_for(cohort().column_names).names
+    names = set(cohort().column_names) - {"patient_id", "label", "split"}
+    assert pq.read_table(folder / "patches").schema.names == schema_for(names).names
 
 
 def test_a_file_that_goes_is_a_data_error(tmp_path, manifest):

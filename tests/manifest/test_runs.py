@@ -18,65 +18,68 @@ from .cohort import cohort, write
 from .test_read import write_manifest
 
 
-def expanded(runs, name):
-    """(row group, row inside it, number of its owner) of every row."""
+def expanded(runs):
+    """(row group, row inside it, number of its slide) of every row."""
     return [
         (group, start + row, code)
-        for group, start, rows, code in zip(runs.group, runs.start, runs.rows, runs.owners[name], strict=True)
+        for group, start, rows, code in zip(runs.group, runs.start, runs.rows, runs.slide, strict=True)
         for row in range(rows)
     ]
 
 
-@pytest.mark.parametrize("column", ["slide_id", "patient_id"])
 @pytest.mark.parametrize("row_group_rows", [4, 100])
-def test_runs_are_those_of_the_rows(tmp_path, column, row_group_rows):
-    table = cohort(8, 5, patient_id=[f"p{row // 10}" for row in range(40)])
-    manifest = open_manifest(write_manifest(tmp_path / "m", table, row_group_rows=row_group_rows, file_rows=16))
+def test_runs_are_those_of_the_rows(tmp_path, row_group_rows):
+    manifest = open_manifest(write_manifest(tmp_path / "m", cohort(8, 5), row_group_rows=row_group_rows, file_rows=16))
     assert len(manifest.files) > 1
-    runs = manifest.runs(["slide_id", "patient_id"])
+    runs = manifest.runs()
     expected, numbers = [], {}
     for index, group in enumerate(manifest.row_groups):
-        for row, value in enumerate(manifest.read_group(group.file, group.row_group, [column])[column].to_pylist()):
-            expected.append((index, row, numbers.setdefault(value, len(numbers))))
-    assert expanded(runs, column) == expected
-    assert manifest.runs([column]).owners.keys() == {column}
+        slides = manifest.read_group(group.file, group.row_group, ["slide_id"])["slide_id"].to_pylist()
+        expected += [(index, row, numbers.setdefault(slide, len(numbers))) for row, slide in enumerate(slides)]
+    assert expanded(runs) == expected
+    assert runs.slides == tuple(numbers)
+    assert runs.patches() == {f"s{slide}": 5 for slide in range(8)}
 
 
 def test_runs_are_read_without_the_rows(tmp_path):
     folder = write_manifest(tmp_path / "m", cohort())
-    expected = expanded(open_manifest(folder).runs(["slide_id"]), "slide_id")
+    expected = expanded(open_manifest(folder).runs())
     for path in (folder / "patches").iterdir():
         data = path.read_bytes()
         footer = 8 + int.from_bytes(data[-8:-4], "little")
         path.write_bytes(b"\xff" * (len(data) - footer) + data[-footer:])
-    assert expanded(open_manifest(folder).runs(["slide_id"]), "slide_id") == expected
+    assert expanded(open_manifest(folder).runs()) == expected
 
 
-def test_neighbours_with_another_slide_or_patient_are_another_run():
-    table = pa.table({"slide_id": ["a", "a", "b", "b", "a"], "patient_id": ["p", "q", "q", "q", "p"]})
-    assert find_runs(table) == [(("a", "p"), 1), (("a", "q"), 1), (("b", "q"), 2), (("a", "p"), 1)]
+def test_neighbours_of_another_slide_are_another_run():
+    table = pa.table({"slide_id": ["a", "a", "b", "b", "a"]})
+    assert find_runs(table) == [("a", 2), ("b", 2), ("a", 1)]
     assert find_runs(table.slice(0, 0)) == []
     told = json.loads(encode_runs([find_runs(table.slice(0, 3)), find_runs(table.slice(3))]))
-    assert told == {"slides": [["a", "p"], ["a", "q"], ["b", "q"]], "groups": [[0, 1, 1, 1, 2, 1], [2, 1, 0, 1]]}
+    assert told == {"slides": ["a", "b"], "groups": [[0, 2, 1, 1], [1, 1, 0, 1]]}
 
 
 def test_names_are_kept_once_a_file():
-    runs = [find_runs(pa.table({"slide_id": ["slide"] * 9, "patient_id": ["patient"] * 9}))] * 100
+    runs = [find_runs(pa.table({"slide_id": ["slide"] * 9}))] * 100
     assert encode_runs(runs).count(b"slide") == 2  # the key and the name
 
 
 def test_a_file_of_other_origin_tells_by_its_statistics(tmp_path):
     for slide in range(3):
         write(cohort(3).slice(slide * 7, 7), tmp_path / "m" / f"{slide}.parquet")
-    runs = open_manifest(tmp_path / "m").runs(["slide_id"])
+    runs = open_manifest(tmp_path / "m").runs()
     assert [(group, rows) for group, rows in zip(runs.group, runs.rows, strict=True)] == [(0, 7), (1, 7), (2, 7)]
-    assert runs.owners["slide_id"].tolist() == [0, 1, 2]
+    assert runs.slide.tolist() == [0, 1, 2]
 
 
-def test_what_footers_do_not_tell_is_refused(tmp_path):
-    path = write(cohort(2, label=["negative"] * 14, split=["train"] * 14), tmp_path / "a.parquet")
-    with pytest.raises(ManifestError, match=r"row group 0 of .*a\.parquet does not tell by its footer which slide_id"):
-        open_manifest(path).runs(["slide_id"])
+def test_what_footers_do_not_tell_is_read_from_the_rows(tmp_path):
+    """A file of other origin whose one row group holds two slides, in pieces."""
+    slides = ["b"] * 3 + ["a"] * 5 + ["b"] * 6
+    table = cohort(2, label=["negative"] * 14, split=["train"] * 14, slide_id=slides, patient_id=slides)
+    runs = open_manifest(write(table, tmp_path / "a.parquet", row_group_size=10)).runs()
+    assert runs.slides == ("b", "a")
+    found = zip(runs.group, runs.start, runs.rows, runs.slide, strict=True)
+    assert [tuple(map(int, each)) for each in found] == [(0, 0, 3, 0), (0, 3, 5, 1), (0, 8, 2, 0), (1, 0, 4, 0)]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_metadata_that_does_not_fit_the_rows_is_refused(tmp_path, told):
     table = cohort(1).replace_schema_metadata({RUNS_KEY: told})
     path = write(table, tmp_path / "a.parquet")
     with pytest.raises(ManifestError, match="import its source anew"):
-        open_manifest(path).runs(["slide_id"])
+        open_manifest(path).runs()
 
 
 def test_the_digest_does_not_depend_on_them(tmp_path):

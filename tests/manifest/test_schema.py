@@ -14,11 +14,13 @@ def digest(table: pa.Table) -> str:
 
 
 def test_missing_columns_name_a_way_to_have_pixels():
-    assert missing_columns(schema_for(cohort().column_names).names) == []
-    assert missing_columns(["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level"]) == [
-        "mpp",
-        "one of image, image_uri, slide_uri",
-    ]
+    lacking = ["mpp", "one of image, image_uri, slide_uri"]
+    assert missing_columns(schema_for(cohort().column_names).names, of_slide=True) == []
+    names = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level"]
+    assert missing_columns(names, of_slide=True) == lacking
+    names = ["slide_id", "x", "y", "patch_size", "level"]
+    assert missing_columns(names, of_slide=False) == lacking
+    assert missing_columns(names, of_slide=True) == ["patient_id", "label", "split", *lacking]
 
 
 def test_conform_orders_columns_and_sets_types():

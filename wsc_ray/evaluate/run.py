@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError
 from wsc_ray.evaluate.attention import pooled, weighted_mean, within_slides
 from wsc_ray.evaluate.bootstrap import bootstrap
@@ -65,7 +66,8 @@ def evaluate_head(
     claim_folder("evaluate", out)
     model, config = load_head(head)
     classes = config["classes"]
-    slides = _test_slides(features, recipe)
+    chosen = choose_slides(read_slides(features), recipe.data)
+    slides = _test_slides(chosen.slides, features, recipe)
     _check_encoder(features, head, config)
     plan = _plan(features, head, out, recipe, classes, slides)
     if dry_run:
@@ -79,6 +81,7 @@ def evaluate_head(
     logits, attention = predict(model, bags)
     result = Result(bags, classes, logits.double().softmax(dim=1).numpy(), attention.numpy())
     measured = assess(result, recipe)
+    measured["notes"] = [*chosen.notes, *measured["notes"]]
 
     store = open_store(
         recipe.tracking.uri, recipe.tracking.experiment, out, head, features, *([folder.path] if folder else [])
@@ -132,16 +135,16 @@ def assess(result: Result, recipe: Recipe) -> dict[str, Any]:
     return {"metrics": metrics, "confusion": matrix.astype(int).tolist(), "attention": attention, "notes": notes}
 
 
-def _test_slides(features: AnyPath, recipe: Recipe) -> pa.Table:
+def _test_slides(slides: pa.Table, features: AnyPath, recipe: Recipe) -> pa.Table:
     """Rows of the test split.
 
     Raises:
         DataError: there are none, or a test patient has slides in a split that heads are fitted or chosen on.
     """
-    slides, data = read_slides(features), recipe.data
+    data = recipe.data
     test = slides_of(slides, data.test_split)
     if not test.num_rows:
-        there = ", ".join(sorted({str(split) for split in slides["split"].to_pylist()})) or "none"
+        there = ", ".join(sorted({split for split in slides["split"].to_pylist() if split})) or "none"
         raise DataError(
             f"no slide in {features} is in split `{data.test_split}` (splits there: {there}); set data.test_split"
         )

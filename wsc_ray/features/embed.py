@@ -17,7 +17,7 @@ from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import SlideFeatures, slide_path, stored_slides, write_slide, write_slides
 from wsc_ray.files import local_file
 from wsc_ray.manifest import Manifest, open_manifest
-from wsc_ray.manifest.schema import OPTIONAL
+from wsc_ray.manifest.schema import OPTIONAL, REQUIRED
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
@@ -92,6 +92,8 @@ def embed_slides(
         started = time.time()
         tracker.log_dataset(name=as_path(source).name, digest=patches.digest, source=source, context="inference")
         count = _write(slides, todo, groups, patches, recipe, encoder, size, out, config) if todo else 0
+        for slide in set(slides.without) - stored:
+            _write_empty(slide, out, config)
         write_slides(out, slides.summary())
         seconds = time.time() - started
         rate = count / seconds if count else None
@@ -170,6 +172,17 @@ def _write_one(
     )
 
 
+def _write_empty(slide: str, out: AnyPath, config: dict) -> None:
+    """A slide without patches has a file too, as TRIDENT writes it: shapes (0, D) and (0, 2)."""
+    features = np.empty((0, config["num_features"]), np.float32)
+    write_slide(
+        out,
+        SlideFeatures(slide, features, np.empty((0, 2), np.int64)),
+        attributes={"encoder": exported_name(config)},
+        coords_attributes={"overlap": 0},
+    )
+
+
 def _overlap(coords: np.ndarray, size_level0: int, size: int) -> int:
     """How much neighbouring patches share, px as stored, told from where they lie: from the most frequent distance of two
     that follow each other in a row, since a slide's pieces may have grids of their own.
@@ -188,12 +201,13 @@ class _Slides:
     """The manifest's rows without their pixels, grouped by slide."""
 
     def __init__(self, manifest: Manifest, source: str):
-        wanted = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level", "mpp", *OPTIONAL.names]
+        wanted = [*REQUIRED.names, *OPTIONAL.names]
         self.table: pa.Table = manifest.read_rows([name for name in wanted if name in manifest.columns])
         if self.table.num_rows == 0:
             raise DataError(f"{source} holds no patches")
         coded = self.table["slide_id"].combine_chunks()
         self.ids: list[str] = coded.dictionary.to_pylist()
+        self.cohort = manifest.cohort()
         self.slide_of_row: np.ndarray = coded.indices.to_numpy()
         self.sizes = np.bincount(self.slide_of_row, minlength=len(self.ids))
         self.index = {slide: number for number, slide in enumerate(self.ids)}
@@ -214,11 +228,15 @@ class _Slides:
             if wanted[start : start + rows].any()
         ]
 
+    @property
+    def without(self) -> list[str]:
+        """Slides of the cohort that have no patch."""
+        return [slide for slide in self.cohort.texts("slide_id") if slide not in self.index]
+
     def summary(self) -> pa.Table:
-        """One row a slide: `store.SLIDES_SCHEMA`."""
-        first = np.unique(self.slide_of_row, return_index=True)[1]
-        table = self.table.take(first).select(["slide_id", "patient_id", "label", "split"])
-        return table.append_column("patches", pa.array(self.sizes, pa.int64()))
+        """The cohort with `patches`, how many a slide has."""
+        counts = [self.size(slide) if slide in self.index else 0 for slide in self.cohort.texts("slide_id")]
+        return self.cohort.slides.append_column("patches", pa.array(counts, pa.int64()))
 
 
 def _file_digest(path: AnyPath) -> str:

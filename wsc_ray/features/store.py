@@ -14,22 +14,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from wsc_ray.errors import DataError
+from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort, write_cohort
+from wsc_ray.cohort.cohort import PATCHES
+from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import atomic, is_file_name, local_file
 from wsc_ray.storage import AnyPath, shown
-
-SLIDES = "slides.parquet"
-SLIDES_SCHEMA = pa.schema(
-    [
-        ("slide_id", pa.string()),
-        ("patient_id", pa.string()),
-        ("label", pa.string()),
-        ("split", pa.string()),
-        ("patches", pa.int64()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -90,26 +80,25 @@ def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
 
 
 def write_slides(folder: AnyPath, slides: pa.Table) -> None:
-    """Write the table of slides (`SLIDES_SCHEMA`)."""
-    with atomic(folder / SLIDES) as temporary:
-        pq.write_table(slides.cast(SLIDES_SCHEMA), temporary)
+    """Write the table of slides: a cohort with `patches`, how many each slide has, int64."""
+    write_cohort(folder, slides)
 
 
-def read_slides(folder: AnyPath) -> pa.Table:
-    """Read the table of slides.
+def read_slides(folder: AnyPath) -> Cohort:
+    """Read the table of slides, which has `patches`.
 
     Raises:
-        DataError: the folder holds none, or one that cannot be read or has nulls.
+        DataError: the folder holds none, or one that cannot be read.
     """
-    path = folder / SLIDES
-    if not path.is_file():
-        raise DataError(f"{folder} holds no features ({SLIDES} is missing); `wsc-ray embed --run RUN` writes them")
     try:
-        with local_file(path) as local:
-            slides = pq.read_table(local, schema=SLIDES_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}; delete it and embed again") from None
-    unknown = [name for name in slides.column_names if slides[name].null_count]
-    if unknown:
-        raise DataError(f"{path} has slides without {', '.join(unknown)}")
-    return slides
+        cohort = read_cohort(folder)
+    except ManifestError as error:
+        raise DataError(f"{error}; delete it and embed again") from None
+    if cohort is None:
+        raise DataError(f"{folder} holds no features ({COHORT_FILE} is missing); `wsc-ray embed --run RUN` writes them")
+    counts = cohort.slides[PATCHES] if PATCHES in cohort.slides.column_names else None
+    if counts is None or not pa.types.is_integer(counts.type) or counts.null_count:
+        raise DataError(
+            f"{folder / COHORT_FILE} does not say how many patches each slide has; delete it and embed again"
+        )
+    return cohort

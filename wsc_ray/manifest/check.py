@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsc_ray.cohort import Cohort
+from wsc_ray.cohort.problems import listed
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
@@ -37,7 +39,8 @@ def check_manifest(
         out: a folder to write the report to, as `summary.json`, when nothing is wrong.
 
     Returns:
-        `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `images_decoded`, `digest`.
+        `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `slides_without_patches`, `columns` (what is
+        known of slides), `images_decoded`, `digest`, `cohort_digest`.
 
     Raises:
         ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0.
@@ -51,7 +54,7 @@ def check_manifest(
         table = opened.read_rows(names)
     except DataError as error:
         raise ManifestError(str(error)) from None
-    problems = find_problems(table.select(names), columns=opened.columns)
+    problems = find_problems(table.select(names), columns=opened.columns, of_slide=opened.of_slide)
     mixed = opened.mixed_row_groups() if {"split", "label"} <= set(opened.columns) else []
     if mixed:
         told = ", ".join(f"row group {number} of {opened.files[file]}" for file, number in mixed[:SHOWN])
@@ -63,20 +66,45 @@ def check_manifest(
     decoded = 0
     if set(opened.columns) & {"image", "image_uri"}:
         picks = pick_images(
-            [rows for footer in opened.file_footers for rows, _, _ in footer.groups], None if all else sample, seed
+            [rows for footer in opened.file_footers for rows in footer.groups], None if all else sample, seed
         )
         decoded = sum(len(rows) for _, rows in picks)
         problems += _unreadable(opened, picks, decoded)
+    cohort, patches = None, opened.runs().patches() if "slide_id" in opened.columns else {}
+    if not problems or not opened.of_slide:
+        try:
+            cohort = opened.cohort()
+            problems += _disagreement(cohort, patches)
+        except ManifestError as error:
+            problems.append(str(error))
     if problems:
         counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ManifestError(
             f"{manifest} has {counted} (rows count from 0)\n" + "\n".join(f"  {problem}" for problem in problems)
         )
-    report = {"manifest": str(manifest), **count(table), "images_decoded": decoded, "digest": opened.digest}
+    assert cohort is not None  # else there is a problem
+    report = {
+        "manifest": str(manifest),
+        **count(cohort, patches),
+        "slides_without_patches": sum(not patches.get(slide) for slide in cohort.texts("slide_id")),
+        "columns": cohort.columns,
+        "images_decoded": decoded,
+        "digest": opened.digest,
+        "cohort_digest": cohort.digest(),
+    }
     if place is None:
         return {"command": "manifest check", **report}
     write_identity(place, "manifest check", {})
     return write_summary(place, "manifest check", report)
+
+
+def _disagreement(cohort: Cohort, patches: Mapping[str, int]) -> list[str]:
+    """Slides that have patches and do not stand in the table of slides."""
+    unknown = sorted(set(patches) - set(cohort.texts("slide_id")))
+    if not unknown:
+        return []
+    counted = "1 slide" if len(unknown) == 1 else f"{len(unknown):,} slides"
+    return [f"{counted} with patches, but without a row in {cohort.name}: {listed(unknown)}"]
 
 
 def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tuple[int, np.ndarray]]:
@@ -104,7 +132,7 @@ def _unreadable(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: in
     places = [
         (file, number, rows)
         for file, footer in enumerate(opened.file_footers)
-        for number, (rows, _, _) in enumerate(footer.groups)
+        for number, rows in enumerate(footer.groups)
     ]
     starts = np.cumsum([0, *(rows for _, _, rows in places)])
     wanted = [name for name in ("slide_id", "x", "y", *PIXELS.names) if name in opened.columns]

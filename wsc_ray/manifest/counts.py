@@ -1,43 +1,43 @@
-"""How many patches, slides and patients a table holds, by split and slide label."""
+"""How many patches, slides and patients a manifest holds, by split and slide label."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
+from wsc_ray.cohort import Cohort
+from wsc_ray.cohort.cohort import LABEL, PATIENT, SLIDE, SPLIT
 
-from wsc_ray.manifest.problems import encode
+NONE = "(none)"  # in place of a label or split that is not known
 
 
-def count(table: pa.Table) -> dict[str, Any]:
-    """Totals, and the same for every split and slide label.
+def count(cohort: Cohort, patches: Mapping[str, int]) -> dict[str, Any]:
+    """Totals, and the same for every split and slide label; of slides that have patches.
 
     Args:
-        table: slide_id, patient_id, label and split of every patch, without nulls.
+        patches: of each slide.
 
     Returns:
         `patches`, `slides`, `patients`, and `splits`: split -> label -> the same three.
     """
-    slide, patient, label, split = (encode(table[name]) for name in ("slide_id", "patient_id", "label", "split"))
-    cells = split.codes * max(len(label.names), 1) + label.codes
+    columns = [cohort.texts(name) if name in cohort.slides.column_names else [None] * len(cohort) for name in _COLUMNS]
+    rows = [row for row in zip(*columns, strict=True) if patches.get(row[0] or "")]
+    cells: dict[tuple[str, str], list[tuple]] = {}
+    for row in rows:
+        cells.setdefault((row[3] or NONE, row[2] or NONE), []).append(row)
     splits: dict[str, dict[str, dict[str, int]]] = {}
-    patches = dict(zip(*(values.tolist() for values in np.unique(cells, return_counts=True)), strict=True))
-    slides, patients = _distinct(cells, slide.codes), _distinct(cells, patient.codes)
-    for cell in patches:
-        at, of = divmod(cell, max(len(label.names), 1))
-        here = {"patches": patches[cell], "slides": slides[cell], "patients": patients[cell]}
-        splits.setdefault(split.names[at], {})[label.names[of]] = here
+    for split, label in sorted(cells):
+        splits.setdefault(split, {})[label] = _totals(cells[split, label], patches)
+    return {**_totals(rows, patches), "splits": splits}
+
+
+_COLUMNS = (SLIDE, PATIENT, LABEL, SPLIT)
+
+
+def _totals(rows: Iterable[tuple], patches: Mapping[str, int]) -> dict[str, int]:
+    rows = list(rows)
     return {
-        "patches": table.num_rows,
-        "slides": len(np.unique(slide.codes)),
-        "patients": len(np.unique(patient.codes)),
-        "splits": {name: dict(sorted(splits[name].items())) for name in sorted(splits)},
+        "patches": sum(patches[slide] for slide, *_ in rows),
+        "slides": len(rows),
+        "patients": len({patient for _, patient, *_ in rows}),
     }
-
-
-def _distinct(cells: np.ndarray, codes: np.ndarray) -> dict[int, int]:
-    """Cell -> number of different codes in it."""
-    width = int(codes.max(initial=0)) + 1
-    pairs = np.unique(cells * width + codes)
-    return dict(zip(*(values.tolist() for values in np.unique(pairs // width, return_counts=True)), strict=True))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from wsc_ray.errors import ManifestError
+from wsc_ray.manifest.runs import FileRuns, only_value, read_runs
 from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY
 
 PATCHES = "patches"  # the folder inside a manifest's folder where its Parquet files lie
@@ -21,13 +22,11 @@ _TAIL = 1 << 16  # bytes read first: most footers are shorter, so one request is
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Rows of one split and one slide label; `file` counts the manifest's files, `row_group` those of the file."""
+    """A row group: `file` counts the manifest's files, `row_group` those of the file."""
 
     file: int
     row_group: int
     rows: int
-    split: str
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +34,25 @@ class Footer:
     """One file: its columns, its content's digest, and `part` of `parts` (0 of 0 in a file of other origin).
 
     Attributes:
-        groups: (rows, split, label) of each row group; split and label are None where the row group holds several,
-            or where the statistics do not tell.
+        version: of the format; 0 in a file of other origin.
+        groups: rows of each row group.
+        mixed: row groups that hold, or may hold, more than one split or slide label, where rows say it (format 1).
+        runs: which rows are of which slide; None where the footer does not tell.
     """
 
     columns: tuple[str, ...]
     digest: str
+    version: int
     part: int
     parts: int
-    groups: tuple[tuple[int, str | None, str | None], ...]
+    groups: tuple[int, ...]
+    mixed: tuple[int, ...]
+    runs: FileRuns | None
+
+    @property
+    def of_slide(self) -> bool:
+        """Whether rows say of their slides what is known of them."""
+        return self.version < 2
 
 
 def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
@@ -125,37 +134,34 @@ def read_footer(footer: bytes, path: str) -> Footer:
         )
     columns = tuple(metadata.schema.to_arrow_schema().names)
     part, _, parts = own.get(PART_KEY, b"0/0").decode(errors="replace").partition("/")
-    places = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
-    groups = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        split, label = (only_value(group, places.get(name)) for name in ("split", "label"))
-        groups.append((group.num_rows, split, label))
+    number = int(version) if version is not None else 0
+    groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     return Footer(
         columns=columns,
         digest=own[DIGEST_KEY].decode() if DIGEST_KEY in own else hashlib.sha256(footer).hexdigest(),
+        version=number,
         part=int(part) if part.isdigit() else 0,
         parts=int(parts) if parts.isdigit() else 0,
-        groups=tuple(groups),
+        groups=groups,
+        mixed=_mixed(metadata) if number < 2 else (),
+        runs=read_runs(metadata, path),
+    )
+
+
+def _mixed(metadata: pq.FileMetaData) -> tuple[int, ...]:
+    """Row groups of which the statistics do not say that they have one split and one slide label."""
+    places = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
+    return tuple(
+        number
+        for number in range(metadata.num_row_groups)
+        if metadata.row_group(number).num_rows
+        and any(only_value(metadata.row_group(number), places.get(name)) is None for name in ("split", "label"))
     )
 
 
 def join_digests(digests: Iterable[str]) -> str:
     """The digest of a manifest from those of its files, in order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
-    """The one value that all rows of a row group have in a column, by its statistics."""
-    if column is None:
-        return None
-    statistics = group.column(column).statistics
-    if statistics is None or not statistics.has_min_max or (statistics.has_null_count and statistics.null_count):
-        return None
-    low, high = statistics.min, statistics.max
-    if low != high:
-        return None
-    return low.decode(errors="replace") if isinstance(low, bytes) else str(low)
 
 
 def _read_at(file: pa.NativeFile, start: int, stop: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,18 +10,20 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
+from wsc_ray.cohort import write_cohort
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import write_summary
 from wsc_ray.manifest import footers, write
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.lists import PatchList, read_lists
-from wsc_ray.manifest.problems import encode, find_problems
+from wsc_ray.manifest.of_slide import slides_of_rows
+from wsc_ray.manifest.problems import Codes, encode, find_problems
 from wsc_ray.manifest.publish import new_folder, refuse_taken
-from wsc_ray.manifest.schema import conform, schema_for
+from wsc_ray.manifest.schema import SLIDE_COLUMNS, conform, schema_for
 from wsc_ray.manifest.tables import Source, raise_problems, read_table
 from wsc_ray.pixels.images import decode
 from wsc_ray.progress import Progress
-from wsc_ray.storage import child
+from wsc_ray.storage import as_path, child
 
 
 def import_manifest(
@@ -39,10 +40,10 @@ def import_manifest(
     file_rows: int = write.FILE_ROWS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Write a manifest: `<out>/patches/part-*.parquet` and `<out>/summary.json`.
+    """Write a manifest: `<out>/patches/part-*.parquet`, `<out>/slides.parquet` and `<out>/summary.json`.
 
-    Rows come by split, slide label, slide (in an order shuffled by `seed`), then as in the source. A row group has one
-    split and one slide label. All metadata is held in memory, and the images of one file at a time.
+    Patches come by split, slide label, slide (in an order shuffled by `seed`), then as in the source, so that a row group is of
+    one split and one label; what is known of a slide stands in `slides.parquet` alone. All metadata is held in memory, and the images of one file at a time.
 
     Args:
         source: a Parquet file or folder, or a CSV or TSV file; with `lists`, the folder their paths start at.
@@ -86,16 +87,20 @@ def import_manifest(
     order = write.order_rows(split, label, slide, seed)
     groups = write.divide(split.codes[order], label.codes[order], row_group_rows)
     values = {"command": "manifest import", "manifest": out, "patches_uri": child(out, footers.PATCHES)}
+    slides = slides_of_rows(read.table)
     with new_folder(out) as (filesystem, folder):
         digests = _write_files(read, order, write.pack(groups, file_rows), filesystem, folder, link)
-        values |= count(read.table) | {
+        place = Path(folder) if isinstance(filesystem, fs.LocalFileSystem) else as_path(out)
+        cohort = write_cohort(place, slides)
+        values |= count(cohort, _patches(slide)) | {
             "pixels": "image" if _embeds(read, link) else read.pixels,
             "files": len(digests),
             "row_groups": len(groups),
             "digest": footers.join_digests(digests),
+            "cohort_digest": cohort.digest(),
             "notes": list(read.notes),
         }
-        _write_summary(filesystem, folder, values)
+        write_summary(place, values["command"], values)
     return values
 
 
@@ -104,7 +109,7 @@ def _write_files(
 ) -> list[str]:
     """Write the manifest's files and return their digests."""
     embed = _embeds(read, link)
-    names = [name for name in read.table.column_names if name != "image_uri"]
+    names = [name for name in read.table.column_names if name not in {"image_uri", *SLIDE_COLUMNS[1:]}]
     schema = schema_for([*names, "patch_size", "image" if embed else read.pixels])
     filesystem.create_dir(f"{folder}/{footers.PATCHES}", recursive=True)
     sizes: dict[str, int] = {}  # slide -> patch size, where the source has none
@@ -132,7 +137,7 @@ def _groups(
     images = read.images.read(rows, progress.advance) if embed else None
     for start, stop in spans:
         here = order[start:stop]
-        table = read.table.take(pa.array(here))
+        table = read.table.drop_columns(set(SLIDE_COLUMNS[1:]) & set(read.table.column_names)).take(pa.array(here))
         if read.pixels == "image_uri" and not embed:
             table = _absolute(table, read.folder)
         if images is not None:
@@ -163,6 +168,11 @@ def _patch_sizes(read: Source, table: pa.Table, rows: np.ndarray, sizes: dict[st
     return [sizes[slide] for slide in slides]
 
 
+def _patches(slide: Codes) -> dict[str, int]:
+    """Rows of each slide."""
+    return dict(zip(slide.names, np.bincount(slide.codes, minlength=len(slide.names)).tolist(), strict=True))
+
+
 def _absolute(table: pa.Table, folder: str) -> pa.Table:
     """Image URIs that no longer depend on the source's folder."""
     base = folder if "://" in folder else str(Path(folder).expanduser().absolute())
@@ -172,11 +182,3 @@ def _absolute(table: pa.Table, folder: str) -> pa.Table:
 
 def _embeds(read: Source, link: bool) -> bool:
     return read.pixels == "image" or (read.pixels == "image_uri" and not link)
-
-
-def _write_summary(filesystem: fs.FileSystem, folder: str, values: Mapping[str, Any]) -> None:
-    if isinstance(filesystem, fs.LocalFileSystem):
-        write_summary(Path(folder), values["command"], values)
-        return
-    with filesystem.open_output_stream(f"{folder}/summary.json") as stream:
-        stream.write((json.dumps(values, indent=2) + "\n").encode())

@@ -16,7 +16,6 @@ taken as level-0 px. Where a name of a slide has no such numbers, all patches of
 
 from __future__ import annotations
 
-import csv
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
+from wsc_ray.cohort.tables import is_text_table, read_header, read_text_table
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.mapping import build_table, choose_columns
 from wsc_ray.manifest.pixels import UriImages
@@ -133,6 +133,9 @@ def _read_list(
     entry: PatchList, path_column: str, problems: list[str]
 ) -> tuple[dict[str, list[str | None]], list[int]]:
     """Source column -> values, and the line of each."""
+    if is_text_table(entry.path) and not entry.path.lower().endswith(".txt"):
+        read, numbers = _parse_table(entry, path_column, problems)
+        return _with_whole(entry, read, numbers), numbers
     filesystem, path = locate(entry.path, ".")
     try:
         with filesystem.open_input_stream(path) as stream:
@@ -143,18 +146,16 @@ def _read_list(
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"the list {entry.path} cannot be read: {str(error).splitlines()[0]}")
         return {}, []
-    lower = path.lower()
-    if lower.endswith((".csv", ".tsv")):
-        read, numbers = _parse_csv(text, "\t" if lower.endswith(".tsv") else ",", entry, path_column, problems)
-    else:
-        read, numbers = _parse_text(text, entry, path_column, problems)
-    for name in ("label", "split"):
-        value = getattr(entry, name)
-        if value is not None:
-            read[name] = [value] * len(numbers)
+    read, numbers = _parse_text(text, entry, path_column, problems)
     if not numbers and not problems:
         problems.append(f"the list {entry.path} is empty")
-    return read, numbers
+    return _with_whole(entry, read, numbers), numbers
+
+
+def _with_whole(entry: PatchList, read: dict[str, list[str | None]], numbers: list[int]) -> dict[str, list[str | None]]:
+    """The columns with what is given for the whole list."""
+    whole = {name: getattr(entry, name) for name in ("label", "split") if getattr(entry, name) is not None}
+    return {**read, **{name: [value] * len(numbers) for name, value in whole.items()}}
 
 
 def _parse_text(
@@ -176,27 +177,25 @@ def _parse_text(
     return {path_column: [path for path, _ in pairs], "label": [label for _, label in pairs]}, numbers
 
 
-def _parse_csv(
-    text: str, delimiter: str, entry: PatchList, path_column: str, problems: list[str]
+def _parse_table(
+    entry: PatchList, path_column: str, problems: list[str]
 ) -> tuple[dict[str, list[str | None]], list[int]]:
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(row)]
-    names = rows[0][1] if rows else []
-    if path_column in names:
-        rows = rows[1:]
-    else:
-        names = [path_column, *_POSITIONAL[1:]][: len(names)]
-    ragged = [number for number, row in rows if len(row) != len(names)]
-    if ragged:
-        told = examples(ragged, lambda number: f"line {number}")
-        problems.append(
-            f"the list {entry.path} should have {len(names)} values ({', '.join(names)}) in every line, unlike {told}"
-        )
+    try:
+        header = path_column in read_header(entry.path)
+        table = read_text_table(entry.path, header=header)
+    except ManifestError as error:
+        problems.append(f"the list {error}")
         return {}, []
-    columns = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in names)
-    return {name: [value or None for value in column] for name, column in zip(names, columns, strict=True)}, [
-        number for number, _ in rows
-    ]
+    names = table.names if header else [path_column, *_POSITIONAL[1:]]
+    if len(names) < len(table.names):
+        problems.append(f"the list {entry.path} has no header with `{path_column}`, and more than {len(names)} columns")
+        return {}, []
+    if not table.rows:
+        problems.append(f"the list {entry.path} is empty")
+    columns = {
+        name: table.texts(column, label=name == "label") for name, column in zip(names, table.names, strict=False)
+    }
+    return columns, table.lines.tolist() if table.lines is not None else []
 
 
 def _complete(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.manifest.schema import COLUMNS, IDS, OPTIONAL, PIXELS
+from wsc_ray.cohort.values import CODED, as_number, as_text, suggest
+from wsc_ray.manifest.schema import COLUMNS, OPTIONAL, OPTIONAL_OF_SLIDE, PIXELS, SLIDE_COLUMNS
 
-_OPTIONAL = ("level", "mpp", *OPTIONAL.names)
-_CODED = pa.dictionary(pa.int32(), pa.string())
+_OPTIONAL = ("level", "mpp", *OPTIONAL_OF_SLIDE.names, *OPTIONAL.names)
 
 
 def choose_columns(
@@ -34,12 +33,12 @@ def choose_columns(
     for name in [*columns, *constants]:
         if name not in COLUMNS.names or (name in constants and name in PIXELS.names):
             others = [other for other in COLUMNS.names if other != name]
-            problems.append(f"`{name}` is no column of a manifest that can be given this way{_guess(name, others)}")
+            problems.append(f"`{name}` is no column of a manifest that can be given this way{suggest(name, others)}")
         if name in columns and name in constants:
             problems.append(f"`{name}` has both a source column and a constant; give one")
     for name, column in columns.items():
         if column not in available:
-            problems.append(f"`{name}`: the source has no column `{column}`{_guess(column, available)}")
+            problems.append(f"`{name}`: the source has no column `{column}`{suggest(column, available)}")
     kinds = [name for name in PIXELS.names if name in columns] or [name for name in PIXELS.names if name in available]
     for name in COLUMNS.names:
         if name in PIXELS.names and name not in kinds[:1]:
@@ -81,7 +80,13 @@ def build_table(
         else:
             continue
         try:
-            done[name] = as_text(column, clean=name == "label") if name in IDS else as_type(name, column)
+            done[name] = (
+                as_text(column, label=name == "label")
+                if name in SLIDE_COLUMNS
+                else as_number(column, COLUMNS.field(name).type)
+                if name not in PIXELS.names
+                else column.cast(pa.string())
+            )
         except pa.ArrowException as error:
             found = _first_bad(name, column) or str(error).splitlines()[0]
             problems.append(f"`{name}` cannot be {COLUMNS.field(name).type}: {found}")
@@ -90,34 +95,6 @@ def build_table(
         if unknown:
             problems.append(f"label names are given, but not for {', '.join(map(repr, unknown))}")
     return pa.table(done), problems
-
-
-def as_text(column: pa.ChunkedArray, *, clean: bool = False) -> pa.ChunkedArray:
-    """Strings, dictionary-encoded, without surrounding blanks; whole numbers as people write them: `1`, not `1.0`.
-
-    Args:
-        clean: also turn the text `1.0` into `1`, as in a CSV that was written from floats.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type) and pc.all(pc.equal(pc.round(column), column)).as_py() is not False:
-        column = column.cast(pa.int64())
-    column = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    if clean:
-        column = pc.replace_substring_regex(column, r"^(-?\d+)\.0+$", r"\1")
-    return column.dictionary_encode().unify_dictionaries().cast(_CODED)
-
-
-def as_type(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The manifest's type, nothing rounded or cut off."""
-    wanted = COLUMNS.field(name).type
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(wanted):
-        return column.cast(wanted, safe=False)  # 0.5 as a double has no exact float32
-    if pa.types.is_integer(wanted) and pa.types.is_string(column.type):
-        column = pc.utf8_trim_whitespace(column).cast(pa.float64())
-    return column.cast(wanted)
 
 
 def rename(labels: pa.ChunkedArray, names: Mapping[str, str]) -> tuple[pa.ChunkedArray, list[str]]:
@@ -129,24 +106,17 @@ def rename(labels: pa.ChunkedArray, names: Mapping[str, str]) -> tuple[pa.Chunke
         pa.DictionaryArray.from_arrays(chunk.indices, pa.array([names.get(name, name) for name in values], pa.string()))
         for chunk, values in zip(labels.chunks, renamed, strict=True)
     ]
-    return as_text(pa.chunked_array(chunks, _CODED)), unknown
+    return as_text(pa.chunked_array(chunks, CODED)), unknown
 
 
 def _first_bad(name: str, column: pa.ChunkedArray) -> str | None:
     """`row 7 is 'abc'`: slow, and only for an error."""
     for row, value in enumerate(column):
         try:
-            as_type(name, pa.chunked_array([pa.array([value.as_py()])]))
+            as_number(pa.chunked_array([pa.array([value.as_py()])]), COLUMNS.field(name).type)
         except pa.ArrowException:
             return f"row {row} is {value.as_py()!r}"
     return None
-
-
-def _guess(name: str, options: Sequence[str]) -> str:
-    """`, did you mean ...?`, or all there is."""
-    lower = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f", did you mean `{lower[near[0]]}`?" if near else f"; there are {', '.join(options) or 'none'}"
 
 
 def _advice(name: str) -> str:

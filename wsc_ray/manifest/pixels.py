@@ -47,7 +47,7 @@ class ParquetImages:
         groups = [
             (file, number, rows)
             for file, footer in enumerate(source.file_footers)
-            for number, (rows, _, _) in enumerate(footer.groups)
+            for number, rows in enumerate(footer.groups)
         ]
         self.groups = np.array(groups, dtype=np.int64).reshape(-1, 3)  # (row groups, 3): file, row group, rows
         self.ends = np.cumsum(self.groups[:, 2])

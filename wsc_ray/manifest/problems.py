@@ -9,12 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsc_ray.cohort.problems import differ_in_capitals
 from wsc_ray.files import is_file_name
-from wsc_ray.manifest.schema import IDS, PIXELS, REQUIRED, missing_columns
+from wsc_ray.manifest.schema import OF_SLIDE, PIXELS, REQUIRED, SLIDE_COLUMNS, missing_columns
 
 SHOWN = 5  # examples that a problem names, before it only counts
 MAY_BE_NULL = {"mpp"}
-_ONE_EACH = (("slide_id", "label"), ("slide_id", "patient_id"), ("slide_id", "split"), ("patient_id", "split"))
+_ONE_EACH = (
+    ("slide_id", "label"),
+    ("slide_id", "patient_id"),
+    ("slide_id", "split"),
+    ("slide_id", "site"),
+    ("patient_id", "split"),
+)
 _PLAIN = {"slide_id": "slide", "patient_id": "patient"}
 
 
@@ -26,21 +33,22 @@ class Codes:
     names: list[str]
 
 
-def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None) -> list[str]:
+def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None, of_slide: bool = True) -> list[str]:
     """Everything wrong with a table of patches, a sentence each; none for a good one.
 
     Args:
         table: the manifest's columns without image bytes, strings plain or dictionary-encoded.
         columns: what the table's source has, where that is more than `table` (`image`, left out of it).
+        of_slide: whether rows say of their slides what is known of them: a table to import, or format 1.
     """
     have = list(columns if columns is not None else table.column_names)
     problems = []
-    missing = missing_columns(have)
+    missing = missing_columns(have, of_slide=of_slide)
     if missing:
         problems.append(f"missing columns: {', '.join(missing)}")
     if table.num_rows == 0:
         return [*problems, "no patches: the table has no rows"]
-    coded = {name: encode(table[name]) for name in IDS if name in table.column_names}
+    coded = {name: encode(table[name]) for name in SLIDE_COLUMNS if name in table.column_names}
     where = _Where(table, coded)
     problems += _nulls(table, coded, where, pixels="image" not in have)
     problems += _numbers(table, where)
@@ -50,6 +58,8 @@ def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None) -> l
     for of, what in _ONE_EACH:
         if of in coded and what in coded:
             problems += _one_each(of, what, coded)
+    if "label" in coded:
+        problems += differ_in_capitals(coded["label"].names, "label")
     if "slide_id" in coded and {"x", "y", "level"} <= set(table.column_names):
         problems += _duplicates(table, coded["slide_id"].codes, where)
     return problems
@@ -92,7 +102,7 @@ class _Where:
 
 def _nulls(table: pa.Table, coded: dict[str, Codes], where: _Where, *, pixels: bool) -> list[str]:
     problems = []
-    for name in REQUIRED.names:
+    for name in ("slide_id", *OF_SLIDE.names, *REQUIRED.names[1:]):
         if name not in table.column_names or name in MAY_BE_NULL:
             continue
         null = coded[name].codes < 0 if name in coded else pc.is_null(table[name]).to_numpy()
@@ -153,7 +163,7 @@ def _one_each(of: str, what: str, coded: dict[str, Codes]) -> list[str]:
 
     if not len(several):
         return []
-    plural = {"label": "two labels", "patient_id": "two patients", "split": "two splits"}[what]
+    plural = {"label": "two labels", "patient_id": "two patients", "split": "two splits", "site": "two sites"}[what]
     return [f"{_PLAIN[of]} with {plural}: {_count(len(several), _PLAIN[of])}: {examples(several, tell)}"]
 
 

@@ -13,11 +13,16 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from wsc_ray import storage
+from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort
+from wsc_ray.cohort.cohort import make_cohort
+from wsc_ray.cohort.problems import find_problems
+from wsc_ray.cohort.values import as_text
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.manifest import footers
 from wsc_ray.manifest.footers import Footer, RowGroup
-from wsc_ray.manifest.runs import Runs, join_runs, read_runs
-from wsc_ray.manifest.schema import COLUMNS, IDS, PIXELS, conform, missing_columns
+from wsc_ray.manifest.of_slide import slides_of_rows
+from wsc_ray.manifest.runs import FileRuns, Runs, join_runs, runs_of_rows
+from wsc_ray.manifest.schema import COLUMNS, PIXELS, SLIDE_COLUMNS, conform, missing_columns
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -32,7 +37,9 @@ class Manifest:
         uri: as given; a local path is made absolute, since a Ray task works in another folder.
         files: paths of its Parquet files on `filesystem`, in order; `RowGroup.file` counts them.
         columns: the manifest's columns that every file has.
-        digest: SHA-256 (hex) of its content and of how it is divided into row groups.
+        digest: SHA-256 (hex) of its patches and of how they are divided into row groups. In format 1 rows say what is known
+            of their slides, so that it is in the digest too; else the cohort has its own.
+        of_slide: whether rows say it (format 1, and tables of other origin).
     """
 
     def __init__(self, uri: str, files: Sequence[str], read: Sequence[Footer]):
@@ -40,14 +47,16 @@ class Manifest:
         self.files = tuple(files)
         self.columns = tuple(name for name in COLUMNS.names if all(name in footer.columns for footer in read))
         self.digest = footers.join_digests(footer.digest for footer in read)
+        self.of_slide = any(footer.of_slide for footer in read)
         self._footers: tuple[Footer, ...] | None = tuple(read)
         self._row_groups: tuple[RowGroup, ...] | None = None
+        self._runs: Runs | None = None
 
     def __repr__(self) -> str:
         return f"Manifest({self.uri!r}, {len(self.files)} files, digest {self.digest[:12]})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_footers": None, "_row_groups": None}
+        return {**self.__dict__, "_footers": None, "_row_groups": None, "_runs": None}
 
     @property
     def filesystem(self) -> fs.FileSystem:
@@ -65,46 +74,68 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        return sum(rows for footer in self.file_footers for rows, _, _ in footer.groups)
+        return sum(rows for footer in self.file_footers for rows in footer.groups)
 
     @property
     def row_groups(self) -> tuple[RowGroup, ...]:
-        """Every row group with its split and slide label, in the manifest's order."""
+        """Every row group, in the manifest's order."""
         if self._row_groups is None:
-            same: dict[str, str] = {}  # one string object for all row groups of a label
             self._row_groups = tuple(
-                RowGroup(
-                    file,
-                    number,
-                    rows,
-                    same.setdefault(split or "", split or ""),
-                    same.setdefault(label or "", label or ""),
-                )
+                RowGroup(file, number, rows)
                 for file, footer in enumerate(self.file_footers)
-                for number, (rows, split, label) in enumerate(footer.groups)
+                for number, rows in enumerate(footer.groups)
             )
         return self._row_groups
 
     def mixed_row_groups(self) -> list[tuple[int, int]]:
-        """(file, row group) of those that hold, or may hold, more than one split or slide label."""
-        return [
-            (file, number)
-            for file, footer in enumerate(self.file_footers)
-            for number, (rows, split, label) in enumerate(footer.groups)
-            if rows and (split is None or label is None)
-        ]
+        """(file, row group) of those that hold, or may hold, more than one split or slide label, where rows say it."""
+        return [(file, number) for file, footer in enumerate(self.file_footers) for number in footer.mixed]
 
-    def runs(self, columns: Sequence[str]) -> Runs:
-        """Which slide (`slide_id`) or patient (`patient_id`) the rows of every row group are of, from footers alone.
+    def runs(self) -> Runs:
+        """Which slide the rows of every row group are of: from footers, or from a column where a file of other origin does
+        not tell.
 
         Raises:
-            ManifestError: the footers of a file of other origin do not tell.
+            ManifestError: that column cannot be read.
         """
-        found = [
-            read_runs(footers.parse_footer(footer, path), path, columns)
-            for path, footer in _footer_bytes(self.filesystem, self.files)
-        ]
-        return join_runs(found, [len(footer.groups) for footer in self.file_footers])
+        if self._runs is None:
+            read = self.file_footers
+            found = [footer.runs or self._runs_of_rows(file, footer) for file, footer in enumerate(read)]
+            self._runs = join_runs(found, [len(footer.groups) for footer in read])
+        return self._runs
+
+    def _runs_of_rows(self, file: int, footer: Footer) -> FileRuns:
+        try:
+            table = _read_file(self.filesystem, self.files[file], file, ["slide_id"], footer.groups)
+        except DataError as error:
+            raise ManifestError(str(error)) from None
+        return runs_of_rows(table["slide_id"], footer.groups)
+
+    def cohort(self) -> Cohort:
+        """The slides: of `slides.parquet`, or of the rows themselves in format 1 and in tables of other origin.
+
+        Raises:
+            ManifestError: there is none, it cannot be read, or its rows contradict each other.
+        """
+        if self.of_slide:
+            try:
+                slides = slides_of_rows(self.read_rows([name for name in SLIDE_COLUMNS if name in self.columns]))
+            except DataError as error:
+                raise ManifestError(str(error)) from None
+            problems = find_problems(slides)
+            if problems:
+                raise ManifestError(f"{self.uri}: " + "; ".join(problems))
+            return make_cohort(slides, self.uri)
+        folder = self.folder.rstrip("/")
+        cohort = read_cohort(folder)
+        if cohort is None and folder.rpartition("/")[2] == footers.PATCHES:
+            cohort = read_cohort(storage.parent(folder))
+        if cohort is None:
+            raise ManifestError(
+                f"{self.uri} is not whole: it lacks {COHORT_FILE}, the table of slides; "
+                "if the import that wrote it was stopped, import again"
+            )
+        return cohort
 
     def read_group(self, file: int, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a row group, in the schema's types.
@@ -140,9 +171,7 @@ class Manifest:
         read = self.file_footers
 
         def one(file: int) -> pa.Table:
-            return _read_file(
-                self.filesystem, self.files[file], file, names, [rows for rows, _, _ in read[file].groups]
-            )
+            return _read_file(self.filesystem, self.files[file], file, names, read[file].groups)
 
         return pa.concat_tables(_in_threads(one, range(len(self.files)))).unify_dictionaries()
 
@@ -167,7 +196,7 @@ def open_manifest(uri: str) -> Manifest:
             groups that mix splits or slide labels.
     """
     manifest = open_any(uri)
-    missing = missing_columns(manifest.columns)
+    missing = missing_columns(manifest.columns, of_slide=manifest.of_slide)
     if missing:
         raise ManifestError(f"{uri} lacks the columns {', '.join(missing)}; {_IMPORT}, with `columns` naming them")
     mixed = manifest.mixed_row_groups()
@@ -203,13 +232,15 @@ def open_any(uri: str) -> Manifest:
     return Manifest(uri if "://" in uri else path, files, read)
 
 
-def _read_file(filesystem: fs.FileSystem, path: str, file: int, names: list[str], groups: list[int]) -> pa.Table:
-    strings = [name for name in names if name in IDS]
+def _read_file(filesystem: fs.FileSystem, path: str, file: int, names: list[str], groups: Sequence[int]) -> pa.Table:
+    strings = [name for name in names if name in SLIDE_COLUMNS]
     try:
         with pq.ParquetFile(path, filesystem=filesystem, read_dictionary=strings, pre_buffer=True) as opened:
             table = opened.read(columns=names, use_threads=False)
         columns = {
-            name: _as_dictionary(table[name]) if name in strings else table[name].cast(COLUMNS.field(name).type)
+            name: as_text(table[name], label=name == "label")
+            if name in strings
+            else table[name].cast(COLUMNS.field(name).type)
             for name in names
         }
     except (OSError, pa.ArrowException) as error:
@@ -222,13 +253,6 @@ def _read_file(filesystem: fs.FileSystem, path: str, file: int, names: list[str]
         "row": (np.arange(sizes.sum()) - np.repeat(starts, sizes)).astype(np.int32),
     }
     return pa.table({**columns, **places})
-
-
-def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Strings as int32 codes; the file may hold plain strings, large strings or numbers instead."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
-    return column.cast(pa.dictionary(pa.int32(), pa.string()))
 
 
 @lru_cache(maxsize=64)

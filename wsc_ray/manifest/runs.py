@@ -1,8 +1,9 @@
-"""Which slide and patient each row is of, told by a file's footer: runs of neighbouring rows that share both.
+"""Which slide each row is of, told by a file's footer: runs of neighbouring rows of one slide.
 
-The writer keeps them in the file's metadata as JSON: `{"slides": [[slide, patient], ...], "groups": [[0, 100, 1, 156],
-...]}`, where each row group lists pairs of an index into `slides` and a number of rows. A file without it still tells
-where its statistics say that a row group is of one slide and patient.
+The writer keeps them in the file's metadata as JSON: `{"slides": [slide, ...], "groups": [[0, 100, 1, 156], ...]}`, where
+each row group lists pairs of an index into `slides` and a number of rows. (In format 1 an entry of `slides` is a pair of slide
+and patient.) A file without it still tells where its statistics say that a row group is of one slide; else the column
+has to be read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsc_ray.errors import ManifestError
-from wsc_ray.manifest.footers import only_value
 from wsc_ray.manifest.schema import RUNS_KEY
 
-OWNERS = ("slide_id", "patient_id")
-GroupRuns = list[tuple[tuple[str | None, str | None], int]]  # ((slide, patient), rows)
+GroupRuns = list[tuple[str | None, int]]  # (slide, rows)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FileRuns:
+    """Runs of a file, all (runs,) int64: row group, rows, and slide as an index into `slides`."""
+
+    group: np.ndarray
+    rows: np.ndarray
+    slide: np.ndarray
+    slides: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,92 +41,123 @@ class Runs:
         group: row group, an index into `Manifest.row_groups`.
         start: first row inside it.
         rows: neighbouring rows.
-        owners: column -> a number for each of its values, in order of first appearance.
+        slide: an index into `slides`.
+        slides: ids, in the order in which they first come.
     """
 
     group: np.ndarray
     start: np.ndarray
     rows: np.ndarray
-    owners: dict[str, np.ndarray]
+    slide: np.ndarray
+    slides: tuple[str, ...]
+
+    def patches(self) -> dict[str, int]:
+        """Rows of each slide."""
+        return dict(
+            zip(self.slides, np.bincount(self.slide, self.rows, len(self.slides)).astype(int).tolist(), strict=True)
+        )
 
 
 def find_runs(table: pa.Table) -> GroupRuns:
     """The runs of a row group."""
-    columns = [table[name].combine_chunks() for name in OWNERS]
-    codes = [column.dictionary_encode(null_encoding="encode").indices.to_numpy() for column in columns]
-    changes = np.any([np.diff(code) != 0 for code in codes], axis=0)
-    starts = np.flatnonzero(np.concatenate([[table.num_rows > 0], changes]))
-    owners = zip(*(column.take(pa.array(starts)).to_pylist() for column in columns), strict=True)
-    return list(zip(owners, np.diff([*starts, table.num_rows]).tolist(), strict=True))
+    column = table["slide_id"].combine_chunks()
+    codes = column.dictionary_encode(null_encoding="encode").indices.to_numpy()
+    starts = np.flatnonzero(np.concatenate([[table.num_rows > 0], np.diff(codes) != 0]))
+    slides = column.take(pa.array(starts)).to_pylist()
+    return list(zip(slides, np.diff([*starts, table.num_rows]).tolist(), strict=True))
 
 
 def encode_runs(groups: Iterable[GroupRuns]) -> bytes:
     """The runs of a file's row groups, as its metadata keeps them."""
-    numbers: dict[tuple[str | None, str | None], int] = {}
+    numbers: dict[str | None, int] = {}
     flat = [
-        [value for owner, rows in runs for value in (numbers.setdefault(owner, len(numbers)), rows)] for runs in groups
+        [value for slide, rows in runs for value in (numbers.setdefault(slide, len(numbers)), rows)] for runs in groups
     ]
     return json.dumps({"slides": list(numbers), "groups": flat}, separators=(",", ":")).encode()
 
 
-def read_runs(metadata: pq.FileMetaData, path: str, columns: Sequence[str]) -> tuple[np.ndarray, dict[str, list]]:
-    """The runs of a file, from its footer.
-
-    Args:
-        columns: among `OWNERS`.
-
-    Returns:
-        (runs, 2) int64, row group and rows, and for each of `columns` the value of each run.
+def read_runs(metadata: pq.FileMetaData, path: str) -> FileRuns | None:
+    """The runs of a file, from its footer; None where it does not tell.
 
     Raises:
-        ManifestError: the footer does not tell them.
+        ManifestError: what it says cannot be true.
     """
     told = (metadata.metadata or {}).get(RUNS_KEY)
     if told is None:
-        return _from_statistics(metadata, path, columns)
+        return _from_statistics(metadata)
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     try:
         values = json.loads(told)
         flat = np.array(list(chain.from_iterable(values["groups"])), dtype=np.int64).reshape(-1, 2)
         group = np.repeat(np.arange(len(values["groups"])), [len(runs) // 2 for runs in values["groups"]])
-        owners = {name: [values["slides"][code][OWNERS.index(name)] for code in flat[:, 0]] for name in columns}
+        slides = tuple(each if isinstance(each, str) else each[0] for each in values["slides"])
         whole = np.bincount(group, weights=flat[:, 1], minlength=len(sizes)).tolist() == sizes
+        whole = whole and bool((flat[:, 0] >= 0).all() and (flat[:, 0] < len(slides)).all())
     except (ValueError, TypeError, LookupError):
         whole = False
     if not whole:
         raise ManifestError(f"{path} says of its slides what its rows do not; import its source anew")
-    return np.stack([group, flat[:, 1]], axis=1), owners
+    return FileRuns(group, flat[:, 1], flat[:, 0], slides)
 
 
-def join_runs(files: Sequence[tuple[np.ndarray, dict[str, list]]], groups: Sequence[int]) -> Runs:
+def runs_of_rows(slides: pa.ChunkedArray, sizes: Sequence[int]) -> FileRuns:
+    """The runs of a file from its column of slides.
+
+    Args:
+        slides: dictionary-encoded, of every row.
+        sizes: rows of each row group.
+    """
+    column = slides.unify_dictionaries().combine_chunks()
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    codes = column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    begins = np.ones(len(codes), dtype=bool)
+    begins[1:] = (np.diff(codes) != 0) | (np.diff(group) != 0)
+    starts = np.flatnonzero(begins)
+    rows = np.diff(np.append(starts, len(codes)))
+    return FileRuns(group[starts], rows, codes[starts], tuple(column.dictionary.to_pylist()))
+
+
+def join_runs(files: Sequence[FileRuns], groups: Sequence[int]) -> Runs:
     """The runs of a manifest from those of its files, which have `groups` row groups each."""
     firsts = np.cumsum(groups) - groups
-    group = np.concatenate([found[:, 0] + first for (found, _), first in zip(files, firsts, strict=True)])
-    rows = np.concatenate([found[:, 1] for found, _ in files])
+    group = np.concatenate([found.group + first for found, first in zip(files, firsts, strict=True)])
+    rows = np.concatenate([found.rows for found in files])
     ends = np.cumsum(rows)
     begins = np.searchsorted(group, group, side="left")  # the first run of the same row group
-    owners = {}
-    for name in files[0][1]:
-        numbers: dict[str, int] = {}
-        values = chain.from_iterable(file[name] for _, file in files)
-        owners[name] = np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
-    return Runs(group, ends - rows - (ends - rows)[begins], rows, owners)
+    numbers: dict[str, int] = {}
+    slide = np.array(
+        [numbers.setdefault(found.slides[code], len(numbers)) for found in files for code in found.slide.tolist()],
+        dtype=np.int64,
+    )
+    return Runs(group, ends - rows - (ends - rows)[begins], rows, slide, tuple(numbers))
 
 
-def _from_statistics(
-    metadata: pq.FileMetaData, path: str, columns: Sequence[str]
-) -> tuple[np.ndarray, dict[str, list]]:
+def only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
+    """The one value that all rows of a row group have in a column, by its statistics."""
+    if column is None:
+        return None
+    statistics = group.column(column).statistics
+    if statistics is None or not statistics.has_min_max or (statistics.has_null_count and statistics.null_count):
+        return None
+    low, high = statistics.min, statistics.max
+    if low != high:
+        return None
+    return low.decode(errors="replace") if isinstance(low, bytes) else str(low)
+
+
+def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
     places = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
-    rows, owners = [], {name: [] for name in columns}
+    group, rows, slides = [], [], []
     for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        rows.append((number, group.num_rows))
-        for name in columns:
-            value = only_value(group, places.get(name))
-            if value is None and group.num_rows:
-                raise ManifestError(
-                    f"row group {number} of {path} does not tell by its footer which {name} its rows are of; "
-                    "`wsc-ray manifest import` writes it anew so that it does, or set stream.by to patch"
-                )
-            owners[name].append(value)
-    return np.array(rows, dtype=np.int64).reshape(-1, 2), owners
+        size = metadata.row_group(number).num_rows
+        slide = only_value(metadata.row_group(number), places.get("slide_id")) if size else None
+        if slide is None and size:
+            return None
+        if size:
+            group.append(number)
+            rows.append(size)
+            slides.append(slide)
+    names = {slide: code for code, slide in enumerate(dict.fromkeys(slides))}
+    codes = [names[slide] for slide in slides]
+    return FileRuns(*(np.array(values, dtype=np.int64) for values in (group, rows, codes)), tuple(names))

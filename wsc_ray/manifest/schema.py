@@ -2,9 +2,7 @@
 
 | column | type | meaning |
 | --- | --- | --- |
-| slide_id, patient_id | string | may be file names |
-| label | string | of the slide, never of the patch |
-| split | string | such as train, val, test |
+| slide_id | string | may be a file name; what is known of the slide stands in `slides.parquet`, see `wsc_ray.cohort` |
 | x, y | int64 | upper left corner, px at level 0 of the slide |
 | patch_size | int32 | side of the patch, px as stored |
 | level | int16 | of the slide's pyramid that the patch was read from |
@@ -17,6 +15,9 @@
 
 Each Parquet file's metadata holds the format version, what wrote it, the SHA-256 of its rows, which rows are of which
 slide, and where it stands among the files of its manifest.
+
+In format 1, and in tables of other origin, every row repeats what is known of its slide: `patient_id`, `label` and `split`,
+and there is no `slides.parquet`.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FORMAT_KEY = b"wsc_ray.format"
 CREATOR_KEY = b"wsc_ray.creator"
 DIGEST_KEY = b"wsc_ray.digest"
 RUNS_KEY = b"wsc_ray.runs"  # see `runs`
 PART_KEY = b"wsc_ray.part"  # `3/17`: so that a manifest which lacks a file is noticed
 
+# What each row of a table to import, or of format 1, says of its slide.
+OF_SLIDE = pa.schema([("patient_id", pa.string()), ("label", pa.string()), ("split", pa.string())])
+OPTIONAL_OF_SLIDE = pa.schema([("site", pa.string())])
 REQUIRED = pa.schema(
     [
         ("slide_id", pa.string()),
-        ("patient_id", pa.string()),
-        ("label", pa.string()),
-        ("split", pa.string()),
         ("x", pa.int64()),
         ("y", pa.int64()),
         ("patch_size", pa.int32()),
@@ -50,8 +51,14 @@ REQUIRED = pa.schema(
 )
 OPTIONAL = pa.schema([("patch_size_level0", pa.int32()), ("patch_label", pa.int8())])
 PIXELS = pa.schema([("image", pa.binary()), ("image_uri", pa.string()), ("slide_uri", pa.string())])
-IDS = ("slide_id", "patient_id", "label", "split")
-COLUMNS = pa.schema([*REQUIRED, *OPTIONAL, *PIXELS])
+SLIDE_COLUMNS = (
+    "slide_id",
+    *OF_SLIDE.names,
+    *OPTIONAL_OF_SLIDE.names,
+)  # texts that are the same in all rows of a slide
+COLUMNS = pa.schema(
+    [REQUIRED.field("slide_id"), *OF_SLIDE, *OPTIONAL_OF_SLIDE, *list(REQUIRED)[1:], *OPTIONAL, *PIXELS]
+)
 
 
 def schema_for(names: Iterable[str]) -> pa.Schema:
@@ -60,10 +67,15 @@ def schema_for(names: Iterable[str]) -> pa.Schema:
     return pa.schema([field for field in COLUMNS if field.name in wanted])
 
 
-def missing_columns(names: Iterable[str]) -> list[str]:
-    """What a manifest needs and `names` lacks."""
+def missing_columns(names: Iterable[str], *, of_slide: bool) -> list[str]:
+    """What a manifest needs and `names` lacks.
+
+    Args:
+        of_slide: whether rows say of their slides what is known of them, as in format 1.
+    """
     have = set(names)
-    missing = [name for name in REQUIRED.names if name not in have]
+    needed = ["slide_id", *OF_SLIDE.names, *REQUIRED.names[1:]] if of_slide else REQUIRED.names
+    missing = [name for name in needed if name not in have]
     if not have & set(PIXELS.names):
         missing.append("one of " + ", ".join(PIXELS.names))
     return missing

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsc_ray import storage
-from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.cohort import Cohort
+from wsc_ray.cohort.tables import is_text_table, read_header, read_text_table
+from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.mapping import build_table, choose_columns
 from wsc_ray.manifest.pixels import Images, ParquetImages, UriImages
 from wsc_ray.manifest.read import Manifest, open_any
-from wsc_ray.manifest.schema import IDS, PIXELS
+from wsc_ray.manifest.schema import PIXELS
 
-_TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _THREADS = 8
 
 
@@ -56,16 +55,16 @@ def read_table(
     Raises:
         ManifestError: it cannot be read, or columns or values are wrong, all of them listed.
     """
-    kind = format or ("csv" if source.lower().endswith(_TEXTS) else "parquet")
+    kind = format or ("csv" if is_text_table(source) else "parquet")
     if kind == "csv":
-        filesystem, path = _locate(source)
-        delimiter = "\t" if ".tsv" in source.lower() else ","
-        names = _header(filesystem, path, source, delimiter)
+        names = read_header(source)
         # A CSV holds no bytes: a column called `image` is not the manifest's.
-        available = [name for name in names if name != "image" or "image" in columns.values()]
+        available = [name for name in names if name and (name != "image" or "image" in columns.values())]
     else:
         opened = open_any(source)
+        cohort = opened.cohort() if not opened.of_slide else None
         available = list(opened.file_footers[0].columns)
+        available += [name for name in cohort.slides.column_names if name not in available] if cohort else []
     images = _has_images(available, columns)
     optional = ["patch_size"] if images else []
     chosen, problems = choose_columns(available, columns, constants, optional)
@@ -75,10 +74,11 @@ def read_table(
     pixels = next(name for name in PIXELS.names if name in chosen)
     wanted = {name: column for name, column in chosen.items() if name != "image"}
     if kind == "csv":
-        values = _read_csv(filesystem, path, source, delimiter, wanted)
+        read = read_text_table(source, columns=sorted(set(wanted.values())))
+        values = {name: read.columns[column] for name, column in wanted.items()}
         folder = storage.parent(source)
     else:
-        values = _read_parquet(opened, wanted)
+        values = _read_parquet(opened, wanted, cohort)
         folder = opened.folder
     rows = len(next(iter(values.values()))) if values else 0
     table, problems = build_table(values, rows, constants, label_names)
@@ -97,8 +97,10 @@ def _has_images(available: Sequence[str], columns: Mapping[str, str]) -> bool:
     return bool(named) and named[0] != "slide_uri"
 
 
-def _read_parquet(opened: Manifest, wanted: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
-    names = sorted(set(wanted.values()))
+def _read_parquet(opened: Manifest, wanted: Mapping[str, str], cohort: Cohort | None) -> dict[str, pa.ChunkedArray]:
+    """Manifest name -> values; what a manifest of format 2 knows of slides is repeated for their patches."""
+    own = set(opened.file_footers[0].columns)
+    names = sorted({*wanted.values()} & own | ({"slide_id"} if cohort else set()))
 
     def one(path: str) -> pa.Table:
         try:
@@ -113,44 +115,11 @@ def _read_parquet(opened: Manifest, wanted: Mapping[str, str]) -> dict[str, pa.C
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise ManifestError(f"the files of {opened.uri} do not fit together: {str(error).splitlines()[0]}") from None
-    return {name: table[column] for name, column in wanted.items()}
-
-
-def _read_csv(
-    filesystem: Any, path: str, source: str, delimiter: str, wanted: Mapping[str, str]
-) -> dict[str, pa.ChunkedArray]:
-    text = [column for name, column in wanted.items() if name in IDS or name in PIXELS.names]
-    options = pacsv.ConvertOptions(
-        include_columns=sorted(set(wanted.values())),
-        column_types=dict.fromkeys(text, pa.string()),  # an id such as 007 stays as it is
-        strings_can_be_null=True,
-    )
-    try:
-        with filesystem.open_input_stream(path) as stream:
-            table = pacsv.read_csv(
-                stream, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=options
-            )
-    except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"{source} cannot be read as CSV: {str(error).splitlines()[0]}") from None
-    return {name: table[column] for name, column in wanted.items()}
-
-
-def _header(filesystem: Any, path: str, source: str, delimiter: str) -> list[str]:
-    try:
-        with filesystem.open_input_stream(path) as stream:
-            lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            return next(csv.reader(lines, delimiter=delimiter), [])
-    except FileNotFoundError:
-        raise ManifestError(f"{source} does not exist; give a Parquet file or folder, or a CSV file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{source} cannot be read as CSV: {error}") from None
-
-
-def _locate(source: str) -> tuple[Any, str]:
-    try:
-        return storage.filesystem(source)
-    except DataError as error:
-        raise ManifestError(str(error)) from None
+    values = {name: table[column] for name, column in wanted.items() if column in own}
+    if cohort is not None:
+        places = pc.index_in(table["slide_id"].cast(pa.string()), cohort.slides["slide_id"].combine_chunks())
+        values |= {name: cohort.slides[column].take(places) for name, column in wanted.items() if column not in own}
+    return values
 
 
 def raise_problems(source: str, problems: Sequence[str]) -> None:

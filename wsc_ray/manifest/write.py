@@ -1,4 +1,4 @@
-"""How a manifest is laid out and written: rows ordered for streaming, row groups of one split and slide label each."""
+"""How a manifest is laid out and written: rows ordered for streaming, row groups of whole runs of slides."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 import wsc_ray
+from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import read_summary
@@ -65,8 +66,9 @@ def search_head(
     )
     _require_heads(recipe)
     known = claim_folder("tune", out)
-    classes, train_slides, val_slides = fitting_slides(read_slides(features), recipe)
-    plan = _plan(recipe, features, out, classes, train_slides, val_slides)
+    chosen = choose_slides(read_slides(features), recipe.data)
+    classes, train_slides, val_slides = fitting_slides(chosen.slides, recipe)
+    plan = {**_plan(recipe, features, out, classes, train_slides, val_slides), "notes": list(chosen.notes)}
     if dry_run:
         return plan
     train, val = load_bags(features, train_slides, classes), load_bags(features, val_slides, classes)
@@ -206,6 +208,7 @@ def describe_search(summary: dict[str, Any]) -> str:
     ]
     if summary["slides_without_patches"]:
         lines.append(f"left out    {summary['slides_without_patches']} slides without patches")
+    lines += [f"note        {note}" for note in summary.get("notes", ())]
     if "best" not in summary:
         there = f", {summary['trials_there']} of them done" if summary["trials_there"] else ""
         return "\n".join(

@@ -28,7 +28,10 @@ from wsc_ray.stream.quarantine import read_quarantine
 from wsc_ray.stream.record import samples_digest
 from wsc_ray.tracking import Tracker
 
-WORDS = {"manifest": "the manifest's content: it is another now"}
+WORDS = {
+    "manifest": "the manifest's content: it is another now",
+    "cohort": "the training slides: other slides, patients or labels are chosen (data.cohort, data.target, data.split_column)",
+}
 
 
 def pretrain_encoder(
@@ -73,6 +76,7 @@ def pretrain_encoder(
         "format": FORMAT,
         "training": recipe.training_part(),
         "manifest": {"uri": recipe.data.manifest, "digest": manifest.digest},
+        "cohort": plan.cohort,
         "start_from": shown(as_path(start_from)) if start_from else None,
         "pixels": statistics.to_json(),
     }
@@ -80,7 +84,9 @@ def pretrain_encoder(
     if known is not None:
         folder.read_info()  # of this format
         # Before it was kept, all pixels were normalised with ImageNet's.
-        before = _compared({"pixels": IMAGENET.to_json(), **known})
+        # Likewise, the manifest's digest told of slides too.
+        own = {} if recipe.data.cohort else {"cohort": plan.cohort}
+        before = _compared({"pixels": IMAGENET.to_json(), **own, **known})
         start_over = f"start from its weights (--from {folder.checkpoints}/<checkpoint>)"
         refuse_other(folder.path, "a run", before, _compared(identity), words=WORDS, way_out=start_over)
     if dry_run:
@@ -129,6 +135,7 @@ def pretrain_encoder(
 def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same to resume a run, by the names that a user knows: where the manifest lies may change."""
     names = {"--from": identity["start_from"], "pixels": identity["pixels"], "manifest": identity["manifest"]["digest"]}
+    names |= {"cohort": identity.get("cohort")}
     return {**identity["training"], **names}
 
 
@@ -208,6 +215,8 @@ def _plan_summary(plan: Plan, recipe: Recipe) -> dict[str, Any]:
         "method": recipe.loss.method,
         "backbone": recipe.encoder.backbone,
         "manifest": recipe.data.manifest,
+        "cohort": recipe.data.cohort,
+        "notes": list(plan.notes),
         "labels": {"pure": list(plan.labels[: plan.pure]), "mixed": list(plan.labels[plan.pure :])},
         "patches": {"pure": plan.patches(PURE), "mixed": plan.patches(MIXED)},
         "workers": recipe.train.workers,

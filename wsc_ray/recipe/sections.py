@@ -27,6 +27,11 @@ class Section(BaseModel):
 
 class Data(Section):
     manifest: str | None = Field(None, description="folder (or file, or URI) of the patch manifest")
+    cohort: str | None = Field(
+        None, description="CSV or Parquet table of slides with other labels, splits or folds; null: the manifest's own"
+    )
+    target: str = Field("label", description="column of the slides' table that holds the label to learn")
+    split_column: str = Field("split", description="column that says which split a slide is in")
     pure: Annotated[list[str], Field(min_length=1)] = Field(
         ["negative"], description="slide labels whose every patch is truly of that label"
     )
@@ -212,7 +217,8 @@ class Recipe(Section):
         result (the number of workers and their resources, logging, checkpointing, retries, tracking).
         """
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
-        for key in ("val_split", "test_split"):
+        # What the cohort comes to for training is compared by its digest; see `wsc_ray.pretrain.run`.
+        for key in ("val_split", "test_split", "cohort", "target", "split_column"):
             del part["data"][key]
         for key in ("pixel_mean", "pixel_std"):  # a run keeps what they come to, and compares that
             del part["encoder"][key]

@@ -1,6 +1,6 @@
 """The list of slides: which files there are, of whom, and how they are labelled.
 
-A CSV or TSV file with a header. Its columns are taken by their names here or by those that others use for them:
+A CSV, TSV or Parquet table. Its columns are taken by their names here or by those that others use for them:
 
 | column | also called | meaning |
 | --- | --- | --- |
@@ -8,30 +8,54 @@ A CSV or TSV file with a header. Its columns are taken by their names here or by
 | slide_id | sample_id | may be a file name; the path's stem where it is missing |
 | patient_id | case_id | the slide's id where it is missing |
 | label, split | | of the slide |
+| site | center, centre | where the slide is from; optional |
 | mpp | spacing_at_level_0 | um/px at level 0, where the file's own is missing or wrong |
 
-Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLAM), a slide is the one file of the
-slides' folder that is called `<slide_id>.<something>`.
+Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLAM), a slide is the one slide file of the
+slides' folder that is called `<slide_id>`, or `<slide_id>.<something>`; annotations beside it are no slides.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsc_ray.cohort.problems import differ_in_capitals, patients_in_several
+from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
+from wsc_ray.cohort.values import suggest
 from wsc_ray.errors import ManifestError
 from wsc_ray.files import is_file_name
 
 NAMES = {
-    "path": ("path", "image_path", "slide_path", "wsi"),
-    "slide_id": ("slide_id", "sample_id"),
-    "patient_id": ("patient_id", "case_id"),
-    "label": ("label",),
-    "split": ("split",),
-    "mpp": ("mpp", "spacing_at_level_0"),
+    "path": ("image_path", "slide_path", "wsi"),
+    "slide_id": ("sample_id",),
+    "patient_id": ("case_id",),
+    "label": (),
+    "split": (),
+    "site": ("center", "centre"),
+    "mpp": ("spacing_at_level_0",),
 }
+# Files that lie beside slides and are none.
+_NO_SLIDES = frozenset(
+    [
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".xml",
+        ".json",
+        ".geojson",
+        ".qpdata",
+        ".h5",
+        ".npy",
+        ".pt",
+        ".yaml",
+        ".yml",
+        ".md",
+        ".log",
+    ]
+    + [".xlsx", ".pdf", ".md5", ".parquet", ".annotations"]
+)
 _SHOWN = 20  # problems that are listed, before they are only counted
 
 
@@ -41,6 +65,7 @@ class Entry:
 
     Attributes:
         mpp: um/px at level 0 that the list gives; None: the file's own.
+        site: None: not known.
     """
 
     slide_id: str
@@ -49,6 +74,15 @@ class Entry:
     label: str
     split: str
     mpp: float | None = None
+    site: str | None = None
+
+
+@dataclass(frozen=True)
+class SlideList:
+    """The slides of a list, in its order, and what people should know of how it was read."""
+
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_list(
@@ -58,7 +92,7 @@ def read_list(
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, str] | None = None,
     label_names: Mapping[str, str] | None = None,
-) -> list[Entry]:
+) -> SlideList:
     """Read and check a list of slides; no slide is opened.
 
     Args:
@@ -72,36 +106,23 @@ def read_list(
     """
     source = Path(source).expanduser()
     folder = Path(folder).expanduser() if folder else source.parent
-    columns, constants = dict(columns or {}), dict(constants or {})
-    header, rows = _read(source)
-    chosen, problems = _choose(header, columns, constants)
-    if not rows:
+    table = read_user_table(str(source))
+    constants = {name: str(value).strip() for name, value in (constants or {}).items()}
+    chosen, problems = _choose(table.names, dict(columns or {}), constants)
+    if not table.rows:
         problems.append("no slides: the list has no rows")
     _raise(source, problems)
-    by_stem = None if "path" in chosen else _by_stem(folder)
-    entries = []
-    for number, row in rows:
-        values = {name: (row.get(column) or "").strip() for name, column in chosen.items()}
-        values |= {name: str(value).strip() for name, value in constants.items()}
-        entries.append(_entry(number, values, folder, by_stem, label_names, problems))
-    found = [entry for entry in entries if entry is not None]
-    _raise(source, problems + _contradictions(found))
-    return found
-
-
-def _read(source: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header and the rows, each with the number of its line."""
-    delimiter = "\t" if source.suffix.lower() == ".tsv" else ","
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter)
-            rows = [(reader.line_num, row) for row in reader]
-            return list(reader.fieldnames or []), rows
-    except FileNotFoundError:
-        raise ManifestError(f"{source} does not exist; give a CSV list of slides") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"{source} cannot be read as a CSV list of slides: {reason}") from None
+    values = {name: table.texts(column, label=name == "label") for name, column in chosen.items()}
+    values |= {name: [value] * table.rows for name, value in constants.items()}
+    by_name = None if "path" in chosen else _by_name(folder)
+    found: list[tuple[int, Entry]] = []
+    for row in range(table.rows):
+        told = {name: texts[row] for name, texts in values.items()}
+        entry = _entry(table.where(row), told, folder, by_name, label_names, problems)
+        found += [(row, entry)] if entry is not None else []
+    _raise(source, problems + _contradictions(table, found))
+    notes = [] if "patient_id" in values else ["every slide is taken for another patient, since the list names none"]
+    return SlideList(tuple(entry for _, entry in found), tuple(notes))
 
 
 def _choose(
@@ -116,37 +137,45 @@ def _choose(
             problems.append(f"`{name}` has both a column and a constant; give one")
     for name, column in columns.items():
         if column not in header:
-            problems.append(f"`{name}`: the list has no column `{column}`; it has {', '.join(header) or 'none'}")
-    for name, names in NAMES.items():
-        found = [each for each in names if each in header]
-        if name not in chosen and name not in constants and found:
-            chosen[name] = found[0]
+            problems.append(f"`{name}`: the list has no column `{column}`{suggest(column, header)}")
+    hints = {}
+    for name, aliases in NAMES.items():
+        if name in chosen or name in constants:
+            continue
+        column, hints[name] = choose_column(header, name, aliases)
+        if column is not None:
+            chosen[name] = column
     have = {*chosen, *constants}
     if not have & {"path", "slide_id"}:
-        problems.append("`path` is missing: name the column of the slide files (--column path=SOURCE)")
+        problems.append(
+            f"`path` is missing: name the column of the slide files (--column path=SOURCE){hints.get('path', '')}"
+        )
     for name, example in (("label", "--column label=SOURCE"), ("split", "--constant split=train")):
         if name not in have:
-            problems.append(f"`{name}` is missing: name its column or give a constant, such as {example}")
+            problems.append(
+                f"`{name}` is missing: name its column or give a constant, such as {example}{hints.get(name, '')}"
+            )
     return chosen, problems
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder by their names without the last suffix."""
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    """The slide files of a folder by their names, with and without the last suffix."""
     found: dict[str, list[Path]] = {}
     try:
         for path in sorted(folder.iterdir()):
-            if path.is_file():
-                found.setdefault(path.stem, []).append(path)
+            if path.is_file() and path.suffix.lower() not in _NO_SLIDES and not path.name.startswith("."):
+                for name in {path.name, path.stem}:
+                    found.setdefault(name, []).append(path)
     except OSError as error:
         raise ManifestError(f"the slides' folder {folder} cannot be read: {error.strerror or error}") from None
     return found
 
 
 def _entry(
-    number: int,
-    values: dict[str, str],
+    line: str,
+    values: Mapping[str, str | None],
     folder: Path,
-    by_stem: Mapping[str, list[Path]] | None,
+    by_name: Mapping[str, list[Path]] | None,
     label_names: Mapping[str, str] | None,
     problems: list[str],
 ) -> Entry | None:
@@ -154,35 +183,42 @@ def _entry(
     wrong = []
     path = folder / values["path"] if values.get("path") else None
     slide_id = values.get("slide_id") or (path.stem if path else "")
-    where = f"line {number}" + (f" (slide {slide_id})" if slide_id else "")
-    if by_stem is not None and slide_id:
-        files = by_stem.get(slide_id, [])
+    if by_name is not None and slide_id:
+        files = by_name.get(slide_id, [])
         path = files[0] if len(files) == 1 else None
-        if len(files) != 1:
-            told = f"{len(files)} files" if files else "no file"
-            wrong.append(f"{told} called {slide_id}.* in {folder}")
+        if not files:
+            wrong.append(f"no slide file called {slide_id} or {slide_id}.* in {folder}")
+        elif path is None:
+            names = ", ".join(each.name for each in files)
+            wrong.append(f"several files called {slide_id}.* in {folder} ({names}); give a column `path`")
+        elif path.name == slide_id:
+            slide_id = path.stem  # CLAM's lists may have the suffix; the id is without it, as with a column of paths
     elif path is None:
         wrong.append("no path")
     elif not path.is_file():
         wrong.append(f"{path} is not there")
+    where = line + (f" (slide {slide_id})" if slide_id else "")
     patient_id = values.get("patient_id") or slide_id
     for name, text in (("slide_id", slide_id), ("patient_id", patient_id)):
         if text and not is_file_name(text):
-            wrong.append(f"{name} {text!r} cannot be a file name")
+            wrong.append(
+                f"{name} {text!r} cannot be a file name: letters a-z, digits and ._ ()+=@- may be in it, and a letter or digit is "
+                f"first; give a column {name}"
+            )
     for name in ("label", "split"):
         if not values.get(name):
             wrong.append(f"no {name}")
-    label = values.get("label", "")
+    label = values.get("label") or ""
     if label_names and label:
         if label not in label_names:
             wrong.append(f"label names are given, but not for {label!r}")
         label = label_names.get(label, label)
-    mpp, said = _number(values.get("mpp", ""))
+    mpp, said = _number(values.get("mpp") or "")
     wrong += [said] if said else []
     if wrong or path is None:
         problems += [f"{where}: {each}" for each in wrong]
         return None
-    return Entry(slide_id, path.absolute(), patient_id, label, values["split"], mpp)
+    return Entry(slide_id, path.absolute(), patient_id, label, values["split"] or "", mpp, values.get("site"))
 
 
 def _number(text: str) -> tuple[float | None, str]:
@@ -193,21 +229,28 @@ def _number(text: str) -> tuple[float | None, str]:
     return value, "" if value is None or 0 < value < float("inf") else f"mpp is {text}, not above 0 um/px"
 
 
-def _contradictions(entries: Sequence[Entry]) -> list[str]:
-    """Slides that are there twice, and patients in several splits."""
+def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]]) -> list[str]:
+    """Slides and files that are there twice, patients in several splits, labels that differ in capitals alone."""
     problems = []
-    slides: dict[str, int] = {}
-    splits: dict[str, set[str]] = {}
-    for entry in entries:
-        slides[entry.slide_id] = slides.get(entry.slide_id, 0) + 1
-        splits.setdefault(entry.patient_id, set()).add(entry.split)
-    problems += [f"slide {name} is in the list {count} times" for name, count in slides.items() if count > 1]
-    problems += [
-        f"patient {name} is in several splits: {', '.join(sorted(found))}"
-        for name, found in splits.items()
-        if len(found) > 1
-    ]
-    return problems
+    slides: dict[str, list[int]] = {}
+    files: dict[Path, list[int]] = {}
+    for row, entry in found:
+        slides.setdefault(entry.slide_id, []).append(row)
+        files.setdefault(entry.path.resolve(), []).append(row)
+    for name, rows in slides.items():
+        if len(rows) > 1:
+            problems.append(f"slide {name} is in the list {len(rows)} times ({_lines(table, rows)})")
+    ids = {row: entry.slide_id for row, entry in found}
+    for path, rows in files.items():
+        if len({ids[row] for row in rows}) > 1:
+            problems.append(f"the file {path.name} is in the list under several ids ({_lines(table, rows)})")
+    entries = [entry for _, entry in found]
+    problems += patients_in_several([each.patient_id for each in entries], [each.split for each in entries], "split")
+    return problems + differ_in_capitals([each.label for each in entries], "label")
+
+
+def _lines(table: UserTable, rows: Sequence[int]) -> str:
+    return " and ".join(table.where(row) for row in rows[:4])
 
 
 def _raise(source: Path, problems: Sequence[str]) -> None:

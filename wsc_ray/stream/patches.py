@@ -22,7 +22,7 @@ from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 
-Place = tuple[int, int]  # row group, an index into the class's, and row inside it
+Place = tuple[int, int]  # group, an index into the class's, and row inside it
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Patches:
     def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
         where = self.groups[group]
         columns = ["slide_id", "x", "y", self.manifest.pixels]
-        return self.manifest.read_group(where.file, where.row_group, columns).take(rows).to_pylist()
+        table = self.manifest.read_group(where.file, where.row_group, columns)
+        return table.take([where.start + row for row in rows]).to_pylist()
 
     def _image(self, place: Place) -> np.ndarray | None:
         """The pixels; None where they cannot be had, with the reason kept."""
@@ -178,7 +179,8 @@ class Patches:
         names = [{}] * where.rows
         if self._asks_names:
             try:  # a damaged page may be one of the images', and the names beside it whole
-                names = self.manifest.read_group(where.file, where.row_group, ["slide_id", "x", "y"]).to_pylist()
+                table = self.manifest.read_group(where.file, where.row_group, ["slide_id", "x", "y"])
+                names = table.slice(where.start, where.rows).to_pylist()
             except UserError:
                 self._asks_names = False  # a store that does not answer takes its time over each
         return [self._bad((group, row), name) for row, name in enumerate(names)]
@@ -188,5 +190,9 @@ class Patches:
         names = {name: patch.get(name) for name in ("slide_id", "x", "y")}
         reason = self._closed.get(place[0]) or self._reasons[place]
         return Bad(
-            file=self.manifest.files[where.file], row_group=where.row_group, row=place[1], **names, reason=reason
+            file=self.manifest.files[where.file],
+            row_group=where.row_group,
+            row=where.start + place[1],
+            **names,
+            reason=reason,
         )

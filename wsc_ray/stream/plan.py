@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest
+from wsc_ray.manifest.runs import Runs
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.class_order import ClassOrder, equal_sources, whole_groups
 from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, worker_patches
@@ -16,17 +21,26 @@ from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, worker_patc
 
 @dataclass(frozen=True)
 class Group:
-    """A row group of the manifest: where it is, its rows, and its slide label as an index into `Plan.labels`."""
+    """Neighbouring rows of a row group that are of one class and label: all of it, as manifests are laid out.
+
+    Another target or other splits may divide a row group; each piece is then a group of its own.
+
+    Attributes:
+        file, row_group: where it is.
+        start: its first row inside the row group.
+        label: an index into `Plan.labels`.
+    """
 
     file: int
     row_group: int
+    start: int
     rows: int
     label: int
 
 
 @dataclass(frozen=True, eq=False)
 class Groups(Sequence[Group]):
-    """Row groups as a sequence of `Group`, kept as one (row groups, 4) int64 array: small to send, quick to open."""
+    """A sequence of `Group`, kept as one (groups, 5) int64 array: small to send, quick to open."""
 
     values: np.ndarray
 
@@ -38,8 +52,8 @@ class Groups(Sequence[Group]):
 
     @property
     def rows(self) -> np.ndarray:
-        """(row groups,) int64."""
-        return self.values[:, 2]
+        """(groups,) int64."""
+        return self.values[:, 3]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +65,10 @@ class Plan:
         epochs: of the run.
         labels: slide labels, the pure ones first.
         pure: how many of them are pure.
-        groups: row groups of the pure and of the mixed class, by `PURE` and `MIXED`.
+        groups: of the pure and of the mixed class, by `PURE` and `MIXED`.
         classes: likewise their lines.
+        cohort: SHA-256 (hex) of what the plan was made of besides patches: slides, patients and labels of the training split.
+        notes: what people should know of the choice of slides.
     """
 
     geometry: Geometry
@@ -61,6 +77,8 @@ class Plan:
     pure: int
     groups: tuple[Groups, Groups]
     classes: tuple[ClassOrder, ClassOrder]
+    cohort: str
+    notes: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:
@@ -104,52 +122,103 @@ def class_names(found: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
 
 
 def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
-    """The plan of a run, from the manifest's footers alone.
+    """The plan of a run, from the manifest's footers and its table of slides alone.
 
     Raises:
         DataError: the training split is empty or lacks a class, is too small for one step, or leaves a worker without
-            patches in a short one.
-        ManifestError: `stream.by` asks for slides or patients, and the footers do not tell them.
+            patches in a short one; or the cohort is not as the recipe says.
+        ManifestError: the table of slides or `data.cohort` cannot be used.
     """
     split = recipe.data.train_split
-    found = [(index, group) for index, group in enumerate(manifest.row_groups) if group.split == split and group.rows]
-    if not found:
-        others = ", ".join(sorted({group.split for group in manifest.row_groups})) or "none"
+    chosen = choose_slides(manifest.cohort(), recipe.data)
+    runs = manifest.runs()
+    slides = {row["slide_id"]: row for row in chosen.slides.to_pylist()}
+    train = {slide: slides[slide] for slide in runs.slides if slide in slides and slides[slide]["split"] == split}
+    if not train:
+        others = ", ".join(sorted({row["split"] for row in slides.values() if row["split"]})) or "none"
         raise DataError(f"split {split!r} of {recipe.data.manifest} is empty; the manifest's splits are: {others}")
-    pure, mixed = class_names({group.label for _, group in found}, recipe)
+    pure, mixed = class_names({row["label"] for row in train.values()}, recipe)
     labels = (*pure, *mixed)
-    numbers = {label: number for number, label in enumerate(labels)}
-    # (row groups of both classes, 5): the manifest's number, then what `Groups` holds
-    table = np.array(
-        [(index, g.file, g.row_group, g.rows, numbers[g.label]) for index, g in found if g.label in numbers],
-        dtype=np.int64,
-    )
-    mine = [table[table[:, 4] < len(pure)], table[table[:, 4] >= len(pure)]]
-    groups = tuple(Groups(values[:, 1:]) for values in mine)
-    classes = _classes(manifest, recipe.stream.by, [values[:, 0] for values in mine], groups)
+    label_of = np.array([_number(labels, train.get(slide)) for slide in runs.slides], dtype=np.int64)
+    kinds = [_groups(manifest, runs, label_of, label) for label in (range(len(pure)), range(len(pure), len(labels)))]
+    patients = _numbers([slides[slide]["patient_id"] if slide in slides else None for slide in runs.slides])
+    classes = tuple(_order(kind, recipe.stream.by, patients) for kind in kinds)
     geometry = _geometry(recipe, classes)
-    return Plan(geometry, recipe.train.epochs, labels, len(pure), groups, classes)
+    return Plan(
+        geometry,
+        recipe.train.epochs,
+        labels,
+        len(pure),
+        tuple(kind.groups for kind in kinds),
+        classes,
+        _digest(train, labels),
+        chosen.notes,
+    )
 
 
-def _classes(
-    manifest: Manifest, by: str, indices: Sequence[np.ndarray], groups: Sequence[Groups]
-) -> tuple[ClassOrder, ClassOrder]:
-    """The lines of both classes.
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """The groups of a class, and the runs of slides in them: group and slide (numbers), first row and rows, all (runs,)."""
+
+    groups: Groups
+    group: np.ndarray
+    start: np.ndarray
+    rows: np.ndarray
+    slide: np.ndarray
+
+
+def _groups(manifest: Manifest, runs: Runs, label_of: np.ndarray, labels: range) -> _Kind:
+    """The groups of a class: neighbouring runs of one row group and one label are one group.
 
     Args:
-        indices: the manifest's numbers of each class's row groups, ascending.
+        label_of: of each slide of the runs, below 0 where it takes no part.
+        labels: the class's.
+    """
+    label = label_of[runs.slide]
+    begins = np.ones(len(label), dtype=bool)
+    begins[1:] = (np.diff(runs.group) != 0) | (np.diff(label) != 0)
+    mine = np.isin(label, labels)
+    number = np.cumsum(begins & mine) - 1  # of the class's group, for runs that are `mine`
+    first = np.flatnonzero(begins & mine)
+    number, rows = number[mine], runs.rows[mine]
+    places = np.array([(group.file, group.row_group) for group in manifest.row_groups], dtype=np.int64).reshape(-1, 2)
+    values = np.column_stack(
+        [
+            places[runs.group[first]],
+            runs.start[first],
+            np.bincount(number, rows, len(first)).astype(np.int64),
+            label[first],
+        ]
+    )
+    return _Kind(Groups(values), number, runs.start[mine] - runs.start[first][number], rows, runs.slide[mine])
+
+
+def _order(kind: _Kind, by: str, patients: np.ndarray) -> ClassOrder:
+    """The order of a class.
+
+    Args:
+        patients: a number for each slide of the runs.
     """
     if by == "patch":
-        return whole_groups(groups[PURE].rows), whole_groups(groups[MIXED].rows)
-    owner = f"{by}_id"
-    runs = manifest.runs(sorted({owner, "slide_id"}))
-    lines = []
-    for index in indices:
-        here = np.isin(runs.group, index)
-        group = np.searchsorted(index, runs.group[here])
-        source, slide = (runs.owners[name][here] for name in (owner, "slide_id"))
-        lines.append(equal_sources(group, runs.start[here], runs.rows[here], source, slide))
-    return lines[PURE], lines[MIXED]
+        return whole_groups(kind.groups.rows)
+    source = kind.slide if by == "slide" else patients[kind.slide]
+    return equal_sources(kind.group, kind.start, kind.rows, source, kind.slide)
+
+
+def _number(labels: Sequence[str], row: Mapping[str, Any] | None) -> int:
+    """A slide's label as an index; -1 where it takes no part."""
+    return labels.index(row["label"]) if row is not None and row["label"] in labels else -1
+
+
+def _numbers(names: Sequence[str | None]) -> np.ndarray:
+    """A number for each name, in the order in which they first come, (names,) int64."""
+    found: dict[str | None, int] = {}
+    return np.array([found.setdefault(name, len(found)) for name in names], dtype=np.int64)
+
+
+def _digest(train: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> str:
+    rows = [[slide, row["patient_id"], row["label"]] for slide, row in sorted(train.items()) if row["label"] in labels]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _geometry(recipe: Recipe, classes: Sequence[ClassOrder]) -> Geometry:

@@ -246,8 +246,9 @@ def _absolute(path: Any) -> str:
 
 def _absolute_recipe(recipe: Recipe) -> Recipe:
     data, encoder = recipe.data, recipe.encoder
-    if data.manifest:
-        data = data.model_copy(update={"manifest": _absolute(data.manifest)})
+    data = data.model_copy(
+        update={name: _absolute(value) for name in ("manifest", "cohort") if (value := getattr(data, name))}
+    )
     if encoder.weights not in ("imagenet", "random"):
         encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})
     return recipe.model_copy(update={"data": data, "encoder": encoder})

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsc_ray.manifest.problems import encode
-from wsc_ray.manifest.schema import IDS, conform, hash_rows
+from wsc_ray.manifest.schema import conform, hash_rows
 from wsc_ray.manifest.write import Span, divide, order_rows, pack
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.slide_grid import SlideGrid
@@ -51,7 +51,7 @@ def lay_out(
     counts = [len(each.coords) for each in looked]
     slide = np.repeat(np.arange(len(entries)), counts)
     coords = np.concatenate([each.coords for each in looked]) if looked else np.empty((0, 2), np.int64)
-    columns = {name: _of_slide([getattr(entry, name) for entry in entries], slide) for name in IDS}
+    columns = {"slide_id": _of_slide([entry.slide_id for entry in entries], slide)}
     scales = [each.scale for each in looked]
     columns |= {
         "x": pa.array(coords[:, 0]),
@@ -67,7 +67,8 @@ def lay_out(
         },
     }
     table = pa.table(columns)
-    split, label, of = (encode(table[name]) for name in ("split", "label", "slide_id"))
+    split, label = (encode(_of_slide([getattr(e, name) for e in entries], slide)) for name in ("split", "label"))
+    of = encode(table["slide_id"])
     order = order_rows(split, label, of, seed)
     groups = divide(split.codes[order], label.codes[order], row_group_rows)
     return Layout(table.take(pa.array(order)), slide[order], pack(groups, file_rows))

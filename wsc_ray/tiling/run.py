@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wsc_ray.cohort import Cohort, write_cohort
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import count
@@ -24,6 +25,7 @@ from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
 from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.tiling.cohort import slide_table
 from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tracking import Tracker
@@ -82,7 +84,8 @@ def tile_slides(
     out = as_path(out)
     settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=choose_reader(reader))
     _check(settings, quality, row_group_rows, file_rows)
-    entries = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
+    listed = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
+    entries = listed.entries
     job = TilingJob(entries, settings, quality, out, skip_bad)
     cutting = {"quality": quality, "row_group_rows": row_group_rows, "file_rows": file_rows, "seed": seed}
     identity = {**asdict(settings), **cutting, "list": _digest(entries)}
@@ -98,6 +101,7 @@ def tile_slides(
         "reader": settings.reader,
         "listed": len(entries),
         "looked_at": sum(each is not None for each in looked),
+        "notes": list(listed.notes),
     }
     if dry_run:
         return {**plan, "splits": _splits(entries)}
@@ -116,9 +120,10 @@ def tile_slides(
                 "another --out, or delete it"
             )
         write_identity(out, "tile", {**identity, "layout": rows.digest})
+        cohort = write_cohort(out, slide_table(entries, grids, bad))
         done = cut_all(job, grids, rows)
         clear_unfinished(out)
-        summary = {**_summary(out, entries, grids, bad, rows), "patches_cut": done}
+        summary = {**_summary(out, cohort, entries, grids, bad, rows), "patches_cut": done}
         tracker.log_metrics({"patches": summary["patches"]})
         tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
         return summary
@@ -161,15 +166,21 @@ def _layout_there(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
 
 
 def _summary(
-    out: AnyPath, entries: Sequence[Entry], looked: Sequence[SlideGrid], bad: Mapping[str, str], rows: Layout
+    out: AnyPath,
+    cohort: Cohort,
+    entries: Sequence[Entry],
+    looked: Sequence[SlideGrid],
+    bad: Mapping[str, str],
+    rows: Layout,
 ) -> dict[str, Any]:
     manifest = open_manifest(str(out))
-    counted = count(manifest.read_rows(["slide_id", "patient_id", "label", "split"]))
+    counted = count(cohort, manifest.runs().patches())
     counted["slides_cut"] = counted.pop("slides")
     without = [entry.slide_id for entry, found in zip(entries, looked, strict=True) if not len(found.coords)]
     return counted | {
         "files": len(rows.files),
         "digest": manifest.digest,
+        "cohort_digest": cohort.digest(),
         "slides_left_out": dict(bad),
         "slides_without_tissue": [slide for slide in without if slide not in bad],
         "patches_left_out": rows.table.num_rows - counted["patches"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -56,10 +57,14 @@ def encoded_images(uri: str, split: str, count: int) -> list[bytes]:
         DataError: an image that cannot be read.
     """
     manifest = open_manifest(uri)
-    groups = [group for group in manifest.row_groups if group.split == split]
+    cohort = manifest.cohort()
+    mine = {slide for slide, of in zip(cohort.texts("slide_id"), cohort.texts("split"), strict=True) if of == split}
+    runs = manifest.runs()
+    numbers = np.unique(runs.group[np.isin(runs.slide, [i for i, name in enumerate(runs.slides) if name in mine])])
+    groups = [manifest.row_groups[number] for number in numbers]
     rows = sum(group.rows for group in groups)
     images: list[bytes] = []
     for group in groups[:: max(1, rows // count)]:
-        patches = manifest.read_group(group.file, group.row_group, [manifest.pixels]).to_pylist()
-        images += [image_bytes(manifest, patch) for patch in patches]
+        patches = manifest.read_group(group.file, group.row_group, ["slide_id", manifest.pixels]).to_pylist()
+        images += [image_bytes(manifest, patch) for patch in patches if patch["slide_id"] in mine]
     return images[:count]

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from wsc_ray.bench.memory import peak_of
+from wsc_ray.cohort import write_cohort
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.schema import conform
@@ -55,22 +56,38 @@ def write_manifest(rows: int, files: int, folder: Path, context: multiprocessing
     """Write `rows` rows in `files` files to `<folder>/patches`: half of the slides negative, then the positive ones."""
     (folder / PATCHES).mkdir()
     edges = np.linspace(0, rows, files + 1).astype(int).tolist()
+    write_cohort(folder, _slides(rows))
     with ProcessPoolExecutor(_WRITERS, mp_context=context) as pool:
         list(pool.map(partial(_write, rows, files, folder), range(files), edges[:-1], edges[1:]))
 
 
+def _slides(rows: int) -> pa.Table:
+    """The table of slides: half of them negative, then the positive ones, two of a patient."""
+    patches = _per_slide(rows)
+    slide = np.arange(-(-rows // patches))
+    return pa.table(
+        {
+            "slide_id": np.char.add("slide-", slide.astype(str)),
+            "patient_id": np.char.add("patient-", (slide // 2).astype(str)),
+            "label": np.where(slide >= rows // patches // 2, "positive", "negative"),
+            "split": np.full(len(slide), "train"),
+        }
+    )
+
+
+def _per_slide(rows: int) -> int:
+    return min(SLIDE_PATCHES, rows // 2)
+
+
 def _write(rows: int, files: int, folder: Path, number: int, start: int, stop: int) -> None:
     row = np.arange(start, stop)
-    patches = min(SLIDE_PATCHES, rows // 2)
+    patches = _per_slide(rows)
     slide = row // patches
     positive = slide >= rows // patches // 2
     table = conform(
         pa.table(
             {
                 "slide_id": np.char.add("slide-", slide.astype(str)),
-                "patient_id": np.char.add("patient-", (slide // 2).astype(str)),
-                "label": np.where(positive, "positive", "negative"),
-                "split": np.full(len(row), "train"),
                 "x": row % patches * 224,
                 "y": slide,
                 "patch_size": np.full(len(row), 224),

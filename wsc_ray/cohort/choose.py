@@ -1,0 +1,59 @@
+"""Which slides a recipe works on: the cohort, what `data.cohort` puts over it, one target and one column of splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsc_ray.cohort.cohort import KEYS, LABEL, PATCHES, PATIENT, SPLIT, Cohort
+from wsc_ray.cohort.overlay import overlay
+from wsc_ray.cohort.problems import differ_in_capitals, patients_in_several
+from wsc_ray.cohort.tables import read_user_table
+from wsc_ray.errors import DataError
+from wsc_ray.recipe.sections import Data
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The slides that take part.
+
+    Attributes:
+        slides: by slide id: `slide_id`, `patient_id`, `label` (the target; never null), `split` (null: in none), and
+            `patches` where the cohort counts them.
+        cohort: all of the cohort, with what was put over it.
+        notes: what people should know of the choice.
+    """
+
+    slides: pa.Table
+    cohort: Cohort
+    notes: tuple[str, ...] = ()
+
+
+def choose_slides(cohort: Cohort, data: Data) -> Chosen:
+    """The slides of a cohort as a recipe's `data` wants them.
+
+    Raises:
+        ManifestError: `data.cohort` cannot be read or does not fit.
+        DataError: there is no column `data.target` or `data.split_column`, no slide has that target, or a patient is in two splits.
+    """
+    notes: list[str] = []
+    if data.cohort:
+        cohort, notes = overlay(cohort, read_user_table(data.cohort))
+    labels, splits = cohort.texts(data.target), cohort.texts(data.split_column)
+    problems = patients_in_several(cohort.texts(PATIENT), splits, data.split_column)
+    problems += differ_in_capitals(labels, data.target)
+    if problems:
+        raise DataError(f"{cohort.name}: {'; '.join(problems)}")
+    columns = {name: cohort.slides[name] for name in KEYS}
+    columns |= {LABEL: pa.array(labels, pa.string()), SPLIT: pa.array(splits, pa.string())}
+    if PATCHES in cohort.slides.column_names:
+        columns[PATCHES] = cohort.slides[PATCHES]
+    slides = pa.table(columns)
+    known = slides.filter(pc.is_valid(slides[LABEL]))
+    if not known.num_rows:
+        raise DataError(f"no slide of {cohort.name} has a value in `{data.target}`")
+    if known.num_rows < slides.num_rows:
+        notes.append(f"{slides.num_rows - known.num_rows:,} slides have no `{data.target}` and take no part")
+    return Chosen(known, cohort, tuple(notes))
