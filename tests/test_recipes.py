@@ -71,7 +71,8 @@ def test_camelyon16_from_slides_to_manifest(ray_cluster, camelyon16, wsc_ray_com
         status, text = wsc_ray_command(*arguments)
         assert status == 0, text
     rows = pq.read_table("camelyon16/patches").to_pylist()
-    slides = {row["slide_id"]: (row["label"], row["split"]) for row in rows}
+    table = pq.read_table("camelyon16/slides.parquet").to_pylist()
+    slides = {row["slide_id"]: (row["label"], row["split"]) for row in table}
     assert slides == {
         "normal_001": ("negative", "train"),
         "normal_002": ("negative", "train"),
@@ -79,7 +80,7 @@ def test_camelyon16_from_slides_to_manifest(ray_cluster, camelyon16, wsc_ray_com
         "test_001": ("positive", "test"),
         "test_002": ("negative", "test"),
     }
-    assert {row["patient_id"] for row in rows} == set(slides)
+    assert {row["patient_id"] for row in table} == {row["slide_id"] for row in rows} == set(slides)
     for row in rows:
         image = Image.open(io.BytesIO(row["image"]))
         assert image.size == (256, 256) == (row["patch_size"], row["patch_size"])

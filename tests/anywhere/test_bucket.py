@@ -123,7 +123,7 @@ def test_the_commands_after_it(s3, manifest, ray_cluster, tmp_path, monkeypatch:
     assert pretrain(recipe=untrained, out=run)["steps_done"] == 0
     assert embed(run=run)["patches_embedded"] > 0
     assert embed(run=run)["patches_embedded"] == 0
-    slides = read_slides(bucket_run.features)["slide_id"].to_pylist()
+    slides = read_slides(bucket_run.features).slides["slide_id"].to_pylist()
     assert stored_slides(bucket_run.features) == set(slides)
     assert read_slide(bucket_run.features, slides[0]).features.ndim == 2
 

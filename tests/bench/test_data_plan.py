@@ -2,8 +2,6 @@
 
 import multiprocessing
 
-import numpy as np
-
 from wsc_ray.bench.data.plan import measure_planning, write_manifest
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
@@ -14,10 +12,10 @@ def test_the_manifest_is_like_an_imported_one(tmp_path):
     manifest = open_manifest(tmp_path)
     assert manifest.rows == 9000
     assert len(manifest.files) == 3
-    assert {group.label for group in manifest.row_groups} == {"negative", "positive"}
+    assert set(manifest.cohort().texts("label")) == {"negative", "positive"}
     assert max(group.rows for group in manifest.row_groups) == ROW_GROUP_ROWS
-    runs = manifest.runs(["slide_id"])
-    assert np.bincount(runs.owners["slide_id"], weights=runs.rows).tolist() == [4000, 4000, 1000]
+    assert [*manifest.runs().patches().values()] == [4000, 4000, 1000]
+    assert set(manifest.runs().slides) == set(manifest.cohort().texts("slide_id"))
 
 
 def test_planning_is_measured_and_its_manifest_taken_away(tmp_path):

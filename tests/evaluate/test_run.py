@@ -30,7 +30,7 @@ def tracked(mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_head(features: Path, head: Path, classes: list[str] = CLASSES, **extra: Any) -> Path:
-    bags = load_bags(features, slides_of(read_slides(features), "train"), classes)
+    bags = load_bags(features, slides_of(read_slides(features).slides, "train"), classes)
     setting = Setting(lr=5e-3, weight_decay=1e-4, dropout=0.0, hidden=8, attention=8, gated=True)
     options = {"classes": len(classes), "epochs": 6, "patience": 6, "bags_per_step": 4, "seed": 0}
     save_head(head, fit_head(bags, bags, setting, **options).head, setting, classes, extra)
@@ -54,7 +54,7 @@ def places(made: Path, tmp_path: Path) -> dict[str, Path]:
 
 def change(features: Path, column: str, new) -> None:
     """Rewrite a column of `slides.parquet`, row by row."""
-    table = read_slides(features)
+    table = read_slides(features).slides
     values = [new(row) for row in table.to_pylist()]
     index = table.column_names.index(column)
     write_slides(features, table.set_column(index, column, pa.array(values)))

@@ -29,7 +29,7 @@ def test_every_slide_is_what_the_encoder_says(ray_cluster, run, cohort):
     summary = embed(run=run)
     raw = pq.read_table(cohort).to_pandas()
     assert summary["patches_embedded"] == len(raw)
-    slides = read_slides(run / "features").to_pandas().set_index("slide_id")
+    slides = read_slides(run / "features").slides.to_pandas().set_index("slide_id")
     assert set(slides.index) == set(raw.slide_id)
     encoder, _ = load_exported(run / "encoder")
     for slide_id, patches in list(raw.groupby("slide_id"))[:3]:

@@ -28,7 +28,7 @@ def rewrite(store: Path, slide: str, features: np.ndarray) -> None:
 
 
 def test_bags_are_the_slides_of_the_split_in_order(store: Path) -> None:
-    bags = load_bags(store, slides_of(read_slides(store), "train"), CLASSES)
+    bags = load_bags(store, slides_of(read_slides(store).slides, "train"), CLASSES)
     assert bags.slide_ids == tuple(f"train-{i:03d}" for i in range(6))
     assert bags.patient_ids[:3] == ("train-patient-000", "train-patient-000", "train-patient-001")
     assert bags.labels.tolist() == [0, 0, 1, 1, 0, 0]
@@ -40,7 +40,7 @@ def test_bags_are_the_slides_of_the_split_in_order(store: Path) -> None:
 
 
 def test_patch_labels_come_only_when_asked_for(store: Path) -> None:
-    slides = slides_of(read_slides(store), "test")
+    slides = slides_of(read_slides(store).slides, "test")
     assert load_bags(store, slides, CLASSES).patch_labels is None
     labels = load_bags(store, slides, CLASSES, patch_labels=True).patch_labels
     assert labels.sum() == sum(read_slide(store, slide).patch_label.sum() for slide in slides["slide_id"].to_pylist())
@@ -49,18 +49,18 @@ def test_patch_labels_come_only_when_asked_for(store: Path) -> None:
 def test_a_missing_file_is_named(store: Path) -> None:
     slide_path(store, "train-003").unlink()
     with pytest.raises(DataError, match=r"train-003 are missing.*wsc-ray embed"):
-        load_bags(store, slides_of(read_slides(store), "train"), CLASSES)
+        load_bags(store, slides_of(read_slides(store).slides, "train"), CLASSES)
 
 
 def test_a_slide_without_patches_is_left_out_and_named(store: Path) -> None:
-    table = read_slides(store)
+    table = read_slides(store).slides
     rewrite(store, "train-002", np.zeros((0, 8), np.float32))
     patches = [
         0 if slide == "train-002" else n
         for slide, n in zip(table["slide_id"].to_pylist(), table["patches"].to_pylist(), strict=True)
     ]
     write_slides(store, table.set_column(4, "patches", pa.array(patches, pa.int64())))
-    bags = load_bags(store, slides_of(read_slides(store), "train"), CLASSES)
+    bags = load_bags(store, slides_of(read_slides(store).slides, "train"), CLASSES)
     assert bags.empty == ("train-002",)
     assert len(bags) == 5
     assert (bags.lengths > 0).all()
@@ -77,12 +77,12 @@ def test_a_slide_without_patches_is_left_out_and_named(store: Path) -> None:
 def test_features_that_do_not_fit_are_refused(store: Path, features, message: str) -> None:
     rewrite(store, "train-004", features(len(read_slide(store, "train-004").features)))
     with pytest.raises(DataError, match=rf"train-004.*{message}"):
-        load_bags(store, slides_of(read_slides(store), "train"), CLASSES)
+        load_bags(store, slides_of(read_slides(store).slides, "train"), CLASSES)
 
 
 def test_a_label_that_is_no_class_is_refused(store: Path) -> None:
     with pytest.raises(DataError, match=r"labelled positive, which is none of .*\(negative, tumour\)"):
-        load_bags(store, slides_of(read_slides(store), "train"), ["negative", "tumour"])
+        load_bags(store, slides_of(read_slides(store).slides, "train"), ["negative", "tumour"])
 
 
 def test_pure_labels_come_first() -> None:

@@ -2,7 +2,6 @@ import pyarrow as pa
 import pytest
 
 from wsc_ray.errors import DataError
-from wsc_ray.features.store import SLIDES_SCHEMA
 from wsc_ray.mil.inputs import fitting_slides
 from wsc_ray.recipe.sections import Data, Recipe
 
@@ -14,7 +13,6 @@ def table(*rows: tuple[str, str, str, int]) -> pa.Table:
             {"slide_id": f"s{i}", "patient_id": patient, "label": label, "split": split, "patches": patches}
             for i, (patient, label, split, patches) in enumerate(rows)
         ],
-        schema=SLIDES_SCHEMA,
     )
 
 

@@ -29,7 +29,7 @@ def test_a_full_list(folder):
         "slides/a.svs,a1,p,negative,train,",
         f"{folder}/slides/b.tif,b1,q,positive,test,0.25",
     )
-    assert read_list(source) == [
+    assert list(read_list(source).entries) == [
         Entry("a1", folder / "slides" / "a.svs", "p", "negative", "train"),
         Entry("b1", folder / "slides" / "b.tif", "q", "positive", "test", 0.25),
     ]
@@ -52,12 +52,12 @@ def test_a_full_list(folder):
     ids=["TRIDENT", "slide2vec", "CLAM", "somebody's"],
 )
 def test_lists_of_others(folder, lines, options):
-    (entry,) = read_list(written(folder, *lines), folder=folder / "slides", **options)
+    (entry,) = read_list(written(folder, *lines), folder=folder / "slides", **options).entries
     assert entry == Entry("a", folder / "slides" / "a.svs", "a", "x", "train", 0.5)
 
 
 def test_a_tsv(folder):
-    (entry,) = read_list(written(folder, "path\tlabel\tsplit", "slides/a.svs\tx\ttrain", name="s.tsv"))
+    (entry,) = read_list(written(folder, "path\tlabel\tsplit", "slides/a.svs\tx\ttrain", name="s.tsv")).entries
     assert entry.slide_id == "a"
 
 
@@ -81,7 +81,7 @@ def test_everything_wrong_is_said_together(folder):
         "none.svs is not there",
         "line 3 (slide ../a): slide_id '../a' cannot be a file name",
         "slide twice is in the list 2 times",
-        "patient p is in several splits: test, train",
+        "patient p has slides in test and in train",
         "line 6 (slide b): no label",
         "line 6 (slide b): mpp is 'half', not a number",
         "line 7 (slide b2): mpp is -1, not above 0 um/px",
@@ -99,11 +99,11 @@ def test_everything_wrong_is_said_together(folder):
         (
             ("path,label,split", "slides/a.svs,x,train"),
             {"columns": {"label": "Label"}},
-            "no column `Label`; it has path",
+            r"no column `Label`, did you mean `label`\?",
         ),
         (("path,label,split", "slides/a.svs,x,train"), {"label_names": {"y": "z"}}, "not for 'x'"),
-        (("slide_id,label,split", "d,x,train"), {"folder": "slides"}, r"no file called d\.\*"),
-        (("slide_id,label,split", "c,x,train"), {"folder": "slides"}, r"2 files called c\.\*"),
+        (("slide_id,label,split", "d,x,train"), {"folder": "slides"}, r"no slide file called d or d\.\*"),
+        (("slide_id,label,split", "c,x,train"), {"folder": "slides"}, r"several files called c\.\*"),
     ],
 )
 def test_a_wrong_list_is_a_sentence(folder, lines, options, said):

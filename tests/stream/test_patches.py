@@ -36,7 +36,7 @@ class Case:
         write(table, folder / "m" / "m.parquet", row_group_size=ROWS, compression="none", use_dictionary=False)
         self.file = folder / "m" / "m.parquet"
         self.manifest = open_manifest(folder / "m")
-        self.groups = [Group(g.file, g.row_group, g.rows, 0) for g in self.manifest.row_groups]
+        self.groups = [Group(g.file, g.row_group, 0, g.rows, 0) for g in self.manifest.row_groups]
         self.waits = []
 
     def patches(self, *, retries=0, allowed=100):

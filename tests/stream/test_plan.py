@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from wsc_ray.cohort import choose_slides
 from wsc_ray.commands import manifest_import
-from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.errors import DataError, UserError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.recipe.sections import Recipe
+from wsc_ray.recipe.sections import Data, Recipe
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.plan import make_plan
 
@@ -22,6 +23,14 @@ SLIDES = {
     "d": ("r", "positive", 40),
     "e": ("r", "positive", 25),
     "f": ("s", "positive", 10),
+}
+# slide -> (grade, split); f is left out
+GRADES = {
+    "a": ("low", "train"),
+    "b": ("high", "train"),
+    "c": ("low", "test"),
+    "d": ("middle", "train"),
+    "e": ("low", "train"),
 }
 
 
@@ -40,9 +49,12 @@ def uneven(tmp_path):
     return tmp_path / "m"
 
 
-def plan_of(uri, *, by="patch", **train):
+DATA = Data()
+
+
+def plan_of(uri, *, by="patch", data=None, **train):
     values = {
-        "data": {"manifest": str(uri)},
+        "data": {"manifest": str(uri), **(data or {})},
         "stream": {"sampling": "epoch", "shards": 4, "window": 3, "by": by},
         "train": {"epochs": 2, "batch_size": 16, "steps_per_epoch": None, **train},
     }
@@ -50,7 +62,7 @@ def plan_of(uri, *, by="patch", **train):
     return manifest, make_plan(manifest, Recipe.model_validate(values))
 
 
-def epoch_of(manifest, plan, kind):
+def epoch_of(manifest, plan, kind, data=DATA):
     """(slide, x) of every patch that the class gives to the first epoch."""
     order = plan.geometry
     picks = np.concatenate(
@@ -61,10 +73,14 @@ def epoch_of(manifest, plan, kind):
         ]
     )
     found = []
+    cohort = choose_slides(manifest.cohort(), data).slides
+    label_of = dict(zip(cohort["slide_id"].to_pylist(), cohort["label"].to_pylist(), strict=True))
     for group, row in picks.tolist():
         where = plan.groups[kind][group]
-        rows = manifest.read_group(where.file, where.row_group, ["slide_id", "x", "label"]).slice(row, 1).to_pylist()
-        assert rows[0]["label"] == plan.labels[where.label]
+        rows = (
+            manifest.read_group(where.file, where.row_group, ["slide_id", "x"]).slice(where.start + row, 1).to_pylist()
+        )
+        assert label_of[rows[0]["slide_id"]] == plan.labels[where.label]
         found.append((rows[0]["slide_id"], rows[0]["x"]))
     return found
 
@@ -152,6 +168,58 @@ def test_files_of_other_origin_weigh_slides_where_their_statistics_tell_them(tmp
     (tmp_path / "mixed").mkdir()
     pq.write_table(table(both), tmp_path / "mixed" / "0.parquet")
     pq.write_table(table({"d": SLIDES["d"]}), tmp_path / "mixed" / "1.parquet")
-    plan_of(tmp_path / "mixed")
-    with pytest.raises(ManifestError, match=r"does not tell .* slide_id .* import` writes it anew"):
-        plan_of(tmp_path / "mixed", by="slide")
+    manifest, plan = plan_of(tmp_path / "mixed", by="slide")  # the footers do not tell: the rows do
+    assert {slide for slide, _ in epoch_of(manifest, plan, PURE)} == {"a", "b"}
+
+
+def test_another_target_and_splits_over_the_same_patches(uneven, tmp_path):
+    """A CSV gives other labels and another split to slides whose row groups then hold both classes, and some of neither."""
+    (tmp_path / "grades.csv").write_text(
+        "slide_id,grade,fold_0\n" + "".join(f"{s},{g},{f}\n" for s, (g, f) in GRADES.items())
+    )
+    data = {"cohort": str(tmp_path / "grades.csv"), "target": "grade", "split_column": "fold_0", "pure": ["low"]}
+    digests = [path.read_bytes() for path in sorted(uneven.rglob("*.parquet"))]
+    for by in ("patch", "slide", "patient"):
+        manifest, plan = plan_of(uneven, by=by, data=data)
+        assert plan.labels == ("low", "high", "middle")
+        assert plan.notes == (
+            f"1 slides of {manifest.cohort().name} are not listed in {data['cohort']} and take no part",
+        )
+        chosen = Data(**data)
+        for kind, grades in ((PURE, {"low"}), (MIXED, {"high", "middle"})):
+            epoch = epoch_of(manifest, plan, kind, chosen)
+            wanted = {slide for slide, (grade, fold) in GRADES.items() if fold == "train" and grade in grades}
+            assert {slide for slide, _ in epoch} == wanted
+            assert plan.patches(kind) == sum(SLIDES[slide][2] for slide in wanted)
+            if by == "patch" and plan.patches(kind) == plan.geometry.patches:
+                assert len(set(epoch)) == len(epoch)
+    assert digests == [path.read_bytes() for path in sorted(uneven.rglob("*.parquet"))]
+    same, _ = plan_of(uneven), plan_of(uneven)
+    assert same[1].cohort != plan.cohort
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "said"),
+    [
+        ("slide_id,grade\na,x", {"target": "grad"}, r"no column `grad`, did you mean `grade`\?"),
+        ("slide_id,grade\nz,x", {}, "lists none of the slides"),
+        ("slide,grade\na,x", {}, "neither a column `slide_id` nor `patient_id`"),
+        ("slide_id,grade\na,x\na,y", {}, "a is there in line 2 and in line 3"),
+        ("slide_id,grade\na,", {"target": "grade"}, "no slide of .* has a value in `grade`"),
+        ("slide_id,label\na,negative\nd,Negative", {}, "'Negative' and 'negative'"),
+        ("slide_id,grade\na,x,y", {}, r"line 2 \(3\)"),
+        ("slide_id;grade\na;x", {}, "looks semicolon-separated"),
+        ("slide_id,fold\na,train\nb,test", {"split_column": "fold"}, "patient p has slides in test and in train"),
+    ],
+)
+def test_a_cohort_that_does_not_fit_is_a_sentence(uneven, tmp_path, lines, settings, said):
+    (tmp_path / "c.csv").write_text(lines)
+    with pytest.raises(UserError, match=said):
+        plan_of(uneven, data={"cohort": str(tmp_path / "c.csv"), **settings})
+
+
+def test_a_table_of_patients_speaks_for_their_slides(uneven, tmp_path):
+    (tmp_path / "c.csv").write_text("case_id,label\np,negative\nr,positive\n")
+    manifest, plan = plan_of(uneven, data={"cohort": str(tmp_path / "c.csv")})
+    of = dict(zip(*(manifest.cohort().texts(name) for name in ("slide_id", "patient_id")), strict=True))
+    assert {of[slide] for slide, _ in epoch_of(manifest, plan, PURE, Data(cohort=str(tmp_path / "c.csv")))} == {"p"}

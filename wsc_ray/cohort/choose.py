@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,9 @@ from wsc_ray.cohort.overlay import overlay
 from wsc_ray.cohort.problems import differ_in_capitals, patients_in_several
 from wsc_ray.cohort.tables import read_user_table
 from wsc_ray.errors import DataError
-from wsc_ray.recipe.sections import Data
+
+if TYPE_CHECKING:  # features are read where there is no pydantic
+    from wsc_ray.recipe.sections import Data
 
 
 @dataclass(frozen=True, eq=False)
