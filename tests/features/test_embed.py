@@ -88,7 +88,7 @@ def test_a_second_time_only_what_is_missing_is_done(ray_cluster, run):
 
 def test_features_of_two_encoders_are_never_mixed(ray_cluster, run, settings, tmp_path):
     embed(run=run)
-    with pytest.raises(RunFolderError, match="another size"):
+    with pytest.raises(RunFolderError, match="`size`: 32 there, 48 here"):
         embed(run=run, overrides=["embed.size=48"])
     other = yaml.safe_load((run / "recipe.yaml").read_text())
     other["seed"] = 9
