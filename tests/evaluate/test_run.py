@@ -189,7 +189,7 @@ def taken(places: dict[str, Path]) -> None:
     ("spoil", "error", "message"),
     [
         (unlabelled, DataError, r"labelled mitosis, which is none of the head's classes"),
-        (leaked, DataError, r"patient train-patient-000 has slides in split `test` and in split `train`"),
+        (leaked, DataError, r"patient train-patient-000 has slides in test and in train"),
         (no_test, DataError, r"is in split `test` \(splits there: train\)"),
         (gone, DataError, r"test-007 are missing"),
         (narrower, DataError, r"have 7 dimensions and the head in .* was fitted to 8"),

@@ -93,7 +93,7 @@ def test_features_of_two_encoders_are_never_mixed(ray_cluster, run, settings, tm
     other = yaml.safe_load((run / "recipe.yaml").read_text())
     other["seed"] = 9
     pretrain(recipe=validate_recipe(other), out=tmp_path / "other")
-    with pytest.raises(RunFolderError, match="another encoder"):
+    with pytest.raises(RunFolderError, match="`encoder`: "):
         embed(run=tmp_path / "other", out=run / "features")
 
 

@@ -92,7 +92,8 @@ def test_everything_wrong_is_said_together(folder):
 @pytest.mark.parametrize(
     ("lines", "options", "said"),
     [
-        ((), {}, "`path` is missing"),
+        ((), {}, "is empty"),
+        (("Path,label,split", "a.svs,x,train"), {}, r"`path` is missing.*, did you mean `Path`\?"),
         (("path,label,split",), {}, "no slides"),
         (("path,label", "slides/a.svs,x"), {}, "`split` is missing.*--constant split=train"),
         (("path,label,split", "slides/a.svs,x,train"), {"columns": {"labl": "label"}}, "`labl` is no column"),

@@ -17,6 +17,7 @@ import tifffile
 
 from tests.slides.drawn import draw, write
 from tests.slides.test_tissue import disc
+from wsc_ray.cohort import read_cohort
 from wsc_ray.commands import embed, manifest_check, pretrain, tile
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.manifest import open_manifest
@@ -88,8 +89,11 @@ def test_the_manifest_holds_the_tissue_of_the_slides(tiled, slides):
     out, summary = tiled
     assert manifest_check(manifest=out, all=True)["patches"] == summary["patches"]
     table = pq.read_table(out / "patches").to_pandas()
-    assert set(zip(table.slide_id, table.label, table.split, strict=True)) == set(SLIDES)
-    assert (table.patient_id == table.slide_id).all()
+    cohort = read_cohort(out).slides.to_pandas()
+    assert set(zip(cohort.slide_id, cohort.label, cohort.split, strict=True)) == set(SLIDES)
+    assert set(table.slide_id) == set(cohort.slide_id)
+    assert (cohort.mpp > 0).all()
+    assert (cohort.patient_id == cohort.slide_id).all()
     assert set(table.patch_size) == set(table.patch_size_level0) == {64}
     assert set(table.level) == {0}
     np.testing.assert_allclose(table.mpp, 0.5, rtol=1e-3)

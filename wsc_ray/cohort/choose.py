@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.cohort.cohort import KEYS, LABEL, PATCHES, PATIENT, SPLIT, Cohort
+from wsc_ray.cohort.cohort import KEYS, LABEL, PATCHES, SPLIT, Cohort
 from wsc_ray.cohort.overlay import overlay
-from wsc_ray.cohort.problems import differ_in_capitals, patients_in_several
+from wsc_ray.cohort.problems import find_contradictions
 from wsc_ray.cohort.tables import read_user_table
 from wsc_ray.errors import DataError
 
@@ -45,8 +45,7 @@ def choose_slides(cohort: Cohort, data: Data) -> Chosen:
     if data.cohort:
         cohort, notes = overlay(cohort, read_user_table(data.cohort))
     labels, splits = cohort.texts(data.target), cohort.texts(data.split_column)
-    problems = patients_in_several(cohort.texts(PATIENT), splits, data.split_column)
-    problems += differ_in_capitals(labels, data.target)
+    problems = find_contradictions(cohort.slides, target=data.target, split=data.split_column)
     if problems:
         raise DataError(f"{cohort.name}: {'; '.join(problems)}")
     columns = {name: cohort.slides[name] for name in KEYS}

@@ -14,7 +14,7 @@ SHOWN = 5  # examples that a problem names, before it only counts
 
 
 def find_problems(slides: pa.Table) -> list[str]:
-    """Everything wrong with a table of slides, a sentence each; none for a good one."""
+    """Why a table of slides cannot be read as one, a sentence each; none for a good one."""
     missing = [name for name in KEYS if name not in slides.column_names]
     if missing:
         return [f"missing columns: {', '.join(missing)}"]
@@ -35,10 +35,17 @@ def find_problems(slides: pa.Table) -> list[str]:
     twice = sorted(name for name, count in _counted(keys[SLIDE]).items() if count > 1)
     if twice:
         problems.append(f"slides that are there several times: {listed(twice)}")
-    if SPLIT in slides.column_names:
-        problems += patients_in_several(keys[PATIENT], slides[SPLIT].cast(pa.string()).to_pylist(), SPLIT)
-    if LABEL in slides.column_names:
-        problems += differ_in_capitals(slides[LABEL].cast(pa.string()).to_pylist(), LABEL)
+    return problems
+
+
+def find_contradictions(slides: pa.Table, *, target: str = LABEL, split: str = SPLIT) -> list[str]:
+    """What nobody should train or be measured on, in the columns that are used; a sentence each."""
+    problems = []
+    if split in slides.column_names:
+        patients = slides[PATIENT].cast(pa.string()).to_pylist()
+        problems += patients_in_several(patients, slides[split].cast(pa.string()).to_pylist(), split)
+    if target in slides.column_names:
+        problems += differ_in_capitals(slides[target].cast(pa.string()).to_pylist(), target)
     return problems
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wsc_ray.cohort import Cohort
-from wsc_ray.cohort.problems import listed
+from wsc_ray.cohort.problems import find_contradictions, listed
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
@@ -75,6 +75,7 @@ def check_manifest(
         try:
             cohort = opened.cohort()
             problems += _disagreement(cohort, patches)
+            problems += [] if opened.of_slide else find_contradictions(cohort.slides)  # rows have been looked at
         except ManifestError as error:
             problems.append(str(error))
     if problems:
