@@ -83,7 +83,7 @@ class DTFD(PackedHead):
         features: D, width of the features.
         classes: C, number of classes.
         hidden: L, width of the instance embedding.
-        attention: M, width of both attentions.
+        attention: width of both attentions.
         gated: gated attention or plain.
         dropout: on the instance embedding and before both classifiers.
         pseudo_bags: M in the paper, parts of a bag; a bag of fewer instances has as many as those.
