@@ -58,6 +58,7 @@ setup(
             "scikit-learn>=1.5",
             "tifffile>=2025.1",  # writes the slides that tests read (BSD)
             "moto[server]>=5",
+            "torchmil>=1.0.2",  # whose MIL heads ours are compared with (Apache-2.0)
             "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in
             "kubernetes-validate>=1.35",  # Kubernetes' own schemas, for the pods in cluster/kuberay.yaml
         ],

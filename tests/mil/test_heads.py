@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsc_ray.errors import RunFolderError, WeightsError
-from wsc_ray.mil.head import load_head, save_head, segment_softmax
+from wsc_ray.mil.head import load_head, save_head
 from wsc_ray.mil.heads.abmil import AttentionMIL, AttentionSettings
 from wsc_ray.mil.heads.mean import MeanPool
+from wsc_ray.mil.segments import segment_softmax
 
 from .cohort import FEW, make_bags
 

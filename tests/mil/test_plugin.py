@@ -28,11 +28,11 @@ def example(page: str) -> str:
 def test_the_pages_head_is_tuned_and_evaluated(tmp_path):
     """In processes of their own: the plug-in must reach the workers in which trials run, which work in other folders."""
     (tmp_path / "lab").mkdir()
-    (tmp_path / "lab" / "max_pool.py").write_text(example("add-a-head.md"))
+    (tmp_path / "lab" / "mean_std.py").write_text(example("add-a-head.md"))
     write_store(tmp_path / "features")
-    recipe = {"tune": {"heads": ["max", "mean"], "trials": 2, "epochs": 2}, "evaluate": {"bootstrap": 100}}
+    recipe = {"tune": {"heads": ["mean-std", "mean"], "trials": 2, "epochs": 2}, "evaluate": {"bootstrap": 100}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
-    environment = {**os.environ, "WSC_RAY_PLUGINS": "lab/max_pool.py", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "WSC_RAY_PLUGINS": "lab/mean_std.py", "PYTHONPATH": str(ROOT)}
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/mlflow.db"
     for words in (
         ["tune", "--features", "features", "--out", "mil"],
@@ -42,7 +42,7 @@ def test_the_pages_head_is_tuned_and_evaluated(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     trials = [json.loads((tmp_path / f"mil/trials/trial-00{n}/trial.json").read_text()) for n in (0, 1)]
-    assert [trial["setting"]["head"] for trial in trials] == ["max", "mean"]
+    assert [trial["setting"]["head"] for trial in trials] == ["mean-std", "mean"]
     header, *rows = (tmp_path / "mil" / "trials.csv").read_text().splitlines()
     assert "dropout" in header.split(",")
     assert len(rows) == 2
@@ -52,7 +52,8 @@ def test_a_head_that_is_not_known_is_a_sentence(tmp_path):
     write_store(tmp_path / "features")
     recipe = validate_recipe({"tune": {"heads": ["abmill"]}})
     with pytest.raises(
-        RecipeError, match=r"tune.heads.*: there is no MIL head abmill \(did you mean abmil\?\); there are abmil, mean"
+        RecipeError,
+        match=r"tune.heads.*: there is no MIL head abmill \(did you mean abmil\?\); there are abmil, clam-mb, ",
     ):
         tune(features=tmp_path / "features", out=tmp_path / "mil", recipe=recipe)
     assert not (tmp_path / "mil").exists()

@@ -19,7 +19,7 @@ import wsc_ray
 from wsc_ray.commands import tune
 from wsc_ray.errors import DataError, RecipeError, RunFolderError, TrackingError
 from wsc_ray.features.store import slide_path
-from wsc_ray.mil.head import load_head
+from wsc_ray.mil.head import HEADS, load_head
 from wsc_ray.mil.search import describe_search as describe
 
 from .cohort import write_store
@@ -165,6 +165,17 @@ def test_a_search_killed_and_typed_again_ends_as_one_that_was_not(
     assert outcome(out) == outcome(searched[0])
     names = [child.info.run_name for child in children(out, mlflow_store)]
     assert sorted(names) == [f"trial-{i:03d}" for i in range(TRIALS)]
+
+
+def test_every_head_of_the_registry_is_searched(store: Path, ray_here: None, tmp_path: Path) -> None:
+    heads = HEADS.names()
+    small = [f"tune.heads=[{', '.join(heads)}]", f"tune.trials={len(heads)}", "tune.epochs=2"]
+    summary = tune(features=store, out=tmp_path / "mil", overrides=[*SETTINGS, *small])
+    rows, _ = outcome(tmp_path / "mil")
+    assert [row["head"] for row in rows] == heads
+    assert all(float(row["val_loss"]) > 0 for row in rows)
+    assert summary["best"]["head"] in heads
+    assert f"best        {summary['best']['trial']}: {summary['best']['head']}" in describe(summary)
 
 
 def test_a_dry_run_touches_nothing(store: Path, tmp_path: Path) -> None:

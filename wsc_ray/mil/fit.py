@@ -1,4 +1,4 @@
-"""Fit one head: AdamW on class-weighted cross-entropy, stopped early on the validation slides."""
+"""Fit one head: AdamW on its class-weighted losses, stopped early on the validation slides."""
 
 from __future__ import annotations
 
@@ -99,10 +99,9 @@ def train_epoch(
     losses = []
     for chosen in torch.randperm(len(train)).to(train.labels.device).split(bags_per_step):
         rows, offsets = gather(train.offsets, chosen)
-        logits, _ = head(train.features[rows], offsets)
         labels = train.labels[chosen]
         # Not `weight=` of cross_entropy: it divides by the batch's own weights, which cancels them in small batches.
-        loss = (weights[labels] * nn.functional.cross_entropy(logits, labels, reduction="none")).mean()
+        loss = (weights[labels] * head.training_losses(train.features[rows], offsets, labels)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

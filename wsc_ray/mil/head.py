@@ -67,6 +67,18 @@ class PackedHead(nn.Module):
         """
         raise NotImplementedError("a head says how it classifies")
 
+    def training_losses(self, features: torch.Tensor, offsets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What a fit minimises: the loss of each bag, (b,), whose mean is taken with the weights of the classes.
+
+        It is cross-entropy of the logits. A head with more to learn from than the bag's logits says so here.
+
+        Args:
+            features, offsets: as of `forward`.
+            labels: (b,) int64, below C.
+        """
+        logits, _ = self(features, offsets)
+        return nn.functional.cross_entropy(logits, labels, reduction="none")
+
 
 @dataclass(frozen=True)
 class Settings(ABC):
@@ -94,19 +106,6 @@ class Settings(ABC):
 
 
 HEADS: Registry[type[Settings]] = Registry("MIL head", "wsc_ray.mil.heads")
-
-
-def bag_of_rows(offsets: torch.Tensor) -> torch.Tensor:
-    """Which bag each row of packed bags is of, (n,) int64."""
-    return torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
-
-
-def segment_softmax(scores: torch.Tensor, segment: torch.Tensor, segments: int) -> torch.Tensor:
-    """Softmax of `scores` (n,) within each segment; `segment` (n,) int64 says which of `segments` a score is of."""
-    # The maximum only keeps exp in range; it cancels, so no gradient goes through it.
-    top = scores.new_zeros(segments).scatter_reduce(0, segment, scores.detach(), "amax", include_self=False)
-    exp = torch.exp(scores - top[segment])
-    return exp / exp.new_zeros(segments).index_add(0, segment, exp)[segment]
 
 
 def settings_values(settings: Settings) -> dict[str, Any]:

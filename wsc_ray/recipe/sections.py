@@ -160,7 +160,9 @@ class Embed(Section):
 
 class Tune(Section):
     heads: Annotated[list[str], Field(min_length=1)] = Field(
-        ["abmil"], description="MIL heads to try, in turn: abmil, mean, or a plug-in's"
+        ["abmil"],
+        description="MIL heads to try, in turn: abmil, clam-sb, clam-mb, dsmil, dtfd, transmil, mean, mean-mlp, max, "
+        "instance-mean, or a plug-in's",
     )
     trials: Count = Field(16, description="settings to try")
     concurrent: Count = Field(2, description="trials at a time")

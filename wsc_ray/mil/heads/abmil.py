@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from wsc_ray.mil.head import HEADS, PackedHead, Settings, bag_of_rows, segment_softmax
+from wsc_ray.mil.attention import attention_scores
+from wsc_ray.mil.head import HEADS, PackedHead, Settings
+from wsc_ray.mil.segments import bag_of_rows, segment_softmax, segment_sum
 from wsc_ray.mil.space import choice, log_uniform, uniform
 from wsc_ray.recipe.sections import Tune
 
@@ -59,25 +61,40 @@ class AttentionMIL(PackedHead):
         attention: width of the attention (M in the paper).
         gated: gated attention (tanh times sigmoid, eq. 9) or plain (tanh, eq. 8).
         dropout: on the instance embedding and before the classifier.
+        branches: attentions over the same embedding, one in the paper.
     """
 
-    def __init__(self, features: int, classes: int, *, hidden: int, attention: int, gated: bool, dropout: float = 0.0):
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        *,
+        hidden: int,
+        attention: int,
+        gated: bool,
+        dropout: float = 0.0,
+        branches: int = 1,
+    ):
         super().__init__(features)
         self.embed = nn.Linear(features, hidden)
         self.tanh = nn.Linear(hidden, attention)
         self.gate = nn.Linear(hidden, attention) if gated else None
-        self.score = nn.Linear(attention, 1)
+        self.score = nn.Linear(attention, branches)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden, classes)
 
+    def embedded(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding (n, L) of instances, and their scores (n, branches), of which attention is the softmax."""
+        h = self.dropout(torch.relu(self.embed(self.standardised(features))))
+        return h, attention_scores(h, self.tanh, self.gate, self.score)
+
     def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `PackedHead`; a bag without rows is classified from an embedding of zeros."""
-        bags = len(offsets) - 1
-        bag = bag_of_rows(offsets)  # (n,)
-        h = self.dropout(torch.relu(self.embed(self.standardised(features))))  # (n, L)
-        a = torch.tanh(self.tanh(h))  # (n, M)
-        if self.gate is not None:
-            a = a * torch.sigmoid(self.gate(h))
-        weights = segment_softmax(self.score(a).squeeze(-1), bag, bags)  # (n,)
-        z = h.new_zeros(bags, h.shape[1]).index_add(0, bag, weights[:, None] * h)  # (b, L)
+        return self.pooled(*self.embedded(features), offsets)
+
+    def pooled(self, h: torch.Tensor, scores: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and attention from what `embedded` gives."""
+        bags, bag = len(offsets) - 1, bag_of_rows(offsets)
+        weights = segment_softmax(scores.squeeze(-1), bag, bags)  # (n,)
+        z = segment_sum(weights[:, None] * h, bag, bags)  # (b, L)
         return self.classify(self.dropout(z)), weights

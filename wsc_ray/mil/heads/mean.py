@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from wsc_ray.mil.head import HEADS, PackedHead, Settings, bag_of_rows
+from wsc_ray.mil.head import HEADS, PackedHead, Settings
+from wsc_ray.mil.segments import bag_of_rows, segment_sum
 from wsc_ray.mil.space import log_uniform, uniform
 from wsc_ray.recipe.sections import Tune
 
@@ -49,5 +50,5 @@ class MeanPool(PackedHead):
         bag = bag_of_rows(offsets)  # (n,)
         weights = 1 / offsets.diff().to(features.dtype)[bag]  # (n,)
         x = self.standardised(features)
-        mean = x.new_zeros(len(offsets) - 1, x.shape[1]).index_add(0, bag, weights[:, None] * x)  # (b, D)
+        mean = segment_sum(weights[:, None] * x, bag, len(offsets) - 1)  # (b, D)
         return self.classify(self.dropout(mean)), weights

@@ -1,0 +1,54 @@
+"""`max`: the largest value of each feature in a bag, classified linearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from wsc_ray.mil.head import HEADS, PackedHead, Settings
+from wsc_ray.mil.segments import bag_of_rows, segment_argmax
+from wsc_ray.mil.space import log_uniform, uniform
+from wsc_ray.recipe.sections import Tune
+
+
+@HEADS.register("max")
+@dataclass(frozen=True)
+class MaxSettings(Settings):
+    """Settings of `MaxPool`; their ranges are the recipe's."""
+
+    name: ClassVar[str] = "max"
+    draws: ClassVar[int] = 3
+
+    dropout: float
+
+    @classmethod
+    def draw(cls, tune: Tune, u: np.ndarray) -> MaxSettings:
+        return cls(
+            lr=log_uniform(*tune.lr, u[0]),
+            weight_decay=log_uniform(*tune.weight_decay, u[1]),
+            dropout=uniform(*tune.dropout, u[2]),
+        )
+
+    def build(self, features: int, classes: int) -> MaxPool:
+        return MaxPool(features, classes, dropout=self.dropout)
+
+
+class MaxPool(PackedHead):
+    """A linear classifier of the maxima; an instance's attention is the share of the features that are largest in it."""
+
+    def __init__(self, features: int, classes: int, *, dropout: float = 0.0):
+        super().__init__(features)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(features, classes)
+
+    def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `PackedHead`; a bag without rows is classified from zeros."""
+        x = self.standardised(features)
+        rows = segment_argmax(x, bag_of_rows(offsets), len(offsets) - 1)  # (b, D)
+        top = torch.cat([x, x.new_zeros(1, x.shape[1])]).gather(0, rows)  # (b, D)
+        largest = torch.bincount(rows.flatten(), minlength=len(x) + 1)[: len(x)]  # the row behind is for empty bags
+        return self.classify(self.dropout(top)), largest.to(x.dtype) / x.shape[1]
