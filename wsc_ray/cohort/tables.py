@@ -1,7 +1,7 @@
 """One reader of people's tables: lists of slides, lists of images, tables to import, cohorts. CSV, TSV or Parquet.
 
 A text table has a header, commas (tabs where its name ends in .tsv), UTF-8, and in every line as many values as the
-header has; spreadsheets may add empty ones at the end. What a value means is `wsc_ray.cohort.values`.
+header has; columns without a name, as spreadsheets leave them at the end, have to be empty. What a value means is `wsc_ray.cohort.values`.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ def read_text_table(source: str, *, columns: Sequence[str] | None = None, header
     # Names as they are given to Arrow are positions: a header's may be empty or have been there before.
     places = [str(place) for place in range(len(names))]
     wanted = list(range(len(names))) if columns is None else [names.index(name) for name in columns]
+    wanted += [place for place, name in enumerate(names) if not name and place not in wanted]
     try:
         filesystem, path = storage.filesystem(str(source))
         with filesystem.open_input_stream(path) as stream:
@@ -159,6 +160,12 @@ def read_text_table(source: str, *, columns: Sequence[str] | None = None, header
             "values that hold a comma into double quotes"
         )
     lines = _lines(table.num_rows, [*skipped], first=1 + int(header))
+    for place in (place for place in wanted if not names[place]):
+        nameless = [row for row, value in enumerate(table.column(places[place]).to_pylist()) if value and value.strip()]
+        if nameless:
+            raise ManifestError(
+                f"{source} has a value in a column without a name, in line {lines[nameless[0]]}; name the column"
+            )
     full = np.flatnonzero(~_empty(table))
     if len(full) < table.num_rows:
         table, lines = table.take(pa.array(full)), lines[full]

@@ -17,7 +17,7 @@ from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.pretrain.follow import followed
 from wsc_ray.pretrain.objective import require_method
-from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.reading import absolute_paths, load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other
@@ -62,6 +62,7 @@ def pretrain_encoder(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if not recipe.data.manifest:
         raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
+    recipe = absolute_paths(recipe)  # the run folder keeps it, and later commands are typed elsewhere
     folder = RunFolder(out)
     manifest = open_manifest(recipe.data.manifest)
     if manifest.pixels == "slide_uri":
@@ -136,7 +137,9 @@ def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same to resume a run, by the names that a user knows: where the manifest lies may change."""
     names = {"--from": identity["start_from"], "pixels": identity["pixels"], "manifest": identity["manifest"]["digest"]}
     names |= {"cohort": identity.get("cohort")}
-    return {**identity["training"], **names}
+    training = identity["training"]
+    data = {name: value for name, value in training["data"].items() if name != "manifest"}
+    return {**training, "data": data, **names}
 
 
 def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistics:

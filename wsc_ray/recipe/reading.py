@@ -52,6 +52,22 @@ def load_recipe(path: str | AnyPath | None = None, overrides: Sequence[str] = ()
     return validate_recipe(values, source=source, problems=problems)
 
 
+def absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with its paths as they hold in any folder: a job's, and the one where a later command is typed."""
+    data, encoder = recipe.data, recipe.encoder
+    data = data.model_copy(
+        update={name: _absolute(value) for name in ("manifest", "cohort") if (value := getattr(data, name))}
+    )
+    if encoder.weights not in ("imagenet", "random"):
+        encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})
+    return recipe.model_copy(update={"data": data, "encoder": encoder})
+
+
+def _absolute(place: str) -> str:
+    """A local path from the root on; a URI as it is."""
+    return place if "://" in place and not place.startswith("file://") else str(as_path(place))
+
+
 def validate_recipe(values: Mapping[str, Any], *, source: str = "recipe", problems: Iterable[str] = ()) -> Recipe:
     """Build a `Recipe`, or raise one `RecipeError` that lists everything wrong with `values`.
 

@@ -20,7 +20,7 @@ from wsc_ray.declaration import Declaration, Parameter
 from wsc_ray.errors import ClusterError, ManifestError, RecipeError
 from wsc_ray.plugins import VARIABLE as PLUGINS
 from wsc_ray.plugins import named_plugins
-from wsc_ray.recipe.reading import load_recipe
+from wsc_ray.recipe.reading import absolute_paths, load_recipe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe
 from wsc_ray.storage import as_path
 
@@ -101,7 +101,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     takes_recipe = declaration.takes("recipe")
     if takes_recipe and (given.get("recipe") is not None or not declaration.takes("run")):
         named = given.get("recipe")
-        recipe = _absolute_recipe(named if isinstance(named, Recipe) else load_recipe(named, overrides))
+        recipe = absolute_paths(named if isinstance(named, Recipe) else load_recipe(named, overrides))
         given["recipe"], overrides = RECIPE, ()
         if not declaration.takes("run") and not recipe.data.manifest:
             raise RecipeError(
@@ -125,8 +125,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     plugins = _plugins(files)
     if plugins:
         environment[PLUGINS] = plugins
-    manifest = [recipe.data.manifest] if recipe and recipe.data.manifest else []
-    _refuse_passwords([*_texts(values), *manifest, *environment.values()])  # elsewhere a recipe holds none
+    _refuse_passwords([*_texts(values), *_data_of(recipe), *environment.values()])  # elsewhere a recipe holds none
     return Call(
         command=declaration.name,
         out=place,
@@ -146,13 +145,12 @@ def doctor_call(*, recipe: str | Path | None = None, out: str | Path | None = No
     Raises:
         RecipeError, ClusterError: as `make_call`.
     """
-    loaded = _absolute_recipe(load_recipe(recipe)) if recipe else None
+    loaded = absolute_paths(load_recipe(recipe)) if recipe else None
     values: dict[str, Any] = {"recipe": RECIPE} if loaded else {}
     if out:
         values["out"] = _absolute(out)
     environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
-    manifest = [loaded.data.manifest] if loaded and loaded.data.manifest else []
-    _refuse_passwords([*_texts(values), *manifest, *environment.values()])
+    _refuse_passwords([*_texts(values), *_data_of(loaded), *environment.values()])
     return Call("doctor", _absolute(out) if out else "", values, loaded, environment=environment, trains=True)
 
 
@@ -244,14 +242,9 @@ def _absolute(path: Any) -> str:
     return str(as_path(path))
 
 
-def _absolute_recipe(recipe: Recipe) -> Recipe:
-    data, encoder = recipe.data, recipe.encoder
-    data = data.model_copy(
-        update={name: _absolute(value) for name in ("manifest", "cohort") if (value := getattr(data, name))}
-    )
-    if encoder.weights not in ("imagenet", "random"):
-        encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})
-    return recipe.model_copy(update={"data": data, "encoder": encoder})
+def _data_of(recipe: Recipe | None) -> list[str]:
+    """The paths and URIs of a recipe's data."""
+    return [uri for uri in (recipe.data.manifest, recipe.data.cohort) if uri] if recipe else []
 
 
 def _refuse_passwords(texts: Iterable[str]) -> None:
