@@ -15,7 +15,7 @@ import pytest
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError, RunFolderError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.pixels import image_bytes
+from wsc_ray.pixels import PixelSource
 
 from .cohort import SIZE, cohort, png, write, write_images
 
@@ -145,7 +145,7 @@ def test_a_list_of_files(tmp_path, link, monkeypatch):
     assert summary["pixels"] == ("image_uri" if link else "image")
     manifest = open_manifest(tmp_path / "out")
     rows = by_place(rows_of(tmp_path / "out"))
-    assert [image_bytes(manifest, row) for row in rows] == [png(number) for number in range(6)]
+    assert PixelSource([manifest.pixels], manifest.folder).fetch(rows) == [png(number) for number in range(6)]
     assert ("image" in rows[0]) != link
     assert {(row["label"], row["patch_size"]) for row in rows} == {("negative", SIZE), ("positive", SIZE)}
     if link:

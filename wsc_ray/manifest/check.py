@@ -15,8 +15,7 @@ from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.problems import SHOWN, find_problems
 from wsc_ray.manifest.read import Manifest, open_any
-from wsc_ray.manifest.schema import PIXELS
-from wsc_ray.pixels.images import decode, image_bytes
+from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.progress import Progress
 from wsc_ray.stage import claim_folder, write_identity
 from wsc_ray.storage import as_path
@@ -107,7 +106,8 @@ def _unreadable(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: in
         for number, (rows, _, _) in enumerate(footer.groups)
     ]
     starts = np.cumsum([0, *(rows for _, _, rows in places)])
-    wanted = [name for name in ("slide_id", "x", "y", *PIXELS.names) if name in opened.columns]
+    source = PixelSource(opened.columns, opened.folder, threads=1)  # this reads several row groups at a time
+    wanted = [name for name in opened.columns if name in ("slide_id", "x", "y", *source.columns)]
 
     def bad_images(pick: tuple[int, np.ndarray]) -> list[str]:
         group, rows = pick
@@ -117,9 +117,10 @@ def _unreadable(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: in
         except DataError as error:
             return [f"{error} (row {starts[group]} and on)"]
         return [
-            told
-            for row, patch in zip(rows, patches, strict=True)
-            if (told := _bad_image(opened, patch, int(starts[group] + row)))
+            f"row {starts[group] + row} (slide {patch.get('slide_id')}, x {patch.get('x')}, y {patch.get('y')}): "
+            f"{image.reason}"
+            for row, patch, image in zip(rows, patches, source.read(patches), strict=True)
+            if isinstance(image, Unreadable)
         ]
 
     bad: list[str] = []
@@ -132,14 +133,6 @@ def _unreadable(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: in
     more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
     counted = "1 unreadable image" if len(bad) == 1 else f"{len(bad):,} unreadable images"
     return [f"{counted} of {total:,} decoded: " + "; ".join(bad[:SHOWN]) + more]
-
-
-def _bad_image(opened: Manifest, patch: dict[str, Any], row: int) -> str | None:
-    try:
-        decode(image_bytes(opened, patch))
-    except DataError as error:
-        return f"row {row} (slide {patch.get('slide_id')}, x {patch.get('x')}, y {patch.get('y')}): {error}"
-    return None
 
 
 def _bounded_map(pool: ThreadPoolExecutor, function: Any, items: list[Any]) -> Iterator[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.read import Manifest
-from wsc_ray.pixels.images import read_uri
+from wsc_ray.pixels import PixelSource, Unreadable
 
 _BATCH = 1024  # rows of a source decoded from Parquet at a time: bounds memory whatever its row groups
-_THREADS = 16
+_FILES = 256  # image files read before the next ones are begun: the first bad one is told soon
 
 
 class Images(Protocol):
@@ -113,20 +112,13 @@ class UriImages:
     describe: Callable[[int], str]
 
     def read(self, rows: np.ndarray, advance: Callable[[int], None] = _ignore) -> list[bytes]:
-        def one(row: int) -> bytes:
-            try:
-                return read_uri(self.uris[row], self.folder)
-            except DataError as error:
-                raise ManifestError(f"{self.describe(row)}: {error}") from None
-
-        images = []
-        with ThreadPoolExecutor(_THREADS) as pool:
-            waiting = [pool.submit(one, int(row)) for row in rows]
-            try:
-                for future in waiting:
-                    images.append(future.result())
-                    advance(1)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        source = PixelSource(["image_uri"], self.folder)
+        images: list[bytes] = []
+        for start in range(0, len(rows), _FILES):
+            part = rows[start : start + _FILES].tolist()
+            for row, image in zip(part, source.fetch([{"image_uri": self.uris[row]} for row in part]), strict=True):
+                if isinstance(image, Unreadable):
+                    raise ManifestError(f"{self.describe(row)}: {image.reason}")
+                images.append(image)
+            advance(len(part))
         return images

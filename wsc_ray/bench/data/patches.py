@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.demo.cohort import write_cohort
+from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.importing import import_manifest
-from wsc_ray.pixels import image_bytes
+from wsc_ray.pixels import PixelSource, Unreadable
 
 
 def drawn_manifest(folder: Path, sizes: Sizes) -> Path:
@@ -58,8 +59,12 @@ def encoded_images(uri: str, split: str, count: int) -> list[bytes]:
     manifest = open_manifest(uri)
     groups = [group for group in manifest.row_groups if group.split == split]
     rows = sum(group.rows for group in groups)
+    source = PixelSource([manifest.pixels], manifest.folder)
     images: list[bytes] = []
     for group in groups[:: max(1, rows // count)]:
-        patches = manifest.read_group(group.file, group.row_group, [manifest.pixels]).to_pylist()
-        images += [image_bytes(manifest, patch) for patch in patches]
+        patches = manifest.read_group(group.file, group.row_group, source.columns).to_pylist()
+        for image in source.fetch(patches):
+            if isinstance(image, Unreadable):
+                raise DataError(image.reason)
+            images.append(image)
     return images[:count]

@@ -2,10 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.manifest.cohort import png
 from wsc_ray.errors import DataError
-from wsc_ray.pixels.images import decode, locate, read_uri
-
-from .cohort import png
+from wsc_ray.pixels import decode
 
 
 def test_decode_gives_rgb():
@@ -30,19 +29,3 @@ def test_decode_refuses_what_is_no_image():
     for data, said in ((b"", "empty"), (b"no image", "cannot be decoded"), (jpeg[: len(jpeg) // 2], "cut short")):
         with pytest.raises(DataError, match=said):
             decode(data)
-
-
-def test_read_uri_starts_at_the_folder(tmp_path):
-    (tmp_path / "a b.png").write_bytes(b"x")
-    assert read_uri("a b.png", str(tmp_path)) == b"x"
-    assert read_uri(f"{tmp_path}/a b.png", "/elsewhere") == b"x"
-    assert read_uri(f"file://{tmp_path}/a b.png", "/elsewhere") == b"x"
-    with pytest.raises(DataError, match=r"gone.png cannot be read"):
-        read_uri("gone.png", str(tmp_path))
-
-
-def test_one_filesystem_for_a_bucket():
-    first, path = locate("memory://bucket/a/b%20#1.png", "/")
-    second, _ = locate("memory://bucket/c.png", "/")
-    assert first is second
-    assert path == "/bucket/a/b%20#1.png"
