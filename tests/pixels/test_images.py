@@ -14,16 +14,6 @@ def test_decode_gives_rgb():
     assert np.array_equal(decode(data), pixels)
 
 
-@pytest.mark.parametrize(
-    "pixels", [np.full((4, 4), 7, np.uint8), np.full((4, 4, 4), 7, np.uint8), np.full((4, 4), 1799, np.uint16)]
-)
-def test_decode_converts_grey_alpha_and_16_bit(pixels):
-    image = decode(cv2.imencode(".png", pixels)[1].tobytes())
-    assert image.shape == (4, 4, 3)
-    assert image.dtype == np.uint8
-    assert (image == 7).all()
-
-
 def test_decode_refuses_what_is_no_image():
     jpeg = cv2.imencode(".jpg", decode(png(1, 64)))[1].tobytes()
     for data, said in ((b"", "empty"), (b"no image", "cannot be decoded"), (jpeg[: len(jpeg) // 2], "cut short")):
