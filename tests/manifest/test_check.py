@@ -2,6 +2,7 @@ import json
 import os
 import re
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -84,6 +85,20 @@ def test_images_in_files_are_fetched(tmp_path):
     os.unlink(tmp_path / "m" / paths[2])
     with pytest.raises(ManifestError, match=re.escape(f"row 2 (slide s0, x 16, y 0): {paths[2]} cannot be read")):
         manifest_check(manifest=tmp_path / "m")
+
+
+def test_images_that_are_not_square_or_not_of_patch_size_are_named(tmp_path):
+    images = [png(number) for number in range(20)]
+    images[3] = png(3, 16)
+    images[5] = cv2.imencode(".png", np.zeros((8, 24, 3), np.uint8))[1].tobytes()
+    with pytest.raises(ManifestError) as raised:
+        manifest_check(manifest=write(one_label(image=images), tmp_path / "m.parquet"))
+    said = str(raised.value).splitlines()
+    assert said[1:] == [
+        "  2 images of another size than patch_size of 20 decoded: "
+        "row 3 (slide s0, x 24, y 0): 16 x 16 px, and patch_size is 8; "
+        "row 5 (slide s0, x 40, y 0): 24 x 8 px, and patch_size is 8"
+    ]
 
 
 def test_regions_of_slides_are_not_decoded(tmp_path):
