@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
+from tests.pixels.files import encode
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.check import pick_images
@@ -99,6 +101,20 @@ def test_images_that_are_not_square_or_not_of_patch_size_are_named(tmp_path):
         "row 3 (slide s0, x 24, y 0): 16 x 16 px, and patch_size is 8; "
         "row 5 (slide s0, x 40, y 0): 24 x 8 px, and patch_size is 8"
     ]
+
+
+def test_images_that_viewers_show_in_different_ways_are_named_with_the_reason(tmp_path):
+    images = [png(number) for number in range(20)]
+    images[0] = encode(Image.new("CMYK", (8, 8)), "JPEG")
+    images[6] = cv2.imencode(".png", np.full((8, 8), 4000, np.uint16))[1].tobytes()
+    table = one_label(image=images)
+    with pytest.raises(ManifestError, match="2 unreadable images of 20 decoded") as raised:
+        manifest_check(manifest=write(table, tmp_path / "m.parquet"))
+    assert "row 0 (slide s0, x 0, y 0): the image is of CMYK colours" in str(raised.value)
+    assert "row 6 (slide s0, x 48, y 0): the image has 16 bits a channel and uses 12 of them" in str(raised.value)
+    source = write(table.drop_columns("patch_size"), tmp_path / "raw.parquet")
+    with pytest.raises(ManifestError, match=r"row 0 \(slide s0\), whose size .*: the image is of CMYK colours"):
+        manifest_import(source=source, out=tmp_path / "out")
 
 
 def test_regions_of_slides_are_not_decoded(tmp_path):

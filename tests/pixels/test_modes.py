@@ -236,7 +236,9 @@ def huge(name: str) -> bytes:
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
 def test_a_header_that_claims_too_much_is_refused(name):
     assert len(huge(name)) < 4000
-    with pytest.raises(DataError, match=r"60,000 x 60,000 px|16,383 x 16,383 px|too large for a patch"):
+    with pytest.raises(
+        DataError, match=r"(60,000 x 60,000 px, and a|larger than a) patch.* may have 67,108,864 px at most"
+    ):
         decode(huge(name))
     with pytest.raises(DataError, match="8,193 x 8,192 px, and a patch may have 67,108,864 px at most"):
         decode(tiff_header(8193, 8192))

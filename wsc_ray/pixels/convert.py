@@ -20,6 +20,11 @@ def check_size(width: int, height: int) -> None:
         raise DataError(f"the image is {width:,} x {height:,} px, and a patch may have {MAX_PIXELS:,} px at most")
 
 
+def far_too_large() -> DataError:
+    """What to raise where Pillow refuses by a limit of its own, above `MAX_PIXELS`, and does not say the size."""
+    return DataError(f"the image is far larger than a patch, which may have {MAX_PIXELS:,} px at most")
+
+
 def check_frames(frames: int) -> None:
     """Refuse several pages of a TIFF, or frames of an animation: which of them is the patch?
 

@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from wsc_ray.errors import DataError
-from wsc_ray.pixels.convert import check_size
+from wsc_ray.pixels.convert import check_size, far_too_large
 
 # Of libjpeg's messages, those after which a part of the picture is not what was saved.
 _LOST = ("premature end of data segment", "bad Huffman code", "instead of RST", "Unsupported marker")
@@ -44,8 +44,8 @@ def _decode_slowly(data: bytes | memoryview) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as header:
             size, colours = header.size, header.mode
-    except Image.DecompressionBombError as error:
-        raise DataError(f"the image is too large for a patch: {error}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise far_too_large() from None
     except Exception:  # Pillow raises whatever a damaged header makes its reader run into
         return None
     check_size(*size)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from wsc_ray.errors import DataError
-from wsc_ray.pixels.convert import check_bits, check_frames, check_size, to_eight_bits
+from wsc_ray.pixels.convert import check_bits, check_frames, check_size, far_too_large, to_eight_bits
 from wsc_ray.slides.slide import on_white
 
 FORMATS = ("TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
@@ -33,8 +33,8 @@ def decode_other(data: bytes | memoryview) -> np.ndarray | None:
             return _convert(image, bits)
     except DataError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"the image is too large for a patch: {error}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise far_too_large() from None
     except Image.UnidentifiedImageError:
         if bytes(data[:4]) in _TIFF:
             raise DataError(

@@ -32,8 +32,6 @@ class Unreadable:
 
 
 Fetched = bytes | np.ndarray | Unreadable  # an encoded image, or one that comes decoded: (h, w, 3) uint8, RGB
-
-
 ReadAll = Callable[[Iterable[Any], Callable[[Any], Any]], tuple[dict[Any, Any], dict[Any, str]]]  # see `read_all`
 
 
