@@ -32,8 +32,9 @@ setup(
         "pyarrow>=17",
         "fsspec>=2024.6",
         "numpy>=2",
-        "opencv-python-headless>=4.10",  # augmentation, and images that are no JPEG
+        "opencv-python-headless>=4.10",  # augmentation, and PNG
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
+        "pillow>=11",  # patches that are neither JPEG nor PNG (MIT-CMU); torchvision brings it too
         "h5py>=3.11",
         "mlflow>=3.1",
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too

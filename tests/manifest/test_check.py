@@ -2,10 +2,13 @@ import json
 import os
 import re
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
+from tests.pixels.files import encode
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.check import pick_images
@@ -84,6 +87,34 @@ def test_images_in_files_are_fetched(tmp_path):
     os.unlink(tmp_path / "m" / paths[2])
     with pytest.raises(ManifestError, match=re.escape(f"row 2 (slide s0, x 16, y 0): {paths[2]} cannot be read")):
         manifest_check(manifest=tmp_path / "m")
+
+
+def test_images_that_are_not_square_or_not_of_patch_size_are_named(tmp_path):
+    images = [png(number) for number in range(20)]
+    images[3] = png(3, 16)
+    images[5] = cv2.imencode(".png", np.zeros((8, 24, 3), np.uint8))[1].tobytes()
+    with pytest.raises(ManifestError) as raised:
+        manifest_check(manifest=write(one_label(image=images), tmp_path / "m.parquet"))
+    said = str(raised.value).splitlines()
+    assert said[1:] == [
+        "  2 images of another size than patch_size of 20 decoded: "
+        "row 3 (slide s0, x 24, y 0): 16 x 16 px, and patch_size is 8; "
+        "row 5 (slide s0, x 40, y 0): 24 x 8 px, and patch_size is 8"
+    ]
+
+
+def test_images_that_viewers_show_in_different_ways_are_named_with_the_reason(tmp_path):
+    images = [png(number) for number in range(20)]
+    images[0] = encode(Image.new("CMYK", (8, 8)), "JPEG")
+    images[6] = cv2.imencode(".png", np.full((8, 8), 4000, np.uint16))[1].tobytes()
+    table = one_label(image=images)
+    with pytest.raises(ManifestError, match="2 unreadable images of 20 decoded") as raised:
+        manifest_check(manifest=write(table, tmp_path / "m.parquet"))
+    assert "row 0 (slide s0, x 0, y 0): the image is of CMYK colours" in str(raised.value)
+    assert "row 6 (slide s0, x 48, y 0): the image has 16 bits a channel and uses 12 of them" in str(raised.value)
+    source = write(table.drop_columns("patch_size"), tmp_path / "raw.parquet")
+    with pytest.raises(ManifestError, match=r"row 0 \(slide s0\), whose size .*: the image is of CMYK colours"):
+        manifest_import(source=source, out=tmp_path / "out")
 
 
 def test_regions_of_slides_are_not_decoded(tmp_path):

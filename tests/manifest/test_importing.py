@@ -16,7 +16,7 @@ import pytest
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError, RunFolderError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.pixels import image_bytes
+from wsc_ray.pixels import PixelSource
 
 from .cohort import SIZE, cohort, png, write, write_images
 
@@ -152,7 +152,7 @@ def test_a_list_of_files(tmp_path, link, monkeypatch):
     assert summary["pixels"] == ("image_uri" if link else "image")
     manifest = open_manifest(tmp_path / "out")
     rows = by_place(rows_of(tmp_path / "out"))
-    assert [image_bytes(manifest, row) for row in rows] == [png(number) for number in range(6)]
+    assert PixelSource([manifest.pixels], manifest.folder).fetch(rows) == [png(number) for number in range(6)]
     assert ("image" in rows[0]) != link
     assert {(row["label"], row["patch_size"]) for row in rows} == {("negative", SIZE), ("positive", SIZE)}
     if link:
@@ -200,6 +200,55 @@ def test_nothing_is_written_when_something_is_wrong(raw, tmp_path, settings, sai
         take(raw, tmp_path / "out", **settings)
     assert said in str(raised.value)
     assert os.listdir(tmp_path) == ["raw.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (
+            [f"a/{row}.png" for row in range(42)],
+            "holds text, not the bytes of image files; if the text is paths or URIs",
+        ),
+        (list(range(42)), "holds int64, not the bytes of image files"),
+        ([[0.5, 1.0]] * 42, "holds list<element: double>, not the bytes"),
+        ([{"bytes": "text", "path": None}] * 42, "base64 must be decoded to bytes first"),
+        ([{"path": "a.png"}] * 42, "holds struct<path: string>, not the bytes"),
+    ],
+)
+def test_an_image_column_that_holds_no_bytes(raw, tmp_path, images, said):
+    table = pq.read_table(raw)
+    write(table.set_column(table.column_names.index("image"), "image", pa.array(images)), raw)
+    with pytest.raises(ManifestError, match=r"cannot be imported: 1 problem\n  `image`: the column `image` ") as raised:
+        take(raw, tmp_path / "out")
+    assert said in str(raised.value)
+    assert os.listdir(tmp_path) == ["raw.parquet"]
+
+
+def test_an_image_column_that_holds_no_bytes_in_a_later_file(tmp_path):
+    table = cohort()
+    write(table.slice(0, 28), tmp_path / "raw" / "a.parquet")
+    text = table.slice(28).set_column(table.column_names.index("image"), "image", pa.array(["a.png"] * 14))
+    write(text, tmp_path / "raw" / "b.parquet")
+    with pytest.raises(ManifestError, match=r"^row 28 and on: `image`: the column `image` holds text"):
+        manifest_import(source=tmp_path / "raw", out=tmp_path / "out")
+    assert os.listdir(tmp_path) == ["raw"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.large_binary(), pa.list_(pa.uint8()), pa.struct([("bytes", pa.binary()), ("path", pa.string())])],
+    ids=str,
+)
+def test_other_columns_of_bytes_are_images(raw, tmp_path, kind):
+    table = pq.read_table(raw)
+    images = table["image"].to_pylist()
+    if pa.types.is_struct(kind):
+        values = [{"bytes": image, "path": "a.png"} for image in images]
+    else:
+        values = [list(image) for image in images] if pa.types.is_list(kind) else images
+    write(table.set_column(table.column_names.index("image"), "image", pa.array(values, kind)), raw)
+    take(raw, tmp_path / "out")
+    assert [row["image"] for row in by_place(rows_of(tmp_path / "out"))] == images
 
 
 def test_problems_of_the_rows_come_together(tmp_path):

@@ -22,14 +22,20 @@ def draw(side: int = 1024, *, seed: int = 0, radius: float = 0.35) -> np.ndarray
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def write(path: Path, picture: np.ndarray, *, mpp: float | None = 0.5, levels: int = 3) -> Path:
-    """Write a picture as a slide, each level half the one before."""
+def write(
+    path: Path, picture: np.ndarray, *, mpp: float | None = 0.5, levels: int = 3, macro: np.ndarray | None = None
+) -> Path:
+    """Write a picture as a slide, each level half the one before.
+
+    Args:
+        macro: another picture that the file holds as its last level.
+    """
     resolution = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tifffile.TiffWriter(path) as file:
-        for level in range(levels):
+        for level in range(levels + (macro is not None)):
             file.write(
-                picture,
+                macro if level == levels else picture,
                 tile=(256, 256),
                 photometric="rgb",
                 compression="zlib",

@@ -8,7 +8,9 @@ import pytest
 from tests.slides.drawn import draw, write
 from wsc_ray.errors import DataError
 from wsc_ray.slides import slide as module
-from wsc_ray.slides.slide import Region, choose_reader, on_white, open_slide
+from wsc_ray.slides.scale import choose_scale
+from wsc_ray.slides.slide import Region, choose_reader, on_white, open_slide, pyramid
+from wsc_ray.slides.tissue import small_picture
 
 READERS = [
     "openslide",
@@ -58,6 +60,38 @@ def test_what_was_not_scanned_is_white():
     assert seen[0, 0].tolist() == [255, 255, 255]
     assert seen[0, 1].tolist() == [200, 100, 50]
     assert (seen[0, 2] > (200, 100, 50)).all()
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_macro_among_the_levels_is_left_out(tmp_path, reader):
+    picture = draw(1024, seed=3)
+    path = write(tmp_path / "a.tif", picture, levels=2, macro=draw(256)[:96])
+    slide = open_slide(path, reader)
+    assert slide.downsamples == (1, 2, np.inf)
+    scale = choose_scale(0.5, slide.downsamples, mpp=8, size=16)
+    assert scale.level == 1
+    small, px = small_picture(slide, 0.5)
+    assert px == 16
+    expected = picture.reshape(64, 16, 64, 16, 3).mean(axis=(1, 3))
+    assert np.abs(small - expected).max() <= 3, "of the slide, not of the macro"
+    slide.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "level", "kept"),
+    [
+        ((100_000, 80_000), (25_000, 20_000), True),
+        ((100_003, 80_001), (390, 312), True),  # rounded down
+        ((100_003, 20_001), (98, 21), True),  # a px more or less is much of a small level
+        ((100_000, 80_000), (1024, 1024), False),
+        ((100_000, 80_000), (320, 400), False),
+        ((2048, 2048), (256, 96), False),
+        ((46_000, 32_914), (1280, 431), False),
+    ],
+)
+def test_levels_of_the_pyramid_are_told_from_other_pictures(size, level, kept):
+    mean = (size[0] / level[0] + size[1] / level[1]) / 2
+    assert pyramid([size, level], [1.0, mean]) == (1.0, mean if kept else np.inf)
 
 
 def test_a_reader_that_is_not_installed_says_how_to_have_it(monkeypatch):

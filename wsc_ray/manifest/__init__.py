@@ -5,15 +5,12 @@ from wsc_ray.manifest.lists import PatchList
 from wsc_ray.manifest.problems import find_problems
 from wsc_ray.manifest.read import Manifest, open_manifest
 from wsc_ray.manifest.schema import FORMAT_VERSION
-from wsc_ray.pixels.images import decode, image_bytes
 
 __all__ = [
     "FORMAT_VERSION",
     "Manifest",
     "PatchList",
     "RowGroup",
-    "decode",
     "find_problems",
-    "image_bytes",
     "open_manifest",
 ]

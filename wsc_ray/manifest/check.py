@@ -17,8 +17,7 @@ from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.problems import SHOWN, find_problems
 from wsc_ray.manifest.read import Manifest, open_any
-from wsc_ray.manifest.schema import PIXELS
-from wsc_ray.pixels.images import decode, image_bytes
+from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.progress import Progress
 from wsc_ray.stage import claim_folder, write_identity
 from wsc_ray.storage import as_path
@@ -69,7 +68,7 @@ def check_manifest(
             [rows for footer in opened.file_footers for rows in footer.groups], None if all else sample, seed
         )
         decoded = sum(len(rows) for _, rows in picks)
-        problems += _unreadable(opened, picks, decoded)
+        problems += _image_problems(opened, picks, decoded)
     cohort, patches = None, opened.runs().patches() if "slide_id" in opened.columns else {}
     if not problems or not opened.of_slide:
         try:
@@ -128,47 +127,50 @@ def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tu
     return sorted(picks, key=lambda pick: pick[0])
 
 
-def _unreadable(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: int) -> list[str]:
-    """One problem that names the images that cannot be read or decoded, or none."""
+def _image_problems(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: int) -> list[str]:
+    """A problem that names the images that cannot be read or decoded, and one that names those of another size than the manifest says."""
     places = [
         (file, number, rows)
         for file, footer in enumerate(opened.file_footers)
         for number, rows in enumerate(footer.groups)
     ]
     starts = np.cumsum([0, *(rows for _, _, rows in places)])
-    wanted = [name for name in ("slide_id", "x", "y", *PIXELS.names) if name in opened.columns]
+    source = PixelSource(opened.columns, opened.folder, threads=1)  # this reads several row groups at a time
+    wanted = [name for name in opened.columns if name in ("slide_id", "x", "y", "patch_size", *source.columns)]
 
-    def bad_images(pick: tuple[int, np.ndarray]) -> list[str]:
+    def bad_images(pick: tuple[int, np.ndarray]) -> tuple[list[str], list[str]]:
         group, rows = pick
         file, number, _ = places[group]
         try:
             patches = opened.read_group(file, number, wanted).take(rows).to_pylist()
         except DataError as error:
-            return [f"{error} (row {starts[group]} and on)"]
-        return [
-            told
-            for row, patch in zip(rows, patches, strict=True)
-            if (told := _bad_image(opened, patch, int(starts[group] + row)))
-        ]
+            return [f"{error} (row {starts[group]} and on)"], []
+        unreadable, misfits = [], []
+        for row, patch, image in zip(rows, patches, source.read(patches), strict=True):
+            where = f"row {starts[group] + row} (slide {patch.get('slide_id')}, x {patch.get('x')}, y {patch.get('y')})"
+            if isinstance(image, Unreadable):
+                unreadable.append(f"{where}: {image.reason}")
+                continue
+            height, width, _ = image.shape
+            size = patch.get("patch_size")
+            if not height == width == (size or width):
+                misfits.append(f"{where}: {width} x {height} px, and patch_size is {size}")
+        return unreadable, misfits
 
-    bad: list[str] = []
+    unreadable: list[str] = []
+    misfits: list[str] = []
     with Progress("manifest check", total, unit="images") as progress, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for pick, found in zip(picks, _bounded_map(pool, bad_images, picks), strict=True):
-            bad += found
+        for pick, (more_unreadable, more_misfits) in zip(picks, _bounded_map(pool, bad_images, picks), strict=True):
+            unreadable += more_unreadable
+            misfits += more_misfits
             progress.advance(len(pick[1]))
-    if not bad:
-        return []
-    more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
-    counted = "1 unreadable image" if len(bad) == 1 else f"{len(bad):,} unreadable images"
-    return [f"{counted} of {total:,} decoded: " + "; ".join(bad[:SHOWN]) + more]
-
-
-def _bad_image(opened: Manifest, patch: dict[str, Any], row: int) -> str | None:
-    try:
-        decode(image_bytes(opened, patch))
-    except DataError as error:
-        return f"row {row} (slide {patch.get('slide_id')}, x {patch.get('x')}, y {patch.get('y')}): {error}"
-    return None
+    told = []
+    for each, what in ((unreadable, "unreadable image"), (misfits, "image of another size than patch_size")):
+        if each:
+            more = f" and {len(each) - SHOWN:,} more" if len(each) > SHOWN else ""
+            counted = f"1 {what}" if len(each) == 1 else f"{len(each):,} {what.replace('image', 'images')}"
+            told.append(f"{counted} of {total:,} decoded: " + "; ".join(each[:SHOWN]) + more)
+    return told
 
 
 def _bounded_map(pool: ThreadPoolExecutor, function: Any, items: list[Any]) -> Iterator[Any]:

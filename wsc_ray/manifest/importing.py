@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from wsc_ray.cohort import write_cohort
-from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.errors import ManifestError
 from wsc_ray.files import write_summary
 from wsc_ray.manifest import footers, write
 from wsc_ray.manifest.counts import count
@@ -21,7 +21,7 @@ from wsc_ray.manifest.problems import Codes, encode, find_problems
 from wsc_ray.manifest.publish import new_folder, refuse_taken
 from wsc_ray.manifest.schema import SLIDE_COLUMNS, conform, schema_for
 from wsc_ray.manifest.tables import Source, raise_problems, read_table
-from wsc_ray.pixels.images import decode
+from wsc_ray.pixels import Unreadable, to_image
 from wsc_ray.progress import Progress
 from wsc_ray.storage import as_path, child
 
@@ -159,12 +159,12 @@ def _patch_sizes(read: Source, table: pa.Table, rows: np.ndarray, sizes: dict[st
                 if "image" in table.column_names
                 else read.images.read(rows[place : place + 1])[0]
             )
-            try:
-                sizes[slide] = decode(data).shape[1]
-            except DataError as error:
+            image = to_image(data)
+            if isinstance(image, Unreadable):
                 raise ManifestError(
-                    f"row {rows[place]} (slide {slide}), whose size is to be the slide's patch_size: {error}"
-                ) from None
+                    f"row {rows[place]} (slide {slide}), whose size is to be the slide's patch_size: {image.reason}"
+                )
+            sizes[slide] = image.shape[1]
     return [sizes[slide] for slide in slides]
 
 

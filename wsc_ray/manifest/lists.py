@@ -32,7 +32,7 @@ from wsc_ray.manifest.mapping import build_table, choose_columns
 from wsc_ray.manifest.pixels import UriImages
 from wsc_ray.manifest.problems import examples
 from wsc_ray.manifest.tables import Source, raise_problems
-from wsc_ray.pixels.images import locate
+from wsc_ray.pixels.uris import locate
 
 _PLACE = re.compile(r"(?:^|[^0-9])[xX]?[_=-]?(\d+)[_,-][yY]?[_=-]?(\d+)$")
 _POSITIONAL = ("path", "label", "slide_id", "patient_id", "split")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.errors import ManifestError
+from wsc_ray.manifest import footers
 from wsc_ray.manifest.read import Manifest
-from wsc_ray.pixels.images import read_uri
+from wsc_ray.pixels import PixelSource, Unreadable
 
 _BATCH = 1024  # rows of a source decoded from Parquet at a time: bounds memory whatever its row groups
-_THREADS = 16
+_FILES = 256  # image files read before the next ones are begun: the first bad one is told soon
 
 
 class Images(Protocol):
@@ -39,7 +39,7 @@ def _ignore(count: int) -> None:
 class ParquetImages:
     """Images in a column of Parquet files: only the row groups that hold wanted rows are read, each once a call.
 
-    A struct with a field `bytes`, as Hugging Face data sets have, is taken for that field.
+    A struct with a field `bytes`, as Hugging Face data sets have, is taken for that field, and a list of uint8 for bytes.
     """
 
     def __init__(self, source: Manifest, column: str):
@@ -51,6 +51,12 @@ class ParquetImages:
         ]
         self.groups = np.array(groups, dtype=np.int64).reshape(-1, 3)  # (row groups, 3): file, row group, rows
         self.ends = np.cumsum(self.groups[:, 2])
+
+    def problem(self) -> str | None:
+        """Why the column cannot hold images, by the type that the first file gives it; None where it can."""
+        path = self.source.files[0]
+        footer = footers.parse_footer(footers.read_footer_bytes(self.source.filesystem, path), path)
+        return _not_images(self.column, footer.schema.to_arrow_schema().field(self.column).type)
 
     def read(self, rows: np.ndarray, advance: Callable[[int], None] = _ignore) -> list[bytes]:
         images: list[bytes] = [b""] * len(rows)
@@ -88,6 +94,9 @@ class ParquetImages:
             here = slice(*np.searchsorted(wanted, [first, first + batch.num_rows]))
             if here.stop > here.start:
                 column = batch.column(0)
+                wrong = _not_images(self.column, column.type)  # files may differ
+                if wrong:
+                    raise ManifestError(f"row {start} and on: {wrong}")
                 if pa.types.is_struct(column.type):
                     column = pc.struct_field(column, "bytes")
                 values = column.take(pa.array(wanted[here] - first)).to_pylist()
@@ -96,6 +105,28 @@ class ParquetImages:
                         raise ManifestError(f"row {start + row} has no image: `{self.column}` is null or empty")
                     images[place] = bytes(value)
             first += batch.num_rows
+
+
+def _not_images(column: str, kind: pa.DataType) -> str | None:
+    """What to tell of an image column whose type holds no bytes; None where it does."""
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    of = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of):
+        return (
+            f"`image`: the column `{column}` holds text, not the bytes of image files; if the text is paths or URIs, give it as "
+            f"`image_uri` (--column image_uri={column}); base64 must be decoded to bytes first"
+        )
+    tests = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_null,
+    )
+    if any(test(of) for test in tests) or (hasattr(of, "value_type") and pa.types.is_uint8(of.value_type)):
+        return None
+    return f"`image`: the column `{column}` holds {kind}, not the bytes of image files"
 
 
 @dataclass(frozen=True)
@@ -113,20 +144,13 @@ class UriImages:
     describe: Callable[[int], str]
 
     def read(self, rows: np.ndarray, advance: Callable[[int], None] = _ignore) -> list[bytes]:
-        def one(row: int) -> bytes:
-            try:
-                return read_uri(self.uris[row], self.folder)
-            except DataError as error:
-                raise ManifestError(f"{self.describe(row)}: {error}") from None
-
-        images = []
-        with ThreadPoolExecutor(_THREADS) as pool:
-            waiting = [pool.submit(one, int(row)) for row in rows]
-            try:
-                for future in waiting:
-                    images.append(future.result())
-                    advance(1)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        source = PixelSource(["image_uri"], self.folder)
+        images: list[bytes] = []
+        for start in range(0, len(rows), _FILES):
+            part = rows[start : start + _FILES].tolist()
+            for row, image in zip(part, source.fetch([{"image_uri": self.uris[row]} for row in part]), strict=True):
+                if isinstance(image, Unreadable):
+                    raise ManifestError(f"{self.describe(row)}: {image.reason}")
+                images.append(image)
+            advance(len(part))
         return images

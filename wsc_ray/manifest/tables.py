@@ -70,6 +70,11 @@ def read_table(
     chosen, problems = choose_columns(available, columns, constants, optional)
     if kind == "csv" and "image" in columns:
         problems.append("`image`: a CSV holds no image bytes; give the column of paths or URIs as `image_uri`")
+    embedded = (
+        ParquetImages(opened, chosen["image"]) if kind == "parquet" and chosen.get("image") in available else None
+    )
+    if embedded is not None and (wrong := embedded.problem()):
+        problems.append(wrong)
     raise_problems(source, problems)
     pixels = next(name for name in PIXELS.names if name in chosen)
     wanted = {name: column for name, column in chosen.items() if name != "image"}
@@ -84,7 +89,7 @@ def read_table(
     table, problems = build_table(values, rows, constants, label_names)
     raise_problems(source, problems)
     if pixels == "image":
-        reader: Images | None = ParquetImages(opened, chosen["image"])
+        reader: Images | None = embedded
     elif pixels == "image_uri":
         reader = UriImages(table["image_uri"].to_pylist(), folder, lambda row: f"row {row} of {source}")
     else:

@@ -1,5 +1,6 @@
-"""Pixels of patches: encoded bytes and where they come from, decoded to arrays or a reason."""
+"""Pixels of patches: where they are, fetched with retries, decoded to arrays or a reason."""
 
-from wsc_ray.pixels.images import decode, image_bytes
+from wsc_ray.pixels.images import decode
+from wsc_ray.pixels.sources import PixelSource, Unreadable, to_image
 
-__all__ = ["decode", "image_bytes"]
+__all__ = ["PixelSource", "Unreadable", "decode", "to_image"]

@@ -7,6 +7,7 @@ round differently, so that a manifest is cut by one reader throughout.
 from __future__ import annotations
 
 import importlib.util
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class Slide(ABC):
 
     Attributes:
         size: width and height at level 0, px.
-        downsamples: of each level, 1.0 the first.
+        downsamples: of each level, 1.0 the first; `inf` for one that must not be read, see `pyramid`.
         mpp: what the file says of level 0 in x and y, um/px; None where it says nothing.
         scanned: x, y, width, height of the part that was scanned, level-0 px.
         package: the Python package that the reader needs, in a class.
@@ -75,6 +76,7 @@ class Slide(ABC):
 
 
 READERS: Registry[type[Slide]] = Registry("slide reader", "wsc_ray.slides.readers")
+ASPECT, ROUNDED = 0.02, 2  # a share, and px of a level; see `pyramid`
 AUTO = ("openslide", "cucim")  # the first of these that is installed
 
 
@@ -104,6 +106,26 @@ def open_slide(path: Path, reader: str) -> Slide:
     if not path.is_file():
         raise DataError(f"{path} is not there")
     return READERS[reader](path)
+
+
+def pyramid(sizes: Sequence[tuple[int, int]], downsamples: Sequence[float]) -> tuple[float, ...]:
+    """The downsamples of a file's levels, `inf` for those that are no smaller picture of level 0.
+
+    Files hold pictures of the label or of the whole glass among their levels, and a reader that averages over x and y gives
+    them a downsample. A level is a smaller picture where it is smaller by the same in x and in y, but for `ASPECT` and for
+    `ROUNDED` px of its own: scanners round, and pad to whole tiles.
+
+    Args:
+        sizes: width and height of each level, px; level 0 first.
+        downsamples: of each level, as the reader gives them.
+    """
+    (width, height), *_ = sizes
+    found = []
+    for (w, h), downsample in zip(sizes, downsamples, strict=True):
+        x, y = width / w, height / h
+        px = min(abs(w - width / y), abs(h - height / x))  # that the level lacks to the aspect of level 0
+        found.append(float(downsample) if abs(x - y) <= ASPECT * max(x, y) or px <= ROUNDED else math.inf)
+    return tuple(found)
 
 
 def on_white(region: np.ndarray) -> np.ndarray:

@@ -17,11 +17,13 @@ from pyarrow import fs
 
 from wsc_ray.errors import DataError, UserError
 from wsc_ray.manifest import Manifest
-from wsc_ray.pixels import decode, image_bytes
+from wsc_ray.pixels import PixelSource, Unreadable, to_image
 from wsc_ray.pixels.retry import THREADS, read_all
+from wsc_ray.pixels.sources import Fetched
 from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 
+_NAMES = ("slide_id", "x", "y")  # what a patch is known by
 Place = tuple[int, int]  # group, an index into the class's, and row inside it
 
 
@@ -58,7 +60,9 @@ class Patches:
     ):
         self.manifest, self.groups, self.allowed = manifest, groups, allowed
         self._retries, self._sleep = retries, sleep
-        self._rows: dict[Place, dict[str, Any]] = {}
+        self._source = PixelSource([manifest.pixels], manifest.folder, retries=retries, sleep=sleep)
+        self._rows: dict[Place, dict[str, Any]] = {}  # names of the patches that have been loaded
+        self._fetched: dict[Place, Fetched] = {}  # their images, decoded when they are needed
         self._reasons: dict[Place, str] = {}
         self._closed: dict[int, str] = {}  # row groups that cannot be read, and why
         self._told: set[Place] = set()
@@ -135,18 +139,17 @@ class Patches:
         loaded = {
             (group, row): patch for group in found for row, patch in zip(wanted[group], found[group], strict=True)
         }
-        if self.manifest.pixels != "image":
-            data, failed = read_all(
-                loaded, lambda place: image_bytes(self.manifest, loaded[place]), self._retries, sleep=self._sleep
-            )
-            for place, image in data.items():
-                loaded[place]["image"] = image
-            self._reasons |= failed
-        self._rows |= loaded
+        fetched = self._source.fetch(list(loaded.values()))
+        for (place, row), image in zip(loaded.items(), fetched, strict=True):
+            self._rows[place] = {name: row[name] for name in _NAMES}
+            if isinstance(image, Unreadable):
+                self._reasons[place] = image.reason
+            else:
+                self._fetched[place] = image
 
     def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
         where = self.groups[group]
-        columns = ["slide_id", "x", "y", self.manifest.pixels]
+        columns = list(dict.fromkeys([*_NAMES, *self._source.columns]))
         table = self.manifest.read_group(where.file, where.row_group, columns)
         return table.take([where.start + row for row in rows]).to_pylist()
 
@@ -154,10 +157,9 @@ class Patches:
         """The pixels; None where they cannot be had, with the reason kept."""
         if place[0] in self._closed or place in self._reasons:
             return None
-        try:
-            image = decode(image_bytes(self.manifest, self._rows[place]))
-        except DataError as error:
-            self._reasons[place] = str(error)
+        image = to_image(self._fetched[place])
+        if isinstance(image, Unreadable):
+            self._reasons[place] = image.reason
             return None
         self._shape = image.shape
         return image
@@ -179,7 +181,7 @@ class Patches:
         names = [{}] * where.rows
         if self._asks_names:
             try:  # a damaged page may be one of the images', and the names beside it whole
-                table = self.manifest.read_group(where.file, where.row_group, ["slide_id", "x", "y"])
+                table = self.manifest.read_group(where.file, where.row_group, _NAMES)
                 names = table.slice(where.start, where.rows).to_pylist()
             except UserError:
                 self._asks_names = False  # a store that does not answer takes its time over each
@@ -187,7 +189,7 @@ class Patches:
 
     def _bad(self, place: Place, patch: Mapping[str, Any]) -> Bad:
         where = self.groups[place[0]]
-        names = {name: patch.get(name) for name in ("slide_id", "x", "y")}
+        names = {name: patch.get(name) for name in _NAMES}
         reason = self._closed.get(place[0]) or self._reasons[place]
         return Bad(
             file=self.manifest.files[where.file],

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest
-from wsc_ray.pixels import decode, image_bytes
+from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.pixels.retry import read_all
 from wsc_ray.recipe.sections import Augment, Stream
 from wsc_ray.stream.augment import apply_view, resize
@@ -115,20 +115,15 @@ def read_patches(manifest: Manifest, file: int, row_group: int, size: int, *, re
     Raises:
         DataError: an image that cannot be read or decoded; a slide's features must not lack any.
     """
-    columns = ["slide_id", "x", "y", manifest.pixels]
+    source = PixelSource([manifest.pixels], manifest.folder, retries=retries)
+    columns = list(dict.fromkeys(["slide_id", "x", "y", *source.columns]))
     tables, failed = read_all([row_group], lambda number: manifest.read_group(file, number, columns), retries)
     for reason in failed.values():
         raise DataError(reason)
     patches = tables[row_group].to_pylist()
-    images: dict[int, bytes] = {}
-    if manifest.pixels != "image":
-        images, failed = read_all(range(len(patches)), lambda row: image_bytes(manifest, patches[row]), retries)
     found = []
-    for row, patch in enumerate(patches):
-        try:
-            if row in failed:
-                raise DataError(failed[row])
-            found.append(resize(decode(images.get(row) or image_bytes(manifest, patch)), size))
-        except DataError as error:
-            raise DataError(f"slide {patch['slide_id']}, x {patch['x']}, y {patch['y']}: {error}") from None
+    for patch, image in zip(patches, source.read(patches), strict=True):
+        if isinstance(image, Unreadable):
+            raise DataError(f"slide {patch['slide_id']}, x {patch['x']}, y {patch['y']}: {image.reason}")
+        found.append(resize(image, size))
     return np.stack(found)

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.demo.cohort import write_cohort
+from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.importing import import_manifest
-from wsc_ray.pixels import image_bytes
+from wsc_ray.pixels import PixelSource, Unreadable
 
 
 def drawn_manifest(folder: Path, sizes: Sizes) -> Path:
@@ -63,8 +64,12 @@ def encoded_images(uri: str, split: str, count: int) -> list[bytes]:
     numbers = np.unique(runs.group[np.isin(runs.slide, [i for i, name in enumerate(runs.slides) if name in mine])])
     groups = [manifest.row_groups[number] for number in numbers]
     rows = sum(group.rows for group in groups)
+    source = PixelSource([manifest.pixels], manifest.folder)
     images: list[bytes] = []
     for group in groups[:: max(1, rows // count)]:
-        patches = manifest.read_group(group.file, group.row_group, ["slide_id", manifest.pixels]).to_pylist()
-        images += [image_bytes(manifest, patch) for patch in patches if patch["slide_id"] in mine]
+        patches = manifest.read_group(group.file, group.row_group, ["slide_id", *source.columns]).to_pylist()
+        for image in source.fetch([patch for patch in patches if patch["slide_id"] in mine]):
+            if isinstance(image, Unreadable):
+                raise DataError(image.reason)
+            images.append(image)
     return images[:count]

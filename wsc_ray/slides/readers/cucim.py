@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wsc_ray.errors import DataError
-from wsc_ray.slides.slide import READERS, Slide, on_white
+from wsc_ray.slides.slide import READERS, Slide, on_white, pyramid
 
 
 @READERS.register("cucim")
@@ -25,7 +25,7 @@ class CuCimSlide(Slide):
         except (RuntimeError, ValueError) as error:
             raise DataError(f"{path} cannot be opened by cuCIM: {str(error).splitlines()[0]}; try OpenSlide") from None
         self.size = tuple(int(each) for each in resolutions["level_dimensions"][0])
-        self.downsamples = tuple(float(each) for each in resolutions["level_downsamples"])
+        self.downsamples = pyramid(resolutions["level_dimensions"], resolutions["level_downsamples"])
         self.mpp = self._mpp_of_file()
         self.scanned = (0, 0, *self.size)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wsc_ray.errors import DataError
-from wsc_ray.slides.slide import READERS, Slide, on_white
+from wsc_ray.slides.slide import READERS, Slide, on_white, pyramid
 
 
 @READERS.register("openslide")
@@ -26,7 +26,7 @@ class OpenSlideSlide(Slide):
             raise DataError(f"{path} cannot be opened: {error}") from None
         properties = self._slide.properties
         self.size = self._slide.dimensions
-        self.downsamples = tuple(float(each) for each in self._slide.level_downsamples)
+        self.downsamples = pyramid(self._slide.level_dimensions, self._slide.level_downsamples)
         mpp = [properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
         self.mpp = (float(mpp[0]), float(mpp[1])) if all(mpp) else None
         bounds = [properties.get(f"openslide.bounds-{name}") for name in ("x", "y", "width", "height")]

@@ -1,0 +1,88 @@
+"""PNG (https://www.w3.org/TR/png-3/): its header is read here, its pixels by OpenCV."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from wsc_ray.pixels.convert import check_frames, check_size, to_eight_bits
+from wsc_ray.slides.slide import on_white
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _GREY_ALPHA, _RGBA = 0, 4, 6  # colour types
+
+
+class Header(NamedTuple):
+    """What a PNG says of itself before its pixels.
+
+    Attributes:
+        bits: a channel, or of an index into the palette.
+        colour: type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
+        transparent: the chunk tRNS: which grey, colour or palette entries are transparent; None without.
+        frames: of an animation; 1 without.
+    """
+
+    width: int
+    height: int
+    bits: int
+    colour: int
+    transparent: bytes | None
+    frames: int
+
+
+def read_header(data: bytes | memoryview) -> Header:
+    """The header of a PNG.
+
+    Raises:
+        struct.error: it is cut short.
+    """
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    transparent, frames = None, 1
+    at = len(SIGNATURE)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            break
+        if kind == b"tRNS":
+            transparent = bytes(data[at + 8 : at + 8 + length])
+        elif kind == b"acTL":
+            (frames,) = struct.unpack_from(">I", data, at + 8)
+        at += 12 + length
+    return Header(width, height, bits, colour, transparent, frames)
+
+
+def decode_png(data: bytes | memoryview) -> np.ndarray | None:
+    """(h, w, 3) uint8, RGB, on white where it is transparent; None where it is damaged.
+
+    Raises:
+        DataError: it is too large, animated, or uses few of 16 bits.
+        cv2.error: OpenCV cannot read it.
+    """
+    try:
+        header = read_header(data)
+    except struct.error:
+        return None
+    check_size(header.width, header.height)
+    check_frames(header.frames)
+    values = np.frombuffer(data, np.uint8)
+    if header.bits <= 8 and header.transparent is None and header.colour not in (_GREY_ALPHA, _RGBA):
+        return cv2.imdecode(values, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(values, cv2.IMREAD_UNCHANGED)  # grey, BGR or BGRA, of 8 or 16 bits
+    if image is None:
+        return None
+    alpha = None
+    if (
+        image.ndim == 2 and header.transparent is not None
+    ):  # OpenCV leaves it out for grey, where one value is transparent
+        scale = 255 // (2**header.bits - 1) if header.bits < 8 else 1
+        alpha = image != scale * int.from_bytes(header.transparent[:2], "big")
+    if image.dtype == np.uint16:
+        image = to_eight_bits(image)
+    if image.ndim == 2:
+        image = np.dstack([image] * 3)
+    if alpha is not None:
+        image = np.dstack([image, np.where(alpha, 255, 0).astype(np.uint8)])
+    return on_white(np.ascontiguousarray(image[..., [2, 1, 0, 3][: image.shape[-1]]]))
