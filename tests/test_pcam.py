@@ -1,8 +1,11 @@
 """The real cohort through the commands alone, in a shorter form than the README's figures."""
 
 import json
+import zlib
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import COHORTS
@@ -41,3 +44,54 @@ def test_real_patches_go_the_whole_way(ray_cluster, wsc_ray_command, tmp_path, m
     for metric in summary["metrics"].values():
         assert metric["low"] <= metric["value"] <= metric["high"]
     assert summary["attention"]["slides"] == 32
+    another_target_through_a_csv(wsc_ray_command, tmp_path)
+
+
+def another_target_through_a_csv(wsc_ray_command, folder: Path) -> None:
+    """How much tumour a slide holds, and other folds, over the same patches and features."""
+    patches = sorted((folder / "pcam" / "patches").iterdir())
+    before = [path.read_bytes() for path in patches]
+    rows = pq.read_table(TABLE, columns=["slide_id", "patient_id", "patch_label"]).to_pandas()
+    slides = rows.groupby("slide_id").agg(patient=("patient_id", "first"), share=("patch_label", "mean"))
+    grade = slides.share.map(lambda share: "none" if share == 0 else "little" if share < 0.3 else "much")
+    fold = slides.patient.map(
+        lambda patient: ("train", "train", "train", "val", "test")[zlib.crc32(patient.encode()) % 5]
+    )
+    pd.DataFrame({"slide_id": slides.index, "grade": grade, "fold_0": fold}).to_csv(folder / "grades.csv", index=False)
+    data = ["data.cohort=grades.csv", "data.target=grade", "data.split_column=fold_0", "data.pure=[none]"]
+    settings = [part for each in data for part in ("--set", each)]
+    short = [
+        "--set",
+        "train.epochs=2",
+        "--set",
+        "train.steps_per_epoch=4",
+        "--set",
+        "tune.trials=2",
+        "--set",
+        "tune.epochs=5",
+    ]
+    commands = [
+        [
+            "pretrain",
+            ROOT / "jobs/recipes/pcam-cpu.yaml",
+            "--set",
+            "data.manifest=pcam",
+            "--out",
+            "graded",
+            *settings,
+            *short,
+        ],
+        ["tune", "--run", "run", "--out", "tuned", *settings, *short[4:]],
+        ["evaluate", "--run", "run", "--head", "tuned", "--out", "measured", *settings],
+    ]
+    for command in commands:
+        status, text = wsc_ray_command(*command)
+        assert status == 0, text
+    assert json.loads((folder / "graded" / "summary.json").read_text())["labels"] == {
+        "pure": ["none"],
+        "mixed": ["little", "much"],
+    }
+    found = json.loads((folder / "measured" / "summary.json").read_text())
+    assert found["classes"] == ["none", "little", "much"]
+    assert found["slides"] == int((fold == "test").sum())
+    assert [path.read_bytes() for path in patches] == before
