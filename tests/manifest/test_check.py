@@ -173,6 +173,11 @@ def test_rows_that_were_written_over_by_another_program_are_found(tmp_path):
     table = pq.read_table(path)
     other = table.set_column(table.column_names.index("x"), "x", pa.array([x + 1 for x in table["x"].to_pylist()]))
     metadata = {k: v for k, v in pq.read_metadata(path).metadata.items() if k.startswith(b"wsc_ray")}
-    pq.write_table(other.replace_schema_metadata(metadata), path, row_group_size=28)
+    sizes = [
+        pq.read_metadata(path).row_group(number).num_rows for number in range(pq.read_metadata(path).num_row_groups)
+    ]
+    with pq.ParquetWriter(path, other.replace_schema_metadata(metadata).schema) as writer:
+        for start, rows in zip(np.cumsum(sizes) - sizes, sizes, strict=True):
+            writer.write_table(other.slice(start, rows))
     with pytest.raises(ManifestError, match="its rows are not those that were written"):
         manifest_check(manifest=tmp_path / "m", all=True)
