@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsc_ray.bench.data.patches import drawn_manifest
-from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file, require_folder
+from wsc_ray.bench.patches import FULL, QUICK, drawn_manifest
+from wsc_ray.bench.rounds import rotations
 from wsc_ray.bench.scaling.figures import Setting, as_row, figures
 from wsc_ray.bench.scaling.nodes import nodes as ray_nodes
 from wsc_ray.bench.scaling.nodes import refuse_other_ray, spilled_bytes
@@ -27,7 +27,6 @@ from wsc_ray.bench.scaling.plot import plot
 from wsc_ray.bench.scaling.project import Network, project
 from wsc_ray.bench.scaling.targets import verdicts
 from wsc_ray.bench.scaling.work import receive, train
-from wsc_ray.bench.timing import rotations
 from wsc_ray.bench.verdict import targets
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
@@ -176,7 +175,7 @@ def measure_scaling(
         "machine": describe_machine(cores),
         "versions": versions(PACKAGES),
         "commit": state,
-        "invocation": invocation(COMMAND, options, markdown),
+        "invocation": invocation(f"wsc-ray {COMMAND}", options, markdown),
         "settings": settings,
         "notes": notes(load, cores, spread, quick),
     }
