@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,8 +46,6 @@ def require_file(path: str | Path) -> Path:
 
 def _require_writable(folder: Path) -> None:
     """Hours of measuring must not end at a folder that cannot be made."""
-    import os
-
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise RunFolderError(f"{folder} cannot be written: {there} is not a folder that you may write to")
