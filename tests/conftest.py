@@ -8,10 +8,12 @@ from pathlib import Path
 # Before torch is imported anywhere: on a small machine threads of several processes only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import settings as hypothesis_settings
 
+ROOT = Path(__file__).resolve().parents[1]
 COHORTS = os.environ.get("WSC_RAY_COHORTS")
 
 hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not time
@@ -147,11 +149,11 @@ def settings(manifest, tmp_path) -> dict:
     }
 
 
-def invoke(*arguments: str | Path) -> Result:
-    """Run a command line in this process."""
+def invoke(*arguments: str | Path, program: click.Command | None = None) -> Result:
+    """Run a command line in this process, that of `wsc-ray` or another program's."""
     from wsc_ray.cli import main
 
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(program or main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-from wsc_ray.bench.data.plan import measure_planning, write_manifest
+from benchmarks.data.plan import measure_planning, write_manifest
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from wsc_ray.bench.memory import peak_of
+from benchmarks.memory import peak_of
 from wsc_ray.cohort import write_cohort
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.footers import PATCHES

@@ -1,4 +1,4 @@
-"""The command: check the options, measure every case, print and save the tables."""
+"""Check the options, measure every case, print and save the tables."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from typing import Any
 
 import psutil
 
+from benchmarks.loss.batch import PARTS
+from benchmarks.loss.compare import Measurement, measure_case
+from benchmarks.loss.contenders import OURS, PACKAGES, contenders, is_installed
+from benchmarks.loss.measure import Case, case_name
+from benchmarks.loss.page import LEGEND, page, tables
+from benchmarks.loss.targets import verdicts
 from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_cores, versions
-from wsc_ray.bench.loss.batch import PARTS
-from wsc_ray.bench.loss.compare import Measurement, measure_case
-from wsc_ray.bench.loss.contenders import OURS, PACKAGES, contenders, is_installed
-from wsc_ray.bench.loss.measure import Case, case_name
-from wsc_ray.bench.loss.page import LEGEND, page, tables
-from wsc_ray.bench.loss.targets import verdicts
 from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.verdict import targets
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.progress import Progress
 
-COMMAND = "bench loss"
-BATCHES = (512, 1024, 2048, 4096, 8192, 16_384, 32_768)
-PROCESSES = (1, 2)
+COMMAND = "benchmarks.loss"
 MEMORY_LIMIT = 16.0  # GB
 
 
 def measure_losses(
     *,
     out: str | Path,
-    batches: Sequence[int] = BATCHES,
-    processes: Sequence[int] = PROCESSES,
-    dim: int = 128,
-    repeats: int = 20,
-    threads: int | None = None,
-    memory_limit: float | None = None,
-    markdown: str | Path | None = None,
+    batches: Sequence[int],
+    processes: Sequence[int],
+    dim: int,
+    repeats: int,
+    threads: int | None,
+    memory_limit: float | None,
+    markdown: str | Path | None,
 ) -> dict[str, Any]:
     """Time and peak memory of our losses, of plain restatements, and of lightly's and pytorch-metric-learning's.
 
@@ -96,7 +94,7 @@ def measure_losses(
         "machine": describe_machine(threads),
         "versions": versions(("wsc-ray", "torch", *PACKAGES)),
         "commit": state,
-        "invocation": invocation(COMMAND, {"out": out, **settings}, markdown),
+        "invocation": invocation(f"python -m {COMMAND}", {"out": out, **settings}, markdown),
         "settings": settings,
         "notes": notes,
         "table": "\n\n".join([tables(measurements), LEGEND, targets(judged), *notes]),
@@ -110,7 +108,7 @@ def measure_losses(
 def _notes() -> list[str]:
     """A line for each library whose rows are left out."""
     return [
-        f"{name} is not installed, so that its rows are left out: pip install 'wsc-ray[bench]'"
+        f"{name} is not installed, so that its rows are left out: pip install '.[bench]'"
         for name in PACKAGES
         if not is_installed(name)
     ]

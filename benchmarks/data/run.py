@@ -1,4 +1,4 @@
-"""The command: check the options, draw patches, measure in rounds, train for a moment, print and save the tables."""
+"""Check the options, draw patches, measure in rounds, train for a moment, print and save the tables."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wsc_ray.bench.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
-from wsc_ray.bench.data.cost import Sample
-from wsc_ray.bench.data.measure import measure_rounds, on_cores, stream_recipe
-from wsc_ray.bench.data.page import page, printed
-from wsc_ray.bench.data.patches import drawn_manifest
-from wsc_ray.bench.data.plan import measure_planning
-from wsc_ray.bench.data.sizes import FULL, QUICK
-from wsc_ray.bench.data.targets import Figures, verdicts
-from wsc_ray.bench.data.training import measure_training
+from benchmarks.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
+from benchmarks.data.cost import Sample
+from benchmarks.data.measure import measure_rounds, on_cores, stream_recipe
+from benchmarks.data.page import page, printed
+from benchmarks.data.plan import measure_planning
+from benchmarks.data.sizes import FULL, QUICK
+from benchmarks.data.targets import Figures, verdicts
+from benchmarks.data.training import measure_training
+from benchmarks.timing import quartiles, ratio
 from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file, require_folder
-from wsc_ray.bench.timing import quartiles, ratio
+from wsc_ray.bench.patches import drawn_manifest
 from wsc_ray.bench.verdict import targets
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.files import atomic, write_summary
@@ -27,7 +27,7 @@ from wsc_ray.progress import Progress
 from wsc_ray.ray_session import ray_session
 from wsc_ray.stream.plan import make_plan
 
-COMMAND = "bench data"
+COMMAND = "benchmarks.data"
 PACKAGES = (
     "wsc-ray",
     "ray",
@@ -44,13 +44,13 @@ PACKAGES = (
 def measure_data(
     *,
     out: str | Path,
-    manifest: str | None = None,
-    batch_size: int = 512,
-    cores: int | None = None,
-    rounds: int = 3,
-    planning: bool = False,
-    quick: bool = False,
-    markdown: str | Path | None = None,
+    manifest: str | None,
+    batch_size: int,
+    cores: int | None,
+    rounds: int,
+    planning: bool,
+    quick: bool,
+    markdown: str | Path | None,
 ) -> dict[str, Any]:
     """Patches a second a core: ours beside the reference's DataLoader and beside decoding alone, and while training.
 
@@ -125,7 +125,7 @@ def measure_data(
         "machine": describe_machine(cores),
         "versions": versions(PACKAGES),
         "commit": state,
-        "invocation": invocation(COMMAND, {"out": out, **options}, markdown),
+        "invocation": invocation(f"python -m {COMMAND}", {"out": out, **options}, markdown),
         "settings": {
             **asdict(sizes),
             "batch_size": batch_size,

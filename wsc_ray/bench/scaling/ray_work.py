@@ -1,17 +1,15 @@
-"""What is measured: pretraining as users run it, or workers that only receive what training would."""
+"""The work that is measured: pretraining as users run it, or workers that only receive what training would."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from wsc_ray.bench.scaling.figures import Row, Setting
+from wsc_ray.bench.scaling.figures import Row
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.pretrain.clock import Clock, read_steps
 from wsc_ray.pretrain.ray_train import cluster_cpus
@@ -22,24 +20,21 @@ from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import readers_for
 
 
-def train(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
-    """Pretrain in `folder`, which is taken away, and return every worker's steps."""
-    shutil.rmtree(folder, ignore_errors=True)
+def train(recipe: Recipe, folder: Path) -> list[Row]:
+    """Pretrain in the new run folder `folder`; a row for each worker in each step."""
     pretrain_encoder(recipe=recipe, out=folder)
-    rows = read_steps(folder)
-    shutil.rmtree(folder)
-    return rows
+    return read_steps(folder)
 
 
-def receive(recipe: Recipe, setting: Setting, seconds: float) -> list[Row]:
-    """Every worker takes its batches, each for `seconds`, all at the same time; their steps."""
+def receive(recipe: Recipe, workers: int, seconds: float) -> list[Row]:
+    """Workers take their batches at the same time, and `seconds` for each; a row for each worker in each step."""
     manifest = open_manifest(recipe.data.manifest)
     plan = make_plan(manifest, recipe)
     nodes = sorted(node for node, cpus in cluster_cpus().items() if cpus)
-    places = [nodes[rank % len(nodes)] for rank in range(setting.workers)]
+    places = [nodes[rank % len(nodes)] for rank in range(workers)]
     calls = []
     for rank, node in enumerate(places):
-        # A worker a node, as training has them; no CPU, so that readers have it.
+        # Workers go round the nodes, as in training, and reserve no CPU, so that readers have all of them.
         place = NodeAffinitySchedulingStrategy(node, soft=False)
         task = ray.remote(_receive).options(num_cpus=0, scheduling_strategy=place)
         calls.append(task.remote(plan, manifest, recipe, rank, places, seconds))
@@ -48,7 +43,7 @@ def receive(recipe: Recipe, setting: Setting, seconds: float) -> list[Row]:
 
 def _receive(
     plan: Plan, manifest: Manifest, recipe: Recipe, rank: int, places: Sequence[str], seconds: float
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     clock = Clock(on=True)
     readers = readers_for(rank, places, cluster_cpus(), recipe.train.cpus_per_worker)
     arguments = {"rank": rank, "world_size": len(places), "first_step": 0, "readers": readers, "stream": recipe.stream}

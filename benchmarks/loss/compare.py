@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wsc_ray.bench.crew import OutOfMemory, run_crew
-from wsc_ray.bench.loss.contenders import PRELOAD, Contender
-from wsc_ray.bench.loss.equal import require_equal
-from wsc_ray.bench.loss.measure import Case, measure_memory, measure_time
-from wsc_ray.bench.timing import quartiles, ratio, slowest
+from benchmarks.crew import OutOfMemory, run_crew
+from benchmarks.loss.contenders import PRELOAD, Contender
+from benchmarks.loss.equal import require_equal
+from benchmarks.loss.measure import Case, measure_memory, measure_time
+from benchmarks.timing import quartiles, ratio, slowest
 
 MEASURED, OUT_OF_MEMORY = "measured", "out of memory"
 

@@ -21,15 +21,16 @@ STORE_BYTES = 500_000_000  # of each node's object store: more than what is read
 
 
 @contextlib.contextmanager
-def nodes(count: int, cores: int, *, cpus: int = 1) -> Iterator[None]:
-    """A Ray session of `count` nodes with `cpus` CPUs each, for the length of a block.
+def ray_nodes(count: int, cores: int, *, cpus: int = 1) -> Iterator[None]:
+    """A Ray session of new nodes on this machine, for the length of a block.
 
-    Where RAY_ADDRESS names a cluster, that one is used as it is.
-
-    They ask for a token where the process said so before it imported Ray, as the command line does: see `bench.token`.
+    Where RAY_ADDRESS names a cluster, that one is used as it is. The nodes ask for a token where the process said so
+    before it imported Ray, as the command line does: see `bench.token`.
 
     Args:
-        cores: of this machine, dealt to the nodes in turn; with more nodes than cores, some share one.
+        count: nodes.
+        cores: cores of this machine, dealt to the nodes in turn; where the nodes want more, some share one.
+        cpus: CPUs and cores of each node.
     """
     if os.environ.get("RAY_ADDRESS"):
         with ray_session():
@@ -41,7 +42,7 @@ def nodes(count: int, cores: int, *, cpus: int = 1) -> Iterator[None]:
     try:
         for number in range(count):
             own = {usable[(number * cpus + index) % len(usable)] for index in range(cpus)}
-            with _on(own):  # a node's processes inherit them
+            with _on_cores(own):  # a node's processes inherit them
                 cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES, include_dashboard=False)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         quieten()
@@ -52,7 +53,7 @@ def nodes(count: int, cores: int, *, cpus: int = 1) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on(cores: set[int]) -> Iterator[None]:
+def _on_cores(cores: set[int]) -> Iterator[None]:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -62,18 +63,19 @@ def _on(cores: set[int]) -> Iterator[None]:
 
 
 def refuse_other_ray() -> None:
-    """
+    """Make sure that this process can start nodes of its own.
+
     Raises:
-        ResourceError: Ray runs in this process already, and `nodes` would start its own.
+        ResourceError: Ray runs in this process already, and `ray_nodes` would start its own.
     """
     if ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
         raise ResourceError("Ray runs in this process already, and scaling starts nodes of its own; use a fresh one")
 
 
 def spilled_bytes() -> float | None:
-    """What the nodes' object stores have written to disk since they began; None where nobody says.
+    """Bytes that the nodes' object stores have written to disk since they began; None where Ray does not say.
 
-    As `ray memory` prints it, which says nothing of spilling where there was none.
+    Read from what `ray memory` prints, which does not mention spilling where there was none.
     """
     command = [str(Path(sys.executable).parent / "ray"), "memory", "--stats-only", "--address"]
     command.append(ray.get_runtime_context().gcs_address)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from wsc_ray.bench.loss.compare import MEASURED, Measurement
-from wsc_ray.bench.loss.contenders import LIGHTLY, METRIC, OURS, RESTATEMENT
-from wsc_ray.bench.markdown import digits, size, times
-from wsc_ray.bench.verdict import MISSED, REACHED, UNABLE, UNKNOWN, Verdict
+from benchmarks.loss.compare import MEASURED, Measurement
+from benchmarks.loss.contenders import LIGHTLY, METRIC, OURS, RESTATEMENT
+from benchmarks.markdown import times
+from wsc_ray.bench.markdown import digits, size
+from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN, Verdict
 
 SPEED_AT, FASTER, MEMORY_SHARE, SIMILARITY_FASTER = 8192, 8, 0.07, 500
 LARGEST, MOST_BYTES = 32_768, 2e9
 AHEAD_FROM = 2048
+UNABLE = "it cannot run"  # the verdict on a rival that needs more than the memory limit in every size
 RIVALS = ((LIGHTLY, "contrastive"), (METRIC, "contrastive"), (METRIC, "supcon"))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wsc_ray.bench.data.contenders import DECODING, RAY, REFERENCE
-from wsc_ray.bench.markdown import digits, seconds, times
+from benchmarks.data.contenders import DECODING, RAY, REFERENCE
+from benchmarks.markdown import times
+from wsc_ray.bench.markdown import digits, seconds
 from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN, Verdict
 
 FASTER, OF_DECODING, MOST_WAITING, FIRST_BATCH = 10, 0.25, 0.02, 10.0

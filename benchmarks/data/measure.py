@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wsc_ray.bench.data.contenders import (
+from benchmarks.data.contenders import (
     ALONE,
     DECODING,
     NAMES,
@@ -21,11 +21,11 @@ from wsc_ray.bench.data.contenders import (
     prepare_reference,
     prepare_windows,
 )
-from wsc_ray.bench.data.cost import Sample
-from wsc_ray.bench.data.ray_stream import stream_plan
-from wsc_ray.bench.data.sizes import Sizes
-from wsc_ray.bench.data.team import Team
-from wsc_ray.bench.timing import rotations
+from benchmarks.data.cost import Sample
+from benchmarks.data.ray_stream import stream_plan
+from benchmarks.data.sizes import Sizes
+from benchmarks.data.team import Team
+from wsc_ray.bench.rounds import rotations
 from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe

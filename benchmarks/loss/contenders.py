@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wsc_ray.bench.loss import restatement
-from wsc_ray.bench.loss.batch import BASE_TEMPERATURE, PURE, TEMPERATURE, Batch
+from benchmarks.loss import restatement
+from benchmarks.loss.batch import BASE_TEMPERATURE, PURE, TEMPERATURE, Batch
 
 Loss = Callable[[Batch], Tensor]
 SCALE = TEMPERATURE / BASE_TEMPERATURE
@@ -21,7 +21,7 @@ OURS, RESTATEMENT, LIGHTLY, METRIC = "wsc-ray", "restatement", "lightly", "pytor
 PACKAGES = {LIGHTLY: "lightly", METRIC: "pytorch_metric_learning"}
 PRELOAD = (
     "wsc_ray.losses",
-    "wsc_ray.bench.loss.measure",
+    "benchmarks.loss.measure",
     "lightly.loss.ntx_ent_loss",
     "pytorch_metric_learning.losses",
     "pytorch_metric_learning.utils.distributed",

@@ -9,10 +9,10 @@ from itertools import cycle, islice
 
 import torch
 
-from wsc_ray.bench.data.cost import Meter
-from wsc_ray.bench.data.patches import encoded_images
-from wsc_ray.bench.data.reference import TwoViews
-from wsc_ray.bench.data.team import Round
+from benchmarks.data.cost import Meter
+from benchmarks.data.images import encoded_images
+from benchmarks.data.reference import TwoViews
+from benchmarks.data.team import Round
 from wsc_ray.manifest import Manifest
 from wsc_ray.pixels import decode
 from wsc_ray.recipe.sections import Augment

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsc_ray.bench.loss.batch import BASE_TEMPERATURE, PARTS, TEMPERATURE
-from wsc_ray.bench.loss.compare import MEASURED, Measurement
-from wsc_ray.bench.loss.contenders import OURS
-from wsc_ray.bench.markdown import environment, size, spread, table, times
-from wsc_ray.bench.timing import BUDGET, FEWEST_ROUNDS, FILL
+from benchmarks.loss.batch import BASE_TEMPERATURE, PARTS, TEMPERATURE
+from benchmarks.loss.compare import MEASURED, Measurement
+from benchmarks.loss.contenders import OURS
+from benchmarks.markdown import spread, times
+from benchmarks.timing import BUDGET, FEWEST_ROUNDS, FILL
+from wsc_ray.bench.markdown import environment, size, table
 from wsc_ray.bench.verdict import Verdict, targets
 
 TITLES = {
@@ -70,7 +71,7 @@ def page(summary: Mapping[str, Any], measurements: Sequence[Measurement], verdic
         "compute their own rows against everybody's; the restatement, and pytorch-metric-learning's "
         "`DistributedLossWrapper` as it comes, compute the whole matrix in every process (its `efficient=True` would "
         "leave out a part of the gradient).",
-        f"To repeat it: `pip install 'wsc-ray[bench]'`, then `{summary['invocation']}` on a quiet machine.",
+        f"To repeat it: `pip install '.[bench]'`, then `{summary['invocation']}` on a quiet machine.",
         environment(summary),
         *summary["notes"],
         "## Targets",

@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from wsc_ray.bench.crew import CrewError
-from wsc_ray.bench.data.cost import Sample, side_by_side
+from benchmarks.crew import CrewError
+from benchmarks.data.cost import Sample, side_by_side
 
 PATIENCE = 1800.0  # seconds for one round
 

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from wsc_ray.bench.memory import is_out_of_memory
+from benchmarks.memory import is_out_of_memory
 
 PATIENCE = 3600.0  # seconds for all that one crew does
 

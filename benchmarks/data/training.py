@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsc_ray.bench.data.sizes import Sizes
+from benchmarks.data.sizes import Sizes
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.reading import validate_recipe
@@ -50,7 +50,7 @@ def training_recipe(folder: Path, data: Mapping[str, Any], sizes: Sizes, cores: 
             "warmup_epochs": 0,
             "log_every": 1,
         },
-        "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "bench data"},
+        "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "benchmarks.data"},
     }
     return validate_recipe(values, source="training recipe of the benchmark")
 

@@ -1,24 +1,40 @@
-"""The patches that every contender gets: a manifest that the benchmark draws for itself, and its encoded images."""
+"""The patches that a benchmark draws for itself where nobody gives it a manifest."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsc_ray.bench.data.sizes import Sizes
 from wsc_ray.demo.cohort import write_cohort
-from wsc_ray.errors import DataError
-from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.importing import import_manifest
-from wsc_ray.pixels import PixelSource, Unreadable
 
 
-def drawn_manifest(folder: Path, sizes: Sizes) -> Path:
+@dataclass(frozen=True)
+class DrawnSizes:
+    """How much is drawn.
+
+    Args:
+        slides, per_slide, patch: slides of the training split, patches of each, their side in px.
+        copies: how many times the manifest holds each of them, as slides of other names: in a manifest of few row
+            groups a window would read all of them, and no row in vain.
+    """
+
+    slides: int
+    per_slide: int
+    patch: int
+    copies: int
+
+
+FULL = DrawnSizes(slides=64, per_slide=64, patch=224, copies=8)
+QUICK = DrawnSizes(slides=4, per_slide=16, patch=32, copies=1)  # to see that a benchmark runs
+
+
+def drawn_manifest(folder: Path, sizes: DrawnSizes) -> Path:
     """A manifest of drawn JPEG patches (quality 90) in `folder`, made unless an earlier benchmark has left it there."""
     name = f"patches-{sizes.slides}x{sizes.per_slide}x{sizes.copies}-{sizes.patch}px"
     manifest, raw = folder / name, folder / f"{name}-raw"
@@ -49,27 +65,3 @@ def _multiply(table: Path, folder: Path, copies: int) -> None:
             names = pc.binary_join_element_wise(drawn[column], pa.scalar(str(copy)), "-")
             renamed = renamed.set_column(renamed.column_names.index(column), column, names)
         pq.write_table(renamed, folder / f"copy-{copy}.parquet")
-
-
-def encoded_images(uri: str, split: str, count: int) -> list[bytes]:
-    """Up to `count` encoded images of a split, whole row groups from all over the manifest.
-
-    Raises:
-        DataError: an image that cannot be read.
-    """
-    manifest = open_manifest(uri)
-    cohort = manifest.cohort()
-    mine = {slide for slide, of in zip(cohort.texts("slide_id"), cohort.texts("split"), strict=True) if of == split}
-    runs = manifest.runs()
-    numbers = np.unique(runs.group[np.isin(runs.slide, [i for i, name in enumerate(runs.slides) if name in mine])])
-    groups = [manifest.row_groups[number] for number in numbers]
-    rows = sum(group.rows for group in groups)
-    source = PixelSource([manifest.pixels], manifest.folder)
-    images: list[bytes] = []
-    for group in groups[:: max(1, rows // count)]:
-        patches = manifest.read_group(group.file, group.row_group, ["slide_id", *source.columns]).to_pylist()
-        for image in source.fetch([patch for patch in patches if patch["slide_id"] in mine]):
-            if isinstance(image, Unreadable):
-                raise DataError(image.reason)
-            images.append(image)
-    return images[:count]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import ray
 
-from wsc_ray.bench.data.cost import Meter, Sample
+from benchmarks.data.cost import Meter, Sample
 from wsc_ray.manifest import Manifest
 from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.plan import Plan

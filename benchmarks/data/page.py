@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsc_ray.bench.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
-from wsc_ray.bench.markdown import digits, environment, seconds, spread, table, times
+from benchmarks.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
+from benchmarks.markdown import spread, times
+from wsc_ray.bench.markdown import digits, environment, seconds, table
 
 WHO = (
     f"* {REFERENCE}: PIL decodes, torchvision's transforms make two normalised views, a worker process a core collates; "

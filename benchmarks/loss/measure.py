@@ -10,11 +10,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from wsc_ray.bench.loss.batch import Batch, make_batch
-from wsc_ray.bench.loss.contenders import Contender, Loss
-from wsc_ray.bench.loss.equal import difference, tangent
-from wsc_ray.bench.memory import is_out_of_memory, limit_extra, peak_of
-from wsc_ray.bench.timing import calls_for, rounds_for, time_rounds
+from benchmarks.loss.batch import Batch, make_batch
+from benchmarks.loss.contenders import Contender, Loss
+from benchmarks.loss.equal import difference, tangent
+from benchmarks.memory import is_out_of_memory, limit_extra, peak_of
+from benchmarks.timing import calls_for, rounds_for, time_rounds
 
 WARM_UP_PATCHES = 128  # enough to load every kernel and start the threads, too few to show in the memory
 

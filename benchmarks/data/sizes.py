@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from wsc_ray.bench import patches
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(patches.DrawnSizes):
     """Of the drawn manifest, of a round of each contender, and of the training.
 
     The system counts CPU time in hundredths of a second, so that no contender's round may be much shorter.
 
     Args:
-        slides, per_slide, patch: drawn slides of the training split, patches of each, their side in px.
-        copies: how many times the manifest holds each of them, as slides of other names: in a manifest of few row
-            groups a window would read all of them, and no row in vain.
         view: side of a view, px.
         window: steps of a window of ours.
         waves: windows of each reader that count in a round; through Ray, one before them and one after do not.
@@ -25,10 +24,6 @@ class Sizes:
         plan_rows, plan_files: of the manifest whose planning is measured.
     """
 
-    slides: int
-    per_slide: int
-    patch: int
-    copies: int
     view: int
     window: int
     waves: int
@@ -44,10 +39,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    slides=64,
-    per_slide=64,
-    patch=224,
-    copies=8,
+    **asdict(patches.FULL),
     view=224,
     window=16,
     waves=1,
@@ -62,10 +54,7 @@ FULL = Sizes(
     plan_files=200,
 )
 QUICK = Sizes(
-    slides=4,
-    per_slide=16,
-    patch=32,
-    copies=1,
+    **asdict(patches.QUICK),
     view=32,
     window=16,
     waves=1,

@@ -8,18 +8,13 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
-Name = TypeVar("Name")
+from wsc_ray.bench.rounds import rotations
+
 FILL = 0.02  # seconds: a sample that is shorter is the mean over as many calls as fill this, at most MOST_CALLS
 MOST_CALLS = 100
 BUDGET = 45.0  # seconds of sampling, after which no further round begins, once there are FEWEST_ROUNDS
 FEWEST_ROUNDS = 3
-
-
-def rotations(names: Sequence[Name], rounds: int) -> list[list[Name]]:
-    """The order of each round: everybody goes first, last and after everybody else in turn."""
-    return [[names[(shift + i) % len(names)] for i in range(len(names))] for shift in range(rounds)]
 
 
 def calls_for(seconds: float) -> int:
