@@ -123,7 +123,12 @@ def manifest(cohort, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def settings(manifest, tmp_path) -> dict:
-    """A recipe that trains in seconds, as a dictionary to change."""
+    """`small_recipe` with a store of the test's own, to change."""
+    return small_recipe(manifest, f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def small_recipe(manifest: Path, store: str | None = None) -> dict:
+    """A recipe that trains in seconds, as a dictionary."""
     return {
         "data": {"manifest": str(manifest)},
         "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 16, "head_dim": 8},
@@ -143,7 +148,7 @@ def settings(manifest, tmp_path) -> dict:
         },
         "tune": {"trials": 2, "epochs": 2},
         "evaluate": {"bootstrap": 100},
-        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        "tracking": {"uri": store},
     }
 
 
