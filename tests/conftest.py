@@ -18,7 +18,7 @@ hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not t
 hypothesis_settings.load_profile("untimed")
 
 
-# Files whose tests start clusters or commands in processes of their own, and those that take a minute without Ray.
+# Files whose tests start clusters, or commands that do, in processes of their own, and those that take long without Ray.
 CLUSTERS = (
     "anywhere/",
     "bench/test_data_command.py",
@@ -38,6 +38,7 @@ SLOW = (
     "test_gpu_benchmark.py",
     "pretrain/test_invariance.py",
     "losses/test_collectives.py",
+    "test_pure_rooms.py",
 )
 
 

@@ -84,6 +84,7 @@ def test_a_run_is_the_contract_between_commands(run, transformer, tmp_path):
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.cluster
 def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, tmp_path):
     """SIGKILL of the whole command between two checkpoints; then the same command."""
     settings["encoder"]["backbone"] = "test_vit"
