@@ -160,7 +160,8 @@ def killed_in_a_bucket(net, project, s3, door, typed_twice):
     run = RunFolder(s3.uri("lab/runs/wsc-ray"))
     client = Said(net.command("pretrain", "--cluster", BUCKET))
     client.until(r"job \S+ submitted")
-    until(lambda: any(run.checkpoints.glob("checkpoint_*")), 200)
+    until(lambda: client.closed or any(run.checkpoints.glob("checkpoint_*")), 400)
+    assert not client.closed, client.text
     net.kill("jobs/pretrain.py")
     assert client.ended() == 128 + signal.SIGKILL, client.text
     assert not (run.path / "summary.json").exists()
