@@ -20,7 +20,7 @@ hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not t
 hypothesis_settings.load_profile("untimed")
 
 
-# Files whose tests start clusters or commands in processes of their own, and those that take a minute without Ray.
+# Files whose tests start clusters, or commands that do, in processes of their own, and those that take long without Ray.
 CLUSTERS = (
     "anywhere/",
     "bench/test_data_command.py",
@@ -40,6 +40,7 @@ SLOW = (
     "test_gpu_benchmark.py",
     "pretrain/test_invariance.py",
     "losses/test_collectives.py",
+    "test_pure_rooms.py",
 )
 
 
@@ -125,7 +126,12 @@ def manifest(cohort, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def settings(manifest, tmp_path) -> dict:
-    """A recipe that trains in seconds, as a dictionary to change."""
+    """`small_recipe` with a store of the test's own, to change."""
+    return small_recipe(manifest, f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def small_recipe(manifest: Path, store: str | None = None) -> dict:
+    """A recipe that trains in seconds, as a dictionary."""
     return {
         "data": {"manifest": str(manifest)},
         "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 16, "head_dim": 8},
@@ -145,7 +151,7 @@ def settings(manifest, tmp_path) -> dict:
         },
         "tune": {"trials": 2, "epochs": 2},
         "evaluate": {"bootstrap": 100},
-        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        "tracking": {"uri": store},
     }
 
 
