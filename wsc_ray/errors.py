@@ -16,12 +16,17 @@ class UserError(ValueError):
 
 
 class RecipeError(UserError):
-    """A recipe with unknown keys, wrong types or impossible combinations, all of them listed."""
+    """A recipe with unknown keys, wrong types or impossible combinations, listed together."""
+
+    LISTED = 50
 
     def __init__(self, source: str, problems: Sequence[str]):
         self.problems = list(problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in self.problems))
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
+        lines = [f"  {problem}" for problem in self.problems[: self.LISTED]]
+        if len(self.problems) > self.LISTED:
+            lines.append(f"  and {len(self.problems) - self.LISTED:,} more")
+        super().__init__("\n".join([f"{source}: {count}", *lines]))
 
 
 class ManifestError(UserError):

@@ -131,8 +131,8 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
     wrong = [
         sentence
         for right, sentence in (
-            (0 < settings.mpp < float("inf"), f"--mpp {settings.mpp:g}: give um/px above 0"),
-            (settings.size >= 8, f"--patch-size {settings.size}: give 8 px or more"),
+            (0 < settings.mpp <= 1000, f"--mpp {settings.mpp:g}: give um/px above 0, 1000 at most"),
+            (8 <= settings.size <= 16_384, f"--patch-size {settings.size}: give 8 px or more, 16384 at most"),
             (
                 0 <= settings.overlap < settings.size,
                 f"--overlap {settings.overlap}: give 0 or more px, less than a patch",
