@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wsc_ray.uris import without_secrets
+
 
 class UserError(ValueError):
-    """Something only the user can mend; `str(error)` is the whole message."""
+    """Something only the user can mend; `str(error)` is the whole message, in which URIs have no secrets."""
 
     exit_status = 2
+
+    def __init__(self, sentence: str):
+        super().__init__(without_secrets(str(sentence)))
 
 
 class RecipeError(UserError):
@@ -31,6 +36,10 @@ class RecipeError(UserError):
 
 class ManifestError(UserError):
     """A manifest, or a table to import as one, that cannot be used as it is."""
+
+
+class PlaceError(UserError):
+    """A path or URI that no file can have."""
 
 
 class DataError(UserError):

@@ -38,6 +38,7 @@ def resolve_run(
     """
     folder = RunFolder(run) if run is not None else None
     if folder is not None:
+        check_store(folder.path)
         folder.read_info()
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe if recipe is not None else folder.recipe if folder else None, overrides)

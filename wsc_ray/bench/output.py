@@ -9,6 +9,7 @@ from typing import Any
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import read_summary
+from wsc_ray.places import local_path
 
 
 def require_folder(out: str | Path, command: str) -> Path:
@@ -19,7 +20,7 @@ def require_folder(out: str | Path, command: str) -> Path:
     """
     if "://" in str(out):
         raise RunFolderError(f"{out}: --out is a folder on this machine, not a URI")
-    path = Path(out).expanduser().absolute()
+    path = local_path(out)
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path} is a file; give a folder that is new as --out")
     earlier = read_summary(path)
@@ -36,7 +37,7 @@ def require_file(path: str | Path) -> Path:
     Raises:
         RunFolderError: it is a folder, or nothing can be written beside it.
     """
-    path = Path(path).expanduser().absolute()
+    path = local_path(path)
     if path.is_dir():
         raise RunFolderError(f"{path} is a folder; give a file, such as {path.name}/loss.md")
     _require_writable(path.parent)

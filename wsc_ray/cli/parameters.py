@@ -35,6 +35,8 @@ def as_value(parameter: Parameter, given: Any) -> Any:
         UserError: a text that is not of the form that the option wants.
     """
     kind, flag = parameter.option.kind, parameter.flag
+    if kind in ("path", "file") and given == "":
+        raise UserError(f"--{flag}: an empty path; leave the option out, or give the name of a file or folder")
     if kind == "pairs":
         return dict(_pair(flag, text) for text in given)
     if kind == "numbers" and given is not None:

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from wsc_ray.errors import DataError
 from wsc_ray.files import atomic, is_file_name, local_file
-from wsc_ray.storage import AnyPath, shown
+from wsc_ray.storage import AnyPath, check_store
+from wsc_ray.uris import shown
 
 SLIDES = "slides.parquet"
 SLIDES_SCHEMA = pa.schema(
@@ -100,8 +101,10 @@ def read_slides(folder: AnyPath) -> pa.Table:
 
     Raises:
         DataError: the folder holds none, or one that cannot be read or has nulls.
+        RunFolderError: its store does not answer.
     """
     path = folder / SLIDES
+    check_store(folder)
     if not path.is_file():
         raise DataError(f"{folder} holds no features ({SLIDES} is missing); `wsc-ray embed --run RUN` writes them")
     try:

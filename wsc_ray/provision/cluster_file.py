@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from wsc_ray import plain_yaml
 from wsc_ray.errors import ClusterError
+from wsc_ray.places import local_path
 
 _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
 
@@ -59,7 +60,7 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
     Raises:
         ClusterError: no such file, not YAML, neither format, or a CHANGE-ME that nobody has changed.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     try:
         text = path.read_text(encoding="utf-8")
         documents = tuple(document for document in plain_yaml.load_all(text) if document is not None)

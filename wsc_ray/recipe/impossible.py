@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from wsc_ray.recipe.sections import STEPS, Recipe
+from wsc_ray.uris import has_secrets
 
 
 def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
     """Combinations that no run can have: the keys involved, the first the one to change, and a sentence."""
     train, stream, data = recipe.train, recipe.stream, recipe.data
-    if recipe.tracking.uri and _has_password(recipe.tracking.uri):
+    if recipe.tracking.uri and has_secrets(recipe.tracking.uri):
         yield (
             ("tracking.uri",),
-            "it holds a password, which the run folder would keep; set MLFLOW_TRACKING_USERNAME and "
+            "it holds a password, user or token, which the run folder would keep; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD in the environment",
         )
+    if not recipe.tracking.experiment.strip() or not recipe.tracking.experiment.isprintable():
+        yield ("tracking.experiment",), f"{recipe.tracking.experiment!r} is no name; use characters that can be printed"
     if train.batch_size % 2:
         yield (
             ("train.batch_size",),
@@ -96,13 +98,6 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         )
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
-
-
-def _has_password(uri: str) -> bool:
-    try:
-        return bool(urlsplit(uri).password)
-    except ValueError:  # no URI at all; whoever opens it says so
-        return False
 
 
 def _largest_divisor(number: int, at_most: int) -> int:

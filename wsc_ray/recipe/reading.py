@@ -17,7 +17,8 @@ from wsc_ray.errors import RecipeError
 from wsc_ray.plain_yaml import quoted, shortened
 from wsc_ray.recipe.impossible import impossible
 from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe, sections
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.uris import shown
 
 
 def load_recipe(path: str | AnyPath | None = None, overrides: Sequence[str] = ()) -> Recipe:

@@ -36,7 +36,7 @@ Width = Annotated[int, Field(ge=1, le=WIDTH)]
 Side = Annotated[int, Field(ge=8, le=4096)]  # px
 Epochs = Annotated[int, Field(ge=1, le=EPOCHS)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME)]
-Place = Annotated[str, Field(max_length=PLACE)]
+Place = Annotated[str, Field(min_length=1, max_length=PLACE)]
 
 
 class Section(BaseModel):

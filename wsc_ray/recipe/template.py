@@ -8,6 +8,7 @@ import yaml
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
+from wsc_ray.places import local_path
 from wsc_ray.recipe.sections import Recipe, Section, limits, sections
 
 _HEAD = """\
@@ -22,7 +23,7 @@ def write_template(out: str | Path) -> Path:
     Raises:
         RunFolderError: the file exists.
     """
-    path = Path(out).expanduser().absolute()
+    path = local_path(out)
     if path.exists():
         raise RunFolderError(f"{path} exists; give another --out, or delete it")
     with atomic(path) as temporary:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 from wsc_ray.errors import ManifestError
 from wsc_ray.files import is_file_name
+from wsc_ray.places import local_path
+from wsc_ray.plain_yaml import shortened
 
 NAMES = {
     "path": ("path", "image_path", "slide_path", "wsi"),
@@ -70,8 +72,8 @@ def read_list(
     Raises:
         ManifestError: the list cannot be read or is none, or slides of it are wrong; all problems are listed.
     """
-    source = Path(source).expanduser()
-    folder = Path(folder).expanduser() if folder else source.parent
+    source = local_path(source)
+    folder = local_path(folder) if folder else source.parent
     columns, constants = dict(columns or {}), dict(constants or {})
     header, rows = _read(source)
     chosen, problems = _choose(header, columns, constants)
@@ -163,8 +165,8 @@ def _entry(
             wrong.append(f"{told} called {slide_id}.* in {folder}")
     elif path is None:
         wrong.append("no path")
-    elif not path.is_file():
-        wrong.append(f"{path} is not there")
+    elif not _is_file(path):
+        wrong.append(f"{shortened(str(path))} is not there")
     patient_id = values.get("patient_id") or slide_id
     for name, text in (("slide_id", slide_id), ("patient_id", patient_id)):
         if text and not is_file_name(text):
@@ -183,6 +185,14 @@ def _entry(
         problems += [f"{where}: {each}" for each in wrong]
         return None
     return Entry(slide_id, path.absolute(), patient_id, label, values["split"], mpp)
+
+
+def _is_file(path: Path) -> bool:
+    """False also for what no file can be called, where Python raises: a NUL, or a name longer than disks take."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _number(text: str) -> tuple[float | None, str]:

@@ -23,10 +23,11 @@ from wsc_ray.slides.listing import Entry, read_list
 from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
