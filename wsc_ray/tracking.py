@@ -29,7 +29,7 @@ from wsc_ray.files import atomic, is_file_name, local_file, local_folder, read_j
 from wsc_ray.places import local_path
 from wsc_ray.plain_yaml import shortened
 from wsc_ray.storage import AnyPath, StoragePath, as_path
-from wsc_ray.uris import reason_about, shown
+from wsc_ray.uris import reason_about, shown, values_without_secrets
 
 FILE = "mlflow.json"
 STORE = "mlflow.db"
@@ -128,7 +128,9 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         if not self.client.get_run(self.run_id).inputs.dataset_inputs:
-            data = Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": source}))
+            data = Dataset(
+                name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": shown(source)})
+            )
             self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -193,6 +195,8 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
     # MLflow's defaults retry for minutes; a store that is not there should be said at once.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # MLflow would print where a run is seen when it ends, with the user and password of the store's URI.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     import logging
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -277,4 +281,4 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value)[:6000]
+            yield f"{prefix}{key}", str(values_without_secrets(value))[:6000]

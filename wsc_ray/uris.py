@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]{0,30}://"
 _URI = re.compile(rf"({_SCHEME})((?:(?!{_SCHEME}).)*)", re.DOTALL)
 _URI_IN_TEXT = re.compile(rf"({_SCHEME})((?:(?!{_SCHEME})\S)*)")
+_CHAIN = re.compile(rf"(?:[a-z]+::)*{_SCHEME}")
 _SECRET = re.compile(r"pass|pwd|secret|token|key|^sig$|signature|cred|auth|^sas$|bearer", re.IGNORECASE)
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # where what stands before the @ names a container
 _BUCKETS = ("s3", "s3a", "gs", "gcs")  # whose host has no port
@@ -31,9 +32,9 @@ def without_secrets(text: str) -> str:
 
 
 def values_without_secrets(values: Any) -> Any:
-    """JSON's values with every text as `shown` gives it; keys are left as they are."""
+    """JSON's values with every URI as `shown` gives it, also inside of longer texts; keys are left as they are."""
     if isinstance(values, str):
-        return shown(values) if "://" in values else values
+        return shown(values) if _CHAIN.match(values) else without_secrets(values)
     if isinstance(values, Mapping):
         return {key: values_without_secrets(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
@@ -49,7 +50,7 @@ def has_secrets(text: str) -> bool:
 def secrets_of(uri: str) -> list[str]:
     """The secrets of a URI, as they stand there and decoded, the longest first: someone else's message may quote them alone."""
     found: set[str] = set()
-    for scheme, rest in _URI.findall(uri):
+    for scheme, rest in _URI.findall(uri) + _URI.findall(unquote(uri)):
         login, tail = _parted(scheme, rest)
         found.update(login.removesuffix("@").split(":", 1))
         found.update(pair.partition("=")[2] for pair in re.split("[?&;#]", tail) if _is_secret(pair))
@@ -115,7 +116,7 @@ def _without_options(text: str) -> str:
 
 
 def _is_secret(pair: str) -> bool:
-    name, equals, _ = pair.partition("=")
+    name, equals, _ = pair.lstrip("&;").partition("=")
     return bool(equals) and bool(_SECRET.search(unquote(name)))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import read_summary
 from wsc_ray.places import local_path
+from wsc_ray.uris import without_secrets
 
 
 def require_folder(out: str | Path, command: str) -> Path:
@@ -67,4 +68,4 @@ def invocation(command: str, options: Mapping[str, Any], markdown: str | Path | 
         if value is not True:
             listed = ",".join(map(str, value)) if isinstance(value, list) else value
             words.append(f"{listed:g}" if isinstance(listed, float) else str(listed))
-    return shlex.join(words)
+    return without_secrets(shlex.join(words))

@@ -23,6 +23,7 @@ from wsc_ray.manifest.tables import Source, raise_problems, read_table
 from wsc_ray.pixels.images import decode
 from wsc_ray.progress import Progress
 from wsc_ray.storage import child
+from wsc_ray.uris import values_without_secrets
 
 
 def import_manifest(
@@ -179,4 +180,4 @@ def _write_summary(filesystem: fs.FileSystem, folder: str, values: Mapping[str, 
         write_summary(Path(folder), values["command"], values)
         return
     with filesystem.open_output_stream(f"{folder}/summary.json") as stream:
-        stream.write((json.dumps(values, indent=2) + "\n").encode())
+        stream.write((json.dumps(values_without_secrets(values), indent=2) + "\n").encode())

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from wsc_ray.uris import values_without_secrets
+
 DEFAULT_RECIPE = "wsc-ray.yaml"
 
 # Every number has an upper limit, which stands in the file that `wsc-ray init` writes: beyond what anybody needs, and below
@@ -239,7 +241,8 @@ class Recipe(Section):
     tracking: Tracking = Tracking()
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """As it is printed and kept, without what URIs hold of secrets."""
+        return yaml.safe_dump(values_without_secrets(self.model_dump(mode="json")), sort_keys=False)
 
     def training_part(self) -> dict[str, Any]:
         """What decides the trained weights: all of the recipe that a resumed run must not change.
@@ -259,7 +262,7 @@ class Recipe(Section):
             del part["train"][key]
         for key in ("log_every", "checkpoint_every", "keep_checkpoints", "profile"):
             del part["train"][key]
-        return part
+        return values_without_secrets(part)
 
     def digest(self) -> str:
         """SHA-256 (hex) of `training_part`, written into checkpoints."""
