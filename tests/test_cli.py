@@ -1,5 +1,7 @@
 """The command line: what a user can do wrong ends in one sentence and status 2, and nothing is half-written."""
 
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -110,6 +112,40 @@ def test_a_dry_run_prints_the_recipe_and_the_plan_and_touches_nothing(wsc_ray_co
     assert "epochs: 5" in text
     assert "plan (nothing was started)" in text
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_no_epochs_keep_the_weights_and_a_record_of_nothing(wsc_ray_command, settings, tmp_path):
+    settings["train"] |= {"epochs": 0}
+    settings["stream"] |= {"record": True}
+    recipe = write(tmp_path / "recipe.yaml", settings)
+    for _ in range(2):  # the second finds it complete
+        status, text = wsc_ray_command("pretrain", recipe, "--out", tmp_path / "run")
+        assert status == 0, text
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["samples_sha256"] == hashlib.sha256(b"").hexdigest()
+    assert (tmp_path / "run" / "encoder" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tile", "x.csv", "--out", "o", "--mpp", "nan"),
+        ("tile", "x.csv", "--out", "o", "--mpp", "1e308"),
+        ("tile", "x.csv", "--out", "o", "--patch-size", "2147483647"),
+        ("tile", "x.csv", "--out", "o", "--patch-size", "9" * 5000),
+        ("tile", "x.csv", "--out", "o", "--constant", "x" * 5000),
+        ("manifest", "check", "m", "--sample", str(2**63)),
+        ("bench", "scaling", "--out", "o", "--workers", "9" * 5000),
+        ("bench", "scaling", "--out", "o", "--workers", str(2**40)),
+    ],
+    ids=lambda words: "-".join(words)[:40],
+)
+def test_numbers_beyond_all_use(wsc_ray_command, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    status, text = wsc_ray_command(*arguments)
+    assert status == 2
+    assert "Traceback" not in text
+    assert not list(tmp_path.iterdir())
 
 
 def test_later_commands_want_a_run_folder(wsc_ray_command, tmp_path):

@@ -6,7 +6,7 @@ import yaml
 from wsc_ray.commands import init
 from wsc_ray.errors import RecipeError
 from wsc_ray.recipe.reading import load_recipe, validate_recipe
-from wsc_ray.recipe.sections import Recipe, sections
+from wsc_ray.recipe.sections import Recipe, limits, sections
 from wsc_ray.recipe.template import recipe_template
 
 
@@ -90,6 +90,85 @@ def test_overrides(tmp_path):
     for bad in ("train.lr", "=3", "train..lr=3", "seed.x=1", "train.lr=[1"):
         with pytest.raises(RecipeError):
             load_recipe(path, [bad])
+
+
+def number_schemas(schema):
+    if schema.get("type") in ("integer", "number"):
+        yield schema
+    for inner in [*schema.get("anyOf", []), *schema.get("prefixItems", []), schema.get("items")]:
+        if isinstance(inner, dict):
+            yield from number_schemas(inner)
+
+
+def test_every_number_has_an_upper_limit_and_the_template_says_it():
+    template = recipe_template()
+    for name, section in {**sections(), "": Recipe}.items():
+        for key, schema in section.model_json_schema()["properties"].items():
+            for number in number_schemas(schema):
+                assert {"maximum", "exclusiveMaximum"} & set(number), f"{name}.{key}"
+                assert {"minimum", "exclusiveMinimum"} & set(number), f"{name}.{key}"
+                assert f"({limits(section, key)})" in template
+    assert limits(sections()["train"], "workers") == "1 to 4096"
+    assert limits(sections()["tune"], "lr") == "above 0 to 1000"
+    assert limits(sections()["evaluate"], "confidence") == "above 0 to below 1"
+    assert limits(sections()["data"], "manifest") == ""
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tune.trials=2147483647",
+        f"evaluate.bootstrap={2**63}",
+        f"train.steps_per_epoch={10**30}",
+        "train.steps_per_epoch=999999999",
+        "augment.size=100000",
+        "train.lr=1e308",
+        "train.lr=nan",
+        "train.lr=.inf",
+        "train.lr=1e999",
+        "loss.temperature=1e-320",
+        "tune.lr=[1e-4, 1e300]",
+        "tune.hidden=[1000000000]",
+        "encoder.pixel_std=[1e-300, 1, 1]",
+        "train.milestones=[99999999999999]",
+        f"seed={'9' * 5000}",
+        f"train.lr={'9' * 5000}",
+        f"train.lr='{'9' * 5000}'",
+        f"data.train_split={'x' * 100000}",
+        f"train.{'x' * 100000}=1",
+        f"train{'.x' * 50000}=1",
+        f"{'x' * 100000}",
+        f"train.lr={'[' * 50000}",
+        "seed=2024-13-45",
+        "seed=2024-01-01",
+        "train.lr=!!int ''",
+        "train.lr=0b_",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_absurd_values_are_one_short_sentence(override):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(None, [override])
+    assert len(str(caught.value)) < 500
+    assert len(caught.value.problems) == 1
+
+
+def test_a_recipe_with_thousands_of_problems_lists_some(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("train: {" + ", ".join(f"x{n}: 1" for n in range(5000)) + "}")
+    with pytest.raises(RecipeError, match="5,000 problems") as caught:
+        load_recipe(path)
+    assert str(caught.value).endswith("  and 4,950 more")
+    path.write_text("\n".join(["x: 1"] * 100_000))
+    with pytest.raises(RecipeError, match="longer than"):
+        load_recipe(path)
+
+
+def test_a_section_that_is_there_twice(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("data: {manifest: m}\ntrain: {epochs: 1}\ntrain: {batch_size: 16}\n")
+    with pytest.raises(RecipeError, match="line 3: 'train' is there twice, first in line 2"):
+        load_recipe(path)
 
 
 def test_files_that_are_no_recipe(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, RunFolderError
-from wsc_ray.storage import StoragePath, as_path, check_store, child, filesystem, parent, shown
+from wsc_ray.storage import StoragePath, as_path, check_store, child, filesystem, parent
+from wsc_ray.uris import shown
 
 QUERY = "?endpoint_override=127.0.0.1:9&scheme=http"
 

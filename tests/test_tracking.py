@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 
 from wsc_ray import tracking
 from wsc_ray.errors import TrackingError
-from wsc_ray.storage import as_path, shown
+from wsc_ray.storage import as_path
 from wsc_ray.tracking import Tracker, tracking_uri
+from wsc_ray.uris import shown
 
 
 def tracker(uri, folder, **changes):

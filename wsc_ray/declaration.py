@@ -28,7 +28,7 @@ class Option:
         kind: `path`: a folder, a file or a URI, made absolute before it travels to a cluster. `file`: a local file whose text travels.
             `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
         choices: the values that may be given.
-        least: the smallest number that may be given.
+        least, most: the smallest and the largest number that may be given.
         here_only: why it has no place in a call for a cluster, as the rest of a sentence that begins with the option.
         beside: of a folder, the `file` argument whose own folder it is where nothing is given.
     """
@@ -40,6 +40,7 @@ class Option:
     kind: Kind = "value"
     choices: tuple[str, ...] | None = None
     least: int | None = None
+    most: int = 2**31 - 1
     beside: str | None = None
     here_only: str | None = None
 

@@ -37,6 +37,7 @@ from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.submit.call import CALL
 from wsc_ray.submit.jobs import CLUSTER, JOB_ID
 from wsc_ray.tracking import FILE, Tracker, tracking_uri
+from wsc_ray.uris import values_without_secrets, without_secrets
 
 WHERE = "cluster.json"
 NODES_SECONDS = 1200.0
@@ -78,7 +79,7 @@ def carry_out(call: Mapping[str, Any]) -> None:
         recipe = load_recipe(named, arguments.pop("overrides", ()))
         arguments["recipe"] = recipe
     summary = _carried_out(declaration, arguments, recipe, as_path(call["out"]), folder, int(call.get("nodes", 1)))
-    print(declaration.describe(summary, False), flush=True)
+    print(declaration.describe(values_without_secrets(summary), False), flush=True)
 
 
 def _carried_out(
@@ -123,7 +124,7 @@ def doctor(call: Mapping[str, Any]) -> None:
         if isinstance(place, Path):
             os.chdir(nearest(str(place.parent)))
         results = preflight(gather(recipe, out=out, folders=[place] if place else [], trains=True, reduces=True))
-    print(json.dumps(results), flush=True)
+    print(json.dumps(values_without_secrets(results)), flush=True)
 
 
 @contextlib.contextmanager
@@ -155,7 +156,7 @@ def check(lines: list[CheckResult]) -> None:
     Raises:
         ClusterError: some of them are failures.
     """
-    print(as_text(lines), flush=True)
+    print(without_secrets(as_text(lines)), flush=True)
     wrong = failures(lines)
     if wrong:
         names = ", ".join(line["what"] for line in wrong)

@@ -8,24 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wsc_ray.uris import without_secrets
+
 
 class UserError(ValueError):
-    """Something only the user can mend; `str(error)` is the whole message."""
+    """Something only the user can mend; `str(error)` is the whole message, in which URIs have no secrets."""
 
     exit_status = 2
 
+    def __init__(self, sentence: str):
+        super().__init__(without_secrets(str(sentence)))
+
 
 class RecipeError(UserError):
-    """A recipe with unknown keys, wrong types or impossible combinations, all of them listed."""
+    """A recipe with unknown keys, wrong types or impossible combinations, listed together."""
+
+    LISTED = 50
 
     def __init__(self, source: str, problems: Sequence[str]):
         self.problems = list(problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in self.problems))
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
+        lines = [f"  {problem}" for problem in self.problems[: self.LISTED]]
+        if len(self.problems) > self.LISTED:
+            lines.append(f"  and {len(self.problems) - self.LISTED:,} more")
+        super().__init__("\n".join([f"{source}: {count}", *lines]))
 
 
 class ManifestError(UserError):
     """A manifest, or a table to import as one, that cannot be used as it is."""
+
+
+class PlaceError(UserError):
+    """A path or URI that no file can have."""
 
 
 class DataError(UserError):

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import values_without_secrets
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
 
@@ -91,8 +92,8 @@ def read_json(path: AnyPath) -> Any:
 
 
 def write_summary(folder: AnyPath, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `summary.json` into a command's output folder and return what was written."""
-    summary = {"command": command, **values}
+    """Write `summary.json` into a command's output folder and return what was written, in which URIs have no secrets."""
+    summary = values_without_secrets({"command": command, **values})
     write_json(folder / "summary.json", summary)
     return summary
 

@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from wsc_ray.errors import PluginError
+from wsc_ray.places import local_path
 
 GROUP = "wsc_ray.plugins"
 VARIABLE = "WSC_RAY_PLUGINS"
@@ -47,7 +48,7 @@ def load_plugins() -> None:
 def named_plugins() -> list[str]:
     """The modules and files that `WSC_RAY_PLUGINS` names; files by their absolute paths."""
     names = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
-    return [str(Path(name).expanduser().absolute()) if name.endswith(".py") else name for name in names]
+    return [str(local_path(name)) if name.endswith(".py") else name for name in names]
 
 
 def _import_file(path: Path) -> None:

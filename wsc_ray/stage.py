@@ -26,6 +26,7 @@ from wsc_ray.run_folder import IDENTITY, OLDER_IDENTITIES, RunFolder
 from wsc_ray.storage import AnyPath, as_path, check_store
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, connect, tracking_uri
+from wsc_ray.uris import values_without_secrets
 
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -42,6 +43,7 @@ def resolve_run(
     """
     folder = RunFolder(run) if run is not None else None
     if folder is not None:
+        check_store(folder.path)
         folder.read_info()
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe if recipe is not None else folder.recipe if folder else None, overrides)
@@ -135,7 +137,8 @@ def refuse_other(
     Raises:
         RunFolderError: they differ; every difference is listed.
     """
-    lines = differences({key: known.get(key) for key in identity}, identity, words=words)
+    identity = values_without_secrets(identity)
+    lines = differences(values_without_secrets({key: known.get(key) for key in identity}), identity, words=words)
     if lines:
         raise RunFolderError(
             f"{out} holds {what} of other settings; give a new --out, {way_out}, or undo:\n"
@@ -231,7 +234,8 @@ def write_identity(out: AnyPath, command: str, identity: Mapping[str, Any]) -> N
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / IDENTITY, {"command": command, "wsc_ray": wsc_ray.__version__, **identity})
+        values = {"command": command, "wsc_ray": wsc_ray.__version__, **values_without_secrets(identity)}
+        write_json(out / IDENTITY, values)
     except OSError as error:
         raise RunFolderError(f"{out} cannot be written: {error.strerror or error}") from None
 

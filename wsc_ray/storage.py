@@ -22,7 +22,10 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem as FsspecLocal
 from pyarrow import fs
 
-from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.errors import DataError, PlaceError, RunFolderError
+from wsc_ray.fsspec_files import FsspecFiles
+from wsc_ray.places import checked_uri, local_path
+from wsc_ray.uris import reason_about, shown
 
 S3_CONNECT_SECONDS = 3
 S3_SILENCE_SECONDS = 5  # without a byte
@@ -39,25 +42,29 @@ def filesystem(uri: str | Path) -> tuple[fs.FileSystem, str]:
     pyarrow's own filesystems are taken first (local, s3://, gs://, hdfs://), then any that fsspec knows.
 
     Raises:
-        DataError: a scheme that neither knows, or a driver that is not installed.
+        DataError: a scheme that neither knows, a driver that is not installed, or what it asks of a URI is missing.
+        PlaceError: no file can have this path or URI.
     """
     text = str(uri)
     if "://" not in text:
-        return fs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+        return fs.LocalFileSystem(), str(local_path(text))
+    if text.startswith("file://"):
+        return fs.LocalFileSystem(), str(as_path(text))
+    checked_uri(text)
     try:
         found, path = fs.FileSystem.from_uri(text)
         return (_patient(found, text) if isinstance(found, fs.S3FileSystem) else found), path
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
         pass
     except OSError as error:
-        raise DataError(f"{text} cannot be opened: {error}") from None
+        raise DataError(f"{shown(text)} cannot be opened: {reason_about(text, error)}") from None
     try:
         found, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise DataError(f"{text} cannot be opened: {error}") from None
+    except Exception as error:  # each of its filesystems raises what it likes, also TypeError for what a URI lacks
+        raise DataError(f"{shown(text)} cannot be opened: {reason_about(text, error)}") from None
     if isinstance(found, FsspecLocal):
         return fs.LocalFileSystem(), path
-    return fs.PyFileSystem(fs.FSSpecHandler(found)), path
+    return fs.PyFileSystem(FsspecFiles(found)), path
 
 
 def _patient(found: fs.S3FileSystem, uri: str) -> fs.S3FileSystem:
@@ -96,15 +103,6 @@ def parent(uri: str) -> str:
         return uri.rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
     parts = urlsplit(uri, allow_fragments=False)
     return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
-
-
-def shown(path: str | AnyPath) -> str:
-    """A path or URI as it may be printed or kept: user and password are left out."""
-    text = str(path)
-    parts = urlsplit(text)
-    if "@" not in parts.netloc:
-        return text
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 class StoragePath:
@@ -249,13 +247,17 @@ AnyPath = Path | StoragePath
 
 
 def as_path(place: str | AnyPath) -> AnyPath:
-    """A local path, absolute, or the `StoragePath` that a URI names; `file://` is local."""
+    """A local path, absolute, or the `StoragePath` that a URI names; `file://` is local.
+
+    Raises:
+        PlaceError: no file can have this path or URI.
+    """
     if isinstance(place, StoragePath):
         return place
     text = str(place)
     if text.startswith("file://"):
-        return Path(unquote(urlsplit(text, allow_fragments=False).path)).absolute()
-    return StoragePath(text) if "://" in text else Path(text).expanduser().absolute()
+        return local_path(unquote(urlsplit(checked_uri(text), allow_fragments=False).path))
+    return StoragePath(checked_uri(text)) if "://" in text else local_path(text)
 
 
 def check_store(path: AnyPath) -> None:
@@ -272,9 +274,11 @@ def check_store(path: AnyPath) -> None:
         # Elsewhere to look at a bucket needs a right that reading and writing does not; a list of a missing one fails.
         if files.type_name == "s3" and files.get_file_info(bucket).type == fs.FileType.NotFound:
             raise RunFolderError(f"{path}: there is no bucket {bucket}; make it, or give another place")
+        if files.type_name not in _OBJECT_STORES:
+            files.get_file_info(place)
         files.get_file_info(fs.FileSelector(place, allow_not_found=True))
-    except (OSError, DataError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, pa.ArrowException, DataError, PlaceError) as error:
+        reason = reason_about(str(path), error)
         raise RunFolderError(
             f"{path} cannot be used: {reason}; check the bucket's name, its region and your right to read and write it"
         ) from None

@@ -12,8 +12,10 @@ which are copies of files in the run folder, are left out of such a store.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -23,11 +25,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.files import atomic, local_file, local_folder, read_json, write_json
-from wsc_ray.storage import AnyPath, StoragePath, as_path, shown
+from wsc_ray.files import atomic, is_file_name, local_file, local_folder, read_json, write_json
+from wsc_ray.places import local_path
+from wsc_ray.plain_yaml import shortened
+from wsc_ray.storage import AnyPath, StoragePath, as_path
+from wsc_ray.uris import reason_about, shown, values_without_secrets
 
 FILE = "mlflow.json"
 STORE = "mlflow.db"
+SQLITE = "sqlite:///"
 
 _copies: dict[str, Path] = {}  # by URI, of SQLite files on object stores: this process's copy
 
@@ -122,7 +128,9 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         if not self.client.get_run(self.run_id).inputs.dataset_inputs:
-            data = Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": source}))
+            data = Dataset(
+                name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": shown(source)})
+            )
             self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -195,6 +203,8 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
     # MLflow's defaults retry for minutes; a store that is not there should be said at once.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # MLflow would print where a run is seen when it ends, with the user and password of the store's URI.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     import logging
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -203,15 +213,17 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
     from mlflow.exceptions import MlflowException
 
     try:
+        if uri.startswith(SQLITE):  # MLflow tries for minutes to open what no file can be called
+            local_path(uri.removeprefix(SQLITE).partition("?")[0])
         client = MlflowClient(tracking_uri=_opened(uri))
         found = client.get_experiment_by_name(experiment)
         if found is not None:
             return client, found.experiment_id
         place = None
-        if uri.startswith("sqlite:///"):  # artifacts beside the database, not in whatever folder one stands
-            place = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / experiment).as_uri()
+        if uri.startswith(SQLITE):  # artifacts beside the database, not in whatever folder one stands
+            place = (Path(uri.removeprefix(SQLITE)).absolute().parent / "mlartifacts" / _folder_of(experiment)).as_uri()
         elif _on_object_store(uri):
-            place = shown(as_path(uri).parent / "mlartifacts" / experiment)
+            place = shown(as_path(uri).parent / "mlartifacts" / _folder_of(experiment))
         try:
             return client, client.create_experiment(experiment, artifact_location=place)
         except MlflowException:  # made by someone else in between
@@ -221,6 +233,14 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
             return client, found.experiment_id
     except Exception as error:
         raise _unreachable(uri, error) from error
+
+
+def _folder_of(experiment: str) -> str:
+    """Where an experiment's artifacts lie below `mlartifacts`: its name, or what is safe of it, and never outside."""
+    if is_file_name(experiment):
+        return experiment
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:50]
+    return f"{safe or 'experiment'}-{hashlib.sha256(experiment.encode()).hexdigest()[:12]}"
 
 
 def _on_object_store(uri: str) -> bool:
@@ -254,9 +274,7 @@ def _write_back(uri: str) -> None:
 
 
 def _unreachable(uri: str, error: Exception) -> TrackingError:
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    reason = reason.replace(uri, shown(uri))
-    return TrackingError(f"MLflow at {shown(uri)} cannot be used: {reason}")
+    return TrackingError(f"MLflow at {shortened(shown(uri), 200)} cannot be used: {reason_about(uri, error)}")
 
 
 def _read(folder: AnyPath) -> dict[str, str] | None:
@@ -271,4 +289,4 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value)[:6000]
+            yield f"{prefix}{key}", str(values_without_secrets(value))[:6000]

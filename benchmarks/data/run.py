@@ -23,6 +23,7 @@ from wsc_ray.bench.verdict import targets
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
+from wsc_ray.places import local_path
 from wsc_ray.progress import Progress
 from wsc_ray.ray_session import ray_session
 from wsc_ray.stream.plan import make_plan
@@ -78,7 +79,7 @@ def measure_data(
     cores = usable_cores() if cores is None else cores
     _check(batch_size, cores, rounds)
     sizes = QUICK if quick else FULL
-    uri = str(Path(manifest).absolute()) if manifest and "://" not in manifest else manifest
+    uri = str(local_path(manifest)) if manifest and "://" not in manifest else manifest
     if uri is not None:
         make_plan(open_manifest(uri), stream_recipe({"manifest": uri}, sizes, batch_size, cores))
     state, load = commit(), os.getloadavg()[0]  # as they were when the work started

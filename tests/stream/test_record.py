@@ -1,5 +1,7 @@
 """The record of what was fed, and its digest."""
 
+import hashlib
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -30,6 +32,11 @@ def record(folder, *, workers=1, checkpoints=(6,), steps=range(6), offset=0):
             for rank, recorder in enumerate(recorders):
                 recorder.save(folder, rank)
     return folder
+
+
+def test_nothing_recorded_is_the_empty_sequence(tmp_path):
+    assert samples_digest(tmp_path) == hashlib.sha256(b"").hexdigest()
+    truncate_samples(tmp_path, 0)
 
 
 def test_the_digest_is_of_the_sequence_alone(tmp_path):

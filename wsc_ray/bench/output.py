@@ -10,6 +10,8 @@ from typing import Any
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import read_summary
+from wsc_ray.places import local_path
+from wsc_ray.uris import without_secrets
 
 
 def require_folder(out: str | Path, command: str) -> Path:
@@ -20,7 +22,7 @@ def require_folder(out: str | Path, command: str) -> Path:
     """
     if "://" in str(out):
         raise RunFolderError(f"{out}: --out is a folder on this machine, not a URI")
-    path = Path(out).expanduser().absolute()
+    path = local_path(out)
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path} is a file; give a folder that is new as --out")
     earlier = read_summary(path)
@@ -37,7 +39,7 @@ def require_file(path: str | Path) -> Path:
     Raises:
         RunFolderError: it is a folder, or nothing can be written beside it.
     """
-    path = Path(path).expanduser().absolute()
+    path = local_path(path)
     if path.is_dir():
         raise RunFolderError(f"{path} is a folder; give a file, such as {path.name}/page.md")
     _require_writable(path.parent)
@@ -66,4 +68,4 @@ def invocation(program: str, options: Mapping[str, Any], markdown: str | Path | 
         if value is not True:
             listed = ",".join(map(str, value)) if isinstance(value, list) else value
             words.append(f"{listed:g}" if isinstance(listed, float) else str(listed))
-    return shlex.join(words)
+    return without_secrets(shlex.join(words))

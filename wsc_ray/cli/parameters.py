@@ -8,6 +8,7 @@ import click
 
 from wsc_ray.declaration import Parameter
 from wsc_ray.errors import UserError
+from wsc_ray.plain_yaml import shortened
 
 
 def as_click(parameter: Parameter) -> click.Parameter:
@@ -34,20 +35,27 @@ def as_value(parameter: Parameter, given: Any) -> Any:
         UserError: a text that is not of the form that the option wants.
     """
     kind, flag = parameter.option.kind, parameter.flag
+    if kind in ("path", "file") and given == "":
+        raise UserError(f"--{flag}: an empty path; leave the option out, or give the name of a file or folder")
     if kind == "pairs":
         return dict(_pair(flag, text) for text in given)
     if kind == "numbers" and given is not None:
         try:
-            return [int(word) for word in str(given).split(",")]
+            numbers = [int(word) for word in str(given).split(",")]
         except ValueError:
-            raise UserError(f"--{flag} {given}: write whole numbers with commas between them") from None
+            raise UserError(f"--{flag} {shortened(given)}: write whole numbers with commas between them") from None
+        if max(numbers) > parameter.option.most:
+            raise UserError(f"--{flag} {shortened(given)}: a number is above {parameter.option.most}")
+        return numbers
+    if isinstance(given, float) and not abs(given) <= parameter.option.most:
+        raise UserError(f"--{flag} {given:g}: give a number, {parameter.option.most} at most")
     return given
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise UserError(f"--{flag} {text}: write it as NAME=VALUE")
+        raise UserError(f"--{flag} {shortened(text)}: write it as NAME=VALUE")
     return key, value
 
 
@@ -55,6 +63,6 @@ def _type(parameter: Parameter) -> Any:
     option = parameter.option
     if option.choices:
         return click.Choice(option.choices)
-    if parameter.type is int and option.least is not None:
-        return click.IntRange(option.least)
+    if parameter.type is int:
+        return click.IntRange(option.least, option.most)
     return parameter.type

@@ -13,6 +13,7 @@ from wsc_ray.command import COMMANDS
 from wsc_ray.commands import all_commands
 from wsc_ray.declaration import Declaration
 from wsc_ray.errors import PluginError, UserError
+from wsc_ray.uris import values_without_secrets
 
 # The order of the help: the way through, then what looks at it.
 _ORDER = ("init", "tile", "manifest", "pretrain", "embed", "tune", "evaluate", "demo", "doctor", "job", "bench")
@@ -69,7 +70,8 @@ def _click_command(declaration: Declaration, name: str) -> click.Command:
         arguments = {parameter.name: as_value(parameter, given[parameter.name]) for parameter in declaration.parameters}
         result = declaration.function(**arguments)
         dry_run = bool(arguments.get("dry_run"))
-        click.echo(json.dumps(result, indent=2) if as_json else declaration.describe(result, dry_run))
+        said = values_without_secrets(result)
+        click.echo(json.dumps(said, indent=2) if as_json else declaration.describe(said, dry_run))
         status = declaration.exit_status(result)
         if status:
             click.get_current_context().exit(status)

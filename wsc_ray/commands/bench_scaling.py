@@ -64,7 +64,7 @@ def bench_scaling(
     projected: Annotated[bool, Option("Also project to 8..512 GPUs, with the options below.", name="project")] = False,
     network: Annotated[float, Option("Bandwidth between the projected GPUs.", metavar="GBIT/S")] = 100.0,
     latency: Annotated[float, Option("Latency of that network.", metavar="US")] = 10.0,
-    cohort: Annotated[int, Option("Patches of the projected cohort.", metavar="PATCHES")] = 10_000_000,
+    cohort: Annotated[int, Option("Patches of the projected cohort.", metavar="PATCHES", most=10**15)] = 10_000_000,
     epochs: Annotated[int, Option("Epochs of the projected training.")] = 100,
     price: Annotated[float | None, Option("Price of a GPU and hour.", metavar="DOLLARS")] = None,
     quick: Annotated[bool, Option("Tiny sizes, to see that it runs; its figures mean nothing.")] = False,

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from wsc_ray.demo.tissue import draw_patch, draw_stain
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.files import atomic
+from wsc_ray.places import local_path
 
 TABLE = "patches.parquet"
 MPP = 0.9
@@ -82,7 +83,7 @@ def write_cohort(
         raise DataError(f"tumour_fraction runs from {low} to {high}; it needs 0 < from <= to < 1")
     if patches_per_slide < 2 or patch_size < 16:
         raise DataError(f"a slide needs 2 patches of 16 px or more, not {patches_per_slide} of {patch_size} px")
-    out = Path(out).expanduser()
+    out = local_path(out)
     table = out / TABLE
     if table.exists() or (out.exists() and not out.is_dir()):
         raise RunFolderError(f"{table if table.exists() else out} exists already; choose another folder or remove it")

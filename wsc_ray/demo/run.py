@@ -19,6 +19,7 @@ from wsc_ray.files import read_summary, write_summary
 from wsc_ray.manifest.check import check_manifest
 from wsc_ray.manifest.importing import import_manifest
 from wsc_ray.mil.search import search_head
+from wsc_ray.places import local_path
 from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import validate_recipe
@@ -45,7 +46,7 @@ def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
     Raises:
         RunFolderError: `out` is taken by something else, or by a demo of another seed or size.
     """
-    out = Path(out).expanduser().absolute()
+    out = local_path(out)
     identity = {"seed": seed, "quick": quick}
     known = claim_folder("demo", out)
     if known is not None:

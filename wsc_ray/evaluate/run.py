@@ -23,8 +23,9 @@ from wsc_ray.mil.head import load_head
 from wsc_ray.mil.inputs import encoder_of, refuse_shared
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_paths, resolve_run
-from wsc_ray.storage import AnyPath, shown
+from wsc_ray.storage import AnyPath
 from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
 
 __all__ = ["assess", "describe", "evaluate_head"]
 

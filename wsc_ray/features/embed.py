@@ -21,8 +21,9 @@ from wsc_ray.manifest.schema import OPTIONAL, REQUIRED
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
 
 
 def embed_slides(

@@ -19,7 +19,8 @@ from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort, write_cohort
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import atomic, is_file_name, local_file
-from wsc_ray.storage import AnyPath, shown
+from wsc_ray.storage import AnyPath, check_store
+from wsc_ray.uris import shown
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def read_slides(folder: AnyPath) -> Cohort:
 
     Raises:
         DataError: the folder holds none, or one that cannot be read.
+        RunFolderError: its store does not answer.
     """
+    check_store(folder)
     try:
         cohort = read_cohort(folder)
     except ManifestError as error:

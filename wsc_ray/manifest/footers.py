@@ -72,7 +72,7 @@ def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
         inner = f"{path.rstrip('/')}/{PATCHES}"
         root = inner if filesystem.get_file_info(inner).type == fs.FileType.Directory else path
         found = filesystem.get_file_info(fs.FileSelector(root, recursive=root == path, allow_not_found=True))
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} cannot be read: {_reason(error)}") from None
     if kind == fs.FileType.NotFound and not found:
         raise ManifestError(f"{uri} does not exist; give the folder of a manifest, or Parquet files")
@@ -197,5 +197,5 @@ def _read_at(file: pa.NativeFile, start: int, stop: int) -> bytes:
     return file.read(stop - start)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error).splitlines()[0]
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
+from wsc_ray import storage
 from wsc_ray.cohort.tables import is_text_table, read_header, read_text_table
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.mapping import build_table, choose_columns
@@ -136,7 +137,7 @@ def _read_list(
     if is_text_table(entry.path) and not entry.path.lower().endswith(".txt"):
         read, numbers = _parse_table(entry, path_column, problems)
         return _with_whole(entry, read, numbers), numbers
-    filesystem, path = locate(entry.path, ".")
+    filesystem, path = storage.filesystem(entry.path)
     try:
         with filesystem.open_input_stream(path) as stream:
             text = stream.read().decode("utf-8-sig")
@@ -236,10 +237,20 @@ def _check_files(uris: Sequence[str], root: str, describe: Any, problems: list[s
     """Missing files, on local disks, where asking is cheap; elsewhere a missing one is found when it is read."""
     gone = []
     for row, uri in enumerate(uris):
-        filesystem, path = locate(uri, root) if uri else (None, "")
-        if isinstance(filesystem, fs.LocalFileSystem) and filesystem.get_file_info(path).type != fs.FileType.File:
+        if uri and not _may_be_there(uri, root):
             gone.append(row)
     if gone:
         problems.append(
             f"files missing under {root}: {len(gone):,}: {examples(gone, lambda row: f'{uris[row]} ({describe(row)})')}"
         )
+
+
+def _may_be_there(uri: str, root: str) -> bool:
+    """False for a local file that is missing, and for what no file can be called."""
+    try:
+        filesystem, path = locate(uri, root)
+        if not isinstance(filesystem, fs.LocalFileSystem):
+            return True
+        return filesystem.get_file_info(path).type == fs.FileType.File
+    except (OSError, ValueError):  # of pyarrow and urllib, on a NUL, a name of 300 bytes, `http://[::1`
+        return False

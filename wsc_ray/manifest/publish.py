@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs
 
 from wsc_ray import storage
@@ -37,8 +38,8 @@ def refuse_taken(out: str) -> None:
             if kind != fs.FileType.File
             else False
         )
-    except OSError as error:
-        raise RunFolderError(f"{out} cannot be used: {error.strerror or error}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise RunFolderError(f"{out} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     if not empty:
         raise RunFolderError(f"{out} is not empty; give a new folder as `out`, or take away what is there")
 

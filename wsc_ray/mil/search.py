@@ -22,12 +22,13 @@ from wsc_ray.mil.bags import Bags, load_bags
 from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head, settings_values
 from wsc_ray.mil.inputs import encoder_of, fitting_slides
 from wsc_ray.mil.space import settings
-from wsc_ray.mil.trials import Trial, best_trial, read_trial, trial_folder, write_table
+from wsc_ray.mil.trials import Trial, best_trial, read_trials, trial_folder, write_table
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
 
 OTHER_FEATURES = "the training or validation features: of other content"
 TABLE = "trials.csv"
@@ -125,7 +126,7 @@ def _run_missing(
 ) -> list[Trial]:
     """All trials of the search, of which only those without a record are run; each is a child run in MLflow, once."""
     every = settings(recipe.tune, recipe.seed)
-    trials = {number: trial for number in range(len(every)) if (trial := read_trial(out, number)) is not None}
+    trials = read_trials(out, len(every))
     for trial in trials.values():
         _log(tracker, trial)
     missing = [number for number in range(len(every)) if number not in trials]
@@ -175,7 +176,7 @@ def _plan(
         "slides_without_patches": sum(n == 0 for table in sides.values() for n in table["patches"].to_pylist()),
         "trials": recipe.tune.trials,
         "concurrent": recipe.tune.concurrent,
-        "trials_there": sum(read_trial(out, number) is not None for number in range(recipe.tune.trials)),
+        "trials_there": len(read_trials(out, recipe.tune.trials)),
     }
 
 

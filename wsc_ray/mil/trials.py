@@ -66,6 +66,14 @@ def read_trial(out: AnyPath, number: int) -> Trial | None:
     return Trial(**{**values, "setting": settings_from(values["setting"])})
 
 
+def read_trials(out: AnyPath, count: int) -> dict[int, Trial]:
+    """The finished ones of the first `count` trials, by number; the folder is listed once, and only what is there is read."""
+    folder = out / "trials"
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    numbers = [number for number in range(count) if trial_name(number) in there] if there else []
+    return {number: trial for number in numbers if (trial := read_trial(out, number)) is not None}
+
+
 def best_trial(trials: Sequence[Trial]) -> Trial:
     """The highest validation AUROC; of equals the lowest validation loss, then the first.
 

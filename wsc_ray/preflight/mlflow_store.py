@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.storage import shown
 from wsc_ray.tracking import connect
+from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"
 
@@ -14,7 +14,7 @@ EXPERIMENT = "wsc-ray"
 def look_at_store(uri: str, experiment: str = EXPERIMENT) -> tuple[str, str]:
     """The store in words, without its password, and why it cannot be used: "" where it can."""
     path = uri.removeprefix("sqlite:///")
-    if uri.startswith("sqlite:///") and not os.path.exists(path):
+    if uri.startswith("sqlite:///") and "\0" not in path and not os.path.exists(path):
         folder = os.path.dirname(os.path.abspath(path))
         problem = "" if os.access(folder, os.W_OK) else f"{folder} is not writable; set MLFLOW_TRACKING_URI"
         return f"{uri} (will be made)", problem

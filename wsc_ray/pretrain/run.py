@@ -21,12 +21,13 @@ from wsc_ray.recipe.reading import absolute_paths, load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
 from wsc_ray.stream.record import samples_digest
 from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
 
 WORDS = {
     "manifest": "the manifest's content: it is another now",

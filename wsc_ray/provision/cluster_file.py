@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from wsc_ray import plain_yaml
 from wsc_ray.errors import ClusterError
+from wsc_ray.places import local_path
 
 _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
 
@@ -60,15 +60,15 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
     Raises:
         ClusterError: no such file, not YAML, neither format, or a CHANGE-ME that nobody has changed.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     try:
         text = path.read_text(encoding="utf-8")
-        documents = tuple(document for document in yaml.safe_load_all(text) if document is not None)
+        documents = tuple(document for document in plain_yaml.load_all(text) if document is not None)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ClusterError(f"--cluster {path}: cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        raise ClusterError(f"--cluster {path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except plain_yaml.YamlError as error:
+        raise ClusterError(f"--cluster {path}: {error}") from None
     try:
         kind, name, provider, nodes = _described(path, documents)
     except ClusterError:

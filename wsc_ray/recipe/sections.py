@@ -12,11 +12,33 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from wsc_ray.uris import values_without_secrets
+
 DEFAULT_RECIPE = "wsc-ray.yaml"
 
+# Every number has an upper limit, which stands in the file that `wsc-ray init` writes: beyond what anybody needs, and below
+# what ends in an overflow, in no memory, or never.
+EPOCHS = 100_000
+STEPS = 999_999_999  # of a whole run: names of checkpoints and records hold nine digits
+PATCHES = 1 << 20  # of a batch
+WIDTH = 1 << 16  # of a layer
+NAME, PLACE = 200, 4096  # characters of a name, and of a path or URI
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Scale = Annotated[float, Field(ge=1e-4, le=1000)]  # what is divided by, or multiplied with
+Ratio = Annotated[float, Field(ge=0.01, le=100)]
+Sigma = Annotated[float, Field(ge=1e-3, le=1024)]  # px
+Rate = Annotated[float, Field(gt=0, le=1000)]  # of learning
+NoRate = Annotated[float, Field(ge=0, le=1000)]
+Decay = Annotated[float, Field(gt=0, le=100)]
+Workers = Annotated[int, Field(ge=1, le=4096)]
+Batch = Annotated[int, Field(ge=1, le=PATCHES)]
+Steps = Annotated[int, Field(ge=1, le=STEPS)]
+Width = Annotated[int, Field(ge=1, le=WIDTH)]
+Side = Annotated[int, Field(ge=8, le=4096)]  # px
+Epochs = Annotated[int, Field(ge=1, le=EPOCHS)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME)]
+Place = Annotated[str, Field(min_length=1, max_length=PLACE)]
 
 
 class Section(BaseModel):
@@ -26,45 +48,49 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    manifest: str | None = Field(None, description="folder (or file, or URI) of the patch manifest")
-    cohort: str | None = Field(
+    manifest: Place | None = Field(None, description="folder (or file, or URI) of the patch manifest")
+    cohort: Place | None = Field(
         None, description="CSV or Parquet table of slides with other labels, splits or folds; null: the manifest's own"
     )
-    target: str = Field("label", description="column of the slides' table that holds the label to learn")
-    split_column: str = Field("split", description="column that says which split a slide is in")
-    pure: Annotated[list[str], Field(min_length=1)] = Field(
+    target: Name = Field("label", description="column of the slides' table that holds the label to learn")
+    split_column: Name = Field("split", description="column that says which split a slide is in")
+    pure: Annotated[list[Name], Field(min_length=1, max_length=1000)] = Field(
         ["negative"], description="slide labels whose every patch is truly of that label"
     )
-    mixed: list[str] | None = Field(None, description="slide labels that are a mixture; null: every other label")
-    train_split: str = Field("train", description="split used to pretrain and to fit heads")
-    val_split: str = Field("val", description="split used to choose heads; made from train patients where absent")
-    test_split: str = Field("test", description="split used by `evaluate` alone")
+    mixed: Annotated[list[Name], Field(max_length=1000)] | None = Field(
+        None, description="slide labels that are a mixture; null: every other label"
+    )
+    train_split: Name = Field("train", description="split used to pretrain and to fit heads")
+    val_split: Name = Field("val", description="split used to choose heads; made from train patients where absent")
+    test_split: Name = Field("test", description="split used by `evaluate` alone")
 
 
 class Encoder(Section):
-    backbone: str = Field(
+    backbone: Name = Field(
         "resnet18.tv_in1k", description="any timm model name; the paper's weights are torchvision's, tag tv_in1k"
     )
-    weights: str = Field("imagenet", description="imagenet (fetched by timm), random, or a folder or .safetensors file")
+    weights: Place = Field(
+        "imagenet", description="imagenet (fetched by timm), random, or a folder or .safetensors file"
+    )
     norm: Literal["batch", "sync", "group", "frozen"] = Field(
         "batch", description="BatchNorm: each worker's own, sync over workers, GroupNorm instead, or frozen statistics"
     )
-    head_hidden: Count | None = Field(None, description="hidden width of the projection head; null: the paper's")
+    head_hidden: Width | None = Field(None, description="hidden width of the projection head; null: the paper's")
     pixel_mean: tuple[Fraction, Fraction, Fraction] | None = Field(
         None, description="mean of R, G, B taken out of pixels, 0 to 1; null: what the weights were trained with"
     )
-    pixel_std: tuple[Positive, Positive, Positive] | None = Field(
+    pixel_std: tuple[Scale, Scale, Scale] | None = Field(
         None, description="standard deviation of R, G, B that pixels are divided by; null: likewise"
     )
-    head_dim: Count = Field(128, description="width of the projected features the loss sees")
+    head_dim: Width = Field(128, description="width of the projected features the loss sees")
 
 
 class Loss(Section):
-    method: str = Field("weaksupcon", description="weaksupcon, simclr, supcon, or a plug-in's")
-    temperature: Positive = Field(0.1, description="t in the loss")
-    base_temperature: Positive = Field(0.07, description="t0 in the loss")
-    similarity_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the similarity half")
-    similarity_warmup: Annotated[int, Field(ge=0)] = Field(
+    method: Name = Field("weaksupcon", description="weaksupcon, simclr, supcon, or a plug-in's")
+    temperature: Scale = Field(0.1, description="t in the loss")
+    base_temperature: Scale = Field(0.07, description="t0 in the loss")
+    similarity_weight: Annotated[float, Field(ge=0, le=1000)] = Field(1.0, description="weight of the similarity half")
+    similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] = Field(
         0, description="steps over which that weight rises from 0; from random weights use a slow rise"
     )
     on_collapse: Literal["warn", "stop"] = Field(
@@ -73,9 +99,9 @@ class Loss(Section):
 
 
 class Augment(Section):
-    size: Annotated[int, Field(ge=8)] = Field(224, description="side of a view, px")
+    size: Side = Field(224, description="side of a view, px")
     scale: tuple[Fraction, Fraction] = Field((0.2, 1.0), description="area of the random crop, as a fraction")
-    ratio: tuple[Positive, Positive] = Field((3 / 4, 4 / 3), description="aspect ratio of the random crop")
+    ratio: tuple[Ratio, Ratio] = Field((3 / 4, 4 / 3), description="aspect ratio of the random crop")
     hflip: Fraction = Field(0.5, description="probability of a horizontal flip")
     vflip: Fraction = Field(0.0, description="probability of a vertical flip")
     brightness: Annotated[float, Field(ge=0, le=1)] = Field(0.4, description="jitter: factor in 1 +- this")
@@ -86,7 +112,7 @@ class Augment(Section):
     grayscale: Fraction = Field(0.2, description="probability of grayscale")
     rotate90: bool = Field(False, description="a turn by 0, 90, 180 or 270 degrees, each as likely")
     blur: Fraction = Field(0.0, description="probability of a Gaussian blur")
-    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its sigma, from-to, px of the view")
+    blur_sigma: tuple[Sigma, Sigma] = Field((0.1, 2.0), description="its sigma, from-to, px of the view")
     hed: Fraction = Field(
         0.0, description="stain jitter in HED space: density times 1 +- this, plus +- this; 0.05 light, 0.2 strong"
     )
@@ -99,14 +125,16 @@ class Stream(Section):
     by: Literal["patch", "slide", "patient"] = Field(
         "patch", description="what counts the same in a pass: every patch, or every slide or patient of a class"
     )
-    shards: Count = Field(
+    shards: Annotated[int, Field(ge=1, le=65_536)] = Field(
         64, description="parts of the sample order; any number of workers that divides it sees the same"
     )
-    window: Count = Field(16, description="steps shuffled together: more mixes better and holds more in memory")
+    window: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        16, description="steps shuffled together: more mixes better and holds more in memory"
+    )
     max_bad_fraction: Fraction = Field(
         0.01, description="share of the training patches that may be unreadable, each replaced, before the run stops"
     )
-    retries: Annotated[int, Field(ge=0)] = Field(
+    retries: Annotated[int, Field(ge=0, le=15)] = Field(
         4, description="further tries of what storage does not give, after 0.5, 1, 2, 4, ... seconds"
     )
     record: bool = Field(False, description="write what was fed to the model, patch by patch, into RUN/samples")
@@ -116,33 +144,41 @@ class Stream(Section):
 
 
 class Train(Section):
-    epochs: Annotated[int, Field(ge=0)] = Field(100, description="epochs to train; 0 keeps the weights it starts from")
-    steps_per_epoch: Count | None = Field(5000, description="steps an epoch; null: one pass over the larger class")
-    batch_size: Annotated[int, Field(ge=4)] = Field(
+    epochs: Annotated[int, Field(ge=0, le=EPOCHS)] = Field(
+        100, description="epochs to train; 0 keeps the weights it starts from"
+    )
+    steps_per_epoch: Steps | None = Field(5000, description="steps an epoch; null: one pass over the larger class")
+    batch_size: Annotated[int, Field(ge=4, le=PATCHES)] = Field(
         512, description="patches a step over all workers, half of them pure"
     )
-    micro_batch: Count | None = Field(
+    micro_batch: Batch | None = Field(
         None, description="patches a worker encodes at a time: exact gradients in less memory, a forward pass more"
     )
-    workers: Count = Field(1, description="training workers, a GPU each where there are any")
-    min_workers: Count | None = Field(
+    workers: Workers = Field(1, description="training workers, a GPU each where there are any")
+    min_workers: Workers | None = Field(
         None, description="train on with as few while nodes are missing, and with more once they are back; null: all"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes GPUs where the cluster has them")
-    cpus_per_worker: Positive = Field(1.0, description="CPUs that a training worker reserves; Ray Data needs the rest")
+    cpus_per_worker: Annotated[float, Field(ge=0.01, le=1024)] = Field(
+        1.0, description="CPUs that a training worker reserves; Ray Data needs the rest"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
-    lr: Positive = Field(0.2, description="learning rate after warm-up")
+    lr: Rate = Field(0.2, description="learning rate after warm-up")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="SGD momentum")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
-    warmup_epochs: Annotated[float, Field(ge=0)] = Field(3, description="epochs of linear warm-up")
-    warmup_lr: Annotated[float, Field(ge=0)] = Field(0.001, description="learning rate at step 0 of the warm-up")
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = Field(1e-4, description="SGD weight decay")
+    warmup_epochs: Annotated[float, Field(ge=0, le=EPOCHS)] = Field(3, description="epochs of linear warm-up")
+    warmup_lr: NoRate = Field(0.001, description="learning rate at step 0 of the warm-up")
     schedule: Literal["step", "cosine"] = Field("step", description="step: halved at the milestones; or cosine to 0")
-    milestones: list[Count] = Field([16, 28, 40, 50, 60, 68, 76, 83, 90], description="epochs at which lr is cut")
+    milestones: Annotated[list[Epochs], Field(max_length=1000)] = Field(
+        [16, 28, 40, 50, 60, 68, 76, 83, 90], description="epochs at which lr is cut"
+    )
     gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="factor of each cut")
-    log_every: Count = Field(50, description="steps between metrics")
-    checkpoint_every: Count | None = Field(None, description="steps between checkpoints; null: every epoch")
-    keep_checkpoints: Count = Field(2, description="checkpoints kept")
-    max_failures: Annotated[int, Field(ge=-1)] = Field(3, description="worker failures survived; -1: any number")
+    log_every: Steps = Field(50, description="steps between metrics")
+    checkpoint_every: Steps | None = Field(None, description="steps between checkpoints; null: every epoch")
+    keep_checkpoints: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="checkpoints kept")
+    max_failures: Annotated[int, Field(ge=-1, le=1_000_000)] = Field(
+        3, description="worker failures survived; -1: any number"
+    )
     profile: bool = Field(False, description="write where each step's time goes into RUN/steps, at a little speed")
 
     @property
@@ -151,47 +187,49 @@ class Train(Section):
 
 
 class Embed(Section):
-    size: Annotated[int, Field(ge=8)] | None = Field(
-        None, description="side patches are resized to, px; null: as trained"
-    )
-    batch_size: Count = Field(256, description="patches a forward pass")
-    workers: Count = Field(1, description="encoder replicas, a GPU each where there are any")
+    size: Side | None = Field(None, description="side patches are resized to, px; null: as trained")
+    batch_size: Batch = Field(256, description="patches a forward pass")
+    workers: Workers = Field(1, description="encoder replicas, a GPU each where there are any")
 
 
 class Tune(Section):
-    heads: Annotated[list[str], Field(min_length=1)] = Field(
+    heads: Annotated[list[Name], Field(min_length=1, max_length=100)] = Field(
         ["abmil"],
         description="MIL heads to try, in turn: abmil, clam-sb, clam-mb, dsmil, dtfd, transmil, mean, mean-mlp, max, "
         "instance-mean, or a plug-in's",
     )
-    trials: Count = Field(16, description="settings to try")
-    concurrent: Count = Field(2, description="trials at a time")
-    epochs: Count = Field(50, description="most epochs of a trial")
-    patience: Count = Field(10, description="epochs without a better validation loss before a trial stops")
-    bags_per_step: Count = Field(8, description="slides a gradient step")
+    trials: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="settings to try")
+    concurrent: Annotated[int, Field(ge=1, le=1024)] = Field(2, description="trials at a time")
+    epochs: Epochs = Field(50, description="most epochs of a trial")
+    patience: Epochs = Field(10, description="epochs without a better validation loss before a trial stops")
+    bags_per_step: Annotated[int, Field(ge=1, le=10_000)] = Field(8, description="slides a gradient step")
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.2, description="share of train patients used to choose, where the manifest has no validation split"
     )
-    lr: tuple[Positive, Positive] = Field((1e-4, 1e-2), description="learning rate, from-to, log-uniform")
-    weight_decay: tuple[Positive, Positive] = Field((1e-6, 1e-2), description="weight decay, from-to, log-uniform")
+    lr: tuple[Rate, Rate] = Field((1e-4, 1e-2), description="learning rate, from-to, log-uniform")
+    weight_decay: tuple[Decay, Decay] = Field((1e-6, 1e-2), description="weight decay, from-to, log-uniform")
     dropout: tuple[Fraction, Fraction] = Field((0.0, 0.5), description="dropout, from-to")
-    hidden: Annotated[list[Count], Field(min_length=1)] = Field(
+    hidden: Annotated[list[Width], Field(min_length=1, max_length=100)] = Field(
         [128, 256, 512], description="width of the instance embedding"
     )
-    attention: Annotated[list[Count], Field(min_length=1)] = Field([64, 128, 256], description="width of the attention")
-    gated: Annotated[list[bool], Field(min_length=1)] = Field([True, False], description="gated attention or plain")
+    attention: Annotated[list[Width], Field(min_length=1, max_length=100)] = Field(
+        [64, 128, 256], description="width of the attention"
+    )
+    gated: Annotated[list[bool], Field(min_length=1, max_length=100)] = Field(
+        [True, False], description="gated attention or plain"
+    )
 
 
 class Evaluate(Section):
-    bootstrap: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap samples of patients")
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(2000, description="bootstrap samples of patients")
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
 
 
 class Tracking(Section):
-    uri: str | None = Field(
+    uri: Place | None = Field(
         None, description="MLflow store; null: $MLFLOW_TRACKING_URI, else mlflow.db, here or beside a remote run"
     )
-    experiment: str = Field("wsc-ray", description="MLflow experiment")
+    experiment: Name = Field("wsc-ray", description="MLflow experiment")
 
 
 class Recipe(Section):
@@ -210,7 +248,8 @@ class Recipe(Section):
     tracking: Tracking = Tracking()
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """As it is printed and kept, without what URIs hold of secrets."""
+        return yaml.safe_dump(values_without_secrets(self.model_dump(mode="json")), sort_keys=False)
 
     def training_part(self) -> dict[str, Any]:
         """What decides the trained weights: all of the recipe that a resumed run must not change.
@@ -231,7 +270,7 @@ class Recipe(Section):
             del part["train"][key]
         for key in ("log_every", "checkpoint_every", "keep_checkpoints", "profile"):
             del part["train"][key]
-        return part
+        return values_without_secrets(part)
 
     def digest(self) -> str:
         """SHA-256 (hex) of `training_part`, written into checkpoints."""
@@ -245,3 +284,31 @@ def sections() -> dict[str, type[Section]]:
         for name, field in Recipe.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
+
+
+def limits(section: type[Section], name: str) -> str:
+    """The limits of a setting that is a number, or of the numbers that it holds, as people read them; "" of another.
+
+    Such as `1 to 4096`, or `above 0 to below 1`.
+    """
+    for schema in _schemas(section.model_json_schema()["properties"][name]):
+        if schema.get("type") in ("integer", "number"):
+            low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+            high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+            start = _plain(low) if low is not None else f"above {_plain(above)}"
+            return f"{start} to {_plain(high)}" if high is not None else f"{start} to below {_plain(below)}"
+    return ""
+
+
+def _schemas(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """A JSON schema and those of what it holds."""
+    inner = [
+        *schema.get("anyOf", []),
+        *schema.get("prefixItems", []),
+        *([schema["items"]] if "items" in schema else []),
+    ]
+    return [schema, *(found for each in inner for found in _schemas(each))]
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"

@@ -8,7 +8,8 @@ import yaml
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
-from wsc_ray.recipe.sections import Recipe, Section, sections
+from wsc_ray.places import local_path
+from wsc_ray.recipe.sections import Recipe, Section, limits, sections
 
 _HEAD = """\
 # A recipe for wsc-ray. Every value here is the default (the paper's, arXiv 2602.09477): keep what you change, delete the
@@ -22,7 +23,7 @@ def write_template(out: str | Path) -> Path:
     Raises:
         RunFolderError: the file exists.
     """
-    path = Path(out).expanduser().absolute()
+    path = local_path(out)
     if path.exists():
         raise RunFolderError(f"{path} exists; give another --out, or delete it")
     with atomic(path) as temporary:
@@ -34,18 +35,24 @@ def recipe_template() -> str:
     """The commented YAML of a default recipe."""
     lines = [_HEAD]
     parts = sections()
-    lines += _settings({k: f for k, f in Recipe.model_fields.items() if k not in parts}, Recipe(), "")
+    lines += _settings(Recipe, [name for name in Recipe.model_fields if name not in parts], Recipe(), "")
     for name, section in parts.items():
         lines.append(f"\n{name}:")
-        lines += _settings(section.model_fields, getattr(Recipe(), name), "  ")
+        lines += _settings(section, list(section.model_fields), getattr(Recipe(), name), "  ")
     return "\n".join(lines) + "\n"
 
 
-def _settings(fields: dict, values: Section, indent: str) -> list[str]:
+def _settings(section: type[Section], names: list[str], values: Section, indent: str) -> list[str]:
     dumped = values.model_dump(mode="json")
-    pairs = [(f"{indent}{name}: {_inline(dumped[name])}", field.description) for name, field in fields.items()]
+    pairs = [(f"{indent}{name}: {_inline(dumped[name])}", _comment(section, name)) for name in names]
     width = min(max(len(text) for text, _ in pairs), 44)
-    return [f"{text:<{width}}  # {description}" for text, description in pairs]
+    return [f"{text:<{width}}  # {comment}" for text, comment in pairs]
+
+
+def _comment(section: type[Section], name: str) -> str:
+    """What a setting is, and the numbers that it takes."""
+    described, bounds = section.model_fields[name].description, limits(section, name)
+    return f"{described} ({bounds})" if bounds else described
 
 
 def _inline(value: object) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 
 from wsc_ray.files import atomic, local_file
 from wsc_ray.slides.scale import Scale
-from wsc_ray.storage import AnyPath, shown
+from wsc_ray.storage import AnyPath
+from wsc_ray.uris import shown
 
 FOLDER = "coords"
 PREVIEWS = "previews"

@@ -26,6 +26,8 @@ from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
 from wsc_ray.cohort.values import suggest
 from wsc_ray.errors import ManifestError
 from wsc_ray.files import is_file_name
+from wsc_ray.places import local_path
+from wsc_ray.plain_yaml import shortened
 
 NAMES = {
     "path": ("image_path", "slide_path", "wsi"),
@@ -104,8 +106,8 @@ def read_list(
     Raises:
         ManifestError: the list cannot be read or is none, or slides of it are wrong; all problems are listed.
     """
-    source = Path(source).expanduser()
-    folder = Path(folder).expanduser() if folder else source.parent
+    source = local_path(source)
+    folder = local_path(folder) if folder else source.parent
     table = read_user_table(str(source))
     constants = {name: str(value).strip() for name, value in (constants or {}).items()}
     chosen, problems = _choose(table.names, dict(columns or {}), constants)
@@ -195,8 +197,8 @@ def _entry(
             slide_id = path.stem  # CLAM's lists may have the suffix; the id is without it, as with a column of paths
     elif path is None:
         wrong.append("no path")
-    elif not path.is_file():
-        wrong.append(f"{path} is not there")
+    elif not _is_file(path):
+        wrong.append(f"{shortened(str(path))} is not there")
     where = line + (f" (slide {slide_id})" if slide_id else "")
     patient_id = values.get("patient_id") or slide_id
     for name, text in (("slide_id", slide_id), ("patient_id", patient_id)):
@@ -219,6 +221,14 @@ def _entry(
         problems += [f"{where}: {each}" for each in wrong]
         return None
     return Entry(slide_id, path.absolute(), patient_id, label, values["split"] or "", mpp, values.get("site"))
+
+
+def _is_file(path: Path) -> bool:
+    """False also for what no file can be called, where Python raises: a NUL, or a name longer than disks take."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _number(text: str) -> tuple[float | None, str]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from wsc_ray.errors import BadInputError
 from wsc_ray.files import atomic, local_file
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import without_secrets
 
 QUARANTINE = "quarantine.parquet"  # in the run folder
 EXAMPLES = 3
@@ -99,7 +100,8 @@ class Quarantine:
         rows = sorted(
             self._found.values(), key=lambda row: (row[0].slide_id or "", row[0].x or 0, row[0].y or 0, row[0].place)
         )
-        return pa.Table.from_pylist([{**asdict(bad), "first_step": step} for bad, step in rows], schema=SCHEMA)
+        values = [{**asdict(bad), "reason": without_secrets(bad.reason), "first_step": step} for bad, step in rows]
+        return pa.Table.from_pylist(values, schema=SCHEMA)
 
     def write(self, folder: AnyPath) -> None:
         """Write the list into a run folder in one step; no file where it is empty."""

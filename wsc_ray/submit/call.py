@@ -14,15 +14,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from wsc_ray.declaration import Declaration, Parameter
 from wsc_ray.errors import ClusterError, ManifestError, RecipeError
+from wsc_ray.places import local_path
 from wsc_ray.plugins import VARIABLE as PLUGINS
 from wsc_ray.plugins import named_plugins
 from wsc_ray.recipe.reading import absolute_paths, load_recipe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe
 from wsc_ray.storage import as_path
+from wsc_ray.uris import has_secrets, shown
 
 CALL = "call.json"
 RECIPE = "recipe.yaml"
@@ -112,7 +113,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     for parameter in declaration.parameters:
         beside = parameter.option.beside
         if beside in given and parameter.name not in given:
-            values[parameter.name] = _absolute(Path(given[beside]).expanduser().parent)
+            values[parameter.name] = _absolute(local_path(given[beside]).parent)
         if parameter.name in given:
             values[parameter.name] = _value(parameter, given[parameter.name], files)
             if parameter.option.here_only:
@@ -178,7 +179,7 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
     """An argument as JSON."""
     kind = parameter.option.kind
     if kind == "file":
-        source = Path(value).expanduser()
+        source = local_path(value)
         name = f"{parameter.name}{source.suffix}"
         files[name] = _read(source)
         return name
@@ -214,7 +215,7 @@ def _plugins(files: dict[str, str]) -> str:
     names = []
     for name in named_plugins():
         if name.endswith(".py"):
-            path = Path(name).expanduser()
+            path = local_path(name)
             files[path.name] = _read(path)
             name = path.stem
         names.append(name)
@@ -249,10 +250,9 @@ def _data_of(recipe: Recipe | None) -> list[str]:
 
 def _refuse_passwords(texts: Iterable[str]) -> None:
     for text in texts:
-        parts = urlsplit(text.partition("=")[2] if re.match(r"[\w.]+=", text) else text)
-        if parts.password:
-            host = parts.netloc.rpartition("@")[2]
+        uri = text.partition("=")[2] if re.match(r"[\w.]+=", text) else text
+        if has_secrets(uri):
             raise ClusterError(
-                f"{parts.scheme}://...@{host} holds a password, which would be seen in the cluster's list of jobs; take it out and let the "
+                f"{shown(uri)} holds a password or key, which would be seen in the cluster's list of jobs; take it out and let the "
                 "nodes have it: an IAM role for a bucket, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow"
             )

@@ -25,7 +25,9 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import wsc_ray
 from wsc_ray.errors import ClusterError
+from wsc_ray.plain_yaml import shortened
 from wsc_ray.submit.call import CALL, RECIPE, Call
+from wsc_ray.uris import shown
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 JOB_ID = "WSC_RAY_JOB"  # a job's own id, in its environment
@@ -214,14 +216,14 @@ def _http_address(address: str | None) -> str:
     given = address or next((os.environ[name] for name in ADDRESSES if os.environ.get(name)), None)
     if given is None:
         raise ClusterError("which cluster? give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
-    parts = urlsplit(given)
     try:
+        parts = urlsplit(given)
         right = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True) and not parts.password
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is no number, or a bracket that does not close
         right = False
     if not right:
         raise ClusterError(
-            f"--address: write it as http://HEAD:8265, the head's dashboard, not {given.rpartition('@')[2]}"
+            f"--address: write it as http://HEAD:8265, the head's dashboard, not {shortened(shown(given).rpartition('@')[2])}"
         )
     return given.rstrip("/")
 

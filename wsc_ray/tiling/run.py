@@ -24,11 +24,12 @@ from wsc_ray.slides.listing import Entry, read_list
 from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
-from wsc_ray.storage import AnyPath, as_path, shown
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tiling.cohort import slide_table
 from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
@@ -136,8 +137,8 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
     wrong = [
         sentence
         for right, sentence in (
-            (0 < settings.mpp < float("inf"), f"--mpp {settings.mpp:g}: give um/px above 0"),
-            (settings.size >= 8, f"--patch-size {settings.size}: give 8 px or more"),
+            (0 < settings.mpp <= 1000, f"--mpp {settings.mpp:g}: give um/px above 0, 1000 at most"),
+            (8 <= settings.size <= 16_384, f"--patch-size {settings.size}: give 8 px or more, 16384 at most"),
             (
                 0 <= settings.overlap < settings.size,
                 f"--overlap {settings.overlap}: give 0 or more px, less than a patch",

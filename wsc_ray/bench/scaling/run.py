@@ -27,6 +27,7 @@ from wsc_ray.bench.scaling.targets import verdicts
 from wsc_ray.bench.verdict import targets
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
+from wsc_ray.places import local_path
 from wsc_ray.progress import Progress
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.tracking import Tracker, connect, tracking_uri
@@ -116,7 +117,7 @@ def measure_scaling(
     check(settings, spread, mock_model, skip_training, assumed if projected else {})
     plans = [setting for count in workers for setting in settings_of(works, count, workers[0], batch_size)]
     state, load = commit(), os.getloadavg()[0]  # as they were when the work started
-    data = str(Path(manifest).absolute()) if manifest and "://" not in manifest else manifest
+    data = str(local_path(manifest)) if manifest and "://" not in manifest else manifest
     recipes = [recipe_of(settings, setting, data or "drawn", folder) for setting in plans]
     for recipe in recipes if data else ():
         make_plan(open_manifest(data), recipe)

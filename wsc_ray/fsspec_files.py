@@ -1,0 +1,57 @@
+"""Filesystems of fsspec for pyarrow, whose failures are OSErrors.
+
+Readers catch OSError, as Python and pyarrow raise it; fsspec's filesystems also raise what their libraries do (`ftplib.Error`,
+`aiohttp.ClientError`, TypeError, NotImplementedError). A `FileNotFoundError` and its like stay what they are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+
+class FsspecFiles(fs.FSSpecHandler):
+    """pyarrow's handler for a filesystem of fsspec."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return _told(value) if callable(value) and not name.startswith("_") and name != "fs" else value
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return pa.PythonFile(_File(self._existing(path)), mode="r")
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return pa.PythonFile(_File(self._existing(path)), mode="r")
+
+    def _existing(self, path: str) -> Any:
+        if not self.fs.isfile(path):
+            raise FileNotFoundError(path)
+        return self.fs.open(path, mode="rb")
+
+
+class _File:
+    """A file of fsspec."""
+
+    def __init__(self, file: Any):
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._file, name)
+        return _told(value) if callable(value) else value
+
+
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(str(error) or type(error).__name__) from error
+
+    return call

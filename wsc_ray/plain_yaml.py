@@ -1,0 +1,153 @@
+"""YAML as people write settings: nothing in it may be said twice, or cost more than its length lets one expect.
+
+What the YAML 1.1 of PyYAML would take and we do not:
+
+* a key that is there twice in one mapping: the first would be dropped in silence;
+* aliases (`*name`) that come to more values than anybody writes: ten lines can stand for 10^10 of them
+  ("billion laughs"), and to an alias inside its own anchor, which has no end;
+* deep nesting, which ends in a RecursionError;
+* tags (`!!int`, `!!python/...`): nothing here needs them, and PyYAML's constructors raise anything on what is wrong in them;
+* dates: `2024-01-01` stays text;
+* numbers of more digits than a float can tell apart many times over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import yaml
+
+CHARACTERS = 200_000
+DEPTH = 40
+VALUES = 20_000
+DIGITS = 100
+
+
+class YamlError(ValueError):
+    """A text that is refused; `str(error)` is the rest of a sentence, such as `line 3: ...`, of bounded length."""
+
+
+def load(text: str) -> Any:
+    """The one document of a text: mappings, lists, text, numbers, bools, None.
+
+    Raises:
+        YamlError: it is not YAML, or of what the module lists.
+    """
+    documents = load_all(text)
+    if len(documents) > 1:
+        raise YamlError("holds several documents (`---`), and one is wanted")
+    return documents[0] if documents else None
+
+
+def load_all(text: str) -> list[Any]:
+    """Every document of a text; see `load`."""
+    if len(text) > CHARACTERS:
+        raise YamlError(f"is longer than {CHARACTERS:,} characters, which no settings are")
+    try:
+        _measure(text)
+        return list(yaml.load_all(text, _Loader))
+    except YamlError:
+        raise
+    except yaml.YAMLError as error:
+        raise YamlError("not valid YAML: " + _sentence(error)) from None
+    except (ValueError, OverflowError, RecursionError) as error:  # of a scalar that looks like a number, such as 0b_
+        raise YamlError(f"not valid YAML: {shortened(str(error))}") from None
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """A text as a message may quote it: its beginning where it is long."""
+    return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
+
+
+def quoted(value: Any, length: int = 80) -> str:
+    """`repr` of a value as a message may quote it, whatever its size; a number of thousands of digits has no `repr`."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**DIGITS:
+        return f"a number of more than {DIGITS} digits"
+    if isinstance(value, dict | list | tuple | set):
+        kind = "mapping" if isinstance(value, dict) else "list"
+        if len(value) > 8 or any(isinstance(each, dict | list | tuple | set) for each in value):
+            return f"a {kind} of {len(value):,}"
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{quoted(k, 20)}: {quoted(v, 20)}" for k, v in value.items()) + "}"
+        return "[" + ", ".join(quoted(each, 20) for each in value) + "]"
+    if isinstance(value, str) and len(value) > length:
+        return f"{value[:length]!r}... ({len(value):,} characters)"
+    return shortened(repr(value), length + 2)
+
+
+def _measure(text: str) -> None:
+    """Walk through the parser's events, which hold one token at a time, before anything is built of them.
+
+    Raises:
+        YamlError: too deep, too many values once aliases are written out, or a tag.
+    """
+    sizes: dict[str, int] = {}  # values below each anchor, written out
+    open_: list[tuple[str | None, int]] = [(None, 0)]  # anchor and values so far of each collection around
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) not in (None, "!"):
+            raise YamlError(f"line {line}: {shortened(event.tag)} is a tag; write the value without one")
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_):
+                raise YamlError(f"line {line}: *{shortened(event.anchor)} stands inside what it names, and has no end")
+            size = sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+            if event.anchor:
+                sizes[event.anchor] = size
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if len(open_) > DEPTH:
+                raise YamlError(f"line {line}: is nested more than {DEPTH} deep, which no settings are")
+            open_.append((event.anchor, 1))
+            continue
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_.pop()
+            if anchor:
+                sizes[anchor] = size
+        else:
+            continue
+        anchor, before = open_.pop()
+        open_.append((anchor, before + size))
+        if before + size > VALUES:
+            raise YamlError(f"line {line}: comes to more than {VALUES:,} values, which no settings do")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with keys that must differ, dates as text and numbers of bounded length."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
+                continue
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if key in seen:
+                raise YamlError(f"line {line}: {quoted(key)} is there twice, first in line {seen[key]}; keep one")
+            seen[key] = line
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_yaml_number(self, node: yaml.ScalarNode) -> int | float:
+        if len(node.value) > DIGITS:
+            line = node.start_mark.line + 1
+            raise YamlError(f"line {line}: is a number of {len(node.value):,} characters, which no setting takes")
+        if node.tag.endswith(":int"):
+            return self.construct_yaml_int(node)
+        return self.construct_yaml_float(node)
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_yaml_number)
+
+
+def _sentence(error: yaml.YAMLError) -> str:
+    """What PyYAML says, in one line and of bounded length: it quotes the text around the place."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return shortened(" ".join(str(error).split()), 200)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {shortened(' '.join(problem.split()), 200)}"

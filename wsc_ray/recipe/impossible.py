@@ -1,0 +1,104 @@
+"""Combinations of settings that no run can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wsc_ray.recipe.sections import STEPS, Recipe
+from wsc_ray.uris import has_secrets
+
+
+def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
+    """Combinations that no run can have: the keys involved, the first the one to change, and a sentence."""
+    train, stream, data = recipe.train, recipe.stream, recipe.data
+    if recipe.tracking.uri and has_secrets(recipe.tracking.uri):
+        yield (
+            ("tracking.uri",),
+            "it holds a password, user or token, which the run folder would keep; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD in the environment",
+        )
+    if not recipe.tracking.experiment.strip() or not recipe.tracking.experiment.isprintable():
+        yield ("tracking.experiment",), f"{recipe.tracking.experiment!r} is no name; use characters that can be printed"
+    if train.batch_size % 2:
+        yield (
+            ("train.batch_size",),
+            f"{train.batch_size} is odd; half of a batch is pure and half mixed, so make it even",
+        )
+    elif train.batch_size // 2 % stream.shards:
+        yield (
+            ("stream.shards", "train.batch_size"),
+            f"{stream.shards} does not divide {train.batch_size // 2}, half of train.batch_size: every shard gives the "
+            f"same number of patches to a step; {_largest_divisor(train.batch_size // 2, stream.shards)} does",
+        )
+    if train.workers > stream.shards:
+        yield (
+            ("train.workers", "stream.shards"),
+            f"{train.workers} workers cannot share {stream.shards} shards (stream.shards): each takes one at least",
+        )
+    if train.steps_per_epoch is not None and train.epochs * train.steps_per_epoch > STEPS:
+        yield (
+            ("train.steps_per_epoch", "train.epochs"),
+            f"{train.epochs} epochs of {train.steps_per_epoch} steps are more than {STEPS:,}, the most steps of a run",
+        )
+    if train.fewest_workers > train.workers:
+        yield (
+            ("train.min_workers", "train.workers"),
+            f"{train.min_workers} is more than train.workers ({train.workers}); give at most as many, or null",
+        )
+    for section, key in (
+        ("augment", "scale"),
+        ("augment", "ratio"),
+        ("augment", "blur_sigma"),
+        ("tune", "lr"),
+        ("tune", "weight_decay"),
+        ("tune", "dropout"),
+    ):
+        low, high = getattr(getattr(recipe, section), key)
+        if low > high:
+            yield (f"{section}.{key}",), f"runs from {low} to {high}; put the smaller first"
+    if recipe.augment.scale[1] == 0:
+        yield ("augment.scale",), "a crop of no area; the upper end must be above 0"
+    size, widest = recipe.augment.size, recipe.augment.blur_sigma[1]
+    if recipe.augment.blur and widest > size / 4:
+        yield (
+            ("augment.blur_sigma", "augment.blur", "augment.size"),
+            f"a sigma of {widest:g} px is too wide for views of {size} px; give at most a quarter of their side, "
+            f"{size / 4:g}",
+        )
+    if train.steps_per_epoch is None and stream.sampling == "replacement":
+        yield (
+            ("train.steps_per_epoch", "stream.sampling"),
+            "null needs stream.sampling: epoch, since sampling with replacement has no end; give a number of steps",
+        )
+    both = sorted(set(data.pure) & set(data.mixed or []))
+    if both:
+        yield ("data.mixed", "data.pure"), f"{', '.join(both)} is in data.pure too; a label is either pure or mixed"
+    if data.mixed == []:
+        yield ("data.mixed",), "no label is mixed; name at least one, or null for every label that is not pure"
+    splits = [data.train_split, data.val_split, data.test_split]
+    if len(set(splits)) < 3:
+        yield (
+            ("data.train_split", "data.val_split", "data.test_split"),
+            f"the three splits need three names, not {splits}",
+        )
+    if train.schedule == "cosine" and 0 < train.epochs <= train.warmup_epochs:
+        yield (
+            ("train.warmup_epochs", "train.epochs"),
+            f"{train.warmup_epochs:g} leaves none of the {train.epochs} epochs for the cosine",
+        )
+    if recipe.encoder.norm == "frozen" and recipe.encoder.weights == "random":
+        yield (
+            ("encoder.norm", "encoder.weights"),
+            "frozen keeps the statistics that come with the weights, and random weights have none; use batch or sync",
+        )
+    if recipe.encoder.norm == "group" and recipe.encoder.weights == "imagenet":
+        yield (
+            ("encoder.norm", "encoder.weights"),
+            "ImageNet weights were trained with BatchNorm and do not fit group; use sync, or encoder.weights: random",
+        )
+    if train.device == "cpu" and train.precision == "bf16":
+        yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)
