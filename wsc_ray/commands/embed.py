@@ -9,10 +9,7 @@ from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, R
 
 
 def _resources(recipe: Any) -> dict[str, str]:
-    return {
-        "encoders": f"{recipe.embed.workers}, each 1 GPU or, where there is none, CPUs",
-        "reading": "the other CPUs",
-    }
+    return {"encoders": f"{recipe.embed.workers}, each up to 8 CPUs that decode for it, and 1 GPU where there are any"}
 
 
 @command(

@@ -1,0 +1,19 @@
+"""A patch as the encoder takes it: whole, at the encoder's size, resized as its weights are used to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsc_ray.encoders.frozen import AS_TRAINED
+from wsc_ray.stream.augment import resize
+
+
+def fit(image: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+    """Resize (h, w, 3) uint8 to (size, size, 3).
+
+    Args:
+        interpolation: `AS_TRAINED`: as `pretrain` makes views.
+    """
+    if interpolation != AS_TRAINED:
+        raise ValueError(interpolation)
+    return resize(image, size)
