@@ -1,5 +1,7 @@
 """Embedding on real Ray actors: one atomic file a slide, those that are there left out."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,13 +12,15 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 import yaml
+from PIL import Image
 
 from tests.broken import damaged, import_table, names
 from wsc_ray.commands import embed, pretrain
 from wsc_ray.encoders import load_exported, normalise_pixels
-from wsc_ray.errors import DataError, ResourceError, RunFolderError
+from wsc_ray.errors import DataError, RecipeError, ResourceError, RunFolderError
 from wsc_ray.features.attributes import overlap as overlap_of
 from wsc_ray.features.room import cpus_each
 from wsc_ray.features.store import read_slide, read_slides, stored_slides
@@ -175,6 +179,45 @@ def test_one_unreadable_patch_ends_it_in_a_sentence_and_whole_slides_are_kept(
         assert len(read_slide(out, other).features) == table["slide_id"].to_pylist().count(other)
     with pytest.raises(DataError, match="cannot be decoded"):
         embed(run=run, manifest=str(manifest), out=out)
+
+
+def test_a_published_encoder_needs_no_run(ray_cluster, manifest, cohort, tmp_path, wsc_ray_command, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MLflow's store
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=0).eval()
+    known = {**model.pretrained_cfg, "mean": [0.1, 0.2, 0.3], "input_size": [3, 40, 40], "interpolation": "bicubic"}
+    timm.models.save_for_hf(
+        model, str(tmp_path / "encoder"), model_config={"pretrained_cfg": known}, safe_serialization=True
+    )
+    out, encoder = tmp_path / "features", f"local-dir:{tmp_path / 'encoder'}"
+    status, text = wsc_ray_command("embed", "--encoder", encoder, "--manifest", manifest, "--out", out)
+    assert status == 0, text
+    raw = pq.read_table(cohort).to_pandas()
+    assert stored_slides(out) == set(raw.slide_id)
+    slide_id, patches = next(iter(raw.groupby("slide_id")))
+    transform = timm.data.create_transform(
+        (3, 40, 40), interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(0.5,) * 3, crop_pct=1, crop_mode="squash"
+    )
+    pixels = torch.stack([transform(Image.fromarray(decode(image))) for image in patches.image])
+    with torch.inference_mode():
+        expected = model(pixels).numpy()
+    found = read_slide(out, slide_id)
+    order = {(x, y): i for i, (x, y) in enumerate(found.coords.tolist())}
+    rows = [order[(x, y)] for x, y in zip(patches.x, patches.y, strict=True)]
+    np.testing.assert_allclose(found.features[rows], expected, rtol=1e-4, atol=1e-5)
+    identity = json.loads((out / "identity.json").read_text())
+    with (tmp_path / "encoder" / "model.safetensors").open("rb") as file:
+        assert identity["encoder"] == hashlib.file_digest(file, "sha256").hexdigest()
+    assert identity["interpolation"] == "bicubic"
+    with pytest.raises(RunFolderError, match="`size`: 40 there, 48 here"):
+        embed(encoder=encoder, manifest=str(manifest), out=out, overrides=["embed.size=48"])
+
+
+def test_without_a_run_and_without_an_encoder_it_says_what_is_missing(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match="--encoder: missing; give it or --run"):
+        embed(manifest=str(manifest), out=tmp_path / "features")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_encoders_find_room_on_nodes():

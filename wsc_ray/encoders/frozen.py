@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from wsc_ray.encoders.model import PixelStatistics, create_backbone
-from wsc_ray.encoders.weights import CONFIG, WEIGHTS, exported_name, exported_statistics
 from wsc_ray.errors import WeightsError
-from wsc_ray.files import local_file, read_json
+from wsc_ray.files import local_file
 from wsc_ray.storage import AnyPath
 
 AS_TRAINED = "training"  # patches are resized as `pretrain` makes views
@@ -33,11 +33,12 @@ class FrozenEncoder:
         name: timm's, with the tag of its weights.
         arguments: that timm needs to build it.
         size: side of a patch that it was made for, px.
-        width: of its features.
+        width: of its features; 0 until `checked`.
         pixels: that its input is normalised with.
-        interpolation: by which a patch of another size is resized.
+        interpolation: by which a patch of another size is resized: `AS_TRAINED`, or one of Pillow's by its name in small letters.
         weights: safetensors, (bytes,) uint8.
         digest: SHA-256 (hex) of the weights.
+        source: where it is from, for people.
     """
 
     name: str
@@ -48,6 +49,7 @@ class FrozenEncoder:
     interpolation: str
     weights: np.ndarray
     digest: str
+    source: str
 
     def load(self) -> nn.Module:
         """The backbone in eval mode: normalised pixels (n, 3, s, s) -> features (n, width).
@@ -60,30 +62,31 @@ class FrozenEncoder:
             backbone.load_state_dict(safetensors.torch.load(self.weights.tobytes()))
         except (RuntimeError, SafetensorError) as error:
             raise WeightsError(
-                f"the weights do not fit {self.name}: {str(error).splitlines()[-1].strip()}; is {WEIGHTS} that of its {CONFIG}?"
+                f"{self.source}: the weights do not fit {self.name}: {str(error).splitlines()[-1].strip()}"
             ) from None
         return backbone.eval()
 
+    @torch.inference_mode()
+    def checked(self, size: int | None) -> FrozenEncoder:
+        """The encoder for patches of `size` px (None: its own), after one patch went through it.
 
-def read_exported(folder: AnyPath) -> FrozenEncoder:
-    """The encoder that a run has exported (`RUN/encoder`).
-
-    Raises:
-        WeightsError: the folder holds none, or its files do not fit each other.
-    """
-    try:
-        config = read_json(folder / CONFIG)
-        name, arguments = exported_name(config), dict(config["model_args"])
-        size, width = int(config["pretrained_cfg"]["input_size"][-1]), int(config["num_features"])
-        pixels = exported_statistics(config)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise WeightsError(
-            f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
-        ) from None
-    weights = read_weights(folder / WEIGHTS)
-    encoder = FrozenEncoder(name, arguments, size, width, pixels, AS_TRAINED, weights, digest_of(weights))
-    encoder.load()  # what does not fit is said before anything is written
-    return encoder
+        Raises:
+            WeightsError: it does not take such patches, or gives something else than a vector for each.
+        """
+        size = size or self.size
+        try:
+            features = self.load()(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise WeightsError(
+                f"{self.source}: {self.name} does not take patches of {size} px; set embed.size to {self.size} ({reason})"
+            ) from None
+        if features.ndim != 2:
+            raise WeightsError(
+                f"{self.source}: {self.name} gives {tuple(features.shape[1:])} for a patch, not one vector; name a `global_pool` in the "
+                "`model_args` of its config.json"
+            )
+        return replace(self, size=size, width=features.shape[1])
 
 
 def read_weights(path: AnyPath) -> np.ndarray:

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from wsc_ray.cohort import Cohort
 from wsc_ray.encoders import IMAGENET
-from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder, read_exported
+from wsc_ray.encoders.choose import choose_encoder
+from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder
 from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.embed_lot import Job
 from wsc_ray.features.lots import Lots
@@ -44,16 +45,18 @@ def embed_slides(
     out: str | Path | None = None,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    fetch: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Write the features of every slide; slides that are there already are left out.
 
     Args:
         run: the run folder, from which everything below is taken where it is not given.
-        encoder: folder of an exported encoder (`RUN/encoder`).
+        encoder: folder of an exported encoder (`RUN/encoder`), `timm:NAME` or `local-dir:FOLDER`; see `wsc_ray.encoders.choose`.
         manifest: of the patches (`data.manifest`); another cohort may be embedded.
         out: where the features go (`RUN/features`): a path that every node mounts, or a URI.
         recipe, overrides: of these, `embed`, `stream.retries` and `tracking` are used.
+        fetch: whether timm's weights may be fetched.
 
     Returns:
         The summary, also in `OUT/summary.json`.
@@ -62,14 +65,11 @@ def embed_slides(
         UserError: see `wsc_ray.errors`.
     """
     folder, recipe = resolve_run(run, recipe, overrides)
-    encoder, out = resolve_paths(
-        "embed", encoder=(encoder, folder and folder.encoder), out=(out, folder and folder.features)
-    )
+    _, out = resolve_paths("embed", encoder=(encoder, folder and folder.encoder), out=(out, folder and folder.features))
     source = manifest or recipe.data.manifest
     if source is None:
         raise RecipeError("embed", ["--manifest: missing; give it or --run"])
-    frozen = read_exported(encoder)
-    size = recipe.embed.size or frozen.size
+    frozen = choose_encoder(encoder if encoder is not None else folder.encoder, size=recipe.embed.size, fetch=fetch)
     patches = open_manifest(source)
     runs = patches.runs()
     counts = runs.patches()
@@ -80,7 +80,7 @@ def embed_slides(
     cohort = patches.cohort()
     identity = {
         "encoder": frozen.digest,
-        "size": size,
+        "size": frozen.size,
         "pixels": frozen.pixels.to_json(),
         "interpolation": frozen.interpolation,
         "manifest": patches.digest,
@@ -94,9 +94,9 @@ def embed_slides(
     lots = Lots(runs, patches.row_groups, counts.keys() - stored, recipe.embed.workers)
     plan = {
         "manifest": source,
-        "encoder": shown(encoder),
+        "encoder": frozen.source,
         "architecture": frozen.name,
-        "size": size,
+        "size": frozen.size,
         "out": shown(out),
         "slides": len(counts),
         "slides_there": len(counts.keys() & stored),
@@ -106,7 +106,7 @@ def embed_slides(
         return plan
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, out, *([folder.path] if folder else []))
     attributes = {"encoder": frozen.name}
-    job = Job(patches, out, identity, attributes, size, recipe.embed.batch_size, recipe.stream.retries)
+    job = Job(patches, out, identity, attributes, frozen.size, recipe.embed.batch_size, recipe.stream.retries)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         started = time.time()
