@@ -93,6 +93,11 @@ def test_a_runs_export_is_resized_as_in_training(tmp_path, patches):
     np.testing.assert_array_equal(fit(patches[0], 32, AS_TRAINED), resize(patches[0], 32))
 
 
+def test_a_published_folder_without_the_word_is_taken_for_a_runs(tmp_path):
+    encoder = choose_encoder(saved(tmp_path / "encoder"))
+    assert (encoder.interpolation, encoder.pixels.mean) == (AS_TRAINED, (0.1, 0.2, 0.3))
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache of Hugging Face."""

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -140,6 +142,30 @@ def test_a_killed_command_typed_again_does_what_is_missing(run):
     there = sum(len(read_slide(features, slide).features) for slide in stamps)
     assert summary["patches_embedded"] == summary["patches"] - there
     assert all((features / f"{slide}.h5").stat().st_mtime_ns == stamp for slide, stamp in stamps.items())
+    assert len(stored_slides(features)) == summary["slides"]
+    assert not list(features.glob(".*.h5.*"))
+
+
+def test_an_encoder_whose_process_dies_is_started_again(ray_cluster, run):
+    """Its process is killed once a slide is through, while the next patches are encoded one at a time."""
+    features, killed = run / "features", []
+
+    def kill():
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and not killed:
+            if stored_slides(features):
+                for process in psutil.Process().children(recursive=True):
+                    if process.name().startswith("ray::Worker"):
+                        process.kill()
+                        killed.append(process.pid)
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(kill)
+        summary = embed(run=run, overrides=["embed.batch_size=1", "embed.size=256"])
+        done.result()
+    assert killed
+    assert summary["patches_embedded"] == summary["patches"]
     assert len(stored_slides(features)) == summary["slides"]
     assert not list(features.glob(".*.h5.*"))
 

@@ -12,6 +12,9 @@ encoder sees the whole patch, resized to its input size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import huggingface_hub
 import numpy as np
 import safetensors.torch
@@ -21,8 +24,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL.Image import Resampling
 from safetensors import SafetensorError
 
-from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder, digest_of, read_weights
-from wsc_ray.encoders.model import PixelStatistics, backbone_arguments, create_backbone, require_name
+from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder, digest_of, make_backbone, read_weights
+from wsc_ray.encoders.model import PixelStatistics, backbone_arguments, require_name
 from wsc_ray.encoders.weights import CONFIG, WEIGHTS, exported_name, exported_statistics
 from wsc_ray.errors import WeightsError
 from wsc_ray.files import read_json
@@ -55,7 +58,7 @@ def choose_encoder(named: str | AnyPath, *, size: int | None = None, fetch: bool
 def _exported(folder: AnyPath) -> FrozenEncoder:
     try:
         config = read_json(folder / CONFIG)
-        name, arguments = exported_name(config), dict(config["model_args"])
+        name, arguments = exported_name(config), _arguments(config["model_args"])
         size, pixels = int(config["pretrained_cfg"]["input_size"][-1]), exported_statistics(config)
     except (OSError, ValueError, KeyError, TypeError):
         raise WeightsError(
@@ -69,7 +72,7 @@ def _of_folder(folder: AnyPath) -> FrozenEncoder:
     try:
         config = read_json(folder / CONFIG)
         known = config["pretrained_cfg"]
-        architecture, arguments = str(config["architecture"]), dict(config.get("model_args") or {})
+        architecture, arguments = str(config["architecture"]), _arguments(config.get("model_args") or {})
         size, name = int(known["input_size"][-1]), exported_name(config)
         pixels = PixelStatistics(tuple(map(float, known["mean"])), tuple(map(float, known["std"])))
         interpolation = str(known["interpolation"])
@@ -82,13 +85,9 @@ def _of_folder(folder: AnyPath) -> FrozenEncoder:
     require_name(architecture, where)
     _require_interpolation(interpolation, where)
     arguments = {**backbone_arguments(architecture, size=size), **arguments}
-    arguments.pop("num_classes", None)  # the classifier is left out
     file = read_weights(folder / WEIGHTS)
     state = _state(file, folder / WEIGHTS)
-    try:
-        wanted = create_backbone(architecture, dict(arguments)).state_dict()
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise WeightsError(f"{where}: timm cannot make {architecture} with these model_args: {error}") from None
+    wanted = make_backbone(architecture, arguments, where).state_dict()
     own = {key: value for key, value in state.items() if key in wanted or not key.startswith(_CLASSIFIERS)}
     weights = file if len(own) == len(state) else _bytes(own)
     # The file is what it is known by, also where its classifier is left out.
@@ -173,6 +172,11 @@ def _require_interpolation(name: str, where: str) -> None:
         raise WeightsError(
             f"{where}: interpolation {name!r} is not known; there are {', '.join(r.name.lower() for r in Resampling)}"
         )
+
+
+def _arguments(model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm is told, but for the classifier, which is left out."""
+    return {name: value for name, value in model_args.items() if name != "num_classes"}
 
 
 def _state(file: np.ndarray, path: AnyPath) -> dict[str, torch.Tensor]:

@@ -57,7 +57,7 @@ class FrozenEncoder:
         Raises:
             WeightsError: the weights are not of such a backbone.
         """
-        backbone = create_backbone(self.name.partition(".")[0], dict(self.arguments))
+        backbone = make_backbone(self.name.partition(".")[0], self.arguments, self.source)
         try:
             backbone.load_state_dict(safetensors.torch.load(self.weights.tobytes()))
         except (RuntimeError, SafetensorError) as error:
@@ -87,6 +87,23 @@ class FrozenEncoder:
                 "`model_args` of its config.json"
             )
         return replace(self, size=size, width=features.shape[1])
+
+
+def make_backbone(architecture: str, arguments: Mapping[str, Any], where: str) -> nn.Module:
+    """A backbone with weights that are drawn.
+
+    Args:
+        where: the arguments are from, for people.
+
+    Raises:
+        WeightsError: timm does not know it, or not such arguments.
+    """
+    try:
+        return create_backbone(architecture, dict(arguments))
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        if isinstance(error, WeightsError):  # which is a ValueError
+            raise
+        raise WeightsError(f"{where}: timm cannot make {architecture} with these model_args: {error}") from None
 
 
 def read_weights(path: AnyPath) -> np.ndarray:

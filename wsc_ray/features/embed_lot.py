@@ -74,7 +74,7 @@ def embed_lot(
 ) -> None:
     """Embed a lot's slides; each file is written when its slide's last patch is through.
 
-    In memory are, at most, two batches, the pieces that are decoded ahead and three row groups as they are stored; and of each slide
+    In memory are, at most, two batches, the pieces that are decoded ahead and five row groups as they are stored; and of each slide
     that is begun, 17 bytes a patch.
 
     Args:

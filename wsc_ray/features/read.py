@@ -19,7 +19,8 @@ from wsc_ray.pixels import decode, image_bytes
 from wsc_ray.pixels.retry import read_all
 
 PIECE = 32  # patches that a thread decodes at a time
-_GROUPS_AHEAD = 2  # row groups that are read before they are wanted; a manifest's are small
+_GROUPS_AHEAD = 4  # row groups that are being read before they are wanted: storage far away is waited for
+_LARGE = 4096  # rows: of row groups as large as other tools write them, only one is held
 
 Fit = Callable[[np.ndarray], np.ndarray]
 Item = TypeVar("Item")
@@ -70,8 +71,9 @@ def read_lot(manifest: Manifest, lot: Lot, fit: Fit, *, threads: int, ahead: int
         slide, table = rows
         return _decode(manifest, slide, table, fit, retries)
 
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads) as decoders:
-        tables = in_order(reader, read, lot.parts, _GROUPS_AHEAD)
+    large = any(sum(rows for _, rows, _ in part.runs) > _LARGE for part in lot.parts)
+    with ThreadPoolExecutor(_GROUPS_AHEAD) as readers, ThreadPoolExecutor(threads) as decoders:
+        tables = in_order(readers, read, lot.parts, 0 if large else _GROUPS_AHEAD)
         yield from in_order(decoders, load, (rows for part in tables for rows in part), ahead)
 
 
