@@ -93,9 +93,18 @@ def test_a_runs_export_is_resized_as_in_training(tmp_path, patches):
     np.testing.assert_array_equal(fit(patches[0], 32, AS_TRAINED), resize(patches[0], 32))
 
 
-def test_a_published_folder_without_the_word_is_taken_for_a_runs(tmp_path):
-    encoder = choose_encoder(saved(tmp_path / "encoder"))
-    assert (encoder.interpolation, encoder.pixels.mean) == (AS_TRAINED, (0.1, 0.2, 0.3))
+def test_a_published_folder_has_to_be_called_one(tmp_path):
+    with pytest.raises(WeightsError, match="the weights do not fit"):
+        choose_encoder(saved(tmp_path / "encoder"))
+
+
+def test_timms_older_form_of_a_configuration_is_read(tmp_path, patches):
+    folder = saved(tmp_path / "encoder")
+    new = choose_encoder(f"local-dir:{folder}")
+    config = json.loads((folder / "config.json").read_text())
+    older = {**config["pretrained_cfg"], "architecture": config["architecture"], "num_features": 96}
+    (folder / "config.json").write_text(json.dumps(older))
+    np.testing.assert_array_equal(ours(choose_encoder(f"local-dir:{folder}"), patches), ours(new, patches))
 
 
 @pytest.fixture

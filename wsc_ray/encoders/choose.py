@@ -71,8 +71,11 @@ def _exported(folder: AnyPath) -> FrozenEncoder:
 def _of_folder(folder: AnyPath) -> FrozenEncoder:
     try:
         config = read_json(folder / CONFIG)
+        config = {"pretrained_cfg": config, **config}  # timm's older form has all in one
         known = config["pretrained_cfg"]
         architecture, arguments = str(config["architecture"]), _arguments(config.get("model_args") or {})
+        if known.get("global_pool"):
+            arguments.setdefault("global_pool", known["global_pool"])
         size, name = int(known["input_size"][-1]), exported_name(config)
         pixels = PixelStatistics(tuple(map(float, known["mean"])), tuple(map(float, known["std"])))
         interpolation = str(known["interpolation"])
