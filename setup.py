@@ -28,6 +28,8 @@ setup(
         "torch>=2.9",
         "torchvision>=0.24",
         "timm>=1.0.20",
+        "huggingface_hub>=0.34",  # the cache of timm's weights; timm brings it (Apache-2.0)
+        "pillow>=10",  # the resizing that timm's weights are used to; torchvision brings it (MIT-CMU)
         "safetensors>=0.5",
         "pyarrow>=17",
         "fsspec>=2024.6",

@@ -29,6 +29,8 @@ class Option:
             `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
         choices: the values that may be given.
         least, most: the smallest and the largest number that may be given.
+        before: of a `path`: what may stand before it, such as `local-dir:`.
+        instead: of a `path`: how a value begins that is none, such as `timm:`.
         here_only: why it has no place in a call for a cluster, as the rest of a sentence that begins with the option.
         beside: of a folder, the `file` argument whose own folder it is where nothing is given.
     """
@@ -42,6 +44,8 @@ class Option:
     least: int | None = None
     most: int = 2**31 - 1
     beside: str | None = None
+    before: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
     here_only: str | None = None
 
 

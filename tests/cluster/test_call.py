@@ -48,6 +48,16 @@ def test_later_commands_work_where_their_results_belong(here):
     assert made.arguments["overrides"] == ["embed.batch_size=8"]
 
 
+def test_an_encoder_that_is_no_folder_travels_as_it_is_written(here):
+    def sent(encoder):
+        return make_call("embed", manifest="cohort", encoder=encoder, out="features").arguments["encoder"]
+
+    assert sent("timm:resnet18.tv_in1k") == "timm:resnet18.tv_in1k"
+    assert sent("local-dir:uni") == f"local-dir:{here / 'uni'}"
+    assert sent("local-dir:s3://bucket/uni") == "local-dir:s3://bucket/uni"
+    assert sent("run/encoder") == str(here / "run" / "encoder")
+
+
 def test_a_manifest_is_checked_where_it_lies(here):
     made = make_call("manifest check", manifest="cohort", all=True)
     assert made.out == str(here / "cohort")

@@ -13,7 +13,7 @@ from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.order import MIXED, PURE, window_picks, worker_shards
 from wsc_ray.stream.plan import make_plan
 from wsc_ray.stream.quarantine import from_json
-from wsc_ray.stream.read import read_patches, read_window
+from wsc_ray.stream.read import read_window
 
 
 class Stream:
@@ -171,23 +171,6 @@ def test_a_resumed_stream_replaces_alike(broken):
     rest = read(first_step=5)
     assert digest(rest) == digest({step: whole[step] for step in rest})
     assert set(told(rest)) >= {place for place, (step, _) in told(whole).items() if step >= 5}
-
-
-def test_embedding_does_without_no_patch(broken):
-    read, damage = broken
-    sentences = set()
-    for group in read.manifest.row_groups:
-        try:
-            assert read_patches(read.manifest, group.file, group.row_group, 16, retries=0).shape == (
-                group.rows,
-                16,
-                16,
-                3,
-            )
-        except DataError as error:
-            sentences.add(str(error).split(":")[0])
-    assert sentences
-    assert sentences <= {f"slide {slide}, x {x}, y {y}" for slide, x, y in damage}
 
 
 def test_splits_and_labels_that_are_not_there(settings):

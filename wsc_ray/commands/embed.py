@@ -9,10 +9,7 @@ from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, R
 
 
 def _resources(recipe: Any) -> dict[str, str]:
-    return {
-        "encoders": f"{recipe.embed.workers}, each 1 GPU or, where there is none, CPUs",
-        "reading": "the other CPUs",
-    }
+    return {"encoders": f"{recipe.embed.workers}, each up to 8 CPUs that decode for it, and 1 GPU where there are any"}
 
 
 @command(
@@ -27,7 +24,14 @@ def embed(
     *,
     run: Run = None,
     encoder: Annotated[
-        str | Path | None, Option("Exported encoder.  [default: RUN/encoder]", metavar="DIR", kind="path")
+        str | Path | None,
+        Option(
+            "Exported encoder, timm:NAME, or local-dir:DIR as timm saves one.  [default: RUN/encoder]",
+            metavar="DIR",
+            kind="path",
+            before=("local-dir:",),
+            instead=("timm:",),
+        ),
     ] = None,
     manifest: Annotated[
         str | None, Option("Patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path")
@@ -37,6 +41,7 @@ def embed(
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),
+    fetch: Annotated[bool, Option("Fetch the weights of timm:NAME where they are not in the cache.")] = False,
     dry_run: DryRun = False,
     address: Address = None,
     cluster: Cluster = None,
@@ -44,7 +49,12 @@ def embed(
 ) -> dict[str, Any]:
     """Run every slide through the frozen encoder.
 
-    One .h5 file a slide; slides whose file exists are left out.
+    One .h5 file a slide; slides whose file exists are left out. With --encoder, --manifest and --out no run is needed.
+
+    \b
+    An encoder that is published, instead of a run's:
+      wsc-ray embed --manifest cohort --encoder timm:resnet18.tv_in1k --out features
+      wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --out features
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan.
@@ -55,5 +65,12 @@ def embed(
     from wsc_ray.features.embed import embed_slides
 
     return embed_slides(
-        run=run, encoder=encoder, manifest=manifest, out=out, recipe=recipe, overrides=overrides, dry_run=dry_run
+        run=run,
+        encoder=encoder,
+        manifest=manifest,
+        out=out,
+        recipe=recipe,
+        overrides=overrides,
+        fetch=fetch,
+        dry_run=dry_run,
     )

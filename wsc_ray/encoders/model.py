@@ -84,7 +84,7 @@ def build_encoder(
 
 def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
     """A timm model without classifier; `arguments` are of `backbone_arguments`."""
-    _require_name(name)
+    require_name(name)
     try:
         backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
     except Exception as error:
@@ -100,7 +100,7 @@ def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = 
 def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[str, Any]:
     """What timm has to be told to make a backbone: the size of its input, for a transformer with a fixed grid, and
     GroupNorm: of 32 groups where all its widths allow, else of one."""
-    _require_name(name)
+    require_name(name)
     known = timm.get_pretrained_cfg(name)
     arguments: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
     if norm != "group" or not batch_norms(timm.create_model(name, num_classes=0, **arguments)):
@@ -114,7 +114,15 @@ def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[st
     raise WeightsError(f"encoder.norm: timm's {name} cannot be made with GroupNorm; use sync, batch or frozen")
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str, where: str = "encoder.backbone") -> None:
+    """Refuse a name that timm does not know, or one whose tag it does not.
+
+    Args:
+        where: it was written, for people.
+
+    Raises:
+        WeightsError: names that are near are listed.
+    """
     if timm.is_model(name):
         try:
             timm.get_pretrained_cfg(name)
@@ -122,19 +130,19 @@ def _require_name(name: str) -> None:
         except RuntimeError:  # the name is right, and the tag behind it is not
             architecture = name.partition(".")[0]
             tags = ", ".join(timm.list_pretrained(f"{architecture}.*")) or architecture
-            raise WeightsError(f"encoder.backbone: timm knows no weights {name!r}; there are {tags}") from None
+            raise WeightsError(f"{where}: timm knows no weights {name!r}; there are {tags}") from None
     near = timm.list_models(f"*{name}*")[:3]
     hint = (
         f"did you mean {', '.join(near)}?"
         if near
         else "`python -c 'import timm; print(timm.list_models())'` lists the names"
     )
-    raise WeightsError(f"encoder.backbone: timm knows no model {name!r}; {hint}")
+    raise WeightsError(f"{where}: timm knows no model {name!r}; {hint}")
 
 
 def statistics_of(name: str) -> PixelStatistics:
     """What a timm model's own weights were trained with; 0.5 for many, whatever a ResNet wants."""
-    _require_name(name)
+    require_name(name)
     known = timm.get_pretrained_cfg(name)
     return IMAGENET if known is None else PixelStatistics(tuple(known.mean), tuple(known.std))
 

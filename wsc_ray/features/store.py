@@ -8,7 +8,9 @@ TRIDENT's attributes (https://github.com/mahmoodlab/TRIDENT), and `patch_label` 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -49,20 +51,83 @@ def stored_slides(folder: AnyPath) -> set[str]:
     return {path.stem for path in folder.glob("*.h5")}
 
 
+def clear_unfinished(folder: AnyPath) -> None:
+    """Take away what processes that were killed have left half-written; on an object store nothing ever is."""
+    if isinstance(folder, Path):
+        for path in folder.glob(".*.h5.*"):
+            path.unlink(missing_ok=True)
+
+
+class SlideFile:
+    """One slide's file while it is written, in pieces: features go to a temporary file as they come, and coordinates are
+    kept. It takes its place in `finish`, in one step; a crash leaves either nothing or all of it.
+
+    Args:
+        folder: the store.
+        slide_id: may be a file name.
+        patches: how many the slide has.
+        attributes: of `features`, beside TRIDENT's.
+    """
+
+    def __init__(self, folder: AnyPath, slide_id: str, patches: int, attributes: Mapping[str, Any]):
+        self.path = slide_path(folder, slide_id)
+        self.patches = patches
+        self.done = 0
+        self._common = {"name": slide_id, "savetodir": shown(folder)}
+        self._attributes = attributes
+        self._coords: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(atomic(self.path))
+        self._file = self._stack.enter_context(h5py.File(temporary, "w"))
+
+    def append(self, features: np.ndarray, coords: np.ndarray, patch_label: np.ndarray | None = None) -> None:
+        """The next patches: (n, D), (n, 2) and (n,) or None."""
+        if "features" not in self._file:
+            shape = (self.patches, features.shape[1])
+            self._file.create_dataset("features", shape, np.float32).attrs.update({**self._common, **self._attributes})
+        if len(features):
+            self._file["features"][self.done : self.done + len(features)] = features
+        self.done += len(features)
+        self._coords.append(np.asarray(coords, np.int64))
+        if patch_label is not None:
+            self._labels.append(np.asarray(patch_label, np.int8))
+
+    @property
+    def coords(self) -> np.ndarray:
+        """Of the patches so far, (n, 2) int64."""
+        return np.concatenate(self._coords)
+
+    def finish(self, coords_attributes: Mapping[str, Any]) -> AnyPath:
+        """Put the file in its place, with these attributes of `coords` beside TRIDENT's."""
+        if self.done != self.patches:
+            raise ValueError(f"{self.path.name}: {self.done} of {self.patches} patches have come")
+        coords = self._file.create_dataset("coords", data=self.coords)
+        coords.attrs.update({**self._common, **coords_attributes})
+        if self._labels:
+            self._file.create_dataset("patch_label", data=np.concatenate(self._labels))
+        self._stack.close()
+        return self.path
+
+    def discard(self) -> None:
+        """Leave nothing behind; after `finish` it does nothing."""
+        self._stack.__exit__(_Discarded, _Discarded(), None)
+
+
+class _Discarded(Exception):
+    """Lets `atomic` throw its temporary file away."""
+
+
 def write_slide(
     folder: AnyPath, slide: SlideFeatures, *, attributes: Mapping[str, Any], coords_attributes: Mapping[str, Any]
 ) -> AnyPath:
-    """Write one slide's file in one step; a crash leaves either nothing or all of it."""
-    path = slide_path(folder, slide.slide_id)
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        features = file.create_dataset("features", data=slide.features.astype(np.float32, copy=False))
-        coords = file.create_dataset("coords", data=slide.coords.astype(np.int64, copy=False))
-        common = {"name": slide.slide_id, "savetodir": shown(folder)}
-        features.attrs.update({**common, **attributes})
-        coords.attrs.update({**common, **coords_attributes})
-        if slide.patch_label is not None:
-            file.create_dataset("patch_label", data=slide.patch_label.astype(np.int8, copy=False))
-    return path
+    """Write one slide's file in one step; see `SlideFile`."""
+    file = SlideFile(folder, slide.slide_id, len(slide.features), attributes)
+    try:
+        file.append(slide.features, slide.coords, slide.patch_label)
+        return file.finish(coords_attributes)
+    finally:
+        file.discard()
 
 
 def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:

@@ -119,7 +119,7 @@ class Manifest:
         """
         if self.of_slide:
             try:
-                slides = slides_of_rows(self.read_rows([name for name in SLIDE_COLUMNS if name in self.columns]))
+                slides = self._slides_of_rows()
             except DataError as error:
                 raise ManifestError(str(error)) from None
             problems = find_problems(slides)
@@ -136,6 +136,15 @@ class Manifest:
                 "if the import that wrote it was stopped, import again"
             )
         return cohort
+
+    def _slides_of_rows(self) -> pa.Table:
+        """What rows say of their slides, see `slides_of_rows`; a file at a time, for there may be many rows."""
+        names, read = [name for name in SLIDE_COLUMNS if name in self.columns], self.file_footers
+
+        def one(file: int) -> pa.Table:
+            return slides_of_rows(_read_file(self.filesystem, self.files[file], file, names, read[file].groups))
+
+        return slides_of_rows(pa.concat_tables(_in_threads(one, range(len(self.files)))))
 
     def read_group(self, file: int, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a row group, in the schema's types.

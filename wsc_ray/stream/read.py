@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from wsc_ray.errors import DataError
 from wsc_ray.manifest import Manifest
-from wsc_ray.pixels import PixelSource, Unreadable
-from wsc_ray.pixels.retry import read_all
 from wsc_ray.recipe.sections import Augment, Stream
-from wsc_ray.stream.augment import apply_view, resize
+from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.parameters import view_draws, view_parameters
 from wsc_ray.stream.patches import Patches
@@ -107,23 +104,3 @@ def padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
     for image, place in zip(images, whole, strict=True):
         place[: image.shape[0], : image.shape[1]] = image
     return whole
-
-
-def read_patches(manifest: Manifest, file: int, row_group: int, size: int, *, retries: int) -> np.ndarray:
-    """Every patch of a row group, whole and resized, for a frozen encoder: (n, size, size, 3) uint8.
-
-    Raises:
-        DataError: an image that cannot be read or decoded; a slide's features must not lack any.
-    """
-    source = PixelSource([manifest.pixels], manifest.folder, retries=retries)
-    columns = list(dict.fromkeys(["slide_id", "x", "y", *source.columns]))
-    tables, failed = read_all([row_group], lambda number: manifest.read_group(file, number, columns), retries)
-    for reason in failed.values():
-        raise DataError(reason)
-    patches = tables[row_group].to_pylist()
-    found = []
-    for patch, image in zip(patches, source.read(patches), strict=True):
-        if isinstance(image, Unreadable):
-            raise DataError(f"slide {patch['slide_id']}, x {patch['x']}, y {patch['y']}: {image.reason}")
-        found.append(resize(image, size))
-    return np.stack(found)

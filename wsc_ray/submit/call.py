@@ -184,7 +184,10 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
         files[name] = _read(source)
         return name
     if kind == "path":
-        return _absolute(value)
+        if str(value).startswith(parameter.option.instead):
+            return str(value)
+        prefix = next((each for each in parameter.option.before if str(value).startswith(each)), "")
+        return prefix + _absolute(str(value).removeprefix(prefix))
     if kind == "pairs":
         return {str(key): str(each) for key, each in value.items()}
     if kind == "texts":

@@ -1,0 +1,49 @@
+"""`wsc-ray features import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, Option, command
+
+
+@command(
+    "features import",
+    reads="yours",
+    writes="`DIR/<slide>.h5`, `slides.parquet`",
+    sent=True,
+    resources=lambda recipe: {"process": "1, on the head"},
+)
+def features_import(
+    *,
+    source: Annotated[str | Path, Option(metavar="SOURCE", argument=True, kind="path")],
+    cohort: Annotated[
+        str | Path,
+        Option("Table of the slides: slide_id, patient_id, label, split; CSV or Parquet.", metavar="FILE", kind="path"),
+    ],
+    out: Annotated[str | Path, Option("New folder (or URI) for the features.", metavar="DIR", kind="path")],
+    mpp: Annotated[
+        float | None, Option("um/px of every slide's level 0, for STAMP's coordinates; or a column mpp in the table.")
+    ] = None,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Take over features that TRIDENT, CLAM or STAMP have extracted.
+
+    \b
+    What the source may be:
+      TRIDENT's features_<encoder>/, CLAM's folder with h5_files/ or pt_files/, STAMP's folder of .h5 files
+    Then, with a recipe that names the labels:
+      wsc-ray tune --features DIR --out mil
+
+    Returns:
+        The summary, also in `OUT/summary.json`.
+
+    Raises:
+        UserError: see `wsc_ray.errors`.
+    """
+    from wsc_ray.features.importing import import_features
+
+    return import_features(source=source, cohort=cohort, out=out, mpp=mpp)

@@ -1,0 +1,124 @@
+"""A frozen encoder as a value: what to build, its weights as bytes, and how its pixels are made.
+
+It is read once, by the command, and sent to the processes that embed, so that all of them have the weights whose digest the
+feature store is known by, and none needs to see the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from wsc_ray.encoders.model import PixelStatistics, create_backbone
+from wsc_ray.errors import WeightsError
+from wsc_ray.files import local_file
+from wsc_ray.storage import AnyPath
+
+AS_TRAINED = "training"  # patches are resized as `pretrain` makes views
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenEncoder:
+    """A backbone that is not trained any more.
+
+    Attributes:
+        name: timm's, with the tag of its weights.
+        arguments: that timm needs to build it.
+        size: side of a patch that it was made for, px.
+        width: of its features; 0 until `checked`.
+        pixels: that its input is normalised with.
+        interpolation: by which a patch of another size is resized: `AS_TRAINED`, or one of Pillow's by its name in small letters.
+        weights: safetensors, (bytes,) uint8.
+        digest: SHA-256 (hex) of the weights.
+        source: where it is from, for people.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    size: int
+    width: int
+    pixels: PixelStatistics
+    interpolation: str
+    weights: np.ndarray
+    digest: str
+    source: str
+
+    def load(self) -> nn.Module:
+        """The backbone in eval mode: normalised pixels (n, 3, s, s) -> features (n, width).
+
+        Raises:
+            WeightsError: the weights are not of such a backbone.
+        """
+        backbone = make_backbone(self.name.partition(".")[0], self.arguments, self.source)
+        try:
+            backbone.load_state_dict(safetensors.torch.load(self.weights.tobytes()))
+        except (RuntimeError, SafetensorError) as error:
+            raise WeightsError(
+                f"{self.source}: the weights do not fit {self.name}: {str(error).splitlines()[-1].strip()}"
+            ) from None
+        return backbone.eval()
+
+    @torch.inference_mode()
+    def checked(self, size: int | None) -> FrozenEncoder:
+        """The encoder for patches of `size` px (None: its own), after one patch went through it.
+
+        Raises:
+            WeightsError: it does not take such patches, or gives something else than a vector for each.
+        """
+        size = size or self.size
+        try:
+            features = self.load()(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise WeightsError(
+                f"{self.source}: {self.name} does not take patches of {size} px; set embed.size to {self.size} ({reason})"
+            ) from None
+        if features.ndim != 2:
+            raise WeightsError(
+                f"{self.source}: {self.name} gives {tuple(features.shape[1:])} for a patch, not one vector; name a `global_pool` in the "
+                "`model_args` of its config.json"
+            )
+        return replace(self, size=size, width=features.shape[1])
+
+
+def make_backbone(architecture: str, arguments: Mapping[str, Any], where: str) -> nn.Module:
+    """A backbone with weights that are drawn.
+
+    Args:
+        where: the arguments are from, for people.
+
+    Raises:
+        WeightsError: timm does not know it, or not such arguments.
+    """
+    try:
+        return create_backbone(architecture, dict(arguments))
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        if isinstance(error, WeightsError):  # which is a ValueError
+            raise
+        raise WeightsError(f"{where}: timm cannot make {architecture} with these model_args: {error}") from None
+
+
+def read_weights(path: AnyPath) -> np.ndarray:
+    """The bytes of a file, (bytes,) uint8.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with local_file(path) as local:
+            return np.fromfile(local, np.uint8)
+    except OSError as error:
+        raise WeightsError(f"weights cannot be read from {path}: {error}") from None
+
+
+def digest_of(weights: np.ndarray) -> str:
+    """SHA-256 (hex)."""
+    return hashlib.sha256(memoryview(weights)).hexdigest()

@@ -1,0 +1,140 @@
+"""One process's work: a lot's patches through the encoder, and a file for each of its slides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wsc_ray.errors import ResourceError, RunFolderError
+from wsc_ray.features.attributes import coords_attributes
+from wsc_ray.features.lots import Lot
+from wsc_ray.features.read import PIECE, Fit, Piece, read_lot
+from wsc_ray.features.store import SlideFile
+from wsc_ray.files import read_json
+from wsc_ray.manifest import Manifest
+from wsc_ray.run_folder import IDENTITY
+from wsc_ray.storage import AnyPath
+
+Encode = Callable[[np.ndarray], np.ndarray]  # pixels (n, s, s, 3) uint8 -> features (n, d) float32
+_SIGHT_TRIES = 5  # seconds that a shared mount may take to show a file that another machine has written
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every lot.
+
+    Attributes:
+        out: the feature store; a URI, or a path that every process which embeds sees.
+        identity: of the store, by which a process tells that it sees it.
+        attributes: of `features` in every file.
+        size: side of a patch as the encoder takes it, px.
+        batch_size: patches a forward pass, at most.
+        retries: how often storage that fails is asked again.
+    """
+
+    manifest: Manifest
+    out: AnyPath
+    identity: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    size: int
+    batch_size: int
+    retries: int
+
+
+def check_sight(job: Job, node: str) -> None:
+    """Find the store that the command works on: what is written into a folder of this machine alone is lost.
+
+    Args:
+        node: this machine's name, for people.
+
+    Raises:
+        ResourceError: another folder lies there, or none.
+    """
+    for tried in range(_SIGHT_TRIES):
+        if tried:
+            time.sleep(1)
+        try:
+            known = read_json(job.out / IDENTITY)
+        except (OSError, ValueError):
+            continue
+        if isinstance(known, dict) and all(known.get(key) == value for key, value in job.identity.items()):
+            return
+    raise ResourceError(
+        f"{node} does not see {job.out} as the command's own machine does; give a folder that every node mounts, or a URI such as "
+        "s3://"
+    )
+
+
+def embed_lot(
+    job: Job, lot: Lot, encode: Encode, fit: Fit, *, threads: int, count: Callable[[int], None] = lambda patches: None
+) -> None:
+    """Embed a lot's slides; each file is written when its slide's last patch is through.
+
+    In memory are, at most, two batches, the pieces that are decoded ahead and five row groups as they are stored; and of each slide
+    that is begun, 17 bytes a patch.
+
+    Args:
+        encode: in the order of its arguments, one batch at a time.
+        fit: an image as the encoder takes it, see `read_lot`.
+        threads: that decode.
+        count: told after each batch how many patches it had.
+
+    Raises:
+        DataError: an image that cannot be read or decoded.
+        RunFolderError: a file cannot be written.
+    """
+    ahead = threads + -(-job.batch_size // PIECE)
+    pieces = read_lot(job.manifest, lot, fit, threads=threads, ahead=ahead, retries=job.retries)
+    files: dict[int, SlideFile] = {}
+    first: dict[int, Mapping[str, Any]] = {}
+    try:
+        for batch in batches(pieces, job.batch_size):
+            features = encode(np.concatenate([piece.pixels for piece in batch]))
+            start = 0
+            for piece in batch:
+                slide, stop = piece.slide, start + len(piece)
+                if slide not in files:
+                    first[slide] = piece.first
+                    files[slide] = SlideFile(job.out, lot.slides[slide], lot.sizes[slide], job.attributes)
+                files[slide].append(features[start:stop], piece.coords, piece.patch_label)
+                if files[slide].done == lot.sizes[slide]:
+                    file = files.pop(slide)
+                    try:
+                        file.finish(coords_attributes(first.pop(slide), file.coords))
+                    finally:
+                        file.discard()
+                start = stop
+            count(start)
+    except OSError as error:
+        raise RunFolderError(f"{job.out} cannot be written: {error.strerror or str(error).splitlines()[0]}") from None
+    finally:
+        for file in files.values():
+            file.discard()
+        pieces.close()
+
+
+def batches(pieces: Iterable[Piece], size: int) -> Iterator[Sequence[Piece]]:
+    """Neighbouring pieces of at most `size` patches together; a piece that is larger is cut."""
+    batch: list[Piece] = []
+    for whole in pieces:
+        for piece in _cut(whole, size):
+            if batch and sum(map(len, batch)) + len(piece) > size:
+                yield batch
+                batch = []
+            batch.append(piece)
+    if batch:
+        yield batch
+
+
+def _cut(piece: Piece, size: int) -> Iterator[Piece]:
+    if len(piece) <= size:
+        yield piece
+        return
+    for start in range(0, len(piece), size):
+        rows = slice(start, start + size)
+        label = None if piece.patch_label is None else piece.patch_label[rows]
+        yield Piece(piece.slide, piece.pixels[rows], piece.coords[rows], label, piece.first)

@@ -1,0 +1,148 @@
+"""The Ray glue: actors that hold the encoder, embed lots and write the slides' files; from them come counts alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import ray
+
+from wsc_ray.encoders.frozen import FrozenEncoder
+from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.features.embed_lot import Job, check_sight, embed_lot
+from wsc_ray.features.encode import Encoder
+from wsc_ray.features.fit import fit
+from wsc_ray.features.lots import Lot
+from wsc_ray.features.room import cpus_each
+from wsc_ray.ray_memory import KEEP_MEMORY
+
+LOTS_EACH = 2  # that an actor works on at a time: one's patches are read while the other's are encoded
+RETRIES = 2  # of a lot whose process or machine died
+_SECONDS = 2.0  # between looks at how far the actors are
+_STOP_SECONDS = 30.0  # for what is being written when something went wrong
+
+
+class Worker:
+    """An actor: the frozen encoder on its GPU, or on CPUs."""
+
+    def __init__(self, job: Job, encoder: FrozenEncoder, threads: int):
+        cv2.setNumThreads(1)  # the decoding threads are as many as the CPUs
+        self._job, self._threads = job, threads
+        self._frozen = encoder
+        self._encoder: Encoder | None = None
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._done, self._stopped = 0, False
+
+    def embed(self, lot: Lot) -> UserError | None:
+        """Embed a lot's slides; what the user can mend is given, not raised, so that it stays one sentence."""
+        try:
+            with self._lock:
+                if self._encoder is None:
+                    check_sight(self._job, ray.util.get_node_ip_address())
+                    self._encoder = Encoder(self._frozen)
+            fitted = partial(fit, size=self._job.size, interpolation=self._frozen.interpolation)
+            embed_lot(self._job, lot, self._encode, fitted, threads=self._threads, count=self._count)
+        except UserError as error:
+            return error
+        return None
+
+    def done(self) -> int:
+        """Patches that are embedded so far."""
+        return self._done
+
+    def stop(self) -> None:
+        """Give up at the next batch, and leave no half-written file."""
+        self._stopped = True
+
+    def _encode(self, pixels: np.ndarray) -> np.ndarray:
+        with self._lock:  # the other lot reads meanwhile
+            if self._stopped:
+                raise UserError("stopped")
+            return self._encoder(pixels)
+
+    def _count(self, patches: int) -> None:
+        with self._counting:
+            self._done += patches
+
+
+def embed_all(
+    job: Job, encoder: FrozenEncoder, lots: Iterable[Lot], *, workers: int, show: Callable[[int], None]
+) -> None:
+    """Embed every lot; needs a Ray session.
+
+    Args:
+        lots: made when they are dealt out.
+        workers: actors.
+        show: told every now and then how many patches are through.
+
+    Raises:
+        UserError: what a worker says, or that there are not so many CPUs or GPUs; slides that are done by then are kept.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = cpus_each(nodes, workers)
+    actor = ray.remote(
+        num_cpus=cpus,
+        num_gpus=1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0,
+        max_concurrency=LOTS_EACH + 1,
+        max_restarts=RETRIES,
+        max_task_retries=RETRIES,
+        runtime_env={"env_vars": KEEP_MEMORY},
+    )(Worker)
+    shared = ray.put(encoder)
+    team = [actor.remote(job, shared, cpus) for _ in range(workers)]
+    running: dict[Any, Any] = {}  # what a lot will give -> its actor
+    free = team * LOTS_EACH  # each has one lot before any has two
+    following, through = iter(lots), 0
+    try:
+        while True:
+            for worker in list(free):
+                lot = next(following, None)
+                if lot is None:
+                    break
+                free.remove(worker)
+                running[worker.embed.remote(lot)] = worker
+            if not running:
+                return
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=_SECONDS)
+            for each in ready:
+                free.append(running.pop(each))
+                _raise(each)
+            through = max(through, _done(team))
+            show(through)
+    finally:
+        if running:
+            for worker in team:
+                worker.stop.remote()
+            ray.wait(list(running), num_returns=len(running), timeout=_STOP_SECONDS)
+
+
+def _raise(answer: Any) -> None:
+    """What a lot's actor says is wrong, if anything."""
+    try:
+        error = ray.get(answer)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as lost:
+        reason = (str(lost).strip().splitlines() or [type(lost).__name__])[0][:200]
+        raise ResourceError(
+            f"the process of an encoder ended each time, {1 + RETRIES} times; it may want more memory than its machine has: {reason}"
+        ) from None
+    if error is not None:
+        raise error
+
+
+def _done(team: list[Any]) -> int:
+    """Patches that the actors have embedded, of those that answer."""
+    answers = [worker.done.remote() for worker in team]
+    ready, _ = ray.wait(answers, num_returns=len(answers), timeout=_SECONDS)
+    total = 0
+    for answer in ready:
+        try:
+            total += ray.get(answer)
+        except ray.exceptions.RayError:  # it is being started again
+            continue
+    return total

@@ -1,0 +1,132 @@
+"""Reading a lot's patches ahead of the encoder: row groups, then images, in threads, and never more than some at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from wsc_ray.errors import DataError
+from wsc_ray.features.lots import Lot, Part
+from wsc_ray.manifest import Manifest
+from wsc_ray.manifest.schema import OPTIONAL, REQUIRED
+from wsc_ray.pixels import PixelSource, Unreadable
+from wsc_ray.pixels.retry import read_all
+
+PIECE = 32  # patches that a thread decodes at a time
+_GROUPS_AHEAD = 4  # row groups that are being read before they are wanted: storage far away is waited for
+_LARGE = 4096  # rows: of row groups as large as other tools write them, only one is held
+
+Fit = Callable[[np.ndarray], np.ndarray]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Neighbouring patches of one slide, `PIECE` at most.
+
+    Attributes:
+        slide: an index into the lot's slides.
+        pixels: (n, s, s, 3) uint8.
+        coords: (n, 2) int64, level-0 px.
+        patch_label: (n,) int8, -1 where unknown; None where the manifest has none.
+        first: the first patch's row without its pixels.
+    """
+
+    slide: int
+    pixels: np.ndarray
+    coords: np.ndarray
+    patch_label: np.ndarray | None
+    first: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def read_lot(manifest: Manifest, lot: Lot, fit: Fit, *, threads: int, ahead: int, retries: int) -> Iterator[Piece]:
+    """Every patch of a lot's slides, in the manifest's order; each row group is read once.
+
+    Args:
+        fit: an image, (h, w, 3) uint8, as the encoder takes it: (s, s, 3).
+        threads: that decode.
+        ahead: pieces that are decoded, or being decoded, before they are asked for.
+        retries: how often storage that fails is asked again.
+
+    Raises:
+        DataError: an image that cannot be read or decoded; a slide's features must not lack any.
+    """
+    names = [name for name in (*REQUIRED.names, *OPTIONAL.names) if name in manifest.columns]
+    columns = [*names, manifest.pixels]
+
+    def read(part: Part) -> list[tuple[int, pa.Table]]:
+        return _read_part(manifest, part, columns, retries)
+
+    def load(rows: tuple[int, pa.Table]) -> Piece:
+        slide, table = rows
+        return _decode(manifest, slide, table, fit, retries)
+
+    large = any(sum(rows for _, rows, _ in part.runs) > _LARGE for part in lot.parts)
+    with ThreadPoolExecutor(_GROUPS_AHEAD) as readers, ThreadPoolExecutor(threads) as decoders:
+        tables = in_order(readers, read, lot.parts, 0 if large else _GROUPS_AHEAD)
+        yield from in_order(decoders, load, (rows for part in tables for rows in part), ahead)
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`map(function, items)` by the threads of a pool, which are at most `ahead` items before the one that is asked for."""
+    waiting: deque = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _read_part(manifest: Manifest, part: Part, columns: list[str], retries: int) -> list[tuple[int, pa.Table]]:
+    """A row group's rows as pieces: slide and table."""
+    tables, failed = read_all(
+        [part], lambda part: manifest.read_group(part.file, part.row_group, columns), retries, threads=1
+    )
+    for reason in failed.values():
+        raise DataError(reason)
+    return [
+        (slide, tables[part].slice(start, min(PIECE, first + rows - start)))
+        for first, rows, slide in part.runs
+        for start in range(first, first + rows, PIECE)
+    ]
+
+
+def _decode(manifest: Manifest, slide: int, table: pa.Table, fit: Fit, retries: int) -> Piece:
+    rows = table.to_pylist()
+    pixels = np.stack([fit(image) for image in _images(manifest, rows, retries)])
+    label = table["patch_label"].fill_null(-1).to_numpy() if "patch_label" in table.column_names else None
+    coords = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    first = {name: value for name, value in rows[0].items() if name != manifest.pixels}
+    return Piece(slide, pixels, coords, label, first)
+
+
+def _images(manifest: Manifest, rows: list[dict[str, Any]], retries: int) -> Iterator[np.ndarray]:
+    """Each row's image, (h, w, 3) uint8.
+
+    Raises:
+        DataError: as `read_lot`.
+    """
+    source = PixelSource(
+        [manifest.pixels], manifest.folder, retries=retries, threads=1
+    )  # this is one thread of several
+    for row, image in zip(rows, source.read(rows), strict=True):
+        if isinstance(image, Unreadable):
+            raise DataError(f"slide {row['slide_id']}, x {row['x']}, y {row['y']}: {image.reason}")
+        yield image
