@@ -49,7 +49,10 @@ setup(
         "cpu": ["faiss-cpu>=1.8", *SLIDES],
         # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
-        "bench": ["lightly>=1.6", "pytorch-metric-learning>=2.9"],  # whose losses `bench loss` compares ours with
+        "bench": [
+            "lightly>=1.6",
+            "pytorch-metric-learning>=2.9",
+        ],  # whose losses `python -m benchmarks.loss` compares ours with
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.7",  # two files side by side: most tests wait for processes to start (MIT)

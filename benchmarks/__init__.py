@@ -1,1 +1,5 @@
-"""Benchmarks that run from a checkout: each beside the page that holds its figures."""
+"""Comparisons that run from a clone, each beside the page of its figures; the package never imports them.
+
+`data`, `loss` and `gpu` have a folder each; what the first two share lies here (processes, memory, timing, the command
+line).
+"""

@@ -8,17 +8,19 @@ from pathlib import Path
 # Before torch is imported anywhere: on a small machine threads of several processes only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import settings as hypothesis_settings
 
+ROOT = Path(__file__).resolve().parents[1]
 COHORTS = os.environ.get("WSC_RAY_COHORTS")
 
 hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not time
 hypothesis_settings.load_profile("untimed")
 
 
-# Files whose tests start clusters or commands in processes of their own, and those that take a minute without Ray.
+# Files whose tests start clusters, or commands that do, in processes of their own, and those that take long without Ray.
 CLUSTERS = (
     "anywhere/",
     "bench/test_data_command.py",
@@ -38,6 +40,7 @@ SLOW = (
     "test_gpu_benchmark.py",
     "pretrain/test_invariance.py",
     "losses/test_collectives.py",
+    "test_pure_rooms.py",
 )
 
 
@@ -123,7 +126,12 @@ def manifest(cohort, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def settings(manifest, tmp_path) -> dict:
-    """A recipe that trains in seconds, as a dictionary to change."""
+    """`small_recipe` with a store of the test's own, to change."""
+    return small_recipe(manifest, f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def small_recipe(manifest: Path, store: str | None = None) -> dict:
+    """A recipe that trains in seconds, as a dictionary."""
     return {
         "data": {"manifest": str(manifest)},
         "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 16, "head_dim": 8},
@@ -143,15 +151,15 @@ def settings(manifest, tmp_path) -> dict:
         },
         "tune": {"trials": 2, "epochs": 2},
         "evaluate": {"bootstrap": 100},
-        "tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        "tracking": {"uri": store},
     }
 
 
-def invoke(*arguments: str | Path) -> Result:
-    """Run a command line in this process."""
+def invoke(*arguments: str | Path, program: click.Command | None = None) -> Result:
+    """Run a command line in this process, that of `wsc-ray` or another program's."""
     from wsc_ray.cli import main
 
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(program or main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -55,6 +55,8 @@ def problems(package: Path, page: str) -> list[str]:
             target = words[1]
             if target in levels and room in levels and target != room and levels[target] <= levels[room]:
                 found.append(f"{file} imports {name}: {room} may import only what lies below it")
+        if words[0] in ("benchmarks", "tests"):
+            found.append(f"{file} imports {name}: an installed package comes without it")
         glue = Path(file).name.startswith("ray_")
         if words[0] == "ray" and not (glue or room in may_ray or file in may_ray):
             found.append(f"{file} imports {name}: Ray belongs into ray_*.py and {', '.join(sorted(may_ray))}")

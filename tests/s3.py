@@ -54,11 +54,12 @@ class Store:
         )
         self.client.create_bucket(Bucket=BUCKET)
 
-    def uri(self, path: str, *, proxy: bool = False, keys: bool = False) -> str:
-        """The URI of an object or folder; with `keys` for processes that do not have them in the environment."""
-        port = self._proxy.server_address[1] if proxy else self.port
+    def uri(self, path: str, *, proxy: bool = False, keys: bool = False, door: str | None = None) -> str:
+        """The URI of an object or folder; with `keys` for processes that do not have them in the environment, with `door`
+        (`host:port`) for those that reach it by another address."""
+        door = door or f"127.0.0.1:{self._proxy.server_address[1] if proxy else self.port}"
         login = f"{KEY}:{SECRET}@" if keys else ""
-        return f"s3://{login}{BUCKET}/{path}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+        return f"s3://{login}{BUCKET}/{path}?endpoint_override={door}&scheme=http&region=us-east-1"
 
     def upload(self, folder: Path, path: str) -> None:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):

@@ -20,6 +20,7 @@ def test_the_package_keeps_its_layers():
         ("stream/order.py", "def late():\n    import ray.data", "Ray belongs into"),
         ("encoders/model.py", "import torch.distributed as dist", "worker communication belongs into"),
         ("encoders/model.py", "from torch import distributed", "worker communication belongs into"),
+        ("bench/rounds.py", "from benchmarks import timing", "an installed package comes without it"),
         ("cellar/__init__.py", "", "cellar is not in the list of rooms"),
     ],
 )

@@ -40,6 +40,7 @@ WITHOUT_RECIPES = [
 WITH_RECIPES = [
     *WITHOUT_RECIPES,
     "wsc_ray.bench.environment",
+    "wsc_ray.bench.rounds",
     "wsc_ray.mil.fit",
     "wsc_ray.pretrain.checkpoint",
     "wsc_ray.pretrain.gradient_cache",

@@ -1,5 +1,6 @@
 """One way to claim a folder, to compare what lies there, and to carry work out in it."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -103,3 +104,37 @@ def test_a_store_that_does_not_answer_is_a_sentence_before_anything_is_written(t
     with pytest.raises(TrackingError):
         open_store("http://127.0.0.1:9", "tests", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_disk_refuses_is_a_sentence(tmp_path):
+    out, store = tmp_path / "out", open_store(f"sqlite:///{tmp_path}/m.db", "e", tmp_path / "out")
+
+    def full(tracker):
+        raise OSError(errno.ENOSPC, "No space left on device", str(out / "a.h5"))
+
+    common = {"out": out, "identity": {}, "plan": {}, "params": {}, "store": store}
+    with pytest.raises(
+        RunFolderError, match=r"a\.h5 cannot be used: No space left on device; the same command goes on"
+    ):
+        carry_out("embed", **common, work=full)
+
+    def ours(tracker):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    with pytest.raises(OSError, match="Bad file"):
+        carry_out("embed", **common, work=ours)
+    assert carry_out("embed", **common, work=lambda tracker: {"done": 1})["done"] == 1
+    assert not (out / ".lock").exists()
+
+
+def test_a_second_command_in_a_folder_is_refused_before_it_writes(tmp_path):
+    out, store = tmp_path / "out", open_store(f"sqlite:///{tmp_path}/m.db", "e", tmp_path / "out")
+    common = {"out": out, "plan": {}, "params": {}, "store": store}
+
+    def first(tracker):
+        with pytest.raises(RunFolderError, match="is in use by `wsc-ray embed`"):
+            carry_out("embed", **common, identity={"size": 9}, work=lambda tracker: {})
+        assert claim_folder("embed", out)["size"] == 8
+        return {}
+
+    carry_out("embed", **common, identity={"size": 8}, work=first)

@@ -7,9 +7,11 @@ the first byte on, then an MLflow run around the work, and the summary last, whi
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import wsc_ray
 from wsc_ray.errors import RecipeError, RunFolderError
 from wsc_ray.files import read_json, write_json, write_summary
+from wsc_ray.lock import locked
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import IDENTITY, OLDER_IDENTITIES, RunFolder
@@ -24,6 +27,7 @@ from wsc_ray.storage import AnyPath, as_path, check_store
 from wsc_ray.tracking import FILE as MLFLOW
 from wsc_ray.tracking import Tracker, connect, tracking_uri
 
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -191,7 +195,7 @@ def carry_out(
     store: Store,
     work: Callable[[Tracker], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Do a command's work in its folder, inside its MLflow run.
+    """Do a command's work in its folder, inside its MLflow run, while no other command works there.
 
     Args:
         identity: of the work; what lies in the folder is compared with it the next time.
@@ -201,14 +205,23 @@ def carry_out(
 
     Returns:
         The summary, as it is written.
+
+    Raises:
+        RunFolderError: another command works in the folder, or it cannot be written: a full disk, a read-only mount.
     """
     started = time.time()
-    write_identity(out, command, identity)
-    with Tracker(uri=store.uri, experiment=store.experiment, folder=out, command=command, params=params) as tracker:
-        values = work(tracker)
-        seconds = {"seconds": round(time.time() - started, 1)}
-        mlflow = {"mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command}}
-        return write_summary(out, command, {**plan, **values, **seconds, **mlflow})
+    with _told(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out, command):
+            write_identity(out, command, identity)
+            with Tracker(
+                uri=store.uri, experiment=store.experiment, folder=out, command=command, params=params
+            ) as tracker:
+                values = work(tracker)
+            # The summary says that all is done, and so does MLflow by now.
+            seconds = {"seconds": round(time.time() - started, 1)}
+            mlflow = {"mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command}}
+            return write_summary(out, command, {**plan, **values, **seconds, **mlflow})
 
 
 def write_identity(out: AnyPath, command: str, identity: Mapping[str, Any]) -> None:
@@ -222,6 +235,20 @@ def write_identity(out: AnyPath, command: str, identity: Mapping[str, Any]) -> N
         write_json(out / IDENTITY, {"command": command, "wsc_ray": wsc_ray.__version__, **identity})
     except OSError as error:
         raise RunFolderError(f"{out} cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _told(out: AnyPath) -> Iterator[None]:
+    """What a disk refuses, in a sentence; every other error of the system is ours and keeps its traceback."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        place = error.filename or out
+        raise RunFolderError(
+            f"{place} cannot be used: {error.strerror}; the same command goes on once that is mended"
+        ) from error
 
 
 def _short(value: Any) -> Any:

@@ -126,12 +126,20 @@ class Tracker:
             self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log values at a step.
+
+        Raises:
+            TrackingError: the store does not take them.
+        """
         import time
 
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        try:
+            self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        except Exception as error:
+            raise _unreachable(self.uri, error) from error
 
     def last_step(self, key: str) -> int:
         """The last step at which `key` was logged, -1 where it never was: a resumed run logs what comes after."""

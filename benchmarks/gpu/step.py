@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from benchmarks.gpu.part import Part, open_part
-from wsc_ray.bench.timing import quartiles, ratio, time_rounds
+from benchmarks.timing import quartiles, ratio, time_rounds
 from wsc_ray.encoders import build_encoder, normalise_pixels
 from wsc_ray.pixels import decode
 from wsc_ray.pretrain.loop import Loop, make_optimizer

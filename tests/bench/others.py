@@ -9,8 +9,8 @@ import time
 import torch
 import torch.distributed as dist
 
-from wsc_ray.bench.loss.batch import Batch
-from wsc_ray.bench.loss.contenders import Contender, Loss, our_ntxent
+from benchmarks.loss.batch import Batch
+from benchmarks.loss.contenders import Contender, Loss, our_ntxent
 
 
 def make_wrong_value(processes: int) -> Loss:
@@ -74,7 +74,7 @@ def leave(rank: int) -> None:
 
 
 def take_too_much(rank: int, allowed: int) -> str:
-    from wsc_ray.bench.memory import limit_extra
+    from benchmarks.memory import limit_extra
 
     limit_extra(allowed)
     return str(torch.ones(10**9).shape)
@@ -82,7 +82,7 @@ def take_too_much(rank: int, allowed: int) -> str:
 
 def peaks(rank: int, numbers: int) -> list[int]:
     """Extra memory of holding so many float32, alone and after freed memory of the same size."""
-    from wsc_ray.bench.memory import peak_of
+    from benchmarks.memory import peak_of
 
     torch.ones(1000).sum()
     first = peak_of(lambda: torch.ones(numbers)).extra

@@ -2,10 +2,10 @@
 
 import pytest
 
-from wsc_ray.bench.loss.compare import MEASURED, OUT_OF_MEMORY, _times, measure_case
-from wsc_ray.bench.loss.contenders import CONTENDERS, METRIC, OURS, RESTATEMENT
-from wsc_ray.bench.loss.equal import UnequalError, require_equal
-from wsc_ray.bench.loss.measure import Case
+from benchmarks.loss.compare import MEASURED, OUT_OF_MEMORY, _times, measure_case
+from benchmarks.loss.contenders import CONTENDERS, METRIC, OURS, RESTATEMENT
+from benchmarks.loss.equal import UnequalError, require_equal
+from benchmarks.loss.measure import Case
 
 from . import others
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from wsc_ray.bench.crew import CrewError, OutOfMemory, run_crew
+from benchmarks.crew import CrewError, OutOfMemory, run_crew
 
 from . import others
 

@@ -1,24 +1,28 @@
-"""`wsc-ray bench data` at tiny sizes, and what a user can do wrong."""
+"""`python -m benchmarks.data` at tiny sizes, and what a user can do wrong."""
 
 import json
 import shlex
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 
-from tests.conftest import invoke
-from wsc_ray.bench.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
+from benchmarks.data.__main__ import main
+from benchmarks.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
+from tests.conftest import ROOT, invoke
 from wsc_ray.bench.environment import usable_cores
 
 ROUNDS = 2
 CORES = min(2, usable_cores())
 
+run_main = partial(invoke, program=main)
+
 
 @pytest.fixture(scope="module")
 def done(ray_cluster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    result = invoke(
-        "bench",
-        "data",
+    result = run_main(
         *("--out", folder / "out", "--quick", "--batch-size", "32", "--rounds", ROUNDS, "--cores", CORES),
         *("--planning", "--markdown", folder / "data.md"),
     )
@@ -28,7 +32,7 @@ def done(ray_cluster, tmp_path_factory):
 
 def test_the_results_have_a_row_for_everything_that_is_asked(done):
     _, summary, _ = done
-    assert summary["command"] == "bench data"
+    assert summary["command"] == "benchmarks.data"
     rows = {row["name"]: row for row in summary["results"]}
     assert len(rows) == len(summary["results"])
     for row in rows.values():
@@ -66,7 +70,7 @@ def test_what_it_ran_on_and_how_to_repeat_it(done):
     assert summary["versions"]["torchvision"]
     assert summary["facts"]["patches"] == 64
     words = shlex.split(summary["invocation"])
-    assert words[:3] == ["wsc-ray", "bench", "data"]
+    assert words[:3] == ["python", "-m", "benchmarks.data"]
     assert words[words.index("--rounds") + 1] == str(ROUNDS)
     assert "--planning" in words
     assert {one["verdict"] for one in summary["targets"]} == {"not measured"}  # of tiny sizes nothing is judged
@@ -96,9 +100,9 @@ def test_the_tables_are_printed_and_the_page_holds_them(done):
 )
 def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, options, said):
     monkeypatch.chdir(tmp_path)
-    result = invoke("bench", "data", "--out", tmp_path / "out", *options)
+    result = run_main("--out", tmp_path / "out", *options)
     assert result.exit_code == 2
-    assert result.stderr.startswith("wsc-ray: ")
+    assert result.stderr.startswith("python -m benchmarks.data: ")
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
@@ -106,7 +110,15 @@ def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch
 
 def test_a_cluster_is_not_what_is_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    result = invoke("bench", "data", "--out", tmp_path / "out")
+    result = run_main("--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "RAY_ADDRESS" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_it_runs_from_a_clone():
+    """As a program of its own, which `invoke` leaves out."""
+    command = [sys.executable, "-m", "benchmarks.data", "--out", "s3://bucket/bench"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m benchmarks.data: s3://bucket/bench: --out is a folder"), done.stderr

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from wsc_ray.bench.data.cost import TICK, Sample, cpu_seconds, side_by_side
+from benchmarks.data.cost import TICK, Sample, cpu_seconds, side_by_side
 
 BURN = 0.3  # CPU seconds
 HALF = BURN / 2  # the system counts in hundredths of a second

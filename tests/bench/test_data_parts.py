@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from wsc_ray.bench.data.contenders import DECODING, REFERENCE
-from wsc_ray.bench.data.measure import stream_recipe
-from wsc_ray.bench.data.patches import drawn_manifest, encoded_images
-from wsc_ray.bench.data.reference import MEAN, STD, TwoViews
-from wsc_ray.bench.data.sizes import FULL, QUICK
-from wsc_ray.bench.data.targets import Figures, verdicts
-from wsc_ray.bench.data.training import training_recipe, waiting
+from benchmarks.data.contenders import DECODING, REFERENCE
+from benchmarks.data.images import encoded_images
+from benchmarks.data.measure import stream_recipe
+from benchmarks.data.reference import MEAN, STD, TwoViews
+from benchmarks.data.sizes import FULL, QUICK
+from benchmarks.data.targets import Figures, verdicts
+from benchmarks.data.training import training_recipe, waiting
+from wsc_ray.bench.patches import drawn_manifest
 from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import decode

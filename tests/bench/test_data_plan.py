@@ -2,7 +2,9 @@
 
 import multiprocessing
 
-from wsc_ray.bench.data.plan import measure_planning, write_manifest
+import pytest
+
+from benchmarks.data.plan import measure_planning, write_manifest
 from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
 
@@ -18,6 +20,7 @@ def test_the_manifest_is_like_an_imported_one(tmp_path):
     assert set(manifest.runs().slides) == set(manifest.cohort().texts("slide_id"))
 
 
+@pytest.mark.slow
 def test_planning_is_measured_and_its_manifest_taken_away(tmp_path):
     found = measure_planning(2000, 2, tmp_path)
     assert set(found) == {"seconds", "peak_mb", "slide_seconds", "slide_peak_mb"}

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from wsc_ray.bench.crew import CrewError
-from wsc_ray.bench.data.cost import Sample
-from wsc_ray.bench.data.team import Team
+from benchmarks.crew import CrewError
+from benchmarks.data.cost import Sample
+from benchmarks.data.team import Team
 
 
 def counting(rank, start):

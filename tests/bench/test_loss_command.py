@@ -1,21 +1,25 @@
-"""`wsc-ray bench loss` at tiny sizes, on one process and on two, and what a user can do wrong."""
+"""`python -m benchmarks.loss` at tiny sizes, on one process and on two, and what a user can do wrong."""
 
 import json
 import shlex
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 
-from tests.conftest import invoke
-from wsc_ray.bench.loss import contenders, run
-from wsc_ray.bench.loss.batch import PARTS
+from benchmarks.loss import contenders, run
+from benchmarks.loss.__main__ import main
+from benchmarks.loss.batch import PARTS
+from tests.conftest import ROOT, invoke
+
+run_main = partial(invoke, program=main)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    result = invoke(
-        "bench",
-        "loss",
+    result = run_main(
         *("--out", folder / "out", "--batches", "32", "--processes", "1,2", "--dim", "8", "--repeats", "2"),
         *("--threads", "2", "--memory-limit", "1", "--markdown", folder / "loss.md"),
     )
@@ -33,7 +37,7 @@ def two_cores():
 
 def test_the_summary(done):
     _, summary, _ = done
-    assert summary["command"] == "bench loss"
+    assert summary["command"] == "benchmarks.loss"
     assert summary["results"]
     for row in summary["results"]:
         assert set(row) == {"name", "value", "unit", "baseline", "ratio"}
@@ -53,7 +57,7 @@ def test_the_summary(done):
     assert summary["versions"]["torch"]
     assert summary["commit"] is None or len(summary["commit"].removesuffix("+changes")) == 40
     words = shlex.split(summary["invocation"])
-    assert words[:3] == ["wsc-ray", "bench", "loss"]
+    assert words[:3] == ["python", "-m", "benchmarks.loss"]
     assert words[words.index("--processes") + 1] == "1,2"
     assert {one["verdict"] for one in summary["targets"]} == {"not measured"}
 
@@ -66,7 +70,7 @@ def test_the_tables_are_printed_and_the_page_holds_them(done):
         assert text in page
     for table in (line for line in summary["table"].splitlines() if line.startswith("| 32 ")):
         assert table in page
-    assert "bench loss: 8/8 cases" in result.stderr
+    assert "benchmarks.loss: 8/8 cases" in result.stderr
 
 
 def test_libraries_that_are_installed_have_rows(done):
@@ -80,27 +84,25 @@ def test_libraries_that_are_installed_have_rows(done):
 def test_a_library_that_is_missing_is_a_line(tmp_path, monkeypatch):
     monkeypatch.setitem(contenders.PACKAGES, contenders.LIGHTLY, "a_package_that_nobody_has")
     monkeypatch.setattr(run, "PARTS", ("contrastive",))
-    result = invoke(
-        "bench", "loss", "--out", tmp_path / "out", "--batches", "8", "--processes", "1", "--dim", "4", "--repeats", "1"
-    )
+    result = run_main("--out", tmp_path / "out", "--batches", "8", "--processes", "1", "--dim", "4", "--repeats", "1")
     assert result.exit_code == 0
-    assert "lightly is not installed, so that its rows are left out: pip install 'wsc-ray[bench]'" in result.stdout
+    assert "lightly is not installed, so that its rows are left out: pip install '.[bench]'" in result.stdout
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert all(one["contender"] != "lightly" for one in summary["measurements"])
 
 
 def test_an_earlier_benchmark_is_replaced_and_anything_else_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "PARTS", ())
-    assert invoke("bench", "loss", "--out", tmp_path / "out").exit_code == 0
-    assert invoke("bench", "loss", "--out", tmp_path / "out").exit_code == 0
+    assert run_main("--out", tmp_path / "out").exit_code == 0
+    assert run_main("--out", tmp_path / "out").exit_code == 0
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.doc").write_text("years of work")
     (tmp_path / "file").write_text("")
     for out in ("taken", "file", "file/below"):
-        result = invoke("bench", "loss", "--out", tmp_path / out)
+        result = run_main("--out", tmp_path / out)
         assert result.exit_code == 2, out
-        assert result.stderr.startswith("wsc-ray: ")
-    result = invoke("bench", "loss", "--out", tmp_path / "new", "--markdown", tmp_path / "taken")
+        assert result.stderr.startswith("python -m benchmarks.loss: ")
+    result = run_main("--out", tmp_path / "new", "--markdown", tmp_path / "taken")
     assert result.exit_code == 2
     assert not (tmp_path / "new").exists()
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["thesis.doc"]
@@ -127,9 +129,17 @@ def test_an_earlier_benchmark_is_replaced_and_anything_else_refused(tmp_path, mo
     ],
 )
 def test_a_wrong_option_is_one_sentence_and_leaves_nothing(tmp_path, options, said):
-    result = invoke("bench", "loss", "--out", tmp_path / "out", *options)
+    result = run_main("--out", tmp_path / "out", *options)
     assert result.exit_code == 2
-    assert result.stderr.startswith("wsc-ray: ")
+    assert result.stderr.startswith("python -m benchmarks.loss: ")
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_it_runs_from_a_clone():
+    """As a program of its own, which `invoke` leaves out."""
+    command = [sys.executable, "-m", "benchmarks.loss", "--out", "s3://bucket/bench"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m benchmarks.loss: s3://bucket/bench: --out is a folder"), done.stderr

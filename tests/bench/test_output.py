@@ -2,6 +2,7 @@
 
 import subprocess
 
+from benchmarks.markdown import spread, times
 from wsc_ray.bench import environment, markdown
 
 
@@ -32,9 +33,9 @@ def test_figures():
         "12.3 ms",
         "123 us",
     ]
-    assert markdown.spread(0.95, 0.9, 1.1) == "950 ms (900-1,100)"
+    assert spread(0.95, 0.9, 1.1) == "950 ms (900-1,100)"
     assert [markdown.size(value) for value in (2e9, 45.6e6, 1e4)] == ["2.00 GB", "45.6 MB", "0.0100 MB"]
-    assert markdown.times(8.126) == "8.13x"
+    assert times(8.126) == "8.13x"
 
 
 def test_a_table():

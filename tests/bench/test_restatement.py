@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from benchmarks.loss import restatement
+from benchmarks.loss.batch import BASE_TEMPERATURE, PARTS, TEMPERATURE, make_batch
+from benchmarks.loss.contenders import CONTENDERS, OURS, RESTATEMENT, contenders
+from benchmarks.loss.equal import difference, require_equal, tangent
+from benchmarks.loss.measure import run_step
 from tests.losses import oracle
-from wsc_ray.bench.loss import restatement
-from wsc_ray.bench.loss.batch import BASE_TEMPERATURE, PARTS, TEMPERATURE, make_batch
-from wsc_ray.bench.loss.contenders import CONTENDERS, OURS, RESTATEMENT, contenders
-from wsc_ray.bench.loss.equal import difference, require_equal, tangent
-from wsc_ray.bench.loss.measure import run_step
 
 ORACLES = {
     "weaksupcon": lambda b: oracle.weaksupcon(b.views.double(), b.labels, t=TEMPERATURE, t0=BASE_TEMPERATURE),

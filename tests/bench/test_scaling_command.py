@@ -122,8 +122,8 @@ import os, subprocess, sys
 from wsc_ray.bench.token import ask_for_a_token
 ask_for_a_token()
 import ray
-from wsc_ray.bench.scaling.nodes import nodes
-with nodes(1, 1):
+from wsc_ray.bench.scaling.ray_nodes import ray_nodes
+with ray_nodes(1, 1):
     print(ray.get(ray.remote(num_cpus=0)(lambda: os.getpid()).remote()) > 0)
     script = {STRANGER!r}.format(ray.get_runtime_context().gcs_address)
     clean = {{name: value for name, value in os.environ.items() if not name.startswith("RAY_")}} | {{"HOME": os.getcwd()}}

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsc_ray.bench.scaling.figures import Setting, as_row, base_of, efficiency, figures, promised_bytes
+from wsc_ray.bench.scaling.figures import Setting, as_row, base_of, efficiency, figures
 from wsc_ray.bench.scaling.plan import settings_of, with_strong_base
 from wsc_ray.bench.scaling.project import Network, Step, project
+from wsc_ray.bench.scaling.promise import gathered_bytes, promise, reduced_bytes
 from wsc_ray.bench.scaling.targets import verdicts
 from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN
 from wsc_ray.pretrain.clock import PHASES
@@ -113,8 +114,11 @@ def test_rings_send_every_byte_but_ones_own():
 
 
 def test_one_worker_sends_nothing():
-    assert promised_bytes(16, 128, 4, 1) == 0
-    assert promised_bytes(16, 128, 4, 2) == 16 + 2 * 16 * 128 * 4 + 2 * 16 * 4 + 129 * 4
+    settings = {"backbone": "test_resnet", "crop": 32}
+    assert promise(settings, Setting("weak", "training", 1, 32)) == (0, 0)
+    loss, gradients = promise(settings, Setting("weak", "training", 2, 64))
+    assert loss == gathered_bytes(16, 128) + reduced_bytes(128) == 16 + 2 * 16 * 128 * 4 + 2 * 16 * 4 + 129 * 4
+    assert gradients > 0
 
 
 def test_targets():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from wsc_ray.bench.loss.compare import MEASURED, OUT_OF_MEMORY, Measurement
-from wsc_ray.bench.loss.contenders import LIGHTLY, METRIC, OURS, RESTATEMENT
-from wsc_ray.bench.loss.targets import verdicts
-from wsc_ray.bench.verdict import MISSED, REACHED, UNABLE, UNKNOWN
+from benchmarks.loss.compare import MEASURED, OUT_OF_MEMORY, Measurement
+from benchmarks.loss.contenders import LIGHTLY, METRIC, OURS, RESTATEMENT
+from benchmarks.loss.targets import UNABLE, verdicts
+from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN
 
 
 def measured(part, patches, contender, times=None, memory=None, process_bytes=10**9, processes=1):

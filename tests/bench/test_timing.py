@@ -2,11 +2,12 @@
 
 import pytest
 
-from wsc_ray.bench import timing
+from benchmarks import timing
+from wsc_ray.bench.rounds import rotations
 
 
 def test_everybody_goes_first_in_turn():
-    orders = timing.rotations(["a", "b", "c"], 6)
+    orders = rotations(["a", "b", "c"], 6)
     assert [order[0] for order in orders] == ["a", "b", "c"] * 2
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
 

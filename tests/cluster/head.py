@@ -137,12 +137,17 @@ def _clean() -> dict[str, str]:
 
 
 class Wire:
-    """A way to a port that can be cut: every connection through it drops at once, and new ones are let through."""
+    """A way to a port that can be cut: every connection through it drops at once, and new ones are let through.
 
-    def __init__(self, port: int):
+    Args:
+        server: where it begins, a socket that listens; by default on loopback.
+    """
+
+    def __init__(self, port: int, server: socket.socket | None = None):
         self.port = port
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        self.server = server or socket.create_server(("127.0.0.1", 0))
+        self.door = "{}:{}".format(*self.server.getsockname())
+        self.address = f"http://{self.door}"
         self.open: list[socket.socket] = []
         threading.Thread(target=self._serve, daemon=True).start()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from tests.cluster.files import ROOT
 
 TOOLS = ("sshd", "ssh", "ssh-keygen", "rsync", "ip", "nsenter", "unshare")
 NETWORK = "10.77.0"
@@ -45,6 +44,12 @@ mount --bind {home}/ray /tmp/ray
 exec {sshd} -D -e -f {folder}/sshd_config
 """
 LAPTOP = f"ip link set lo up && ip link add br0 type bridge && ip addr add {NETWORK}.1/24 dev br0 && ip link set br0 up && exec sleep 3600"
+# A socket belongs to the network that it was made in, whoever holds it.
+LISTEN = """
+import socket, sys
+server = socket.create_server((sys.argv[1], 0))
+socket.send_fds(socket.socket(fileno=int(sys.argv[2])), [b"."], [server.fileno()])
+"""
 
 
 @dataclass
@@ -52,7 +57,8 @@ class Network:
     """A laptop and machines beside it.
 
     Attributes:
-        folder: of everything that belongs to it; `folder / "shared"` is what all machines see.
+        folder: of everything that belongs to it; `folder / "shared"` is what all machines see, `folder / "project"` where
+            commands are typed.
         machines: address -> the process that holds it.
     """
 
@@ -68,6 +74,10 @@ class Network:
     def shared(self) -> Path:
         return self.folder / "shared"
 
+    @property
+    def project(self) -> Path:
+        return self.folder / "project"
+
     def command(self, *arguments: str | Path, **environment: str) -> subprocess.Popen:
         """Start `wsc-ray ...` on the laptop, in the project's folder, stdout and stderr into one pipe."""
         line = [*self.inside(self.laptop), sys.executable, "-m", "wsc_ray", *map(str, arguments)]
@@ -78,7 +88,12 @@ class Network:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         return subprocess.Popen(
-            line, cwd=ROOT, env=known | own | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            line,
+            cwd=self.project,
+            env=known | own | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def run(self, *arguments: str | Path, **environment: str) -> tuple[int, str]:
@@ -89,8 +104,24 @@ class Network:
 
     def processes(self) -> list[str]:
         """Command lines of all that runs on the machines, but for what lets the laptop in."""
-        trees = [_tree(holder.pid)[:-1] for holder in self.machines.values()]
-        return [line for line in _lines(process for tree in trees for process in tree) if "sshd" not in line]
+        return [line for line in _lines(self._on_machines()) if "sshd" not in line]
+
+    def kill(self, script: str) -> None:
+        """SIGKILL for the Python on a machine that runs `script`, of which there has to be one."""
+        (found,) = (process for process in self._on_machines() if _line(process).split()[1:] == [script])
+        found.kill()
+
+    def listen(self) -> socket.socket:
+        """A socket of this process that the machines reach, on the laptop's address."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            line = [*self.inside(self.laptop), sys.executable, "-c", LISTEN, f"{NETWORK}.1", str(theirs.fileno())]
+            subprocess.run(line, pass_fds=[theirs.fileno()], check=True)
+            _, (server,), *_ = socket.recv_fds(ours, 1, 1)
+        return socket.socket(fileno=server)
+
+    def _on_machines(self) -> list[psutil.Process]:
+        return [process for holder in self.machines.values() for process in _tree(holder.pid)[:-1]]
 
     def connections(self) -> list[str]:
         """Command lines of the ways from the laptop to the cluster that are open."""
@@ -133,7 +164,7 @@ def _keys(folder: Path) -> None:
     for name in ("key", "host_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "sshd_config").write_text(SSHD.format(folder=folder))
-    for name in ("shared", "laptop", "laptop/.ray", "laptop/ray"):
+    for name in ("shared", "project", "laptop", "laptop/.ray", "laptop/ray"):
         (folder / name).mkdir()
 
 
@@ -189,11 +220,13 @@ def until(done, seconds: float = 20) -> None:
 
 
 def _lines(processes: Iterable[psutil.Process]) -> list[str]:
-    found = []
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            found.append(" ".join(process.cmdline()))
-    return [line for line in found if line]
+    return [line for line in map(_line, processes) if line]
+
+
+def _line(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def _tree(pid: int) -> list[psutil.Process]:

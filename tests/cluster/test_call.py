@@ -59,6 +59,9 @@ def test_a_run_without_a_folder_goes_to_one_of_its_recipes_name(here):
     assert make_call("pretrain", recipe="tumour.yaml").out == str(here / "runs" / "tumour")
     assert make_call("pretrain", recipe="tumour.yaml", storage="/mnt/lab").out == "/mnt/lab/runs/tumour"
     assert make_call("pretrain", recipe="tumour.yaml", storage="/mnt/lab", out="r").out == str(here / "r")
+    own = "s3://lab/x/?endpoint_override=minio:9000&scheme=http"
+    there = make_call("pretrain", recipe="tumour.yaml", storage=own).out
+    assert there == "s3://lab/x/runs/tumour?endpoint_override=minio:9000&scheme=http"
     Path("wsc-ray.yaml").write_text("data: {manifest: cohort}")
     assert make_call("pretrain").out == str(here / "runs" / "wsc-ray")
 

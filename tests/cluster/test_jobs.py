@@ -1,11 +1,13 @@
 """Commands on a real cluster that is up: one head and one more node for the whole file, with a token."""
 
+import contextlib
 import json
 import re
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ import yaml
 from mlflow import MlflowClient
 
 from tests.cluster.head import Wire, two_nodes
+from tests.conftest import small_recipe
 from tests.slides.drawn import draw, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,12 +67,12 @@ def shared(tmp_path_factory):
     return tmp_path_factory.mktemp("shared")
 
 
-@pytest.fixture
-def recipe(settings, shared):
+@pytest.fixture(scope="module")
+def recipe(manifest, shared):
     """Writes the small recipe, with changes, and returns its file."""
 
     def write(name="recipe.yaml", **changes):
-        settings["tracking"] = {"uri": None}
+        settings = small_recipe(manifest)
         for section, values in changes.items():
             settings[section] |= values
         (shared / name).write_text(yaml.safe_dump(settings))
@@ -85,8 +88,19 @@ def jobs_of(head):
     return {line.split()[0]: line.split()[1] for line in text.splitlines()[1:] if line.startswith("wsc-ray-")}
 
 
-def test_a_run_outlives_its_clients_and_is_followed_to_its_end(head, shared, recipe):
-    """One job: its client is killed, the same command attaches, its line is cut, Ctrl-C, `job attach` to the end."""
+@dataclass
+class Followed:
+    """What was said of one job by the second client, whose line was cut and who pressed Ctrl-C, and by the third."""
+
+    job: str
+    second: str
+    status: int
+    third: str
+
+
+@pytest.fixture(scope="module")
+def run(head, shared, recipe):
+    """A run and how it was made; its first client was killed, and had secrets in its environment."""
     command = ("pretrain", recipe(train={"epochs": 3}), "--out", "run")  # a path relative to where it is typed
     first = Said(head.command(*command, cwd=shared, environment=SECRETS))
     job = first.until(r"job (wsc-ray-pretrain-run-\w+-1) submitted").group(1)
@@ -102,47 +116,59 @@ def test_a_run_outlives_its_clients_and_is_followed_to_its_end(head, shared, rec
     second.until(r"ok    clocks: |pretrain: ")
     second.process.send_signal(signal.SIGINT)
     assert second.ended() == 130
-    (back,) = re.findall(r"come back with: wsc-ray (job attach \S+ --address \S+)", second.text)
-    assert second.text.count("Running entrypoint for job") == 1, "after the cut, the log went on where it was"
+    (back,) = re.findall(r"come back with: wsc-ray (job attach \S+) --address \S+", second.text)
     line.close()
-
-    words = back.replace(line.address, head.address).split()
-    assert words[:3] == ["job", "attach", job]
-    status, text = head.run(*words[:3])
-    assert status == 0, text
-    assert "Running entrypoint for job" in text, "from the beginning"
-    assert re.search(r"ok    nodes: .*2 CPUs.*2 CPUs", text)
-    assert re.search(r"ok    all-reduce: gloo over 2 processes, [\d.]+ GB/s", text) or "warn  all-reduce" in text
-    assert re.search(r"steps_done +12", text)
-    assert jobs_of(head) == {job: "succeeded"}
+    status, text = head.run(*back.split())
+    return Followed(job, second.text, status, text)
 
 
-def test_it_leaves_what_a_local_run_leaves_and_where_it_ran(shared):
-    run = shared / "run"
-    summary = json.loads((run / "summary.json").read_text())
+@pytest.fixture(scope="module")
+def after_it(head, shared, recipe, run, tmp_path_factory):
+    """What three commands said that come after it, at a time: the same once more, `embed` and `tile`."""
+    folder = tmp_path_factory.mktemp("here")
+    slide = write(shared / "slides" / "a.tif", draw(512))
+    (folder / "slides.csv").write_text(f"path,label,split\n{slide},negative,train\n")  # which the cluster never sees
+    return head.run_together(
+        ("pretrain", recipe(train={"epochs": 3}), "--out", shared / "run"),
+        ("embed", "--run", shared / "run", "--set", "embed.batch_size=32"),
+        ("tile", folder / "slides.csv", "--out", shared / "manifest", "--patch-size", "64"),
+    )
+
+
+def test_a_run_outlives_its_clients_and_is_followed_to_its_end(head, run):
+    """One job: its client is killed, the same command attaches, its line is cut, Ctrl-C, `job attach` to the end."""
+    assert run.second.count("Running entrypoint for job") == 1, "after the cut, the log went on where it was"
+    assert f"come back with: wsc-ray job attach {run.job} " in run.second
+    assert run.status == 0, run.third
+    assert "Running entrypoint for job" in run.third, "from the beginning"
+    assert re.search(r"ok    nodes: .*2 CPUs.*2 CPUs", run.third)
+    assert (
+        re.search(r"ok    all-reduce: gloo over 2 processes, [\d.]+ GB/s", run.third) or "warn  all-reduce" in run.third
+    )
+    assert re.search(r"steps_done +12", run.third)
+    assert jobs_of(head)[run.job] == "succeeded"
+
+
+def test_it_leaves_what_a_local_run_leaves_and_where_it_ran(run, shared):
+    folder = shared / "run"
+    summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps_done"] == 12
-    assert (run / "encoder" / "model.safetensors").exists()
-    (job,) = json.loads((run / "cluster.json").read_text())["jobs"]
+    assert (folder / "encoder" / "model.safetensors").exists()
+    (job,) = json.loads((folder / "cluster.json").read_text())["jobs"]
     assert len(job["nodes"]) == 2
     assert {node["versions"]["python"] for node in job["nodes"]} == {".".join(map(str, sys.version_info[:3]))}
-    assert job["job"].startswith("wsc-ray-pretrain-run-")
+    assert job["job"] == run.job
     store = f"sqlite:///{shared}/mlflow.db"
-    assert json.loads((run / "mlflow.json").read_text()) == {"uri": store, "run_id": summary["mlflow"]["run_id"]}
+    assert json.loads((folder / "mlflow.json").read_text()) == {"uri": store, "run_id": summary["mlflow"]["run_id"]}
     client = MlflowClient(store)
     assert client.get_run(summary["mlflow"]["run_id"]).info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(summary["mlflow"]["run_id"])}
     assert {"recipe.yaml", "encoder", "cluster.json"} <= names
 
 
-def test_what_comes_after_success(head, shared, recipe, tmp_path):
+def test_what_comes_after_success(after_it, shared):
     """The same command says what was done; embedding goes on from the run that lies there; slides become a manifest."""
-    slide = write(shared / "slides" / "a.tif", draw(512))
-    (tmp_path / "slides.csv").write_text(f"path,label,split\n{slide},negative,train\n")  # which the cluster never sees
-    (status, text), (embedded, said), (tiled, told) = head.run_together(
-        ("pretrain", recipe(train={"epochs": 3}), "--out", shared / "run"),
-        ("embed", "--run", shared / "run", "--set", "embed.batch_size=32"),
-        ("tile", tmp_path / "slides.csv", "--out", shared / "manifest", "--patch-size", "64"),
-    )
+    (status, text), (embedded, said), (tiled, told) = after_it
     assert tiled == 0, told
     manifest = json.loads((shared / "manifest" / "summary.json").read_text())
     assert manifest["patches"] == manifest["patches_cut"] > 0
@@ -155,6 +181,7 @@ def test_what_comes_after_success(head, shared, recipe, tmp_path):
     assert (shared / "run" / "features" / "cluster.json").exists()
 
 
+@pytest.mark.usefixtures("after_it")
 def test_every_later_command_runs_there_and_one_from_outside_the_package(head, shared, manifest, tmp_path):
     """A head is searched and measured, a manifest checked; a plug-in's file travels with its command."""
     page = (ROOT / "docs" / "add-a-command.md").read_text()
@@ -181,7 +208,7 @@ def test_what_only_the_cluster_can_tell(head, shared, recipe, tmp_path):
     """Ends with status 2 and nothing written; `doctor` says the same lines of what is right."""
     wrong = recipe("wrong.yaml", data={"manifest": str(shared / "nowhere")}, train={"cpus_per_worker": 2})
     (status, text), (healthy, said) = head.run_together(
-        ("pretrain", wrong, "--out", shared / "never"), ("doctor", "--out", shared / "run", "--json"), cwd=tmp_path
+        ("pretrain", wrong, "--out", shared / "never"), ("doctor", "--out", shared / "well", "--json"), cwd=tmp_path
     )
     assert status == 2, text
     assert re.search(r"fail  manifest: .*nowhere", text)
@@ -198,7 +225,8 @@ def test_what_only_the_cluster_can_tell(head, shared, recipe, tmp_path):
 
 
 def test_a_job_is_stopped_and_another_recipe_is_refused_meanwhile(head, shared, recipe):
-    long = Said(head.command("pretrain", recipe("long.yaml"), "--out", shared / "long"))
+    endless = recipe("long.yaml", train={"epochs": 1000})  # as if: it would take longer than any of this
+    long = Said(head.command("pretrain", endless, "--out", shared / "long"))
     job = long.until(r"job (\S+) submitted").group(1)
     status, text = head.run("pretrain", recipe("other.yaml", train={"lr": 0.01}), "--out", shared / "long")
     assert status == 2
@@ -230,11 +258,19 @@ def test_a_token_that_is_missing_or_wrong_is_a_sentence(head, shared, recipe, to
     assert "Traceback" not in text
 
 
+@pytest.mark.usefixtures("run")
 def test_no_secret_is_in_any_log_store_summary_or_run_folder(head, shared):
-    """After all that: the first job's clients had secrets in their environment, the cluster its token."""
+    """The clients of a job had secrets in their environment, the cluster its token."""
     planted = [secret.encode() for secret in (*SECRETS.values(), head.token)]
     files = [path for folder in (shared, head.folder) for path in folder.rglob("*") if path.is_file()]
     assert any("job-driver-wsc-ray-pretrain-run" in path.name for path in files)
     assert any(path.name == "mlflow.db" for path in files)
-    leaks = [str(path) for path in files if any(secret in path.read_bytes() for secret in planted)]
+    leaks = [str(path) for path in files if any(secret in content(path) for secret in planted)]
     assert not leaks
+
+
+def content(path: Path) -> bytes:
+    """Of a file that a cluster which is up may take away meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""

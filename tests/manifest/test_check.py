@@ -5,6 +5,7 @@ import re
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -141,3 +142,42 @@ def test_picks():
     assert positions(picks) != positions(pick_images(sizes, 150, 4))
     assert sum(len(rows) for _, rows in pick_images([256] * 1000, 1000, 0)) == 1000
     assert len(pick_images([256] * 1000, 1000, 0)) == 63  # a few row groups, not one for each image
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    """In the pixels, where an image may well decode to other colours, and anywhere else in a file's pages."""
+    manifest_import(source=write(cohort(), tmp_path / "raw.parquet"), out=tmp_path / "m")
+    (path,) = (tmp_path / "m" / "patches").iterdir()
+    whole = path.read_bytes()
+    footer = 8 + int.from_bytes(whole[-8:-4], "little")
+    random, expected, found = np.random.default_rng(0), pq.read_table(path), 0
+    for place in random.integers(4, len(whole) - footer, 60).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            manifest_check(manifest=tmp_path / "m", all=True)
+        except ManifestError:
+            found += 1
+        else:  # such as a page's own statistics, which nobody reads
+            assert pq.read_table(path).equals(expected)
+    assert found > 50
+    path.write_bytes(whole)
+    assert manifest_check(manifest=tmp_path / "m", all=True)["patches"] == 42
+
+
+def test_rows_that_were_written_over_by_another_program_are_found(tmp_path):
+    """With checksums of their own and the old digest, so that only the digest tells."""
+    manifest_import(source=write(cohort(), tmp_path / "raw.parquet"), out=tmp_path / "m")
+    (path,) = (tmp_path / "m" / "patches").iterdir()
+    table = pq.read_table(path)
+    other = table.set_column(table.column_names.index("x"), "x", pa.array([x + 1 for x in table["x"].to_pylist()]))
+    metadata = {k: v for k, v in pq.read_metadata(path).metadata.items() if k.startswith(b"wsc_ray")}
+    sizes = [
+        pq.read_metadata(path).row_group(number).num_rows for number in range(pq.read_metadata(path).num_row_groups)
+    ]
+    with pq.ParquetWriter(path, other.replace_schema_metadata(metadata).schema) as writer:
+        for start, rows in zip(np.cumsum(sizes) - sizes, sizes, strict=True):
+            writer.write_table(other.slice(start, rows))
+    with pytest.raises(ManifestError, match="its rows are not those that were written"):
+        manifest_check(manifest=tmp_path / "m", all=True)

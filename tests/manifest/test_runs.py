@@ -110,3 +110,25 @@ def test_the_digest_does_not_depend_on_them(tmp_path):
     older = open_manifest(folder)
     assert older.digest == digest
     assert np.sum([group.rows for group in older.row_groups]) == 42
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"wsc_ray.part": "1/9999999999"}, None),
+        ({"wsc_ray.part": "1/999999999"}, "it lacks part 2 of 999999999"),
+        ({"wsc_ray.part": "2²/3".encode()}, "it lacks part"),
+        ({"wsc_ray.format": "9" * 5000}, "is of manifest format 9{40} and"),
+        ({"wsc_ray.digest": b"\xff" * 64}, None),
+        ({RUNS_KEY: b"[" * 100_000}, "import its source anew"),
+        ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, 99999999999999999999]]}'}, "import its source anew"),
+        ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[5, 7]]}'}, "import its source anew"),
+    ],
+)
+def test_what_a_footer_may_hold_is_a_sentence_or_left_aside(tmp_path, metadata, said):
+    path = write(cohort(1).replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    if said is None:
+        assert open_manifest(path).rows == 7
+        return
+    with pytest.raises(ManifestError, match=said):
+        open_manifest(path).runs()

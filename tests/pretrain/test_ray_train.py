@@ -16,6 +16,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from tests.conftest import small_recipe
 from wsc_ray import commands
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError, ResourceError, RunFolderError
@@ -35,20 +36,28 @@ def transformer(settings):
     return settings
 
 
-def test_one_and_two_workers_train_the_same_weights(ray_cluster, transformer, tmp_path):
-    summaries = {}
-    for workers in (1, 2):
-        transformer["train"]["workers"] = workers
-        summaries[workers] = pretrain(recipe=validate_recipe(transformer), out=tmp_path / str(workers))
-    one, two = (metrics_file.read(tmp_path / str(workers) / "metrics.jsonl") for workers in (1, 2))
+@pytest.fixture(scope="module")
+def run(ray_cluster, manifest, tmp_path_factory):
+    """A run of that encoder on two workers, which was left alone."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = small_recipe(manifest, f"sqlite:///{folder}/mlflow.db")
+    recipe["encoder"]["backbone"] = "test_vit"
+    pretrain(recipe=validate_recipe(recipe), out=folder / "run")
+    return folder / "run"
+
+
+def test_one_and_two_workers_train_the_same_weights(run, transformer, tmp_path):
+    transformer["train"]["workers"] = 1
+    pretrain(recipe=validate_recipe(transformer), out=tmp_path / "1")
+    one, two = (metrics_file.read(folder / "metrics.jsonl") for folder in (tmp_path / "1", run))
     assert [line["step"] for line in one] == [line["step"] for line in two] == list(range(1, 9))
     for first, second in zip(one, two, strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
-    torch.testing.assert_close(final_weights(tmp_path / "2"), final_weights(tmp_path / "1"), rtol=1e-4, atol=1e-5)
-    assert summaries[2]["steps_done"] == 8
+    torch.testing.assert_close(final_weights(run), final_weights(tmp_path / "1"), rtol=1e-4, atol=1e-5)
 
-    # The run folder is the contract between commands.
-    run = tmp_path / "2"
+
+def test_a_run_is_the_contract_between_commands(run, transformer, tmp_path):
+    assert json.loads((run / "summary.json").read_text())["steps_done"] == 8
     names = {path.name for path in run.iterdir()}
     assert {
         "recipe.yaml",
@@ -75,6 +84,7 @@ def test_one_and_two_workers_train_the_same_weights(ray_cluster, transformer, tm
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.cluster
 def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, tmp_path):
     """SIGKILL of the whole command between two checkpoints; then the same command."""
     settings["encoder"]["backbone"] = "test_vit"
@@ -106,10 +116,8 @@ def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, t
     assert sorted(metric.step for metric in history) == list(range(1, 61))
 
 
-def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(ray_cluster, transformer, tmp_path):
-    whole, wounded = tmp_path / "whole", tmp_path / "wounded"
-    pretrain(recipe=validate_recipe(transformer), out=whole)
-
+def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(run, transformer, tmp_path):
+    wounded = tmp_path / "wounded"
     killed = []
 
     def kill_a_worker():
@@ -129,7 +137,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(ray_cluster, tran
     assert killed
     assert summary["steps_done"] == 8
     assert [line["step"] for line in metrics_file.read(wounded / "metrics.jsonl")] == list(range(1, 9))
-    torch.testing.assert_close(final_weights(wounded), final_weights(whole), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(final_weights(wounded), final_weights(run), rtol=1e-5, atol=1e-6)
 
 
 def test_what_ray_would_wait_for_without_end_is_refused(ray_cluster, settings, tmp_path):

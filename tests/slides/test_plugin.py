@@ -46,6 +46,7 @@ def test_the_pages_reader_reads(tmp_path):
         READERS._things.pop("picture")
 
 
+@pytest.mark.cluster
 def test_the_pages_reader_tiles(tmp_path):
     """In processes of their own: the plug-in must reach the workers that read."""
     (tmp_path / "lab").mkdir()

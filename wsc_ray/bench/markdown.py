@@ -43,28 +43,18 @@ def environment(summary: Mapping[str, Any]) -> str:
 
 def seconds(value: float) -> str:
     """Three significant digits in the unit that suits: 12.3 ms."""
-    unit, scale = _unit(value)
+    unit, scale = unit_of(value)
     return f"{digits(value * scale)} {unit}"
 
 
-def spread(median: float, low: float, high: float) -> str:
-    """12.3 ms (12.1-13.0), all three in the unit that suits the median."""
-    _, scale = _unit(median)
-    return f"{seconds(median)} ({digits(low * scale)}-{digits(high * scale)})"
-
-
-def _unit(value: float) -> tuple[str, float]:
+def unit_of(value: float) -> tuple[str, float]:
+    """The unit that suits so many seconds, and how many of it a second has."""
     return ("s", 1.0) if value >= 1 else ("ms", 1e3) if value >= 1e-3 else ("us", 1e6)
 
 
 def size(count: float) -> str:
     """Bytes, three significant digits in the unit that suits (1 MB = 10^6 bytes)."""
     return f"{digits(count / 1e9)} GB" if count >= 1e9 else f"{digits(count / 1e6)} MB"
-
-
-def times(value: float) -> str:
-    """A ratio: 12.3x."""
-    return f"{digits(value)}x"
 
 
 def digits(value: float, significant: int = 3) -> str:

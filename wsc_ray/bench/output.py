@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,27 +39,26 @@ def require_file(path: str | Path) -> Path:
     """
     path = Path(path).expanduser().absolute()
     if path.is_dir():
-        raise RunFolderError(f"{path} is a folder; give a file, such as {path.name}/loss.md")
+        raise RunFolderError(f"{path} is a folder; give a file, such as {path.name}/page.md")
     _require_writable(path.parent)
     return path
 
 
 def _require_writable(folder: Path) -> None:
     """Hours of measuring must not end at a folder that cannot be made."""
-    import os
-
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise RunFolderError(f"{folder} cannot be written: {there} is not a folder that you may write to")
 
 
-def invocation(command: str, options: Mapping[str, Any], markdown: str | Path | None) -> str:
+def invocation(program: str, options: Mapping[str, Any], markdown: str | Path | None) -> str:
     """The command line that does this again, also where a notebook called the function.
 
     Args:
+        program: what the line begins with, such as `wsc-ray bench scaling`.
         options: by the function's names; True is a flag, None and False are left out, a list has commas.
     """
-    words = ["wsc-ray", *command.split()]
+    words = program.split()
     for name, value in {**options, "markdown": markdown}.items():
         if value is None or value is False:
             continue

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from wsc_ray.bench.markdown import table
 
-REACHED, MISSED, UNABLE, UNKNOWN = "reached", "not reached", "it cannot run", "not measured"
+REACHED, MISSED, UNKNOWN = "reached", "not reached", "not measured"
 
 
 class Verdict(NamedTuple):
     target: str
-    verdict: str  # REACHED, MISSED, UNABLE (the rival, within the memory limit) or UNKNOWN
+    verdict: str  # REACHED, MISSED or UNKNOWN
     figures: str
 
 

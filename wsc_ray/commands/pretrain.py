@@ -14,8 +14,10 @@ from wsc_ray.recipe.sections import DEFAULT_RECIPE
 def _default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
     """`runs/<the recipe's name>`: here, or under a cluster's storage."""
     recipe = arguments.get("recipe")
+    from wsc_ray.storage import child
+
     name = Path(recipe if isinstance(recipe, str | Path) else DEFAULT_RECIPE).stem
-    return f"{storage.rstrip('/')}/runs/{name}" if storage else f"runs/{name}"
+    return child(storage, f"runs/{name}") if storage else f"runs/{name}"
 
 
 def _resources(recipe: Any) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from wsc_ray.encoders.model import (
@@ -29,7 +30,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 def save_state(module: nn.Module, path: AnyPath) -> None:
     """Write a module's state as safetensors, in one step."""
     with atomic(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, temporary)
+        temporary.write_bytes(serialise({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}))
 
 
 def read_state(path: AnyPath) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.problems import SHOWN, find_problems
 from wsc_ray.manifest.read import Manifest, open_any
+from wsc_ray.manifest.verify import wrong_files
 from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.progress import Progress
 from wsc_ray.stage import claim_folder, write_identity
@@ -33,7 +34,7 @@ def check_manifest(
 
     Args:
         manifest: folder, file or URI; see `open_manifest`.
-        all: decode every image.
+        all: decode every image, and compare the rows with the digests that they were written with.
         sample: how many images to decode otherwise.
         seed: of the sample.
         out: a folder to write the report to, as `summary.json`, when nothing is wrong.
@@ -63,6 +64,8 @@ def check_manifest(
             f"{len(mixed)} row groups mix splits or slide labels; "
             f"`wsc-ray manifest import` writes them anew: {told}{more}"
         )
+    if all:
+        problems += wrong_files(opened)
     decoded = 0
     if set(opened.columns) & {"image", "image_uri"}:
         picks = pick_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_
 
 PATCHES = "patches"  # the folder inside a manifest's folder where its Parquet files lie
 _MAGIC = b"PAR1"
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
 _TAIL = 1 << 16  # bytes read first: most footers are shorter, so one request is enough
 
 
@@ -127,25 +129,51 @@ def read_footer(footer: bytes, path: str) -> Footer:
     metadata = parse_footer(footer, path)
     own = metadata.metadata or {}
     version = own.get(FORMAT_KEY)
-    if version is not None and (not version.isdigit() or int(version) > FORMAT_VERSION):
+    number = 0 if version is None else _number(version)
+    if number is None or number > FORMAT_VERSION:
         raise ManifestError(
-            f"{path} is of manifest format {version.decode(errors='replace')} and this wsc-ray reads up to "
-            f"{FORMAT_VERSION}; upgrade it (the file is by {own.get(CREATOR_KEY, b'?').decode(errors='replace')})"
+            f"{path} is of manifest format {_short(version)} and this wsc-ray reads up to "
+            f"{FORMAT_VERSION}; upgrade it (the file is by {_short(own.get(CREATOR_KEY, b'?'))})"
         )
-    columns = tuple(metadata.schema.to_arrow_schema().names)
-    part, _, parts = own.get(PART_KEY, b"0/0").decode(errors="replace").partition("/")
-    number = int(version) if version is not None else 0
+    columns = _columns(metadata, path)
+    part, _, parts = own.get(PART_KEY, b"0/0").partition(b"/")
     groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     return Footer(
         columns=columns,
-        digest=own[DIGEST_KEY].decode() if DIGEST_KEY in own else hashlib.sha256(footer).hexdigest(),
+        digest=written_digest(metadata) or hashlib.sha256(footer).hexdigest(),
         version=number,
-        part=int(part) if part.isdigit() else 0,
-        parts=int(parts) if parts.isdigit() else 0,
+        part=_number(part) or 0,
+        parts=_number(parts) or 0,
         groups=groups,
         mixed=_mixed(metadata) if number < 2 else (),
         runs=read_runs(metadata, path),
     )
+
+
+def written_digest(metadata: pq.FileMetaData) -> str | None:
+    """The SHA-256 (hex) of its rows that a file was written with; None where it has none."""
+    found = (metadata.metadata or {}).get(DIGEST_KEY, b"")
+    return found.decode() if _DIGEST.fullmatch(found) else None
+
+
+def _columns(metadata: pq.FileMetaData, path: str) -> tuple[str, ...]:
+    try:
+        names = metadata.schema.to_arrow_schema().names
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} has columns that cannot be read: {str(error).splitlines()[0]}") from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ManifestError(f"{path} has several columns called {', '.join(twice[:5])}")
+    return tuple(names)
+
+
+def _number(text: bytes) -> int | None:
+    """A whole number of up to nine digits, else None."""
+    return int(text) if re.fullmatch(rb"[0-9]{1,9}", text) else None
+
+
+def _short(text: bytes) -> str:
+    return text[:40].decode(errors="replace")
 
 
 def _mixed(metadata: pq.FileMetaData) -> tuple[int, ...]:

@@ -150,7 +150,9 @@ class Manifest:
         names = list(columns if columns is not None else self.columns)
         try:
             metadata = _metadata(self.uri, self.digest, path)
-            with pq.ParquetFile(path, filesystem=self.filesystem, metadata=metadata, pre_buffer=True) as opened:
+            with pq.ParquetFile(
+                path, filesystem=self.filesystem, metadata=metadata, pre_buffer=True, page_checksum_verification=True
+            ) as opened:
                 table = opened.read_row_group(row_group, columns=names, use_threads=False)
             return conform(table).select(names)
         except (OSError, pa.ArrowException) as error:
@@ -223,10 +225,11 @@ def open_any(uri: str) -> Manifest:
     files = footers.find_files(filesystem, path, uri)
     read = _read_footers(filesystem, files)
     parts = max(footer.parts for footer in read)
-    gone = sorted(set(range(1, parts + 1)) - {footer.part for footer in read})
-    if gone:
+    numbers = {footer.part for footer in read}
+    if parts and len(numbers & set(range(1, min(parts, len(read)) + 1))) < parts:
+        gone = next(number for number in range(1, len(read) + 2) if number not in numbers)
         raise ManifestError(
-            f"{uri} is not whole: it lacks part {gone[0]} of {parts}; "
+            f"{uri} is not whole: it lacks part {gone} of {parts}; "
             "if the import that wrote it was stopped, import again"
         )
     return Manifest(uri if "://" in uri else path, files, read)
@@ -235,7 +238,13 @@ def open_any(uri: str) -> Manifest:
 def _read_file(filesystem: fs.FileSystem, path: str, file: int, names: list[str], groups: Sequence[int]) -> pa.Table:
     strings = [name for name in names if name in SLIDE_COLUMNS]
     try:
-        with pq.ParquetFile(path, filesystem=filesystem, read_dictionary=strings, pre_buffer=True) as opened:
+        with pq.ParquetFile(
+            path,
+            filesystem=filesystem,
+            read_dictionary=strings,
+            pre_buffer=True,
+            page_checksum_verification=True,
+        ) as opened:
             table = opened.read(columns=names, use_threads=False)
         columns = {
             name: as_text(table[name], label=name == "label")

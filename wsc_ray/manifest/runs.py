@@ -90,10 +90,10 @@ def read_runs(metadata: pq.FileMetaData, path: str) -> FileRuns | None:
         values = json.loads(told)
         flat = np.array(list(chain.from_iterable(values["groups"])), dtype=np.int64).reshape(-1, 2)
         group = np.repeat(np.arange(len(values["groups"])), [len(runs) // 2 for runs in values["groups"]])
-        slides = tuple(each if isinstance(each, str) else each[0] for each in values["slides"])
+        slides = tuple(each if isinstance(each, str) else str(each[0]) for each in values["slides"])
         whole = np.bincount(group, weights=flat[:, 1], minlength=len(sizes)).tolist() == sizes
         whole = whole and bool((flat[:, 0] >= 0).all() and (flat[:, 0] < len(slides)).all())
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError):
         whole = False
     if not whole:
         raise ManifestError(f"{path} says of its slides what its rows do not; import its source anew")

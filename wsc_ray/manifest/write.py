@@ -97,6 +97,7 @@ def write_file(
         compression={name: "none" if name == "image" else "zstd" for name in schema.names},
         use_dictionary=[name for name in rest if not pa.types.is_floating(schema.field(name).type)] if images else True,
         write_statistics=rest,
+        write_page_checksum=True,  # `Manifest.read_group` looks at them
     ) as writer:
         for table in groups:
             hash_rows(digest, table)

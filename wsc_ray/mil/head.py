@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from wsc_ray.errors import RunFolderError, WeightsError
@@ -139,7 +140,7 @@ def save_head(
 ) -> None:
     """Write `model.safetensors` and `config.json`; `extra` is kept in the latter (how the head was chosen)."""
     with atomic(folder / WEIGHTS) as temporary:
-        save_file({k: v.contiguous() for k, v in head.state_dict().items()}, temporary)
+        temporary.write_bytes(serialise({k: v.contiguous() for k, v in head.state_dict().items()}))
     values = {"format": FORMAT, "head": settings.name, "features": head.features, **vars(settings)}
     write_json(folder / CONFIG, {**values, "classes": list(classes), **(extra or {})})
 

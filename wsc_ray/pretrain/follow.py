@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsc_ray.errors import TrackingError
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.progress import Progress
@@ -16,6 +18,7 @@ from wsc_ray.stream.quarantine import QUARANTINE
 from wsc_ray.tracking import Tracker
 
 POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
 POLL_STORE_SECONDS = 2.0
 
 
@@ -23,7 +26,11 @@ POLL_STORE_SECONDS = 2.0
 def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     """Show progress and log to MLflow while the block runs, from the metrics that worker 0 writes.
 
-    A run killed between two checkpoints repeats some steps; MLflow gets each step once.
+    A run killed between two checkpoints repeats some steps; MLflow gets each step once. While the store does not answer,
+    the steps wait in the run folder; at the end it is tried for another `PATIENCE_SECONDS`.
+
+    Raises:
+        TrackingError: steps that the store has not taken by then; the same command logs them once it is back.
     """
     logged = tracker.last_step("loss")
     ended = threading.Event()
@@ -32,12 +39,33 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     lines = metrics_file.read(folder.metrics)
     done = lines[-1]["step"] if lines else 0
 
-    def follow(progress: Progress) -> None:
+    away: list[TrackingError] = []  # why the store does not take steps, while it does not
+
+    def log(step: int, metrics: dict[str, float]) -> None:
         nonlocal logged
+        if step <= logged or away:
+            return
+        try:
+            tracker.log_metrics(metrics, step)
+            logged = step
+        except TrackingError as error:
+            away.append(error)
+
+    def catch_up() -> None:
+        """Log what the store has not taken, for as long as is borne."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while away and time.monotonic() < until:
+            time.sleep(pause)
+            away.clear()
+            for line in metrics_file.read(folder.metrics, after=logged):
+                log(line["step"], {key: value for key, value in line.items() if key != "step"})
+
+    def follow(progress: Progress) -> None:
         shown, collapsed = done, False
         bad = lines[-1].get("bad_patches", 0) if lines else 0
         while True:
-            last_look = ended.is_set()
+            last_look, before = ended.is_set(), bool(away)
+            away.clear()
             try:
                 new = reader.read(after=min(shown, logged), whole=last_look)
             except OSError:  # a store that fails for a while; the lines come with a later reading
@@ -45,9 +73,7 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
             for line in new:
                 step = line["step"]
                 metrics = {key: value for key, value in line.items() if key != "step"}
-                if step > logged:
-                    tracker.log_metrics(metrics, step)
-                    logged = step
+                log(step, metrics)
                 if metrics.get("collapsed") and not collapsed:
                     progress.say(f"warning: {sentence(step, metrics)}")
                 collapsed = bool(metrics.get("collapsed"))
@@ -62,6 +88,8 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
                         plan.patches_until(step), f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}"
                     )
                     shown = step
+            if away and not before:
+                progress.say(f"warning: {away[0]}; its steps wait in {folder.metrics}")
             if last_look:
                 return
             ended.wait(pause)
@@ -76,3 +104,8 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+        catch_up()
+        if away:
+            raise TrackingError(
+                f"{away[0]}; its steps after {max(logged, 0):,} are missing: type the command again once it is back"
+            )

@@ -1,4 +1,4 @@
-"""From what every worker did in every step to the figures of a table: pure, so that tests need no Ray."""
+"""From what every worker did in every step to the figures of a table."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ Row = Mapping[str, float]  # of one worker in one step: step, rank, patches, sec
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured.
+    """One thing that is measured.
 
-    Args:
+    Attributes:
         mode: `weak`: every worker has the same number of patches; `strong`: the global batch stays that of the fewest
             workers.
         work: `training`, `data` (received and dropped) or `mock` (a model that takes a given time).
+        workers: how many.
+        batch_size: patches of the global batch.
     """
 
     mode: str
@@ -32,9 +34,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a setting gave, the warm-up left out.
+    """What a setting gave in the steps that count.
 
     Attributes:
+        setting: that was measured.
         rates: patches a second of all workers, run by run.
         p50, p95: seconds of a step, that of the slowest worker.
         seconds: of a worker's step by phase, the mean.
@@ -53,7 +56,7 @@ class Figures:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of a worker's time by phase; they add up to 1."""
+        """Shares of a worker's time by phase; they add up to 1."""
         whole = sum(self.seconds.values())
         return {phase: seconds / whole for phase, seconds in self.seconds.items()}
 
@@ -64,11 +67,19 @@ class Figures:
 
     @property
     def rate_per_worker(self) -> float:
+        """Patches a second of one worker, the median over runs."""
         return self.rate / self.setting.workers
 
 
 def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: float | None) -> Figures:
-    """The figures of the steps that count, of some runs that each count their steps from 0."""
+    """The figures of a setting.
+
+    Args:
+        rows: a row for each worker in each step, of one run or several; `run` tells them apart, and each counts its
+            steps from 0.
+        counted: the steps that count.
+        spilled: see `Figures`.
+    """
     kept = [row for row in rows if row["step"] in counted]
     assert kept, "no step that counts"
     runs = {row.get("run", 0): [] for row in kept}
@@ -112,31 +123,20 @@ def _totals(run: Sequence[Row]) -> list[dict[str, float]]:
 
 
 def efficiency(one: Figures, base: Figures) -> float:
-    """Of `base`'s rate per worker, how much each worker still has: within each round, and the median of those."""
+    """A worker's rate as a share of a worker's rate in `base`: the median of the rounds' ratios."""
     ratios = [rate / base_rate for rate, base_rate in zip(one.rates, base.rates, strict=True)]
     return statistics.median(ratios) * base.setting.workers / one.setting.workers
 
 
 def base_of(found: Sequence[Figures], one: Figures) -> Figures:
-    """The same work with the fewest workers."""
-    same = [each for each in found if each.setting.work == one.setting.work and each.setting.mode == one.setting.mode]
+    """Of all that was measured, what `one` is compared with: its work and mode with the fewest workers."""
+    alike = (one.setting.work, one.setting.mode)
+    same = [each for each in found if (each.setting.work, each.setting.mode) == alike]
     return min(same, key=lambda each: each.setting.workers)
 
 
-def promised_bytes(mixed: int, dim: int, itemsize: int, workers: int) -> int:
-    """What a worker gives to the loss's collectives in a step, as `wsc_ray.losses` promises.
-
-    Two counts; the features of mixed patches once, two views each; one log-sum-exp a view; d + 1 numbers for the
-    similarity of the one pure label. A worker without any other sends nothing.
-
-    Args:
-        mixed: patches of the worker that has the most, since the others' rows are padded to it.
-    """
-    return 0 if workers == 1 else 2 * 8 + 2 * mixed * dim * itemsize + 2 * mixed * 4 + (dim + 1) * 4
-
-
 def as_row(one: Figures, found: Sequence[Figures]) -> dict[str, Any]:
-    """A flat row for Parquet and MLflow."""
+    """A flat row for the summary and MLflow; `found` is all that was measured."""
     setting = one.setting
     return {
         "work": setting.work,

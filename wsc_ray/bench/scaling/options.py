@@ -1,4 +1,4 @@
-"""The options that cannot be, and what a reader has to know of those that were taken."""
+"""Options that cannot be, defaults that follow from others, and what a reader of the figures has to know."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from wsc_ray.errors import UserError
 
 
 def spread_over(workers: Sequence[int], nodes: Sequence[int] | None) -> dict[int, int]:
-    """Number of workers -> of the nodes that share them.
+    """How many nodes share each number of workers, by that number.
+
+    Args:
+        nodes: a number for each of `workers`; None: a node a worker.
 
     Raises:
-        UserError: they cannot share them.
+        UserError: the workers cannot be shared out over them.
     """
     if nodes is None:
         return {count: count for count in workers}
@@ -29,13 +32,17 @@ def spread_over(workers: Sequence[int], nodes: Sequence[int] | None) -> dict[int
 
 
 def default_cpus(spread: dict[int, int]) -> float:
-    """What a worker reserves so that a node takes its share of workers and none more, with something left for reading."""
+    """CPUs that a worker reserves so that a node takes its share of workers and no more, and some are left for reading.
+
+    A node has as many CPUs as its share of workers, so that one more does not fit where each reserves more than
+    share / (share + 1).
+    """
     share = _share(spread)
-    return 0.6 if share == 1 else round((2 * share + 1) / (2 * share + 2), 3)
+    return 0.6 if share == 1 else round((2 * share + 1) / (2 * share + 2), 3)  # 0.6 leaves reading more than 0.75
 
 
 def _share(spread: dict[int, int]) -> int:
-    """Most workers of a node."""
+    """The most workers that one node has."""
     return max((count // over for count, over in spread.items() if count > 0), default=1)
 
 
@@ -46,10 +53,14 @@ def check(
     skip_training: bool,
     assumed: dict[str, Any],
 ) -> None:
-    """
+    """Refuse options that cannot be, before anything is written.
+
     Args:
-        spread: from `spread_over`.
-        assumed: of a projection; empty where there is none.
+        settings: the options that the summary names, defaults filled in.
+        spread: see `spread_over`.
+        mock_model: ms of a step; None: no such model.
+        skip_training: whether the data alone is read.
+        assumed: what a projection assumes; empty where there is none.
 
     Raises:
         UserError: an option that cannot be.
@@ -64,16 +75,16 @@ def check(
             f"--batch-size {settings['batch_size']}: the fewest workers' batch has too few patches for {most} workers to share"
         )
     for name in ("steps", "warm_up", "rounds", "crop", "cores"):
-        if settings[name] < (0 if name == "warm_up" else 1):
-            raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {settings[name]}")
+        smallest = 0 if name == "warm_up" else 1
+        if settings[name] < smallest:
+            raise UserError(f"--{name.replace('_', '-')} must be {smallest} or more, not {settings[name]}")
     if settings["cores"] > usable_cores():
         raise UserError(f"--cores {settings['cores']}: there are {usable_cores()}")
-    most, reserved = _share(spread), settings["cpus_per_worker"]
-    least = most / (most + 1)
-    if not os.environ.get("RAY_ADDRESS") and not least < reserved <= max(0.9, (least + 1) / 2):
-        # Ray Train puts one worker more on a node where it fits.
+    share, reserved = _share(spread), settings["cpus_per_worker"]
+    above = share / (share + 1)  # Ray Train puts one worker more on a node where it fits
+    if not os.environ.get("RAY_ADDRESS") and not above < reserved <= max(0.9, (above + 1) / 2):
         raise UserError(
-            f"--cpus-per-worker must be above {least:.3g} and leave something for reading, with {most} worker(s) a node, not {reserved:g}"
+            f"--cpus-per-worker must be above {above:.3g} and leave something for reading, with {share} worker(s) a node, not {reserved:g}"
         )
     if skip_training and mock_model is not None:
         raise UserError("--skip-training and --mock-model are two ways to do without training; give one of them")
@@ -87,7 +98,14 @@ def check(
 
 
 def notes(load: float, cores: int, spread: dict[int, int], quick: bool) -> list[str]:
-    """What a reader has to know beside the figures."""
+    """What a reader has to know beside the figures, a sentence or two each.
+
+    Args:
+        load: of the machine, the average of the minute before.
+        cores: of this machine, that were used.
+        spread: see `spread_over`.
+        quick: whether sizes were tiny.
+    """
     found = []
     if quick:
         found.append("Tiny sizes (--quick): the figures mean nothing.")

@@ -11,21 +11,11 @@ from wsc_ray.bench.scaling.project import Projection
 from wsc_ray.pretrain.clock import PHASES
 
 LEGEND = (
-    "Efficiency: patches a second of a worker, of those with the fewest workers, within each round and the median of those. "
+    "Efficiency: a worker's patches a second as a share of a worker's among the fewest workers, the median of the rounds' ratios. "
     "A step takes as long as its slowest worker's. wait: for data; encode: pixels to features and back, with both passes; "
     "loss: with its gradient; communication: in the loss's collectives, and in the gradients' after the encoder's backward pass has ended; the phases are shares of the workers' time. "
     "Bytes: that each worker gives to a step's collectives, the loss's + the gradients'."
 )
-
-
-def tables(found: Sequence[Figures]) -> str:
-    """One table a work."""
-    parts = []
-    for work, title in TITLES.items():
-        rows = [one for one in found if one.setting.work == work]
-        if rows:
-            parts += [f"## {title}", _table(rows)]
-    return "\n\n".join([*parts, LEGEND])
 
 
 TITLES = {
@@ -33,6 +23,16 @@ TITLES = {
     "data": "The data alone, received and dropped",
     "mock": "The data, and a model that takes a given time",
 }
+
+
+def tables(found: Sequence[Figures]) -> str:
+    """A table for each work that was measured."""
+    parts = []
+    for work, title in TITLES.items():
+        rows = [one for one in found if one.setting.work == work]
+        if rows:
+            parts += [f"## {title}", _table(rows)]
+    return "\n\n".join([*parts, LEGEND])
 
 
 def _table(rows: Sequence[Figures]) -> str:
@@ -60,7 +60,7 @@ def _table(rows: Sequence[Figures]) -> str:
     return table([*header, *(["bytes"] if trains else []), "spilled"], lines)
 
 
-def projection(rows: Sequence[Projection], assumed: Mapping[str, Any]) -> str:
+def projection_section(rows: Sequence[Projection], assumed: Mapping[str, Any]) -> str:
     """The projected rows under what they assume."""
     header = ["workers (projected)", "step", "patches/s", "efficiency", "hours", "dollars"]
     lines = [
@@ -86,7 +86,12 @@ def projection(rows: Sequence[Projection], assumed: Mapping[str, Any]) -> str:
 
 
 def page(summary: Mapping[str, Any], body: str, judged: str) -> str:
-    """The whole page."""
+    """The whole page.
+
+    Args:
+        body: its tables, and the projection where there is one.
+        judged: the table of targets.
+    """
     settings = summary["settings"]
     sections = [
         "# Scaling over workers",

@@ -1,4 +1,4 @@
-"""What is measured and what it should send: settings, recipes and promises, from the options alone."""
+"""What is measured: settings and their recipes, from the options alone."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wsc_ray.bench.scaling.figures import Figures, Setting, promised_bytes
-from wsc_ray.bench.scaling.project import Step
-from wsc_ray.encoders import build_encoder
+from wsc_ray.bench.scaling.figures import Figures, Setting
 from wsc_ray.recipe.reading import validate_recipe
-from wsc_ray.recipe.sections import Encoder, Recipe, Stream
-from wsc_ray.stream.order import Geometry, worker_patches
+from wsc_ray.recipe.sections import Recipe, Stream
 
 COMMAND = "bench scaling"
 WINDOW = 4  # steps shuffled together: the fewer, the less is read ahead
-FEATURE_BYTES = 4  # of a number: the encoder normalises in float32
 READ_AHEAD = 16  # steps that follow those that count, so that reading goes on while these are trained
 
 
 def settings_of(works: Sequence[str], count: int, fewest: int, batch_size: int) -> list[Setting]:
-    """Weak and strong; with the fewest workers they are the same, and measured once."""
+    """Each work with `count` workers, weak and strong; with the `fewest` these are the same, and measured once.
+
+    Args:
+        batch_size: patches of each worker, in strong scaling of each of the fewest.
+    """
     modes = {"weak": count * batch_size} | ({"strong": fewest * batch_size} if count > fewest else {})
     return [Setting(mode, work, count, batch) for work in works for mode, batch in modes.items()]
 
 
 def with_strong_base(found: Sequence[Figures]) -> list[Figures]:
-    """The same, and what was measured with the fewest workers once more as the base of strong scaling."""
+    """What was measured, and that with the fewest workers a second time, as the base of strong scaling."""
     fewest = min(one.setting.workers for one in found)
     same = [replace(one, setting=replace(one.setting, mode="strong")) for one in found if one.setting.workers == fewest]
     works = {one.setting.work for one in found if one.setting.mode == "strong"}
@@ -43,7 +43,7 @@ def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Pat
         "encoder": {"backbone": settings["backbone"], "weights": "random"},
         "loss": {"similarity_weight": 0.01, "similarity_warmup": total},
         "augment": {"size": settings["crop"]},
-        "stream": {"window": WINDOW, "shards": _shards(setting)},
+        "stream": {"window": WINDOW, "shards": shards_of(setting)},
         "train": {
             "epochs": 1,
             "steps_per_epoch": total,
@@ -61,39 +61,6 @@ def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Pat
     return validate_recipe(values, source="recipe of the benchmark")
 
 
-def _shards(setting: Setting) -> int:
+def shards_of(setting: Setting) -> int:
+    """Shards of the setting's recipe: a divisor of the recipe's default that also divides half of the global batch."""
     return math.gcd(Stream().shards, setting.batch_size // 2)
-
-
-def promise(settings: dict[str, Any], setting: Setting) -> tuple[int, int]:
-    """Bytes of the loss and of the gradients, see `figures.promised_bytes`."""
-    if setting.workers == 1:
-        return 0, 0
-    encoder = Encoder()
-    model = build_encoder(
-        settings["backbone"], size=settings["crop"], head_hidden=encoder.head_hidden, head_dim=encoder.head_dim
-    )
-    gradient = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    order = Geometry(
-        seed=0, sampling="replacement", batch_size=setting.batch_size, shards=_shards(setting), steps=1, window=1
-    )
-    mixed = max(worker_patches(order, 0, setting.workers)) // 2
-    return promised_bytes(mixed, encoder.head_dim, FEATURE_BYTES, setting.workers), gradient
-
-
-def projected_step(found: Sequence[Figures], settings: dict[str, Any]) -> Step:
-    """The step that a projection starts from: of training with the fewest workers."""
-    trained = [one for one in found if one.setting.work == "training" and one.setting.mode == "weak"]
-    base = min(trained, key=lambda one: one.setting.workers)
-    _, gradient = promise(settings, Setting("weak", "training", 2, 2 * settings["batch_size"]))
-    mixed, dim = settings["batch_size"] // 2, Encoder().head_dim
-    return Step(
-        patches=settings["batch_size"],
-        encode=base.seconds["encode"],
-        loss=base.seconds["loss"],
-        optimizer=base.seconds["optimizer"],
-        gathered=16 + 2 * mixed * (dim * FEATURE_BYTES + 4),
-        reduced=4 * (dim + 1),
-        gradient=gradient,
-        measured=base.setting.workers,
-    )

@@ -1,4 +1,4 @@
-"""A projection to more GPUs than there are: the measured parts of a step, and a stated network between them.
+"""A projection to more GPUs than there are: the measured parts of a step, and an assumed network between them.
 
 The costs of collectives are those of ring algorithms (Thakur, Rabenseifner and Gropp 2005): with W workers, latency a
 and bandwidth b, an all-reduce of n bytes takes 2 (W - 1) (a + n / (W b)), an all-gather of n bytes from each
@@ -8,7 +8,13 @@ good it can be under these assumptions, not a measurement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from wsc_ray.bench.scaling.figures import Figures
+from wsc_ray.bench.scaling.promise import gathered_bytes, gradient_bytes, reduced_bytes
+from wsc_ray.recipe.sections import Encoder
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,10 @@ class Step:
     measured: int = 1
 
     def seconds(self, workers: int, network: Network) -> float:
-        """Of a step of `workers` with as many patches each: own rows of the loss against W times as many columns."""
+        """Seconds of a step of `workers` with as many patches each.
+
+        The loss takes W times as long with W times as many workers: own rows against W times as many columns.
+        """
         loss = self.loss * workers / self.measured
         talk = (
             network.all_gather(self.gathered, workers)
@@ -79,3 +88,20 @@ def project(step: Step, network: Network, workers: int, *, patches: float, dolla
     hours = patches / rate / 3600
     price = None if dollars_an_hour is None else hours * workers * dollars_an_hour
     return Projection(workers, seconds, rate, alone / seconds, hours, price)
+
+
+def measured_step(found: Sequence[Figures], settings: dict[str, Any]) -> Step:
+    """The step that a projection starts from: that of training with the fewest workers."""
+    trained = [one for one in found if one.setting.work == "training" and one.setting.mode == "weak"]
+    base = min(trained, key=lambda one: one.setting.workers)
+    dim = Encoder().head_dim
+    return Step(
+        patches=settings["batch_size"],
+        encode=base.seconds["encode"],
+        loss=base.seconds["loss"],
+        optimizer=base.seconds["optimizer"],
+        gathered=gathered_bytes(settings["batch_size"] // 2, dim),
+        reduced=reduced_bytes(dim),
+        gradient=gradient_bytes(settings["backbone"], settings["crop"]),
+        measured=base.setting.workers,
+    )

@@ -1,11 +1,9 @@
-"""The command: check the options, measure every number of workers, print and save tables, picture and projection."""
+"""Check the options, measure every number of workers, save tables, picture and projection."""
 
 from __future__ import annotations
 
-import math
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsc_ray.bench.data.patches import drawn_manifest
-from wsc_ray.bench.data.sizes import FULL, QUICK
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file, require_folder
-from wsc_ray.bench.scaling.figures import Setting, as_row, figures
-from wsc_ray.bench.scaling.nodes import nodes as ray_nodes
-from wsc_ray.bench.scaling.nodes import refuse_other_ray, spilled_bytes
+from wsc_ray.bench.patches import FULL, QUICK, drawn_manifest
+from wsc_ray.bench.scaling.figures import Setting, as_row
+from wsc_ray.bench.scaling.measure import Record, figures_of, measure_rounds
 from wsc_ray.bench.scaling.options import check, default_cpus, notes, spread_over
-from wsc_ray.bench.scaling.page import page, projection, tables
-from wsc_ray.bench.scaling.plan import COMMAND, projected_step, promise, recipe_of, settings_of, with_strong_base
+from wsc_ray.bench.scaling.page import page, projection_section, tables
+from wsc_ray.bench.scaling.plan import COMMAND, recipe_of, settings_of
 from wsc_ray.bench.scaling.plot import plot
-from wsc_ray.bench.scaling.project import Network, project
+from wsc_ray.bench.scaling.project import Network, measured_step, project
+from wsc_ray.bench.scaling.promise import promise
+from wsc_ray.bench.scaling.ray_nodes import refuse_other_ray
 from wsc_ray.bench.scaling.targets import verdicts
-from wsc_ray.bench.scaling.work import receive, train
-from wsc_ray.bench.timing import rotations
 from wsc_ray.bench.verdict import targets
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
@@ -43,56 +39,56 @@ GPUS = (8, 16, 32, 64, 128, 256, 512)
 def measure_scaling(
     *,
     out: str | Path,
-    workers: Sequence[int] = (1, 2, 4),
-    nodes: Sequence[int] | None = None,
-    manifest: str | None = None,
-    backbone: str = "vit_tiny_patch16_224",
-    crop: int = 64,
-    batch_size: int = 64,
-    steps: int = 16,
-    warm_up: int = 4,
-    rounds: int = 3,
-    cores: int | None = None,
-    cpus_per_worker: float | None = None,
-    skip_training: bool = False,
-    mock_model: float | None = None,
-    projected: bool = False,
-    network: float = 100.0,
-    latency: float = 10.0,
-    cohort: int = 10_000_000,
-    epochs: int = 100,
-    price: float | None = None,
-    quick: bool = False,
-    markdown: str | Path | None = None,
+    workers: Sequence[int],
+    nodes: Sequence[int] | None,
+    manifest: str | None,
+    backbone: str,
+    crop: int,
+    batch_size: int,
+    steps: int,
+    warm_up: int,
+    rounds: int,
+    cores: int | None,
+    cpus_per_worker: float | None,
+    skip_training: bool,
+    mock_model: float | None,
+    projected: bool,
+    network: float,
+    latency: float,
+    cohort: int,
+    epochs: int,
+    price: float | None,
+    quick: bool,
+    markdown: str | Path | None,
 ) -> dict[str, Any]:
     """Throughput of training, and of its data alone, with each number of workers; weak and strong scaling.
 
-    On one machine every worker has a Ray node of its own, or a share of one, pinned to a core a worker; where RAY_ADDRESS names a cluster, that
-    cluster is used.
+    On one machine every worker has a Ray node of its own, or a share of one, pinned to a core a worker; where
+    RAY_ADDRESS names a cluster, that cluster is used.
 
     Args:
         out: folder for `summary.json`, `steps.parquet`, `scaling.png` and drawn patches.
         workers: numbers of workers, each in turn.
-        nodes: on one machine, over how many Ray nodes each of those numbers is spread; None: a node a worker.
+        nodes: on one machine, how many Ray nodes share each of those numbers; None: a node a worker.
         manifest: patches to read, with the labels `negative` and others and a split `train`; None: drawn ones.
         backbone, crop: timm's name of the encoder, and the side of its views, px.
         batch_size: patches of each worker a step, half of them pure.
-        steps, warm_up: that count, and before them.
+        steps, warm_up: steps that count, and steps before them.
         rounds: in each of which every number of workers has a turn.
-        cores: of this machine, for the nodes; None: every one.
-        cpus_per_worker: that a training worker reserves, so much that no node takes one more than its share; None: 0.6 of a
-            node's one CPU, more where workers share a node.
-        skip_training: the data alone.
-        mock_model: ms that a model takes for a step, instead of training.
-        projected: also project to 8..512 GPUs, for `network` Gbit/s, `latency` us, a `cohort` of patches, `epochs`, and a
-            `price` in dollars a GPU and hour.
+        cores: cores of this machine, for the nodes; None: every one.
+        cpus_per_worker: CPUs that a training worker reserves, so many that no node takes one worker more than its
+            share; None: 0.6 of a node's one CPU, more where workers share a node.
+        skip_training: read the data alone.
+        mock_model: ms that a model takes for a step, instead of training; None: no such model.
+        projected: also project to 8..512 GPUs, for `network` Gbit/s, `latency` us, a `cohort` of patches, `epochs`,
+            and a `price` in dollars a GPU and hour.
         quick: tiny sizes, to see that it runs; its figures mean nothing.
         markdown: a file for the whole page.
 
     Returns:
-        The summary, also in `OUT/summary.json`: `results`, a list of {name, value, unit, baseline, ratio} with ratio =
-        value / baseline, the efficiency, and so the baseline what a worker among the fewest does, as many times;
-        `rows`, `targets`, `projection`, machine, versions, commit, and the tables as text in `table`.
+        The summary, also in `OUT/summary.json`: `results`, a list of {name, value, unit, baseline, ratio}, where the
+        ratio is the efficiency, and the baseline the rate at an efficiency of 1; `rows`, `targets`,
+        `projection`, machine, versions, commit, and the tables as text in `table`.
 
     Raises:
         UserError: an option that cannot be, a folder that is taken, or a manifest that cannot be read.
@@ -129,18 +125,17 @@ def measure_scaling(
     connect(uri, EXPERIMENT)
     write_summary(folder, COMMAND, {"complete": False})  # the folder is ours from now on
     data = data or str(drawn_manifest(folder, QUICK if quick else FULL))
-    rows: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in plans}
-    spilled: dict[Setting, list[float | None]] = {setting: [] for setting in plans}
     with Progress(COMMAND, rounds * len(plans), unit="measurements") as progress:
-        for turn, order in enumerate(rotations(workers, rounds)):
-            for count in order:
-                for setting, found, wrote in _measure(settings, plans, count, spread[count], data, folder, mock_model):
-                    rows[setting] += [{**row, "run": turn} for row in found]
-                    spilled[setting].append(wrote)
-                    progress.advance(1, f"{setting.work}, {setting.mode}, {count} workers")
-    counted = range(settings["warm_up"], settings["warm_up"] + settings["steps"])
-    found = [figures(setting, rows[setting], counted, _sum(spilled[setting])) for setting in plans]
-    found = with_strong_base(found)
+        records = measure_rounds(
+            settings,
+            plans,
+            spread,
+            data,
+            folder,
+            mock_model,
+            lambda done: progress.advance(1, f"{done.work}, {done.mode}, {done.workers} workers"),
+        )
+    found = figures_of(records, settings)
 
     promised = {
         (one.setting.batch_size, one.setting.workers): promise(settings, one.setting)
@@ -150,14 +145,14 @@ def measure_scaling(
     judged = verdicts(found, promised, None if os.environ.get("RAY_ADDRESS") else cores)
     projections = []
     if projected:
-        step = projected_step(found, settings)
+        step = measured_step(found, settings)
         line = Network(latency * 1e-6, network * 1e9 / 8)
         projections = [
             project(step, line, count, patches=float(cohort) * epochs, dollars_an_hour=price) for count in GPUS
         ]
     body = tables(found)
     if projections:
-        body += "\n\n" + projection(projections, {**assumed, "batch_size": batch_size})
+        body += "\n\n" + projection_section(projections, {**assumed, "batch_size": batch_size})
     flat = [as_row(one, found) for one in found]
     options = {
         "out": out,
@@ -176,19 +171,19 @@ def measure_scaling(
         "machine": describe_machine(cores),
         "versions": versions(PACKAGES),
         "commit": state,
-        "invocation": invocation(COMMAND, options, markdown),
+        "invocation": invocation(f"wsc-ray {COMMAND}", options, markdown),
         "settings": settings,
         "notes": notes(load, cores, spread, quick),
     }
     summary["table"] = "\n\n".join([body, targets(judged), *summary["notes"]])
-    pq.write_table(pa.Table.from_pylist(_steps(rows)), folder / "steps.parquet")
+    pq.write_table(pa.Table.from_pylist(_steps(records)), folder / "steps.parquet")
     plot(found, folder / "scaling.png")
     if file is not None:
         with atomic(file) as temporary:
             temporary.write_text(page(summary, body, targets(judged)))
     with Tracker(uri=uri, experiment=EXPERIMENT, folder=folder, command=COMMAND, params=settings) as tracker:
         for row in flat:
-            numbers = {k: v for k, v in row.items() if isinstance(v, float) and not math.isnan(v)}
+            numbers = {key: value for key, value in row.items() if isinstance(value, float)}
             tracker.log_metrics(
                 {f"{row['work']}_{row['mode']}_{key}": value for key, value in numbers.items()}, row["workers"]
             )
@@ -198,43 +193,17 @@ def measure_scaling(
     return write_summary(folder, COMMAND, summary)
 
 
-def _measure(
-    settings: dict[str, Any],
-    plans: Sequence[Setting],
-    count: int,
-    over: int,
-    data: str,
-    folder: Path,
-    mock_model: float | None,
-):
-    """Each setting of a number of workers, its rows, and what was spilled meanwhile."""
-    with ray_nodes(over, settings["cores"], cpus=count // over):
-        for setting in (setting for setting in plans if setting.workers == count):
-            before = spilled_bytes()
-            with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                recipe = recipe_of(settings, setting, data, Path(temporary))
-                if setting.work == "training":
-                    found = train(recipe, Path(temporary) / "run")
-                else:
-                    found = receive(recipe, setting, (mock_model or 0.0) / 1000)
-            after = spilled_bytes()
-            yield setting, found, None if before is None or after is None else after - before
-
-
 def _result(row: dict[str, Any]) -> dict[str, Any]:
-    ideal = row["patches_per_second"] / row["efficiency"]
+    """A row of `results` from one of `as_row`."""
     return {
         "name": f"{row['work']}, {row['mode']} scaling, {row['workers']} workers",
         "value": row["patches_per_second"],
         "unit": "patches/s",
-        "baseline": ideal,
+        "baseline": row["patches_per_second"] / row["efficiency"],
         "ratio": row["efficiency"],
     }
 
 
-def _steps(rows: dict[Setting, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [{**asdict(setting), **row} for setting, found in rows.items() for row in found]
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    return None if any(value is None for value in values) else float(sum(values))
+def _steps(records: Mapping[Setting, Record]) -> list[dict[str, Any]]:
+    """Rows of `steps.parquet`: a worker in a step, with its setting."""
+    return [{**asdict(setting), **row} for setting, record in records.items() for row in record.rows]

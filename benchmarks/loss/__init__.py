@@ -1,0 +1,1 @@
+"""`python -m benchmarks.loss`: our losses beside plain O(N^2) restatements and other libraries' losses, in time and memory."""

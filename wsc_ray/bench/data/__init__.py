@@ -1,1 +1,0 @@
-"""`wsc-ray bench data`: patches a second a core beside the reference's loader and beside decoding alone."""

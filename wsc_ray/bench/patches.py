@@ -1,0 +1,67 @@
+"""The patches that a benchmark draws for itself where nobody gives it a manifest."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wsc_ray.demo.cohort import write_cohort
+from wsc_ray.manifest.importing import import_manifest
+
+
+@dataclass(frozen=True)
+class DrawnSizes:
+    """How much is drawn.
+
+    Args:
+        slides, per_slide, patch: slides of the training split, patches of each, their side in px.
+        copies: how many times the manifest holds each of them, as slides of other names: in a manifest of few row
+            groups a window would read all of them, and no row in vain.
+    """
+
+    slides: int
+    per_slide: int
+    patch: int
+    copies: int
+
+
+FULL = DrawnSizes(slides=64, per_slide=64, patch=224, copies=8)
+QUICK = DrawnSizes(slides=4, per_slide=16, patch=32, copies=1)  # to see that a benchmark runs
+
+
+def drawn_manifest(folder: Path, sizes: DrawnSizes) -> Path:
+    """A manifest of drawn JPEG patches (quality 90) in `folder`, made unless an earlier benchmark has left it there."""
+    name = f"patches-{sizes.slides}x{sizes.per_slide}x{sizes.copies}-{sizes.patch}px"
+    manifest, raw = folder / name, folder / f"{name}-raw"
+    if manifest.exists():
+        return manifest
+    shutil.rmtree(raw, ignore_errors=True)
+    table = write_cohort(
+        raw, slides=(sizes.slides, 2, 2), patches_per_slide=sizes.per_slide, patch_size=sizes.patch, seed=0
+    )
+    _multiply(table, raw / "copies", sizes.copies)
+    import_manifest(
+        source=raw / "copies",
+        out=manifest,
+        columns={"label": "slide_label"},
+        label_names={"0": "negative", "1": "positive"},
+    )
+    shutil.rmtree(raw)
+    return manifest
+
+
+def _multiply(table: Path, folder: Path, copies: int) -> None:
+    """The same patches as slides of other patients, a file a copy."""
+    folder.mkdir()
+    drawn = pq.read_table(table)
+    for copy in range(copies):
+        renamed = drawn
+        for column in ("slide_id", "patient_id"):
+            names = pc.binary_join_element_wise(drawn[column], pa.scalar(str(copy)), "-")
+            renamed = renamed.set_column(renamed.column_names.index(column), column, names)
+        pq.write_table(renamed, folder / f"copy-{copy}.parquet")

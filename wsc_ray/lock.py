@@ -1,0 +1,88 @@
+"""One command at a time in an output folder.
+
+On a local disk or a mount, a lock of the system (`flock`) on `.lock` in the folder, which ends with its process, however that
+ends: a lock is never stale. The file says who holds it. An object store has no locks; there a folder is one job's, by
+the job's id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from wsc_ray.errors import RunFolderError
+from wsc_ray.storage import AnyPath
+
+try:
+    import fcntl
+except ImportError:  # not on Windows; nothing is locked there
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def locked(folder: AnyPath, command: str) -> Iterator[None]:
+    """Hold a folder's lock while the block runs.
+
+    Args:
+        folder: exists.
+        command: that holds it, for others to read.
+
+    Raises:
+        RunFolderError: another process holds it, or it cannot be written.
+    """
+    if not isinstance(folder, Path) or fcntl is None:
+        yield
+        return
+    path = folder / LOCK
+    file = _locked_file(path, folder)
+    try:
+        file.truncate(0)
+        told = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        file.write(json.dumps(told))
+        file.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is held: who opened this file before sees that it is another one now
+        file.close()
+
+
+def _locked_file(path: Path, folder: Path) -> IO[str]:
+    """The file at `path`, open and locked."""
+    while True:
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            raise RunFolderError(f"{folder} cannot be written: {error.strerror or error}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = _holder(path)
+            file.close()
+            raise RunFolderError(f"{folder} is in use{told}; wait until it has ended, or give another --out") from None
+        except OSError:  # a mount that has no locks, as some network filesystems
+            return file
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()  # its holder took it away meanwhile: lock the one that is there now
+
+
+def _holder(path: Path) -> str:
+    """` by wsc-ray pretrain (pid 7 on host, since 12:30 on 2026-01-31)`, as far as the file says it."""
+    try:
+        told = json.loads(path.read_text())
+        since = time.strftime("%H:%M on %Y-%m-%d", time.localtime(told["since"]))
+        return f" by `wsc-ray {told['command']}` (pid {told['pid']} on {told['host']}, since {since})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return " by another command"
