@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 Group = dist.ProcessGroup | None
 Sending = Callable[[int], AbstractContextManager[None]]
@@ -126,7 +126,7 @@ def all_reduce_sum(x: Tensor, group: Group = None) -> Tensor:
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, shards: Shards) -> Tensor:
+    def forward(ctx: Any, x: Tensor, shards: Shards) -> Tensor:
         ctx.shards = shards
         workers, longest = len(shards.sizes), max(shards.sizes)
         short = longest - x.shape[0]
@@ -138,13 +138,13 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([block[:size] for block, size in zip(blocks, shards.sizes, strict=True)])
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad[ctx.shards.mine] * len(ctx.shards.sizes), None
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, workers: int, group: Group) -> Tensor:
+    def forward(ctx: Any, x: Tensor, workers: int, group: Group) -> Tensor:
         ctx.workers = workers
         total = x.clone(memory_format=torch.contiguous_format)
         with _sending.get()(_bytes(total)):
@@ -152,7 +152,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return grad * ctx.workers, None, None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wsc_ray.storage import AnyPath
+from wsc_ray.storage import AnyPath, StoragePath
 from wsc_ray.uris import values_without_secrets
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
@@ -30,19 +30,19 @@ def atomic(path: AnyPath) -> Iterator[Path]:
 
     It lies beside a local `path` and replaces it; to an object store it is uploaded as one object.
     """
-    remote = not isinstance(path, Path)
-    if not remote:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=None if remote else path.parent, prefix=f".{path.name}.")
+    beside = path.parent if isinstance(path, Path) else None
+    if beside is not None:
+        beside.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=beside, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        if remote:
-            _upload(temporary, path)
-        else:
+        if isinstance(path, Path):
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
+        else:
+            _upload(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -106,7 +106,7 @@ def read_summary(folder: AnyPath) -> dict[str, Any] | None:
         return None
 
 
-def _upload(file: Path, path: AnyPath) -> None:
+def _upload(file: Path, path: StoragePath) -> None:
     if file.stat().st_size == 0:
         path.write_bytes(b"")
         return
@@ -114,14 +114,14 @@ def _upload(file: Path, path: AnyPath) -> None:
         path.write_bytes(source.read_buffer())
 
 
-def _download(path: AnyPath, file: Path) -> None:
+def _download(path: StoragePath, file: Path) -> None:
     files, place = path.locate()
     with files.open_input_stream(place) as source, file.open("wb") as target:
         while chunk := source.read(8 << 20):
             target.write(chunk)
 
 
-def _download_folder(path: AnyPath, folder: Path) -> None:
+def _download_folder(path: StoragePath, folder: Path) -> None:
     folder.mkdir()
     for entry in path.iterdir():
         if entry.is_dir():

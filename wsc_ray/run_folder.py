@@ -21,7 +21,7 @@ RUN/
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import read_json
@@ -39,6 +39,7 @@ OLDER_IDENTITIES = {  # what that file was called, by command
 }
 
 
+@final
 class RunFolder:
     """Paths of one run; nothing is created by naming them."""
 

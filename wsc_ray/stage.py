@@ -59,10 +59,11 @@ def resolve_paths(command: str, **options: tuple[str | AnyPath | None, AnyPath |
     Raises:
         RecipeError: options that have neither, all of them listed.
     """
-    missing = [name for name, values in options.items() if values == (None, None)]
+    paths = {name: default if given is None else as_path(given) for name, (given, default) in options.items()}
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise RecipeError(command, [f"--{name}: missing; give it or --run" for name in missing])
-    return [as_path(given) if given is not None else default for given, default in options.values()]
+    return [path for path in paths.values() if path is not None]
 
 
 def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict[str, Any] | None:

@@ -37,6 +37,11 @@ class Cohort:
         """What is known of slides besides who they are."""
         return [name for name in self.slides.column_names if name not in KEYS]
 
+    @property
+    def ids(self) -> list[str]:
+        """The slides, in order."""
+        return self.slides[SLIDE].cast(pa.string()).to_pylist()
+
     def texts(self, column: str) -> list[str | None]:
         """A column as text, in the order of slides.
 

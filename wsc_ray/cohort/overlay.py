@@ -39,17 +39,16 @@ def overlay(cohort: Cohort, table: UserTable) -> tuple[Cohort, list[str]]:
     }
     row_of = _rows(table, key, columns.pop(key))
     ours = cohort.texts(key)
-    chosen = [place for place, name in enumerate(ours) if name in row_of]
+    chosen = {place: row_of[name] for place, name in enumerate(ours) if name in row_of}  # our row -> the table's
     if not chosen:
         what = "slides" if key == SLIDE else "patients"
         raise ManifestError(
             f"{table.source} lists none of the {what} of {cohort.name}: it has {listed(sorted(row_of))}, and there are "
             f"{listed(sorted(filter(None, set(ours))))}"
         )
-    rows = [row_of[ours[place]] for place in chosen]
-    slides = cohort.slides.take(pa.array(chosen))
+    slides = cohort.slides.take(pa.array(list(chosen)))
     for name, values in columns.items():
-        column = pa.chunked_array([pa.array([values[row] for row in rows], pa.string())])
+        column = pa.chunked_array([pa.array([values[row] for row in chosen.values()], pa.string())])
         place = slides.column_names.index(name) if name in slides.column_names else None
         if name == PATIENT:  # a table of slides that lacks some patients keeps the cohort's own
             own = slides[PATIENT].to_pylist()

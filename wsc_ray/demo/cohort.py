@@ -186,6 +186,7 @@ def contact_sheet(table: str | Path, path: str | Path, *, slides: int = 8, patch
 def _tile(image: bytes, tumour: int, scale: int) -> np.ndarray:
     """(h, w, 3) uint8 BGR: an enlarged patch in a white margin, with a dark green frame where it is tumour."""
     tile = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    assert tile is not None  # the cohort's own PNG
     tile = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     if tumour:
         cv2.rectangle(tile, (0, 0), (tile.shape[1] - 1, tile.shape[0] - 1), (60, 160, 0), 2 * scale)

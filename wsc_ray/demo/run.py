@@ -138,7 +138,10 @@ def _cohort(out: Path, seed: int, quick: bool) -> Path:
     if read_summary(manifest) is None:
         table = out / "cohort" / "patches.parquet"
         if not table.exists():
-            write_cohort(table.parent, seed=seed, **({"slides": (12, 6, 8), "patches_per_slide": 12} if quick else {}))
+            if quick:
+                write_cohort(table.parent, seed=seed, slides=(12, 6, 8), patches_per_slide=12)
+            else:
+                write_cohort(table.parent, seed=seed)
         import_manifest(
             source=str(table),
             out=str(manifest),

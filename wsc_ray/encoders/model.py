@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import timm
 import torch
@@ -52,7 +52,7 @@ class PatchEncoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.frozen_norm = frozen_norm
-        width = backbone.num_features
+        width = _width(backbone)
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -78,8 +78,15 @@ def build_encoder(
     backbone = create_backbone(name, backbone_arguments(name, size=size, norm=norm), pretrained=pretrained)
     if norm == "sync":
         backbone = synchronise(backbone)
-    hidden = head_hidden or _HEAD_HIDDEN.get(name.partition(".")[0], backbone.num_features)
+    hidden = head_hidden or _HEAD_HIDDEN.get(name.partition(".")[0], _width(backbone))
     return PatchEncoder(backbone, hidden, head_dim, frozen_norm=norm == "frozen")
+
+
+def _width(backbone: nn.Module) -> int:
+    """Of the backbone's features, f."""
+    return cast(
+        int, backbone.num_features
+    )  # timm's, where torch expects a module's attributes to be tensors or modules
 
 
 def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:

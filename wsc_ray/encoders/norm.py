@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from wsc_ray.distributed import all_gather_stacked, metered, sending_now
@@ -21,9 +20,9 @@ from wsc_ray.distributed import all_gather_stacked, metered, sending_now
 Norm = Literal["batch", "sync", "group", "frozen"]
 
 
-def batch_norms(model: nn.Module) -> list[nn.Module]:
+def batch_norms(model: nn.Module) -> list[BatchNorm]:
     """Every BatchNorm of a model, torch's, timm's or ours."""
-    return [module for module in model.modules() if isinstance(module, _KINDS)]
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
 def freeze_statistics(model: nn.Module) -> None:
@@ -48,7 +47,7 @@ def unchanged_statistics(model: nn.Module) -> Iterator[None]:
 
 def synchronise(model: nn.Module) -> nn.Module:
     """`model` with each BatchNorm replaced by `SyncBatchNorm` of the same parameters, buffers and names."""
-    if isinstance(model, _KINDS):
+    if isinstance(model, BatchNorm):
         return SyncBatchNorm(model)
     for name, child in model.named_children():
         setattr(model, name, synchronise(child))
@@ -65,7 +64,15 @@ class SyncBatchNorm(nn.Module):
         like: whose parameters and buffers it takes over, as the same objects.
     """
 
-    def __init__(self, like: nn.Module):
+    eps: float
+    momentum: float | None
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, like: BatchNorm):
         super().__init__()
         self.eps, self.momentum = like.eps, like.momentum
         self.weight, self.bias = like.weight, like.bias
@@ -80,13 +87,14 @@ class SyncBatchNorm(nn.Module):
             known = self.running_mean, self.running_var
             return self.after(F.batch_norm(x, *known, self.weight, self.bias, training=False, eps=self.eps))
         out, mean, var, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
+        assert self.momentum is not None  # the average over all batches so far, which no backbone keeps
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), self.momentum)  # unbiased, as torch keeps it
         return self.after(out)
 
 
-_KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, SyncBatchNorm)
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | SyncBatchNorm
 
 
 class _Normalise(torch.autograd.Function):
@@ -100,7 +108,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         var, mean = torch.var_mean(_wide(x), _rows(x), correction=0)
         count = mean.new_tensor([x.numel() / x.shape[1]])
@@ -116,7 +124,7 @@ class _Normalise(torch.autograd.Function):
         return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps), mean, var, count
 
     @staticmethod
-    def backward(ctx: FunctionCtx, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         x, weight, mean, var, count = ctx.saved_tensors
         along = (1, -1) + (1,) * (x.ndim - 2)
         inverse = torch.rsqrt(var + ctx.eps)

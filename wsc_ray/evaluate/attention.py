@@ -21,7 +21,7 @@ def within_slides(attention: np.ndarray, bags: Bags) -> np.ndarray:
     Returns:
         (b,), NaN for slides whose patches are of one kind, or unknown.
     """
-    offsets, labels = bags.offsets.tolist(), bags.patch_labels.numpy()
+    offsets, labels = bags.offsets.tolist(), _patch_labels(bags)
     values = np.full(len(bags), np.nan)
     for index in range(len(bags)):
         rows = slice(offsets[index], offsets[index + 1])
@@ -32,7 +32,7 @@ def within_slides(attention: np.ndarray, bags: Bags) -> np.ndarray:
 
 def pooled(attention: np.ndarray, bags: Bags) -> float:
     """AUROC over all patches of all slides, negative slides too, of attention relative to an even share (1/N)."""
-    labels = bags.patch_labels.numpy()
+    labels = _patch_labels(bags)
     relative = attention * np.repeat(bags.lengths.numpy(), bags.lengths.numpy())
     known = labels >= 0
     return float(auroc(labels[known] > 0, relative[known])[0])
@@ -44,3 +44,9 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights[:, defined].sum(axis=1)
     summed = weights[:, defined] @ values[defined]
     return np.divide(summed, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+def _patch_labels(bags: Bags) -> np.ndarray:
+    """(n,) int8."""
+    assert bags.patch_labels is not None  # asked of whoever calls
+    return bags.patch_labels.numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,12 @@ def assess(result: Result, recipe: Recipe) -> dict[str, Any]:
     """Metrics with intervals, confusion matrix, attention where patch labels are known, and notes in words."""
     bags, classes = result.bags, result.classes
     labels, patients = bags.labels.numpy(), bags.patient_ids
-    options = {"samples": recipe.evaluate.bootstrap, "confidence": recipe.evaluate.confidence, "seed": recipe.seed}
+    settings = recipe.evaluate
+    draw = partial(
+        bootstrap, patients=patients, samples=settings.bootstrap, confidence=settings.confidence, seed=recipe.seed
+    )
     points = measure(labels, result.probabilities, classes)
-    spread = bootstrap(lambda w: measure(labels, result.probabilities, classes, w), patients, **options)
+    spread = draw(lambda w: measure(labels, result.probabilities, classes, w))
     metrics = {name: _entry(value[0], spread[name]) for name, value in points.items()}
     notes = []
     absent = [name for c, name in enumerate(classes) if c not in labels]
@@ -126,7 +130,7 @@ def assess(result: Result, recipe: Recipe) -> dict[str, Any]:
     if bags.patch_labels is not None:
         each = within_slides(result.attention, bags)
         mean = weighted_mean(each, np.ones((1, len(bags))))[0]
-        low_high = bootstrap(lambda w: {"auroc": weighted_mean(each, w)}, patients, **options)["auroc"]
+        low_high = draw(lambda w: {"auroc": weighted_mean(each, w)})["auroc"]
         attention = {
             "auroc": _entry(mean, low_high),
             "auroc_pooled": _number(pooled(result.attention, bags)),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+Labels = TypeVar("Labels", Tensor, Tensor | None)  # whoever gives some gets some
 
 
 def require_positive(**values: float) -> None:
@@ -31,7 +33,7 @@ def require_labels(labels: Tensor, patches: int) -> None:
         )
 
 
-def flatten_views(z: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+def flatten_views(z: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
     """Rows (N, d) and their labels (N,), from rows (N, d) or views (n, v, d) with one label a row or patch.
 
     Raises:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from wsc_ray.distributed import Group, Shards, all_gather_rows, share_counts
 from wsc_ray.losses.inputs import in_full, no_autocast, require_positive, require_tile
@@ -81,7 +83,7 @@ def global_log_sum_exp(everyone: Tensor, shards: Shards, temperature: float, til
 
 class _GlobalLogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, everyone: Tensor, shards: Shards, temperature: float, tile: int | None) -> Tensor:
+    def forward(ctx: Any, everyone: Tensor, shards: Shards, temperature: float, tile: int | None) -> Tensor:
         lse = all_gather_rows(log_sum_exp(everyone, shards.mine, temperature, tile), shards)
         ctx.save_for_backward(everyone, lse)
         ctx.settings = shards.mine, temperature, tile
@@ -89,7 +91,7 @@ class _GlobalLogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, weight: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None, None, None]:
         everyone, lse = ctx.saved_tensors
         mine, temperature, tile = ctx.settings
         grad = torch.zeros_like(everyone)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from wsc_ray.distributed import Group, all_gather_rows, all_reduce_sum, share_counts
 from wsc_ray.losses.inputs import flatten_views, in_full, no_autocast, require_positive
@@ -77,7 +79,7 @@ class _ClassSums(torch.autograd.Function):
     """A function of its own so that backward is a single pass over z: dS[class] + 2 dQ[class] z."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, z: Tensor, index: Tensor | None, classes: int) -> Tensor:
+    def forward(ctx: Any, z: Tensor, index: Tensor | None, classes: int) -> Tensor:
         ctx.save_for_backward(z, index)
         if index is None:
             return torch.cat((z.sum(0), torch.linalg.vector_norm(z).square().unsqueeze(0))).unsqueeze(0)
@@ -86,7 +88,7 @@ class _ClassSums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         z, index = ctx.saved_tensors
         grad = grad if index is None else grad[index]  # (1 or N, d + 1)
         return torch.addcmul(grad[:, :-1], grad[:, -1:], z, value=2), None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,7 +90,7 @@ def check_manifest(
     report = {
         "manifest": str(manifest),
         **count(cohort, patches),
-        "slides_without_patches": sum(not patches.get(slide) for slide in cohort.texts("slide_id")),
+        "slides_without_patches": sum(not patches.get(slide) for slide in cohort.ids),
         "columns": cohort.columns,
         "images_decoded": decoded,
         "digest": opened.digest,
@@ -103,7 +104,7 @@ def check_manifest(
 
 def _disagreement(cohort: Cohort, patches: Mapping[str, int]) -> list[str]:
     """Slides that have patches and do not stand in the table of slides."""
-    unknown = sorted(set(patches) - set(cohort.texts("slide_id")))
+    unknown = sorted(set(patches) - set(cohort.ids))
     if not unknown:
         return []
     counted = "1 slide" if len(unknown) == 1 else f"{len(unknown):,} slides"
@@ -178,9 +179,8 @@ def _image_problems(opened: Manifest, picks: list[tuple[int, np.ndarray]], total
 
 def _bounded_map(pool: ThreadPoolExecutor, function: Any, items: list[Any]) -> Iterator[Any]:
     """`pool.map`, with no more waiting results than keep the pool busy."""
-    waiting = [pool.submit(function, item) for item in items[:64]]
+    waiting = deque(pool.submit(function, item) for item in items[:64])
     for index in range(len(items)):
-        yield waiting[index].result()
-        waiting[index] = None
+        yield waiting.popleft().result()
         if index + 64 < len(items):
             waiting.append(pool.submit(function, items[index + 64]))

@@ -17,6 +17,7 @@ from wsc_ray.manifest import footers, write
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.lists import PatchList, read_lists
 from wsc_ray.manifest.of_slide import slides_of_rows
+from wsc_ray.manifest.pixels import Images
 from wsc_ray.manifest.problems import Codes, encode, find_problems
 from wsc_ray.manifest.publish import new_folder, refuse_taken
 from wsc_ray.manifest.schema import SLIDE_COLUMNS, conform, schema_for
@@ -108,15 +109,15 @@ def _write_files(
     read: Source, order: np.ndarray, files: list[list[write.Span]], filesystem: fs.FileSystem, folder: str, link: bool
 ) -> list[str]:
     """Write the manifest's files and return their digests."""
-    embed = _embeds(read, link)
+    embedded = read.images if _embeds(read, link) else None
     names = [name for name in read.table.column_names if name not in {"image_uri", *SLIDE_COLUMNS[1:]}]
-    schema = schema_for([*names, "patch_size", "image" if embed else read.pixels])
+    schema = schema_for([*names, "patch_size", "image" if embedded is not None else read.pixels])
     filesystem.create_dir(f"{folder}/{footers.PATCHES}", recursive=True)
     sizes: dict[str, int] = {}  # slide -> patch size, where the source has none
     digests = []
     with Progress("manifest import", len(order), unit="patches") as progress:
         for number, spans in enumerate(files):
-            tables = _groups(read, order, spans, schema, embed, sizes, progress)
+            tables = _groups(read, order, spans, schema, embedded, sizes, progress)
             path = f"{folder}/{footers.PATCHES}/{write.file_name(number)}"
             digests.append(write.write_file(filesystem, path, schema, tables, part=number + 1, parts=len(files)))
     return digests
@@ -127,25 +128,25 @@ def _groups(
     order: np.ndarray,
     spans: list[write.Span],
     schema: pa.Schema,
-    embed: bool,
+    embedded: Images | None,
     sizes: dict[str, int],
     progress: Progress,
 ) -> Iterator[pa.Table]:
-    """The row groups of one file."""
+    """The row groups of one file, with the images of `embedded` in them."""
     first = spans[0][0]
     rows = order[first : spans[-1][1]]
-    images = read.images.read(rows, progress.advance) if embed else None
+    images = None if embedded is None else embedded.read(rows, progress.advance)
     for start, stop in spans:
         here = order[start:stop]
         table = read.table.drop_columns(set(SLIDE_COLUMNS[1:]) & set(read.table.column_names)).take(pa.array(here))
-        if read.pixels == "image_uri" and not embed:
+        if read.pixels == "image_uri" and embedded is None:
             table = _absolute(table, read.folder)
         if images is not None:
             table = table.append_column("image", pa.array(images[start - first : stop - first], pa.binary()))
         if "patch_size" not in table.column_names:
             table = table.append_column("patch_size", pa.array(_patch_sizes(read, table, here, sizes), pa.int32()))
         yield conform(table).select(schema.names)
-        if not embed:
+        if embedded is None:
             progress.advance(stop - start)
 
 
@@ -154,11 +155,11 @@ def _patch_sizes(read: Source, table: pa.Table, rows: np.ndarray, sizes: dict[st
     slides = table["slide_id"].to_pylist()
     for place, slide in enumerate(slides):
         if slide not in sizes:
-            data = (
-                table["image"][place].as_py()
-                if "image" in table.column_names
-                else read.images.read(rows[place : place + 1])[0]
-            )
+            if "image" in table.column_names:
+                data = table["image"][place].as_py()
+            else:
+                assert read.images is not None  # else the source has to tell patch sizes
+                data = read.images.read(rows[place : place + 1])[0]
             image = to_image(data)
             if isinstance(image, Unreadable):
                 raise ManifestError(

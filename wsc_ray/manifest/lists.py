@@ -121,7 +121,7 @@ def read_lists(
     arrays = {name: pa.chunked_array([pa.array(column)]) for name, column in given.items()}
     table, problems = build_table(arrays, len(uris), constants, label_names)
     raise_problems(root, problems)
-    return Source(table, "image_uri", UriImages(uris, root, describe), root, notes)
+    return Source(table, "image_uri", UriImages(given["image_uri"], root, describe), root, notes)
 
 
 def place_in_name(uri: str) -> tuple[int, int] | None:
@@ -218,13 +218,15 @@ def _complete(
         notes.append("every slide is taken for another patient, since the lists name none")
     if "x" not in given and "y" not in given and not {"x", "y"} & set(constants):
         slides = given.get("slide_id") or [None] * len(uris)
-        places = [place_in_name(uri) for uri in uris]
-        nameless = {slide for slide, place in zip(slides, places, strict=True) if place is None}
+        named = [place_in_name(uri) for uri in uris]
+        nameless = {slide for slide, place in zip(slides, named, strict=True) if place is None}
         next_number = dict.fromkeys(nameless, 0)
-        for row, slide in enumerate(slides):
-            if slide in nameless:
-                places[row] = (next_number[slide], 0)
+        places: list[tuple[int, int]] = []
+        for slide, place in zip(slides, named, strict=True):
+            if place is None or slide in nameless:  # some of a slide's names may tell a place; all are numbered then
+                place = (next_number[slide], 0)
                 next_number[slide] += 1
+            places.append(place)
         given["x"], given["y"] = [place[0] for place in places], [place[1] for place in places]
         if nameless:
             notes.append(
@@ -233,7 +235,7 @@ def _complete(
     return given, tuple(notes)
 
 
-def _check_files(uris: Sequence[str], root: str, describe: Any, problems: list[str]) -> None:
+def _check_files(uris: Sequence[str | None], root: str, describe: Any, problems: list[str]) -> None:
     """Missing files, on local disks, where asking is cheap; elsewhere a missing one is found when it is read."""
     gone = []
     for row, uri in enumerate(uris):

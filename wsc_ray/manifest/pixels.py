@@ -151,6 +151,7 @@ class UriImages:
             for row, image in zip(part, source.fetch([{"image_uri": self.uris[row]} for row in part]), strict=True):
                 if isinstance(image, Unreadable):
                     raise ManifestError(f"{self.describe(row)}: {image.reason}")
+                assert isinstance(image, bytes)  # a file as it is
                 images.append(image)
             advance(len(part))
         return images

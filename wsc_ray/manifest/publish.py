@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,8 @@ from pyarrow import fs
 from wsc_ray import storage
 from wsc_ray.errors import RunFolderError
 
-try:
+if sys.platform != "win32":  # there, what a killed import left is not cleared away
     import fcntl
-except ImportError:  # not on Windows; there, what a killed import left is not cleared away
-    fcntl = None
 
 _LOCK = ".lock"
 
@@ -104,14 +103,14 @@ def _prefix(final: Path) -> str:
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the system lets go of it when the process ends, however it does."""
     with open(folder / _LOCK, "w") as file:
-        if fcntl is not None:
+        if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _clear_left(final: Path) -> None:
     """Remove unfinished siblings whose process has gone, which is when their lock can be had."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return
     for folder in final.parent.glob(f"{glob.escape(_prefix(final))}*"):
         with contextlib.suppress(OSError), open(folder / _LOCK) as file:

@@ -151,13 +151,14 @@ def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
     group, rows, slides = [], [], []
     for number in range(metadata.num_row_groups):
         size = metadata.row_group(number).num_rows
-        slide = only_value(metadata.row_group(number), places.get("slide_id")) if size else None
-        if slide is None and size:
+        if not size:
+            continue
+        slide = only_value(metadata.row_group(number), places.get("slide_id"))
+        if slide is None:
             return None
-        if size:
-            group.append(number)
-            rows.append(size)
-            slides.append(slide)
+        group.append(number)
+        rows.append(size)
+        slides.append(slide)
     names = {slide: code for code, slide in enumerate(dict.fromkeys(slides))}
     codes = [names[slide] for slide in slides]
-    return FileRuns(*(np.array(values, dtype=np.int64) for values in (group, rows, codes)), tuple(names))
+    return FileRuns(np.array(group, np.int64), np.array(rows, np.int64), np.array(codes, np.int64), tuple(names))

@@ -97,7 +97,7 @@ def hash_rows(digest: hashlib._Hash, table: pa.Table) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
         digest.update(f"{name}:{column.type}".encode())
         values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        digest.update(np.packbits(pc.is_null(values).to_numpy(zero_copy_only=False)))
+        digest.update(np.packbits(pc.is_null(values).to_numpy(zero_copy_only=False)).tobytes())
         if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
             values = pc.fill_null(values, b"" if pa.types.is_binary(values.type) else "")
             digest.update(pc.binary_length(values).to_numpy())
@@ -110,4 +110,4 @@ def hash_rows(digest: hashlib._Hash, table: pa.Table) -> None:
             if data is not None:
                 digest.update(memoryview(data)[ends[0] : ends[1]])
         else:
-            digest.update(np.ascontiguousarray(pc.fill_null(values, 0).to_numpy()))
+            digest.update(pc.fill_null(values, 0).to_numpy().tobytes())

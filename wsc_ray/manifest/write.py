@@ -81,7 +81,10 @@ def write_file(
     """
     digest = hashlib.sha256()
     images = "image" in schema.names
-    metadata = {FORMAT_KEY: str(FORMAT_VERSION), CREATOR_KEY: f"wsc-ray {wsc_ray.__version__}"}
+    metadata: dict[bytes, str | bytes] = {
+        FORMAT_KEY: str(FORMAT_VERSION),
+        CREATOR_KEY: f"wsc-ray {wsc_ray.__version__}",
+    }
     if parts:
         metadata[PART_KEY] = f"{part}/{parts}"
     rest = [name for name in schema.names if name != "image"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -59,14 +59,20 @@ class Bags:
 
     def to(self, device: torch.device | str) -> Bags:
         """The same bags with every tensor on `device`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Bags(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in values.items()})
+        return replace(
+            self,
+            features=self.features.to(device),
+            offsets=self.offsets.to(device),
+            labels=self.labels.to(device),
+            coords=self.coords.to(device),
+            patch_labels=None if self.patch_labels is None else self.patch_labels.to(device),
+        )
 
     def digest(self) -> str:
         """SHA-256 (hex) of what a head is fitted to: ids, labels and features."""
         digest = hashlib.sha256(repr((self.slide_ids, self.patient_ids, self.labels.tolist())).encode())
         for tensor in (self.offsets, self.features):
-            digest.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+            digest.update(tensor.contiguous().numpy().data.cast("B"))
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,7 +145,8 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
     if not full:
         raise DataError(f"none of the {len(rows)} slides has a patch; there is nothing to learn from or to predict")
     total = sum(row["patches"] for row in full)
-    features = coords = None
+    features: np.ndarray | None = None  # until the first slide tells how wide they are
+    coords = np.empty((total, 2), dtype=np.int64)
     known = np.full(total, -1, dtype=np.int8)
     any_known = False
     offsets = np.zeros(len(full) + 1, dtype=np.int64)
@@ -147,7 +154,6 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
         slide = read_slide(folder, row["slide_id"])
         if features is None:
             features = np.empty((total, slide.features.shape[-1]), dtype=np.float32)
-            coords = np.empty((total, 2), dtype=np.int64)
         _check(slide, row["patches"], features.shape[1], full[0]["slide_id"])
         start, stop = offsets[index], offsets[index] + row["patches"]
         offsets[index + 1] = stop
@@ -155,6 +161,7 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
         if patch_labels and slide.patch_label is not None:
             known[start:stop] = slide.patch_label
             any_known = True
+    assert features is not None  # there is a slide at least
     return Bags(
         features=torch.from_numpy(features),
         offsets=torch.from_numpy(offsets),

@@ -38,6 +38,9 @@ class PackedHead(nn.Module):
         features: D, width of the features.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, features: int):
         super().__init__()
         self.features = features

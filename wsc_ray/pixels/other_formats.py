@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from wsc_ray.errors import DataError
 from wsc_ray.pixels.convert import check_bits, check_frames, check_size, far_too_large, to_eight_bits
@@ -29,7 +30,7 @@ def decode_other(data: bytes | memoryview) -> np.ndarray | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
             check_frames(getattr(image, "n_frames", 1))
-            bits = _check_tiff(image.tag_v2) if image.format == "TIFF" else 8
+            bits = _check_tiff(image.tag_v2) if isinstance(image, TiffImageFile) else 8
             return _convert(image, bits)
     except DataError:
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from wsc_ray.errors import UserError
@@ -47,23 +48,28 @@ def read_all(
         for attempt in range(retries + 1):
             if attempt:
                 sleep(FIRST_WAIT * 2 ** (attempt - 1))
-            for key, (value, error) in zip(waiting, attempts(lambda key: _tried(read, key), waiting), strict=True):
-                if error is None:
-                    found[key] = value
-                    failed.pop(key, None)
+            for key, answer in zip(waiting, attempts(lambda key: _tried(read, key), waiting), strict=True):
+                if isinstance(answer, _Failure):
+                    failed[key] = answer.error
                 else:
-                    failed[key] = error
+                    found[key] = answer
+                    failed.pop(key, None)
             waiting = [key for key, error in failed.items() if _may_pass(error)]
             if not waiting:
                 break
     return {key: found[key] for key in keys if key in found}, {key: _reason(failed[key]) for key in failed}
 
 
-def _tried(read: Callable[[Key], Value], key: Key) -> tuple[Value | None, Exception | None]:
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+def _tried(read: Callable[[Key], Value], key: Key) -> Value | _Failure:
     try:
-        return read(key), None
+        return read(key)
     except (OSError, UserError) as error:
-        return None, error
+        return _Failure(error)
 
 
 def _may_pass(error: Exception) -> bool:

@@ -58,7 +58,7 @@ class ColumnSource(Protocol):
 class EmbeddedImages:
     """`image`: encoded files inside the manifest."""
 
-    columns = ("image",)
+    columns: tuple[str, ...] = ("image",)
 
     def __init__(self, folder: str, read_all: ReadAll):
         pass
@@ -70,7 +70,7 @@ class EmbeddedImages:
 class ImageFiles:
     """`image_uri`: a file or object for each patch."""
 
-    columns = ("image_uri",)
+    columns: tuple[str, ...] = ("image_uri",)
 
     def __init__(self, folder: str, read_all: ReadAll):
         self._folder, self._read_all = folder, read_all
@@ -84,7 +84,7 @@ class ImageFiles:
 class SlideRegions:
     """`slide_uri`: regions of slides, which nothing reads yet."""
 
-    columns = ("slide_uri",)
+    columns: tuple[str, ...] = ("slide_uri",)
 
     def __init__(self, folder: str, read_all: ReadAll):
         pass

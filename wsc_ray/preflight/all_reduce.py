@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,7 +29,7 @@ def try_reduce(node_ids: Sequence[str], backend: str) -> Reduce:
         backend: `gloo` on CPUs, `nccl` on a GPU each.
     """
     actor = ray.remote(num_cpus=0, num_gpus=int(backend == "nccl"), max_restarts=0)(_Member)
-    members = [
+    members: list[Any] = [  # Ray's types know the methods of decorated classes alone
         actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
         for node in node_ids
     ]

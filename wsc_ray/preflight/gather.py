@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,18 +15,19 @@ from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.preflight import storage_probe
 from wsc_ray.preflight.all_reduce import try_reduce
-from wsc_ray.preflight.facts import Facts, Node, Reduce
+from wsc_ray.preflight.facts import Facts, Node, Reduce, Storage
 from wsc_ray.preflight.mlflow_store import look_at_store
 from wsc_ray.preflight.node_facts import node_facts, now
 from wsc_ray.preflight.storage_probe import Probe
 from wsc_ray.pretrain.ray_train import check_resources, uses_gpu
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.storage import AnyPath
 from wsc_ray.tracking import tracking_uri
 
 SECONDS = 120.0  # a node has to answer: its first worker unpacks the job's package and imports torch
 
 
-def gather(recipe: Recipe, *, out: str | None, folders: Sequence[Path], trains: bool, reduces: bool) -> Facts:
+def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], trains: bool, reduces: bool) -> Facts:
     """Look at every node that is up; needs a Ray session.
 
     Args:
@@ -44,7 +44,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[Path], trains: 
         nodes, silent = _ask(alive, trial, manifest)
         reduced = reducing.result() if reducing else None
     if trial:
-        storage = storage_probe.end(trial, {node_id: node.storage for node_id, node in nodes.items()})
+        storage = storage_probe.end(trial, {node_id: node.storage or Storage() for node_id, node in nodes.items()})
         nodes = {node_id: replace(node, storage=storage[node_id]) for node_id, node in nodes.items()}
     if problem:
         nodes = {node_id: replace(node, manifest=problem) for node_id, node in nodes.items()}

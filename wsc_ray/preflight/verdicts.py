@@ -79,20 +79,22 @@ def _gpus(nodes: Iterable[Node]) -> CheckResult:
 
 
 def _storage(facts: Facts) -> CheckResult:
-    nodes = [node for node in facts.nodes if node.storage]
-    broken = [f"{node.name}: {node.storage.problem}" for node in nodes if node.storage.problem]
+    looked = [(node.name, node.storage) for node in facts.nodes if node.storage]
+    broken = [f"{name}: {storage.problem}" for name, storage in looked if storage.problem]
     if broken:
         return fail("storage", f"{facts.out} cannot be used, {'; '.join(broken)}; mount it there, or make it writable")
-    alone = [node.name for node in nodes if not (node.storage.sees and node.storage.seen)]
+    alone = [name for name, storage in looked if not (storage.sees and storage.seen)]
     if alone:
         return fail(
             "storage",
             f"{facts.out} on {_names(alone)} is not the folder that the other nodes see; give --out in a bucket or on storage that every node mounts",
         )
-    if not nodes:
+    if not looked:
         return fail("storage", f"{facts.out} was looked at by no node")
-    write, read = min(node.storage.write_mb_s for node in nodes), min(node.storage.read_mb_s for node in nodes)
-    said = f"{facts.out} on {len(nodes)} node{'s' * (len(nodes) > 1)}, {write:,.0f} MB/s written, {read:,.0f} MB/s read"
+    write, read = min(storage.write_mb_s for _, storage in looked), min(storage.read_mb_s for _, storage in looked)
+    said = (
+        f"{facts.out} on {len(looked)} node{'s' * (len(looked) > 1)}, {write:,.0f} MB/s written, {read:,.0f} MB/s read"
+    )
     if min(write, read) < SLOW_STORAGE:
         return warn("storage", f"{said}; slow, checkpoints will take their time")
     return ok("storage", said)

@@ -73,7 +73,7 @@ class Clock:
         """Since the last of the gradients was ready, the encoder's backward pass has only waited for other workers."""
         if self._last_bucket is not None:
             self._turn()
-            waited = self._since_last_bucket()
+            waited = _since(self._last_bucket)
             self._row["encode"] -= waited
             self._row["communication"] += waited
             self._last_bucket = None
@@ -114,21 +114,22 @@ class Clock:
             self._last_bucket.record()
         else:
             self._last_bucket = time.perf_counter()
-        return allreduce_hook(None, bucket)
+        return allreduce_hook(None, bucket)  # type: ignore[arg-type]  # None is the default group, which its type leaves out
 
-    def _since_last_bucket(self) -> float:
-        """Seconds, the device having come to an end."""
-        if isinstance(self._last_bucket, float):
-            return time.perf_counter() - self._last_bucket
-        now = torch.cuda.Event(enable_timing=True)
-        now.record()
-        now.synchronize()
-        return self._last_bucket.elapsed_time(now) / 1000
+
+def _since(begin: float | torch.cuda.Event) -> float:
+    """Seconds, the device having come to an end."""
+    if isinstance(begin, float):
+        return time.perf_counter() - begin
+    now = torch.cuda.Event(enable_timing=True)
+    now.record()
+    now.synchronize()
+    return begin.elapsed_time(now) / 1000
 
 
 def read_steps(folder: AnyPath) -> list[dict[str, float]]:
     """The rows of every worker, by step and rank; none where nobody asked for them."""
-    files = sorted((folder / STEPS).glob("*.parquet")) if (folder / STEPS).is_dir() else []
+    files: list[AnyPath] = sorted((folder / STEPS).glob("*.parquet")) if (folder / STEPS).is_dir() else []
     rows = []
     for file in files:
         with local_file(file) as local:

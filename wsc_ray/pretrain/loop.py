@@ -154,6 +154,7 @@ class Loop:
                 leaf = views.detach().requires_grad_()
                 terms = self.objective(leaf, labels, weight)
                 terms.total.backward()
+                assert leaf.grad is not None
                 return leaf.grad, (terms, leaf.detach())
 
         if micro_batches > 1:

@@ -55,7 +55,8 @@ class MetricsReader:
     """Reads a file that grows, and again only where its size has changed."""
 
     def __init__(self, path: AnyPath):
-        self._path, self._size = path, None
+        self._path = path
+        self._size: int | None = None
 
     def read(self, *, after: int, whole: bool = False) -> list[dict[str, Any]]:
         """As `read`; no lines where the file has not changed since the last time, unless `whole`."""

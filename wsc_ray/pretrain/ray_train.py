@@ -84,9 +84,11 @@ def train(
             "statistics": statistics,
         },
         scaling_config=ScalingConfig(
-            num_workers=_workers(recipe), use_gpu=uses_gpu(recipe), resources_per_worker=_resources(recipe)
+            num_workers=_workers(recipe),  # type: ignore[arg-type]  # typed as Ray Train's first version
+            use_gpu=uses_gpu(recipe),
+            resources_per_worker=_resources(recipe),
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # typed as Ray Train's first version
             name=folder.checkpoints.name,
             **_storage(folder.path),
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
@@ -104,6 +106,7 @@ def train(
         raise mistake
     if failure:
         raise failure
+    assert result.checkpoint is not None  # the last step leaves one
     return folder.checkpoints / PurePosixPath(result.checkpoint.path).name
 
 

@@ -61,14 +61,15 @@ def pretrain_encoder(
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    if not recipe.data.manifest:
-        raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
     recipe = absolute_paths(recipe)  # the run folder keeps it, and later commands are typed elsewhere
+    source = recipe.data.manifest
+    if not source:
+        raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
     folder = RunFolder(out)
-    manifest = open_manifest(recipe.data.manifest)
+    manifest = open_manifest(source)
     if manifest.pixels == "slide_uri":
         raise DataError(
-            f"the patches of {recipe.data.manifest} are regions of slides, which cannot be read yet; import a table with "
+            f"the patches of {source} are regions of slides, which cannot be read yet; import a table with "
             "their images or image files"
         )
     require_method(recipe.loss)
@@ -105,9 +106,7 @@ def pretrain_encoder(
         folder.recipe.write_text(recipe.to_yaml())
         if state is not None:  # the weights that every worker starts from
             save_state(state, initial)
-        tracker.log_dataset(
-            name=as_path(recipe.data.manifest).name, digest=manifest.digest, source=recipe.data.manifest
-        )
+        tracker.log_dataset(name=as_path(source).name, digest=manifest.digest, source=source)
         if plan.total_steps == 0:
             return _finish(recipe, folder, initial, tracker, statistics)
         with followed(folder, plan, tracker):

@@ -40,7 +40,11 @@ class ClusterFile:
     @property
     def config(self) -> Mapping[str, Any]:
         """The document that describes the cluster."""
-        return self.documents[0] if self.kind == "launcher" else _ray_cluster(self.documents)
+        if self.kind == "launcher":
+            return self.documents[0]
+        cluster = _ray_cluster(self.documents)
+        assert cluster is not None  # what makes it a file of KubeRay
+        return cluster
 
     @property
     def storage(self) -> str | None:

@@ -59,6 +59,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen:
 
 
 def _wait(program: subprocess.Popen, command: Sequence[str], address: str, seconds: float) -> None:
+    assert program.stderr is not None  # a pipe, see `_start`
     deadline = time.monotonic() + seconds
     while not _answers(address):
         if program.poll() is not None:
@@ -87,6 +88,8 @@ def _keep(command: Sequence[str], running: list[subprocess.Popen], closing: thre
 
 
 def _end(program: subprocess.Popen) -> None:
+    assert program.stdin is not None  # pipes, see `_start`
+    assert program.stderr is not None
     program.stdin.close()  # see `tether`
     try:
         program.wait(timeout=3 * GRACE)

@@ -119,8 +119,8 @@ def _explain(item: Mapping[str, Any], where: tuple[str, ...]) -> str:
             return f"`{dotted}`: {quoted(item['input'])} is not a section of settings"
         return f"`{dotted}`: {item['msg'][:1].lower()}{item['msg'][1:]}, not {quoted(item['input'])}"
     where = tuple(shortened(part, 40) for part in where)
-    section = Recipe.model_fields.get(where[0]) if len(where) > 1 else None
-    siblings = section.annotation.model_fields if section is not None else Recipe.model_fields
+    section = sections().get(where[0]) if len(where) > 1 else None
+    siblings = section.model_fields if section is not None else Recipe.model_fields
     near = difflib.get_close_matches(where[-1], siblings, n=1, cutoff=0.6)
     if near:
         return f"`{dotted}`: unknown, did you mean `{'.'.join((*where[:-1], near[0]))}`?"

@@ -183,7 +183,8 @@ def _entry(
 ) -> Entry | None:
     """The slide of a line; None where a problem has been added."""
     wrong = []
-    path = folder / values["path"] if values.get("path") else None
+    named = values.get("path")
+    path = folder / named if named else None
     slide_id = values.get("slide_id") or (path.stem if path else "")
     if by_name is not None and slide_id:
         files = by_name.get(slide_id, [])

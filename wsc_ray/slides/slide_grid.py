@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.scale import Scale, choose_scale, level0_mpp
 from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import find_tissue, small_picture
+from wsc_ray.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class SlideGrid:
         return cls(np.empty((0, 2), np.int64), None, problem)
 
 
-def known(entry: Entry, settings: Settings, out: Path) -> SlideGrid | None:
+def known(entry: Entry, settings: Settings, out: AnyPath) -> SlideGrid | None:
     """The grid that a run before has left in `out`; None where there is none of these settings and this file."""
     found = read_coords(out, entry.slide_id, _made(entry, settings))
     return None if found is None else SlideGrid(*found)
 
 
-def slide_grid(entry: Entry, settings: Settings, out: Path) -> SlideGrid:
+def slide_grid(entry: Entry, settings: Settings, out: AnyPath) -> SlideGrid:
     """Find a slide's tissue, lay the grid, and leave both in `out` (`coords/`, `previews/`).
 
     Raises:

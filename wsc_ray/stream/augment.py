@@ -8,6 +8,7 @@ apart from the logarithms of stains.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ _MEANS_FROM = 1.5  # px of the picture to a px of the view, from which on resizi
 BLUR_REACH = 3  # sigmas that a blur's kernel reaches to each side
 _STRIP = 32  # rows whose logarithms are held at a time: whole pictures of floats leave the cache, at half the speed
 _LOG = np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32)  # black has no logarithm: the darkest grey's
+Whole = TypeVar("Whole", int, np.ndarray)
 cv2.setNumThreads(1)  # Ray runs a task a core; threads inside would fight over them
 
 
@@ -82,7 +84,7 @@ def takes_means(height: int, width: int, size: int) -> bool:
     return (height * width > _MEANS_FROM * size * size) & (height >= size) & (width >= size)
 
 
-def fold_turns(hflip: int, vflip: int, turns: int) -> tuple[int, int, int]:
+def fold_turns(hflip: Whole, vflip: Whole, turns: Whole) -> tuple[Whole, Whole, Whole]:
     """Flips and then quarter turns, as flips and then a transposition: horizontal, vertical, transposed, each 0 or 1.
 
     For integers or arrays of them.

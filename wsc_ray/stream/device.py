@@ -47,8 +47,8 @@ def augment_on_device(images: torch.Tensor, parameters: torch.Tensor, size: int)
 
 def _numbers(views: View, size: int, device: torch.device) -> dict[str, torch.Tensor]:
     """What the operations need of the views, (n, 2, ...) float32 on `device`, sent there in one piece."""
-    flags = (np.asarray(column, dtype=int) for column in (views.hflip, views.vflip, views.turns))
-    horizontal, vertical, transposed = fold_turns(*flags)
+    hflip, vflip, turns = (np.asarray(column, dtype=int) for column in (views.hflip, views.vflip, views.turns))
+    horizontal, vertical, transposed = fold_turns(hflip, vflip, turns)
     columns = {
         "horizontal": horizontal,
         "vertical": vertical,

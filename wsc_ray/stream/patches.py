@@ -178,7 +178,7 @@ class Patches:
             return [self._bad(place, self._rows[place])]
         where = self.groups[group]
         self._told |= {(group, row) for row in range(where.rows)}
-        names = [{}] * where.rows
+        names: list[dict[str, Any]] = [{}] * where.rows
         if self._asks_names:
             try:  # a damaged page may be one of the images', and the names beside it whole
                 table = self.manifest.read_group(where.file, where.row_group, _NAMES)

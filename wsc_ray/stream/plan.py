@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -47,8 +47,13 @@ class Groups(Sequence[Group]):
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, index: int) -> Group:
-        return Group(*self.values[index].tolist())
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+    @overload
+    def __getitem__(self, index: slice) -> Groups: ...
+    def __getitem__(self, index: int | slice) -> Group | Groups:
+        found = self.values[index]
+        return Groups(found) if isinstance(index, slice) else Group(*found.tolist())
 
     @property
     def rows(self) -> np.ndarray:
@@ -140,16 +145,19 @@ def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
     pure, mixed = class_names({row["label"] for row in train.values()}, recipe)
     labels = (*pure, *mixed)
     label_of = np.array([_number(labels, train.get(slide)) for slide in runs.slides], dtype=np.int64)
-    kinds = [_groups(manifest, runs, label_of, label) for label in (range(len(pure)), range(len(pure), len(labels)))]
+    kinds = (
+        _groups(manifest, runs, label_of, range(len(pure))),
+        _groups(manifest, runs, label_of, range(len(pure), len(labels))),
+    )
     patients = _numbers([slides[slide]["patient_id"] if slide in slides else None for slide in runs.slides])
-    classes = tuple(_order(kind, recipe.stream.by, patients) for kind in kinds)
+    classes = _order(kinds[PURE], recipe.stream.by, patients), _order(kinds[MIXED], recipe.stream.by, patients)
     geometry = _geometry(recipe, classes)
     return Plan(
         geometry,
         recipe.train.epochs,
         labels,
         len(pure),
-        tuple(kind.groups for kind in kinds),
+        (kinds[PURE].groups, kinds[MIXED].groups),
         classes,
         _digest(train, labels),
         chosen.notes,

@@ -66,7 +66,11 @@ def worker_batches(
     # A split of one: its executor is an actor of its own, where in this process it would fight for the interpreter's
     # lock with a training step of many small operations.
     (split,) = data.streaming_split(1, equal=False)
-    blocks = split.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=PREFETCH)
+    blocks: Iterable[Batch] = split.iter_batches(  # type: ignore[assignment]  # what `numpy` gives
+        batch_size=None,  # type: ignore[arg-type]  # a block, as its documentation has it
+        batch_format="numpy",
+        prefetch_batches=PREFETCH,
+    )
     for step, batch in enumerate(by_step(blocks), start=first_step):
         pace.reach.remote(step)
         yield batch
@@ -91,7 +95,7 @@ def _joined(parts: list[Batch]) -> Batch:
     batch = parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     images = batch.get("images")
     if images is not None and images.dtype == object:  # its block held a step of another patch size too
-        batch = {**batch, "images": np.stack(images)}
+        batch = {**batch, "images": np.stack(list(images))}
     return batch
 
 

@@ -33,4 +33,4 @@ class Pace:
 
 def start_pace(step: int) -> ray.actor.ActorHandle:
     """A pace of its own for the calling worker, which begins at `step`; it ends with that worker."""
-    return ray.remote(Pace).options(num_cpus=0).remote(step)
+    return ray.remote(Pace).options(num_cpus=0).remote(step)  # type: ignore[return-value]  # Ray: or a class

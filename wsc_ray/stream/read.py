@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def read_window(
         step = steps[index]
         count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
         views = np.empty((0 if on_device else count, 2, augment.size, augment.size, 3), np.uint8)
-        images, rows = [], []
+        images: list[np.ndarray] = []
+        rows: list[tuple[Any, ...]] = []
         draws = view_draws(2 * geometry.size(step), geometry.seed, begin + step)
         for kind in (PURE, MIXED):
             first = kind * geometry.size(step) + geometry.first_position(step, shards.start)

@@ -84,6 +84,6 @@ def _read(file: AnyPath) -> pa.Table:
 
 
 def _by_first_step(folder: AnyPath) -> Iterator[tuple[int, list[AnyPath]]]:
-    files = sorted((folder / SAMPLES).glob("*.parquet"))  # names begin with the step, in nine digits
+    files: list[AnyPath] = sorted((folder / SAMPLES).glob("*.parquet"))  # names begin with the step, in nine digits
     for first, parts in groupby(files, key=lambda file: int(file.name.partition("-")[0])):
         yield first, list(parts)

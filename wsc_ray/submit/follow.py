@@ -120,4 +120,4 @@ async def _tail(jobs: Jobs, job_id: str, shown: Shown) -> None:
         if waiting is not None:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        await parts.aclose()
+        await parts.aclose()  # type: ignore[attr-defined]  # a generator, which Ray calls an iterator

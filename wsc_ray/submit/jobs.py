@@ -100,7 +100,9 @@ class Jobs:
         """Our jobs, the latest last."""
         with self._said():
             details = self.client.list_jobs()
-        jobs = [_job(one) for one in details if one.submission_id and "wsc_ray" in (one.metadata or {})]
+        jobs = [
+            _job(one.submission_id, one) for one in details if one.submission_id and "wsc_ray" in (one.metadata or {})
+        ]
         return sorted(jobs, key=lambda job: (job.started, job.id))
 
     def running(self) -> list[str]:
@@ -123,7 +125,7 @@ class Jobs:
 
     def look(self, job_id: str) -> Job:
         with self._said():
-            return _job(self.client.get_job_info(job_id))
+            return _job(job_id, self.client.get_job_info(job_id))
 
     def attempts(self, call: Call) -> list[Job]:
         """Jobs of the same command on the same output folder, the latest last."""
@@ -197,10 +199,10 @@ def _working_dir(folder: Path, call: Call) -> str:
     return str(folder)
 
 
-def _job(details: JobDetails) -> Job:
+def _job(job_id: str, details: JobDetails) -> Job:
     metadata = details.metadata or {}
     return Job(
-        id=details.submission_id,
+        id=job_id,
         command=metadata.get("wsc_ray", ""),
         out=metadata.get("out", ""),
         digest=metadata.get("digest", ""),

@@ -14,6 +14,7 @@ from wsc_ray.errors import ClusterError, JobError
 from wsc_ray.submit.call import Call
 
 if TYPE_CHECKING:
+    from wsc_ray.preflight.check_result import CheckResult
     from wsc_ray.submit.jobs import Jobs  # imports Ray, which a command that runs here may not need yet
 
 
@@ -46,7 +47,7 @@ def send_to(jobs: Jobs, call: Call, *, dry_run: bool = False) -> dict[str, Any]:
             "or end it with `wsc-ray job stop` first"
         )
     if dry_run:
-        return _plan(call, jobs.address, jobs.next_id(call), running and running.id)
+        return _plan(call, jobs.address, jobs.next_id(call), running.id if running else None)
     try:
         job_id = running.id if running else jobs.submit(call)
     except KeyboardInterrupt:
@@ -90,7 +91,7 @@ def numbered(steps: Iterable[str]) -> dict[str, str]:
     return {str(number): step for number, step in enumerate(steps, start=1)}
 
 
-def send_doctor(call: Call, address: str) -> list[dict[str, str]]:
+def send_doctor(call: Call, address: str) -> list[CheckResult]:
     """Run the preflight alone, as a job, and return its lines.
 
     Raises:

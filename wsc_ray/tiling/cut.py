@@ -76,7 +76,7 @@ def cut(patch_file: PatchFile) -> int:
             raise DataError(
                 f"{len(bad):,} of {rows:,} patches cannot be read, the first one of slide {first.slide_id}: {first.reason}"
             )
-        if bad:
+        if bad and patch_file.unreadable is not None:
             _write_unreadable(patch_file.unreadable, bad)
     return rows - len(bad)
 

@@ -53,15 +53,17 @@ def look_at_all(job: TilingJob, looked: Sequence[SlideGrid | None]) -> tuple[lis
     from wsc_ray.ray_session import ray_session
     from wsc_ray.tiling.ray_each import each
 
-    looked, entries = list(looked), job.entries
-    todo = [index for index, found in enumerate(looked) if found is None]
+    entries = job.entries
+    grids = {index: grid for index, grid in enumerate(looked) if grid is not None}
+    todo = [index for index in range(len(entries)) if index not in grids]
     if todo:
-        done = len(entries) - len(todo)
+        done = len(grids)
         with ray_session(), Progress("tile: tissue", len(entries), unit="slides", done=done) as progress:
             for index, found in each(slide_grid, ((entries[index], job.settings, job.out) for index in todo)):
-                looked[todo[index]] = SlideGrid.failed(str(found)) if isinstance(found, DataError) else found
+                grids[todo[index]] = SlideGrid.failed(str(found)) if isinstance(found, DataError) else found
                 progress.advance(1)
-    pairs = list(zip(entries, looked, strict=True))
+    ordered = [grids[index] for index in range(len(entries))]
+    pairs = list(zip(entries, ordered, strict=True))
     clear_others(job.out, {entry.slide_id for entry, found in pairs if found.scale})
     bad = {entry.slide_id: found.problem for entry, found in pairs if found.problem}
     if bad and not job.skip_bad:
@@ -72,7 +74,7 @@ def look_at_all(job: TilingJob, looked: Sequence[SlideGrid | None]) -> tuple[lis
                 [f"slide {slide}: {problem}" for slide, problem in bad.items()],
             )
         )
-    return looked, bad
+    return ordered, bad
 
 
 def cut_all(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout) -> int:

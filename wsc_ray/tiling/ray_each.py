@@ -27,7 +27,7 @@ def each(
     Args:
         arguments: made when their task is submitted.
     """
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_answer)
+    task: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(_answer)
     shared = ray.put(function)
     waiting: dict[Any, int] = {}
     following = enumerate(arguments)

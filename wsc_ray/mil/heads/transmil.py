@@ -62,15 +62,13 @@ class TransMIL(PackedHead):
 
     def __init__(self, features: int, classes: int, *, hidden: int, dropout: float = 0.0):
         super().__init__(features)
-        options = {
-            "heads": math.gcd(hidden, HEADS_OF_ATTENTION),
-            "landmarks": max(1, hidden // 2),
-            "dropout": dropout,
-        }
+        heads, landmarks = math.gcd(hidden, HEADS_OF_ATTENTION), max(1, hidden // 2)
         self.embed = nn.Linear(features, hidden)
         self.token = nn.Parameter(torch.randn(hidden))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(2))
-        self.layers = nn.ModuleList(NystromAttention(hidden, **options) for _ in range(2))
+        self.layers = nn.ModuleList(
+            NystromAttention(hidden, heads=heads, landmarks=landmarks, dropout=dropout) for _ in range(2)
+        )
         self.positions = nn.ModuleList(
             nn.Conv2d(hidden, hidden, size, padding=size // 2, groups=hidden) for size in (7, 5, 3)
         )

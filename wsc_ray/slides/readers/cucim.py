@@ -24,7 +24,8 @@ class CuCimSlide(Slide):
             resolutions = self._slide.resolutions
         except (RuntimeError, ValueError) as error:
             raise DataError(f"{path} cannot be opened by cuCIM: {str(error).splitlines()[0]}; try OpenSlide") from None
-        self.size = tuple(int(each) for each in resolutions["level_dimensions"][0])
+        width, height = resolutions["level_dimensions"][0]
+        self.size = (int(width), int(height))
         self.downsamples = pyramid(resolutions["level_dimensions"], resolutions["level_downsamples"])
         self.mpp = self._mpp_of_file()
         self.scanned = (0, 0, *self.size)

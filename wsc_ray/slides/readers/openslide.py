@@ -27,10 +27,13 @@ class OpenSlideSlide(Slide):
         properties = self._slide.properties
         self.size = self._slide.dimensions
         self.downsamples = pyramid(self._slide.level_dimensions, self._slide.level_downsamples)
-        mpp = [properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
-        self.mpp = (float(mpp[0]), float(mpp[1])) if all(mpp) else None
-        bounds = [properties.get(f"openslide.bounds-{name}") for name in ("x", "y", "width", "height")]
-        self.scanned = tuple(int(each) for each in bounds) if all(bounds) else (0, 0, *self.size)
+        mpp_x = properties.get(openslide.PROPERTY_NAME_MPP_X)
+        mpp_y = properties.get(openslide.PROPERTY_NAME_MPP_Y)
+        self.mpp = (float(mpp_x), float(mpp_y)) if mpp_x and mpp_y else None
+        x, y, width, height = (properties.get(f"openslide.bounds-{name}") for name in ("x", "y", "width", "height"))
+        self.scanned = (0, 0, *self.size)
+        if x and y and width and height:
+            self.scanned = (int(x), int(y), int(width), int(height))
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
         try:
