@@ -84,10 +84,16 @@ def _measure(text: str) -> None:
     sizes: dict[str, int] = {}  # values below each anchor, written out
     open_: list[tuple[str | None, int]] = [(None, 0)]  # anchor and values so far of each collection around
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        assert event.start_mark is not None  # the parser gives every event one
         line = event.start_mark.line + 1
-        if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) not in (None, "!"):
+        if (
+            isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
+            and event.tag is not None
+            and event.tag != "!"
+        ):
             raise YamlError(f"line {line}: {shortened(event.tag)} is a tag; write the value without one")
         if isinstance(event, yaml.AliasEvent):
+            assert event.anchor is not None  # what it stands for
             if any(anchor == event.anchor for anchor, _ in open_):
                 raise YamlError(f"line {line}: *{shortened(event.anchor)} stands inside what it names, and has no end")
             size = sizes.get(event.anchor, 1)
@@ -115,7 +121,7 @@ def _measure(text: str) -> None:
 class _Loader(yaml.SafeLoader):
     """PyYAML's, with keys that must differ, dates as text and numbers of bounded length."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # PyYAML's types take it for an instance's
         first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -121,4 +121,4 @@ def read_weights(path: AnyPath) -> np.ndarray:
 
 def digest_of(weights: np.ndarray) -> str:
     """SHA-256 (hex)."""
-    return hashlib.sha256(memoryview(weights)).hexdigest()
+    return hashlib.sha256(weights.data).hexdigest()

@@ -66,11 +66,13 @@ def embed_slides(
         UserError: see `wsc_ray.errors`.
     """
     folder, recipe = resolve_run(run, recipe, overrides)
-    _, out = resolve_paths("embed", encoder=(encoder, folder and folder.encoder), out=(out, folder and folder.features))
+    own, out = resolve_paths(
+        "embed", encoder=(encoder, folder and folder.encoder), out=(out, folder and folder.features)
+    )
     source = manifest or recipe.data.manifest
     if source is None:
         raise RecipeError("embed", ["--manifest: missing; give it or --run"])
-    frozen = choose_encoder(encoder if encoder is not None else folder.encoder, size=recipe.embed.size, fetch=fetch)
+    frozen = choose_encoder(encoder if encoder is not None else own, size=recipe.embed.size, fetch=fetch)
     patches = open_manifest(source)
     runs = patches.runs()
     counts = runs.patches()
@@ -113,7 +115,7 @@ def embed_slides(
         started = time.time()
         tracker.log_dataset(name=as_path(source).name, digest=patches.digest, source=source, context="inference")
         _embed(job, frozen, lots, recipe.embed.workers)
-        for slide in set(cohort.texts("slide_id")) - counts.keys() - stored:
+        for slide in set(cohort.ids) - counts.keys() - stored:
             _write_empty(slide, out, frozen.width, attributes)
         clear_unfinished(out)
         write_slides(out, _summary(cohort, counts))
@@ -145,5 +147,5 @@ def _write_empty(slide: str, out: AnyPath, width: int, attributes: Mapping[str, 
 
 def _summary(cohort: Cohort, counts: Mapping[str, int]) -> pa.Table:
     """The cohort with `patches`, how many a slide has."""
-    patches = [counts.get(slide, 0) for slide in cohort.texts("slide_id")]
+    patches = [counts.get(slide, 0) for slide in cohort.ids]
     return cohort.slides.append_column("patches", pa.array(patches, pa.int64()))

@@ -69,7 +69,7 @@ def import_features(
     if mpp is not None and not 0 < mpp < float("inf"):
         raise DataError(f"--mpp {mpp:g}: give um/px above 0")
     slides = _read_slides(read_user_table(str(cohort)))
-    ids = slides.texts("slide_id")
+    ids = slides.ids
     known_scales = slides.slides[MPP].to_pylist() if MPP in slides.columns else [mpp] * len(ids)
     scales = dict(zip(ids, known_scales, strict=True))
     files = find_files(source)

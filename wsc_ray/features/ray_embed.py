@@ -62,6 +62,7 @@ class Worker:
         with self._lock:  # the other lot reads meanwhile
             if self._stopped:
                 raise UserError("stopped")
+            assert self._encoder is not None  # `embed` has made it
             return self._encoder(pixels)
 
     def _count(self, patches: int) -> None:
@@ -84,7 +85,7 @@ def embed_all(
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = cpus_each(nodes, workers)
-    actor = ray.remote(
+    actor = ray.remote(  # type: ignore[call-overload]  # Ray's types lack max_concurrency
         num_cpus=cpus,
         num_gpus=1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0,
         max_concurrency=LOTS_EACH + 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -49,7 +49,9 @@ class Piece:
         return len(self.pixels)
 
 
-def read_lot(manifest: Manifest, lot: Lot, fit: Fit, *, threads: int, ahead: int, retries: int) -> Iterator[Piece]:
+def read_lot(
+    manifest: Manifest, lot: Lot, fit: Fit, *, threads: int, ahead: int, retries: int
+) -> Generator[Piece, None, None]:
     """Every patch of a lot's slides, in the manifest's order; each row group is read once.
 
     Args:

@@ -128,8 +128,8 @@ def read_footer(footer: bytes, path: str) -> Footer:
     """
     metadata = parse_footer(footer, path)
     own = metadata.metadata or {}
-    version = own.get(FORMAT_KEY)
-    number = 0 if version is None else _number(version)
+    version = own.get(FORMAT_KEY, b"0")
+    number = _number(version)
     if number is None or number > FORMAT_VERSION:
         raise ManifestError(
             f"{path} is of manifest format {_short(version)} and this wsc-ray reads up to "

@@ -293,10 +293,9 @@ def limits(section: type[Section], name: str) -> str:
     """
     for schema in _schemas(section.model_json_schema()["properties"][name]):
         if schema.get("type") in ("integer", "number"):
-            low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-            high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-            start = _plain(low) if low is not None else f"above {_plain(above)}"
-            return f"{start} to {_plain(high)}" if high is not None else f"{start} to below {_plain(below)}"
+            start = _plain(schema["minimum"]) if "minimum" in schema else f"above {_plain(schema['exclusiveMinimum'])}"
+            end = _plain(schema["maximum"]) if "maximum" in schema else f"below {_plain(schema['exclusiveMaximum'])}"
+            return f"{start} to {end}"
     return ""
 
 

@@ -51,7 +51,7 @@ def _settings(section: type[Section], names: list[str], values: Section, indent:
 
 def _comment(section: type[Section], name: str) -> str:
     """What a setting is, and the numbers that it takes."""
-    described, bounds = section.model_fields[name].description, limits(section, name)
+    described, bounds = section.model_fields[name].description or "", limits(section, name)
     return f"{described} ({bounds})" if bounds else described
 
 

@@ -82,7 +82,7 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
     """
     kept = [row for row in rows if row["step"] in counted]
     assert kept, "no step that counts"
-    runs = {row.get("run", 0): [] for row in kept}
+    runs: dict[float, list[Row]] = {row.get("run", 0): [] for row in kept}
     for row in kept:
         runs[row.get("run", 0)].append(row)
     steps = [step for run in runs.values() for step in _slowest(run, "step")]  # ended when its slowest worker has

@@ -60,7 +60,7 @@ def measure_rounds(
 
 def _measure(
     settings: dict[str, Any], plans: Sequence[Setting], data: str, folder: Path, mock_model: float | None
-) -> Iterator[tuple[Setting, list[Row], float | None]]:
+) -> Iterator[tuple[Setting, Sequence[Row], float | None]]:
     """Each setting, its rows, and the bytes that were spilled meanwhile; Ray must run already."""
     for setting in plans:
         before = spilled_bytes()

@@ -20,7 +20,7 @@ from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import readers_for
 
 
-def train(recipe: Recipe, folder: Path) -> list[Row]:
+def train(recipe: Recipe, folder: Path) -> Sequence[Row]:
     """Pretrain in the new run folder `folder`; a row for each worker in each step."""
     pretrain_encoder(recipe=recipe, out=folder)
     return read_steps(folder)
@@ -28,6 +28,7 @@ def train(recipe: Recipe, folder: Path) -> list[Row]:
 
 def receive(recipe: Recipe, workers: int, seconds: float) -> list[Row]:
     """Workers take their batches at the same time, and `seconds` for each; a row for each worker in each step."""
+    assert recipe.data.manifest is not None  # see `recipe_of`
     manifest = open_manifest(recipe.data.manifest)
     plan = make_plan(manifest, recipe)
     nodes = sorted(node for node, cpus in cluster_cpus().items() if cpus)
@@ -46,8 +47,16 @@ def _receive(
 ) -> list[Row]:
     clock = Clock(on=True)
     readers = readers_for(rank, places, cluster_cpus(), recipe.train.cpus_per_worker)
-    arguments = {"rank": rank, "world_size": len(places), "first_step": 0, "readers": readers, "stream": recipe.stream}
-    batches = worker_batches(plan, manifest, recipe.augment, **arguments)
+    batches = worker_batches(
+        plan,
+        manifest,
+        recipe.augment,
+        rank=rank,
+        world_size=len(places),
+        first_step=0,
+        readers=readers,
+        stream=recipe.stream,
+    )
     for step in range(plan.total_steps):
         with clock.phase("wait"):
             batch = next(batches)

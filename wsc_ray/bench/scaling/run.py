@@ -119,8 +119,9 @@ def measure_scaling(
     state, load = commit(), os.getloadavg()[0]  # as they were when the work started
     data = str(local_path(manifest)) if manifest and "://" not in manifest else manifest
     recipes = [recipe_of(settings, setting, data or "drawn", folder) for setting in plans]
-    for recipe in recipes if data else ():
-        make_plan(open_manifest(data), recipe)
+    if data:
+        for recipe in recipes:
+            make_plan(open_manifest(data), recipe)
     refuse_other_ray()
     uri = tracking_uri(None, folder)
     connect(uri, EXPERIMENT)
@@ -164,7 +165,7 @@ def measure_scaling(
         **(assumed if projected else {}),
         "quick": quick,
     }
-    summary = {
+    summary: dict[str, Any] = {
         "results": [_result(row) for row in flat],
         "rows": flat,
         "targets": [one._asdict() for one in judged],
