@@ -256,3 +256,20 @@ def test_encoders_find_room_on_nodes():
         cpus_each([{"CPU": 4}], 5)
     with pytest.raises(ResourceError, match=r"3 encoders do not find a CPU and a GPU each.* room for 2"):
         cpus_each([{"CPU": 32}, {"CPU": 8, "GPU": 2}], 3)
+
+
+def test_a_run_names_its_manifest_wherever_the_command_is_typed(run, settings, tmp_path, monkeypatch):
+    """A manifest that was given as a relative path is found from another folder, and no other is taken for it."""
+    here = os.path.relpath(settings["data"]["manifest"], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    settings["data"]["manifest"] = here
+    pretrain(recipe=validate_recipe(settings), out="relative")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert embed(run="../relative", dry_run=True)["patches"] > 0
+    identity = json.loads((tmp_path / "relative" / "identity.json").read_text())
+    identity["manifest"]["digest"] = "0" * 64
+    (tmp_path / "relative" / "identity.json").write_text(json.dumps(identity))
+    with pytest.raises(RunFolderError, match=r"holds other patches than .*relative was trained on"):
+        embed(run="../relative", dry_run=True)
+    assert embed(run="../relative", manifest=identity["manifest"]["uri"], dry_run=True)["patches"] > 0

@@ -18,7 +18,7 @@ from wsc_ray.cohort import Cohort
 from wsc_ray.encoders import IMAGENET
 from wsc_ray.encoders.choose import choose_encoder
 from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder
-from wsc_ray.errors import DataError, RecipeError
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.features.embed_lot import Job
 from wsc_ray.features.lots import Lots
 from wsc_ray.features.store import (
@@ -32,6 +32,7 @@ from wsc_ray.features.store import (
 from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tracking import Tracker
@@ -74,6 +75,8 @@ def embed_slides(
         raise RecipeError("embed", ["--manifest: missing; give it or --run"])
     frozen = choose_encoder(encoder if encoder is not None else own, size=recipe.embed.size, fetch=fetch)
     patches = open_manifest(source)
+    if folder is not None and manifest is None:
+        _refuse_another(folder, source, patches.digest)
     runs = patches.runs()
     counts = runs.patches()
     if not counts:
@@ -126,6 +129,16 @@ def embed_slides(
 
     params = {**plan, "batch_size": recipe.embed.batch_size}
     return carry_out("embed", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
+
+
+def _refuse_another(folder: RunFolder, source: str, digest: str) -> None:
+    """A manifest that lies where the run's lay and holds other patches is a mistake, unless it is named."""
+    trained = folder.read_info().get("manifest")
+    known = trained if isinstance(trained, Mapping) else {}
+    if known.get("uri") == source and known.get("digest") not in (None, digest):
+        raise RunFolderError(
+            f"{source} holds other patches than {folder.path} was trained on; name it with --manifest to embed them all the same"
+        )
 
 
 def _embed(job: Job, encoder: FrozenEncoder, lots: Lots, workers: int) -> None:
