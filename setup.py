@@ -60,11 +60,11 @@ setup(
             "pytest-xdist>=3.7",  # two files side by side: most tests wait for processes to start (MIT)
             "hypothesis>=6",
             "ruff>=0.12",
-            "mypy>=2.4",  # (MIT), with the types of libraries that ship none (Apache-2.0, MIT)
-            "pandas-stubs>=3",
-            "types-psutil>=7",
-            "types-PyYAML>=6.0.12",
-            "types-tqdm>=4.67",
+            "mypy>=2.4",  # the type checker of `make lint` (MIT), and the types of libraries that ship none
+            "pandas-stubs>=2",
+            "types-psutil>=5.9",
+            "types-PyYAML>=6",
+            "types-tqdm>=4.66",
             "pandas>=2",
             "scikit-learn>=1.5",
             "tifffile>=2025.1",  # writes the slides that tests read (BSD)

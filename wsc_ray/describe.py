@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -16,7 +16,7 @@ def describe(summary: Mapping[str, Any], *, dry_run: bool = False) -> str:
     return "\n".join(head + [f"  {key:<{width}}  {value}" for key, value in pairs])
 
 
-def _lines(values: Mapping[str, Any], prefix: str = ""):
+def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{prefix}{key}.")

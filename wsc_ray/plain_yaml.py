@@ -86,12 +86,9 @@ def _measure(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         assert event.start_mark is not None  # the parser gives every event one
         line = event.start_mark.line + 1
-        if (
-            isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
-            and event.tag is not None
-            and event.tag != "!"
-        ):
-            raise YamlError(f"line {line}: {shortened(event.tag)} is a tag; write the value without one")
+        tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
+        if tag is not None and tag != "!":
+            raise YamlError(f"line {line}: {shortened(tag)} is a tag; write the value without one")
         if isinstance(event, yaml.AliasEvent):
             assert event.anchor is not None  # what it stands for
             if any(anchor == event.anchor for anchor, _ in open_):

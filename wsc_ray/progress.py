@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
@@ -28,7 +28,7 @@ class Progress:
         self.printed = time.monotonic()
         # The rate is that of what comes after the first: before it lies a start, of processes and imports, whose time says nothing.
         self.first: tuple[float, int] | None = None  # when it came, and how much was done by then
-        self.bar: tqdm | None = None
+        self.bar: tqdm[Any] | None = None
         if self.stream.isatty():
             self.bar = tqdm(
                 desc=label, total=total, unit=unit, initial=done, file=self.stream, dynamic_ncols=True, smoothing=0

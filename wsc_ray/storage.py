@@ -14,7 +14,7 @@ import fnmatch
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import fsspec
@@ -145,7 +145,7 @@ class StoragePath:
     def __lt__(self, other: StoragePath) -> bool:
         return str(self) < str(other)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return StoragePath, (self._base, self._names)
 
     def __truediv__(self, name: str) -> Self:

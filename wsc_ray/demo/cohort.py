@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -117,7 +118,7 @@ def _slides(counts: tuple[int, int, int], seed: int) -> Iterator[tuple[str, int,
         yield split, int(names[patient]), label
 
 
-def _draw(plan: tuple) -> pa.Table:
+def _draw(plan: tuple[Any, ...]) -> pa.Table:
     """One slide's rows. Each slide has random numbers of its own, so that any process may draw it."""
     seed, number, split, patient, label, patches, tumour_fraction, size = plan
     rows = _draw_slide(np.random.default_rng([seed, number]), label, patches, tumour_fraction, size)

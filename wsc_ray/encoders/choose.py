@@ -116,7 +116,7 @@ def _of_timm(name: str, fetch: bool) -> FrozenEncoder:
     )
 
 
-def _loaded_by_timm(name: str, file: str, arguments: dict) -> dict[str, torch.Tensor]:
+def _loaded_by_timm(name: str, file: str, arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The backbone's state after timm has put a file into it, in its own way.
 
     timm leaves what a file lacks as it was drawn, and only logs it; so that it is put into two different draws.
@@ -189,5 +189,5 @@ def _state(file: np.ndarray, path: AnyPath) -> dict[str, torch.Tensor]:
         raise WeightsError(f"weights cannot be read from {path}: {error}") from None
 
 
-def _bytes(state: dict) -> np.ndarray:
+def _bytes(state: dict[str, torch.Tensor]) -> np.ndarray:
     return np.frombuffer(safetensors.torch.save({k: v.contiguous() for k, v in state.items()}), np.uint8)

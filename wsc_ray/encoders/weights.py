@@ -154,7 +154,7 @@ def statistics_for(name: str, weights: str, path: AnyPath | None) -> PixelStatis
         ) from None
 
 
-def load_exported(folder: AnyPath) -> tuple[nn.Module, dict]:
+def load_exported(folder: AnyPath) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone in eval mode and its `config.json`.
 
     Raises:

@@ -22,7 +22,7 @@ def count(cohort: Cohort, patches: Mapping[str, int]) -> dict[str, Any]:
     """
     columns = [cohort.texts(name) if name in cohort.slides.column_names else [None] * len(cohort) for name in _COLUMNS]
     rows = [row for row in zip(*columns, strict=True) if patches.get(row[0] or "")]
-    cells: dict[tuple[str, str], list[tuple]] = {}
+    cells: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for row in rows:
         cells.setdefault((row[3] or NONE, row[2] or NONE), []).append(row)
     splits: dict[str, dict[str, dict[str, int]]] = {}
@@ -34,7 +34,7 @@ def count(cohort: Cohort, patches: Mapping[str, int]) -> dict[str, Any]:
 _COLUMNS = (SLIDE, PATIENT, LABEL, SPLIT)
 
 
-def _totals(rows: Iterable[tuple], patches: Mapping[str, int]) -> dict[str, int]:
+def _totals(rows: Iterable[tuple[Any, ...]], patches: Mapping[str, int]) -> dict[str, int]:
     rows = list(rows)
     return {
         "patches": sum(patches[slide] for slide, *_ in rows),

@@ -110,11 +110,11 @@ class _Finished(tune.Callback):
     def __init__(self, out: AnyPath, on_trial: Callable[[Trial], None]):
         self.out, self.on_trial = out, on_trial
 
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         done = read_trial(self.out, trial.config["number"])
         assert done is not None, "a trial ended without its record"
         self.on_trial(done)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Tune keeps a copy of its configuration on disk; MLflow's client and the progress bar have no business there.
         return tune.Callback, ()

@@ -140,7 +140,7 @@ def _run_missing(
             ThreadPoolExecutor(1) as beside,
             Progress("tune", len(every), unit="trials", done=len(trials)) as progress,
         ):
-            told: list[Future] = []
+            told: list[Future[None]] = []
 
             def finished(trial: Trial) -> None:
                 trials[trial.number] = trial

@@ -9,7 +9,7 @@ The price is a second forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -55,7 +55,7 @@ def cached_backward(
     return terms
 
 
-def _unsynchronised(model: nn.Module):
+def _unsynchronised(model: nn.Module) -> AbstractContextManager[None]:
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 

@@ -132,7 +132,7 @@ class Launcher:
             )
         return [" ".join(line.split()[:2]) for line in done.stdout.splitlines()]
 
-    def _on(self, machine: str, line: str) -> subprocess.CompletedProcess:
+    def _on(self, machine: str, line: str) -> subprocess.CompletedProcess[str]:
         command = [*self._log_in(machine), line]
         return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 

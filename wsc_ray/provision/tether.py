@@ -24,7 +24,7 @@ def main(command: list[str]) -> int:
     return program.wait()
 
 
-def _end_with_stdin(program: subprocess.Popen) -> None:
+def _end_with_stdin(program: subprocess.Popen[bytes]) -> None:
     sys.stdin.buffer.read()
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

@@ -46,7 +46,7 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen:
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
     # A session of its own: Ctrl-C is for the command that follows the job.
     return subprocess.Popen(
         [sys.executable, "-m", "wsc_ray.provision.tether", *command],
@@ -58,7 +58,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen:
     )
 
 
-def _wait(program: subprocess.Popen, command: Sequence[str], address: str, seconds: float) -> None:
+def _wait(program: subprocess.Popen[str], command: Sequence[str], address: str, seconds: float) -> None:
     assert program.stderr is not None  # a pipe, see `_start`
     deadline = time.monotonic() + seconds
     while not _answers(address):
@@ -80,14 +80,14 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _keep(command: Sequence[str], running: list[subprocess.Popen], closing: threading.Event) -> None:
+def _keep(command: Sequence[str], running: list[subprocess.Popen[str]], closing: threading.Event) -> None:
     while not closing.wait(_PAUSE):
         if running[-1].poll() is not None:
             _end(running[-1])
             running[-1] = _start(command)
 
 
-def _end(program: subprocess.Popen) -> None:
+def _end(program: subprocess.Popen[str]) -> None:
     assert program.stdin is not None  # pipes, see `_start`
     assert program.stderr is not None
     program.stdin.close()  # see `tether`

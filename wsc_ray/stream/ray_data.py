@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -110,7 +111,7 @@ class _Windows:
     shards: range
     first_step: int
     lead: int
-    pace: ray.actor.ActorHandle
+    pace: Any  # see `start_pace`
 
     @property
     def count(self) -> int:

@@ -8,6 +8,7 @@ for its turn keeps memory at a few windows and lets that loop sleep.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import ray
 
@@ -31,6 +32,6 @@ class Pace:
             await self.moved.wait_for(lambda: self.step >= step)
 
 
-def start_pace(step: int) -> ray.actor.ActorHandle:
-    """A pace of its own for the calling worker, which begins at `step`; it ends with that worker."""
-    return ray.remote(Pace).options(num_cpus=0).remote(step)  # type: ignore[return-value]  # Ray: or a class
+def start_pace(step: int) -> Any:
+    """The handle of a pace of its own for the calling worker, which begins at `step`; it ends with that worker."""
+    return ray.remote(Pace).options(num_cpus=0).remote(step)

@@ -45,7 +45,7 @@ def read_calls(
 
 
 class _Calls(Datasource):
-    def __init__(self, read: ray.ObjectRef, count: int):
+    def __init__(self, read: ray.ObjectRef[Read], count: int):
         super().__init__()
         self.read, self.count = read, count
 
@@ -56,13 +56,13 @@ class _Calls(Datasource):
         return None
 
     def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context=None
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: ray.data.DataContext | None = None
     ) -> list[ReadTask]:
         unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
         return [ReadTask(partial(_call, self.read, number), unknown) for number in range(self.count)]
 
 
-def _call(read: ray.ObjectRef, number: int) -> Iterator[pa.Table]:
+def _call(read: ray.ObjectRef[Read], number: int) -> Iterator[pa.Table]:
     for batch in ray.get(read)(number):
         yield pa.table({name: _column(values) for name, values in batch.items()})
 

@@ -103,7 +103,7 @@ def _until_ended(jobs: Jobs, job_id: str, shown: Shown) -> Job:
 async def _tail(jobs: Jobs, job_id: str, shown: Shown) -> None:
     """Until the cluster closes the log, or the job has ended and there is no more of it."""
     parts = jobs.client.tail_job_logs(job_id)
-    waiting: asyncio.Task | None = None
+    waiting: asyncio.Future[str | None] | None = None
     try:
         while True:
             waiting = waiting or asyncio.ensure_future(anext(parts, None))
