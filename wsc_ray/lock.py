@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,8 @@ from typing import IO
 from wsc_ray.errors import RunFolderError
 from wsc_ray.storage import AnyPath
 
-try:
+if sys.platform != "win32":  # there, nothing is locked
     import fcntl
-except ImportError:  # not on Windows; nothing is locked there
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
@@ -38,7 +37,7 @@ def locked(folder: AnyPath, command: str) -> Iterator[None]:
     Raises:
         RunFolderError: another process holds it, or it cannot be written.
     """
-    if not isinstance(folder, Path) or fcntl is None:
+    if not isinstance(folder, Path) or sys.platform == "win32":
         yield
         return
     path = folder / LOCK

@@ -106,7 +106,7 @@ class Clock:
         self._since = now
 
     # Without annotations: DDP compares them as objects, which these are not in a module that postpones them.
-    def _bucket(self, state, bucket):  # type: ignore[no-untyped-def]
+    def _bucket(self, state, bucket):  # type: ignore[no-untyped-def]  # see above
         buffer = bucket.buffer()
         self._row["gradient_bytes"] += buffer.numel() * buffer.element_size()
         if buffer.is_cuda:  # called when the kernels are launched, long before they have run
