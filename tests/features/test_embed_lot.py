@@ -14,6 +14,7 @@ from wsc_ray.features.read import Piece, in_order
 from wsc_ray.features.store import read_slide, stored_slides
 from wsc_ray.manifest import Manifest
 from wsc_ray.stage import write_identity
+from wsc_ray.storage import as_path
 
 FILES = [[["a"] * 5 + ["b"] * 3, ["b"] * 40], [["b", "c", "b", "c"], ["a"] * 2]]  # a and b are in both files
 
@@ -47,6 +48,19 @@ def test_slides_in_several_row_groups_and_files_are_whole(tmp_path, batch_size):
         np.testing.assert_array_equal(found.coords, [(row, 2 * row) for row in rows])
         np.testing.assert_array_equal(found.patch_label, [-1 if row % 3 == 0 else row % 3 - 1 for row in rows])
     assert {path.name for path in out.iterdir()} == {"a.h5", "b.h5", "c.h5"}
+
+
+def test_files_go_to_a_bucket_whole_or_not_at_all(tmp_path, s3):
+    out = as_path(s3.uri("embed-lot/features"))
+    manifest = write_manifest(tmp_path / "manifest", FILES)
+    embed_lot(job(manifest, out), whole_lot(manifest, ["a", "b", "c"]), colour, same, threads=2)
+    assert stored_slides(out) == {"a", "b", "c"}
+    np.testing.assert_array_equal(read_slide(out, "b").coords[:, 0], rows_of(FILES)["b"])
+    broken = write_manifest(tmp_path / "broken", FILES, broken=[49])
+    other = as_path(s3.uri("embed-lot/broken"))
+    with pytest.raises(DataError, match="slide c"):
+        embed_lot(job(broken, other, 4), whole_lot(broken, ["c"]), colour, same, threads=2)
+    assert stored_slides(other) == set()
 
 
 def test_each_row_group_is_read_once_and_only_the_lots_images_are_decoded(tmp_path, monkeypatch):
