@@ -48,12 +48,14 @@ def test_real_patches_go_the_whole_way(ray_cluster, wsc_ray_command, tmp_path, m
 
 
 def another_target_through_a_csv(wsc_ray_command, folder: Path) -> None:
-    """How much tumour a slide holds, and other folds, over the same patches and features."""
+    """Another target (made up, but for `none`) and other folds, over the same patches and features."""
     patches = sorted((folder / "pcam" / "patches").iterdir())
     before = [path.read_bytes() for path in patches]
     rows = pq.read_table(TABLE, columns=["slide_id", "patient_id", "patch_label"]).to_pandas()
     slides = rows.groupby("slide_id").agg(patient=("patient_id", "first"), share=("patch_label", "mean"))
-    grade = slides.share.map(lambda share: "none" if share == 0 else "little" if share < 0.3 else "much")
+    grade = [
+        "none" if not share else ("little", "much")[zlib.crc32(s.encode()) % 2] for s, share in slides.share.items()
+    ]
     fold = slides.patient.map(
         lambda patient: ("train", "train", "train", "val", "test")[zlib.crc32(patient.encode()) % 5]
     )

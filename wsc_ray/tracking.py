@@ -150,8 +150,15 @@ class Tracker:
             raise _unreachable(self.uri, error) from error
 
     def last_step(self, key: str) -> int:
-        """The last step at which `key` was logged, -1 where it never was: a resumed run logs what comes after."""
-        return max((m.step for m in self.client.get_metric_history(self.run_id, key)), default=-1)
+        """The last step at which `key` was logged, -1 where it never was: a resumed run logs what comes after.
+
+        Raises:
+            TrackingError: the store does not answer.
+        """
+        try:
+            return max((m.step for m in self.client.get_metric_history(self.run_id, key)), default=-1)
+        except Exception as error:
+            raise _unreachable(self.uri, error) from error
 
     def log_artifact(self, path: AnyPath, folder: str | None = None) -> None:
         """Store a file, or a folder with what is in it."""

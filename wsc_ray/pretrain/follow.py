@@ -32,7 +32,7 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     Raises:
         TrackingError: steps that the store has not taken by then; the same command logs them once it is back.
     """
-    logged = tracker.last_step("loss")
+    logged, unsure = tracker.last_step("loss"), False
     ended = threading.Event()
     reader = metrics_file.MetricsReader(folder.metrics)
     pause = POLL_SECONDS if isinstance(folder.path, Path) else POLL_STORE_SECONDS
@@ -42,14 +42,18 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     away: list[TrackingError] = []  # why the store does not take steps, while it does not
 
     def log(step: int, metrics: dict[str, float]) -> None:
-        nonlocal logged
+        nonlocal logged, unsure
         if step <= logged or away:
             return
         try:
-            tracker.log_metrics(metrics, step)
-            logged = step
+            if unsure:  # a store that went away in the middle may have taken what it did not answer for
+                logged, unsure = max(logged, tracker.last_step("loss")), False
+            if step > logged:
+                tracker.log_metrics(metrics, step)
+                logged = step
         except TrackingError as error:
             away.append(error)
+            unsure = True
 
     def catch_up() -> None:
         """Log what the store has not taken, for as long as is borne."""

@@ -199,7 +199,7 @@ def _entry(
     elif path is None:
         wrong.append("no path")
     elif not _is_file(path):
-        wrong.append(f"{shortened(str(path))} is not there")
+        wrong.append(f"{shortened(str(path), 500)} is not there")
     where = line + (f" (slide {slide_id})" if slide_id else "")
     patient_id = values.get("patient_id") or slide_id
     for name, text in (("slide_id", slide_id), ("patient_id", patient_id)):
