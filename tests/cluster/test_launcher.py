@@ -194,7 +194,10 @@ def test_a_mistake_that_only_the_cluster_can_tell_leaves_it_up_and_says_so(net, 
     assert re.search(r"ok    nodes: .*10.77.0.11.*10.77.0.12", text)
     assert re.search(r"ok    all-reduce: gloo over 2 processes", text) or "warn  all-reduce" in text
     assert re.search(r"fail  manifest: .*nowhere", text)
-    assert f"wsc-ray is still up, and costs what its machines cost; `ray down --yes {net.project / FILE}` takes it down" in text
+    assert (
+        f"wsc-ray is still up, and costs what its machines cost; `ray down --yes {net.project / FILE}` takes it down"
+        in text
+    )
     assert any("raylet" in line for line in net.processes())
     assert not (net.shared / "runs" / "never").exists()
 
