@@ -29,14 +29,13 @@ setup(
         "torchvision>=0.24",
         "timm>=1.0.20",
         "huggingface_hub>=0.34",  # the cache of timm's weights; timm brings it (Apache-2.0)
-        "pillow>=10",  # the resizing that timm's weights are used to; torchvision brings it (MIT-CMU)
         "safetensors>=0.5",
         "pyarrow>=17",
         "fsspec>=2024.6",
         "numpy>=2",
         "opencv-python-headless>=4.10",  # augmentation, and PNG
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
-        "pillow>=11",  # patches that are neither JPEG nor PNG (MIT-CMU); torchvision brings it too
+        "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too
         "h5py>=3.11",
         "mlflow>=3.1",
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too

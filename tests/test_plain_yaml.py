@@ -1,4 +1,4 @@
-"""YAML as people write settings: what is said twice, or costs more than its length, is refused in a sentence."""
+"""Settings in YAML: the reader refuses doubled keys, aliases that multiply, deep nesting and tags, each in one sentence."""
 
 import pytest
 import yaml

@@ -1,7 +1,7 @@
 """Filesystems of fsspec for pyarrow, whose failures are OSErrors.
 
 Readers catch OSError, as Python and pyarrow raise it; fsspec's filesystems also raise what their libraries do (`ftplib.Error`,
-`aiohttp.ClientError`, TypeError, NotImplementedError). A `FileNotFoundError` and its like stay what they are.
+`aiohttp.ClientError`, TypeError, NotImplementedError). Subclasses of OSError, such as FileNotFoundError, stay what they are.
 """
 
 from __future__ import annotations

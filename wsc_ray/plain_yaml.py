@@ -1,4 +1,4 @@
-"""YAML as people write settings: nothing in it may be said twice, or cost more than its length lets one expect.
+"""Reading YAML settings safely: a key may not stand twice in a mapping, and no text may cost more than its length suggests.
 
 What the YAML 1.1 of PyYAML would take and we do not:
 

@@ -78,7 +78,7 @@ def test_another_table_over_it(cohort, tmp_path):
     assert found.texts("grade") == ["1", "0"]
     assert found.texts("label") == ["x", None]
     assert found.texts("split") == ["train", "train"]
-    assert [note.split(" ", 1)[0] for note in notes] == ["1", "1"]
+    assert [note.rpartition(": ")[2] for note in notes] == ["1", "1"]
     assert "take no part" in notes[0]
     assert "left aside" in notes[1]
 
@@ -91,7 +91,7 @@ def test_patients_speak_for_their_slides(cohort, tmp_path):
 def test_what_takes_part(cohort, tmp_path):
     chosen = choose_slides(cohort, Data())
     assert chosen.slides["slide_id"].to_pylist() == ["a", "c"]
-    assert chosen.notes == ("1 slides have no `label` and take no part",)
+    assert chosen.notes == ("slides that have no `label` and take no part: 1",)
     with pytest.raises(DataError, match=r"no column `fold`; there are label, split, mpp"):
         choose_slides(cohort, Data(split_column="fold"))
     (tmp_path / "c.csv").write_text("slide_id,split\na,train\nb,test\n")

@@ -1,4 +1,4 @@
-"""Manifests whose patches are told apart by their pixels."""
+"""Manifests in which every patch has pixels of its own, so that a test knows each by them."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_another_target_and_splits_over_the_same_patches(uneven, tmp_path):
         manifest, plan = plan_of(uneven, by=by, data=data)
         assert plan.labels == ("low", "high", "middle")
         assert plan.notes == (
-            f"1 slides of {manifest.cohort().name} are not listed in {data['cohort']} and take no part",
+            f"slides of {manifest.cohort().name} that {data['cohort']} does not list and that take no part: 1",
         )
         chosen = Data(**data)
         for kind, grades in ((PURE, {"low"}), (MIXED, {"high", "middle"})):

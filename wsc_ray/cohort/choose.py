@@ -25,12 +25,10 @@ class Chosen:
     Attributes:
         slides: by slide id: `slide_id`, `patient_id`, `label` (the target; never null), `split` (null: in none), and
             `patches` where the cohort counts them.
-        cohort: all of the cohort, with what was put over it.
         notes: what people should know of the choice.
     """
 
     slides: pa.Table
-    cohort: Cohort
     notes: tuple[str, ...] = ()
 
 
@@ -57,5 +55,5 @@ def choose_slides(cohort: Cohort, data: Data) -> Chosen:
     if not known.num_rows:
         raise DataError(f"no slide of {cohort.name} has a value in `{data.target}`")
     if known.num_rows < slides.num_rows:
-        notes.append(f"{slides.num_rows - known.num_rows:,} slides have no `{data.target}` and take no part")
-    return Chosen(known, cohort, tuple(notes))
+        notes.append(f"slides that have no `{data.target}` and take no part: {slides.num_rows - known.num_rows:,}")
+    return Chosen(known, tuple(notes))

@@ -24,14 +24,13 @@ def overlay(cohort: Cohort, table: UserTable) -> tuple[Cohort, list[str]]:
         The cohort, and what people should know of it.
 
     Raises:
-        ManifestError: the table names no slides or patients, none of the cohort's, one of them several times, or puts a
-            patient on two sides.
+        ManifestError: the table names no slides or patients, none of the cohort's, or one of them several times.
     """
-    key = next((name for name in KEYS if choose_column(table.names, name, ALIASES[name])[0]), None)
-    if key is None:
-        _, hint = choose_column(table.names, SLIDE, ALIASES[SLIDE])
-        raise ManifestError(f"{table.source} has neither a column `slide_id` nor `patient_id`{hint}")
-    names = {choose_column(table.names, name, ALIASES[name])[0]: name for name in KEYS}
+    found = {name: choose_column(table.names, name, ALIASES[name]) for name in KEYS}
+    names = {column: name for name, (column, _) in found.items() if column is not None}
+    if not names:
+        raise ManifestError(f"{table.source} has neither a column `slide_id` nor `patient_id`{found[SLIDE][1]}")
+    key = SLIDE if SLIDE in names.values() else PATIENT
     columns = {
         names.get(column, column): table.texts(column, label=column not in names)
         for column in table.names
@@ -84,9 +83,11 @@ def _notes(cohort: Cohort, table: UserTable, key: str, row_of: dict[str, int], c
     notes = []
     if chosen < len(cohort):
         notes.append(
-            f"{len(cohort) - chosen:,} slides of {cohort.name} are not listed in {table.source} and take no part"
+            f"slides of {cohort.name} that {table.source} does not list and that take no part: {len(cohort) - chosen:,}"
         )
     unknown = set(row_of) - set(cohort.texts(key))
     if unknown:
-        notes.append(f"{len(unknown):,} {key} of {table.source} are not in {cohort.name} and are left aside")
+        notes.append(
+            f"values of {key} in {table.source} that {cohort.name} lacks and that are left aside: {len(unknown):,}"
+        )
     return notes

@@ -178,7 +178,7 @@ def _require_interpolation(name: str, where: str) -> None:
 
 
 def _arguments(model_args: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm is told, but for the classifier, which is left out."""
+    """The arguments of `timm.create_model`, without the classifier's."""
     return {name: value for name, value in model_args.items() if name != "num_classes"}
 
 

@@ -82,7 +82,7 @@ def embed_slides(
     if not counts:
         raise DataError(f"{source} holds no patches")
     for slide in counts:
-        slide_path(out, slide)  # an id that cannot be a file name is said before anything is written
+        slide_path(out, slide)  # raises for an id that cannot be a file name, before anything is written
     cohort = patches.cohort()
     identity = {
         "encoder": frozen.digest,

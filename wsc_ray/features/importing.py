@@ -1,6 +1,6 @@
 """The command: feature files of other tools, and a table of their slides, become a feature store.
 
-All files are read once to check them, and then once more to write them, so that a wrong one is said before anything is
+Every file is read twice, to check it and to write it, so that an error about a wrong one comes before anything is
 written. What was interrupted goes on with the slides that are missing.
 """
 

@@ -17,7 +17,7 @@ from wsc_ray.manifest.read import Manifest
 from wsc_ray.pixels import PixelSource, Unreadable
 
 _BATCH = 1024  # rows of a source decoded from Parquet at a time: bounds memory whatever its row groups
-_FILES = 256  # image files read before the next ones are begun: the first bad one is told soon
+_FILES = 256  # image files that are read at a time: an error names the first bad one soon
 
 
 class Images(Protocol):

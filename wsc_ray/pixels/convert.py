@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from wsc_ray.errors import DataError
 
 MAX_PIXELS = 8192 * 8192  # a header of a few bytes can claim more than any memory holds
+# What Pillow's readers raise on damaged bytes besides its own errors: whatever they run into. Not MemoryError, which says
+# nothing of the image.
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 FEW_BITS = 14  # of 16: scanners that count 10, 12 or 14 bits into 16 leave the upper ones empty
 
 

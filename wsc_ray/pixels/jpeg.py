@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from wsc_ray.errors import DataError
-from wsc_ray.pixels.convert import check_size, far_too_large
+from wsc_ray.pixels.convert import DAMAGED, check_size, far_too_large
 
 # Of libjpeg's messages, those after which a part of the picture is not what was saved.
 _LOST = ("premature end of data segment", "bad Huffman code", "instead of RST", "Unsupported marker")
@@ -46,7 +46,7 @@ def _decode_slowly(data: bytes | memoryview) -> np.ndarray | None:
             size, colours = header.size, header.mode
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise far_too_large() from None
-    except Exception:  # Pillow raises whatever a damaged header makes its reader run into
+    except DAMAGED:
         return None
     check_size(*size)
     _check_colours(colours)

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wsc_ray.errors import DataError
-from wsc_ray.pixels.convert import check_bits, check_frames, check_size, far_too_large, to_eight_bits
+from wsc_ray.pixels.convert import DAMAGED, check_bits, check_frames, check_size, far_too_large, to_eight_bits
 from wsc_ray.slides.slide import on_white
 
 FORMATS = ("TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
@@ -42,7 +42,7 @@ def decode_other(data: bytes | memoryview) -> np.ndarray | None:
                 "the image is a TIFF that is damaged, or of a kind that is not read; save it with 8 bits a channel"
             ) from None
         return None
-    except Exception:  # Pillow raises whatever damaged bytes make its readers run into
+    except DAMAGED:
         return None
 
 

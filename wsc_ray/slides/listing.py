@@ -48,15 +48,19 @@ _NO_SLIDES = frozenset(
         ".json",
         ".geojson",
         ".qpdata",
+        ".annotations",
         ".h5",
         ".npy",
         ".pt",
+        ".parquet",
         ".yaml",
         ".yml",
         ".md",
+        ".md5",
         ".log",
+        ".xlsx",
+        ".pdf",
     ]
-    + [".xlsx", ".pdf", ".md5", ".parquet", ".annotations"]
 )
 _SHOWN = 20  # problems that are listed, before they are only counted
 
