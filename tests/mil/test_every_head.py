@@ -27,7 +27,7 @@ def variants() -> dict[str, Settings]:
     found = {}
     for name in HEADS.names():
         for end, u in (("low", 0.0), ("high", 0.999)):
-            found[f"{name}-{end}"] = HEADS[name].draw(TUNE, np.full(HEADS[name].draws, u))
+            found[f"{name}-{end}"] = HEADS[name].draw(TUNE, np.full(HEADS[name].draws(), u))
     for distill in DISTILLATIONS:
         found[f"dtfd-{distill}"] = dataclasses.replace(found["dtfd-low"], distill=distill)
     return found

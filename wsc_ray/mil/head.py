@@ -20,6 +20,7 @@ from torch import nn
 
 from wsc_ray.errors import RunFolderError, WeightsError
 from wsc_ray.files import atomic, local_file, read_json, write_json
+from wsc_ray.mil.space import DRAW, WITHIN, log_uniform, searched
 from wsc_ray.recipe.sections import Tune
 from wsc_ray.registry import Registry
 from wsc_ray.storage import AnyPath
@@ -89,20 +90,33 @@ class Settings(ABC):
     """The settings of one fit: those of the optimizer, and in a subclass those of a head."""
 
     name: ClassVar[str]
-    draws: ClassVar[int]  # random numbers that `draw` takes
 
-    lr: float
-    weight_decay: float
+    lr: float = searched(log_uniform)
+    weight_decay: float = searched(log_uniform)
 
     @classmethod
-    @abstractmethod
+    def draws(cls) -> int:
+        """How many random numbers `draw` takes: one for each field that is `searched`."""
+        return sum(DRAW in each.metadata for each in fields(cls))
+
+    @classmethod
     def draw(cls, tune: Tune, u: np.ndarray) -> Self:
         """The settings that a search tries.
 
         Args:
             tune: the recipe's ranges.
-            u: (draws,) numbers in [0, 1).
+            u: (draws,) numbers in [0, 1), for the searched fields in their order.
         """
+        drawn = [each for each in fields(cls) if DRAW in each.metadata]
+        values = {}
+        for each, number in zip(drawn, u, strict=True):
+            within = each.metadata[WITHIN]
+            values[each.name] = each.metadata[DRAW](getattr(tune, each.name) if within is None else within, number)
+        return cls(**values)
+
+    def of_module(self) -> dict[str, Any]:
+        """The settings that are the module's, and not the optimizer's."""
+        return {name: value for name, value in vars(self).items() if name not in ("lr", "weight_decay")}
 
     @abstractmethod
     def build(self, features: int, classes: int) -> PackedHead:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from wsc_ray.mil.attention import attention_scores
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import bag_of_rows, segment_softmax, segment_sum
-from wsc_ray.mil.space import choice, log_uniform, uniform
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.space import choice, searched, uniform
 
 
 @HEADS.register("abmil")
@@ -22,33 +20,14 @@ class AttentionSettings(Settings):
     """Settings of `AttentionMIL`; their ranges are the recipe's."""
 
     name: ClassVar[str] = "abmil"
-    draws: ClassVar[int] = 6
 
-    dropout: float
-    hidden: int
-    attention: int
-    gated: bool
-
-    @classmethod
-    def draw(cls, tune: Tune, u: np.ndarray) -> AttentionSettings:
-        return cls(
-            lr=log_uniform(*tune.lr, u[0]),
-            weight_decay=log_uniform(*tune.weight_decay, u[1]),
-            dropout=uniform(*tune.dropout, u[2]),
-            hidden=choice(tune.hidden, u[3]),
-            attention=choice(tune.attention, u[4]),
-            gated=choice(tune.gated, u[5]),
-        )
+    dropout: float = searched(uniform)
+    hidden: int = searched(choice)
+    attention: int = searched(choice)
+    gated: bool = searched(choice)
 
     def build(self, features: int, classes: int) -> AttentionMIL:
-        return AttentionMIL(
-            features,
-            classes,
-            hidden=self.hidden,
-            attention=self.attention,
-            gated=self.gated,
-            dropout=self.dropout,
-        )
+        return AttentionMIL(features, classes, **self.of_module())
 
 
 class AttentionMIL(PackedHead):

@@ -20,7 +20,7 @@ class ClamMBSettings(ClamSettings):
     name: ClassVar[str] = "clam-mb"
 
     def build(self, features: int, classes: int) -> ClamMB:
-        return ClamMB(features, classes, **self.shape())
+        return ClamMB(features, classes, **self.of_module())
 
 
 class ClamMB(ClamSB):

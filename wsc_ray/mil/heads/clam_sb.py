@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from wsc_ray.mil.head import HEADS, Settings
 from wsc_ray.mil.heads.abmil import AttentionMIL
 from wsc_ray.mil.segments import bag_of_rows, segment_rank, segment_sum
-from wsc_ray.mil.space import choice, log_uniform, uniform
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.space import choice, searched, uniform
 
 INSTANCES = [4, 8, 16]  # the paper's is 8
 BAG_WEIGHT = (0.5, 0.9)  # the authors' code has 0.7
@@ -26,36 +24,17 @@ class ClamSettings(Settings):
     """Settings of `ClamSB`, and of `ClamMB`; those of attention have the recipe's ranges, the others this file's."""
 
     name: ClassVar[str] = "clam-sb"
-    draws: ClassVar[int] = 9
 
-    dropout: float
-    hidden: int
-    attention: int
-    gated: bool
-    instances: int
-    bag_weight: float
-    exclusive: bool
-
-    @classmethod
-    def draw(cls, tune: Tune, u: np.ndarray) -> Self:
-        return cls(
-            lr=log_uniform(*tune.lr, u[0]),
-            weight_decay=log_uniform(*tune.weight_decay, u[1]),
-            dropout=uniform(*tune.dropout, u[2]),
-            hidden=choice(tune.hidden, u[3]),
-            attention=choice(tune.attention, u[4]),
-            gated=choice(tune.gated, u[5]),
-            instances=choice(INSTANCES, u[6]),
-            bag_weight=uniform(*BAG_WEIGHT, u[7]),
-            exclusive=choice(EXCLUSIVE, u[8]),
-        )
+    dropout: float = searched(uniform)
+    hidden: int = searched(choice)
+    attention: int = searched(choice)
+    gated: bool = searched(choice)
+    instances: int = searched(choice, INSTANCES)
+    bag_weight: float = searched(uniform, BAG_WEIGHT)
+    exclusive: bool = searched(choice, EXCLUSIVE)
 
     def build(self, features: int, classes: int) -> ClamSB:
-        return ClamSB(features, classes, **self.shape())
-
-    def shape(self) -> dict[str, Any]:
-        """The settings that are the module's and not the optimizer's."""
-        return {name: value for name, value in vars(self).items() if name not in ("lr", "weight_decay")}
+        return ClamSB(features, classes, **self.of_module())
 
 
 class ClamSB(AttentionMIL):

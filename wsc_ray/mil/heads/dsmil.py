@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,8 +17,7 @@ from wsc_ray.mil.segments import (
     segment_softmax,
     segment_sum,
 )
-from wsc_ray.mil.space import choice, log_uniform, uniform
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.space import choice, searched, uniform
 
 
 @HEADS.register("dsmil")
@@ -28,24 +26,13 @@ class DSMILSettings(Settings):
     """Settings of `DSMIL`; their ranges are the recipe's."""
 
     name: ClassVar[str] = "dsmil"
-    draws: ClassVar[int] = 5
 
-    dropout: float
-    hidden: int
-    attention: int
-
-    @classmethod
-    def draw(cls, tune: Tune, u: np.ndarray) -> DSMILSettings:
-        return cls(
-            lr=log_uniform(*tune.lr, u[0]),
-            weight_decay=log_uniform(*tune.weight_decay, u[1]),
-            dropout=uniform(*tune.dropout, u[2]),
-            hidden=choice(tune.hidden, u[3]),
-            attention=choice(tune.attention, u[4]),
-        )
+    dropout: float = searched(uniform)
+    hidden: int = searched(choice)
+    attention: int = searched(choice)
 
     def build(self, features: int, classes: int) -> DSMIL:
-        return DSMIL(features, classes, hidden=self.hidden, attention=self.attention, dropout=self.dropout)
+        return DSMIL(features, classes, **self.of_module())
 
 
 class DSMIL(PackedHead):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from wsc_ray.mil.attention import Attention
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import bag_of_rows, segment_argmax, segment_rank, segment_softmax, segment_sum
-from wsc_ray.mil.space import choice, log_uniform, uniform
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.space import choice, searched, uniform
 
 PSEUDO_BAGS = [3, 5, 8]
 DISTILLATIONS = ["maxmins", "maxs", "mas", "afs"]
@@ -25,39 +23,16 @@ class DTFDSettings(Settings):
     """Settings of `DTFD`; those of attention have the recipe's ranges, `pseudo_bags` and `distill` this file's."""
 
     name: ClassVar[str] = "dtfd"
-    draws: ClassVar[int] = 8
 
-    dropout: float
-    hidden: int
-    attention: int
-    gated: bool
-    pseudo_bags: int
-    distill: str
-
-    @classmethod
-    def draw(cls, tune: Tune, u: np.ndarray) -> DTFDSettings:
-        return cls(
-            lr=log_uniform(*tune.lr, u[0]),
-            weight_decay=log_uniform(*tune.weight_decay, u[1]),
-            dropout=uniform(*tune.dropout, u[2]),
-            hidden=choice(tune.hidden, u[3]),
-            attention=choice(tune.attention, u[4]),
-            gated=choice(tune.gated, u[5]),
-            pseudo_bags=choice(PSEUDO_BAGS, u[6]),
-            distill=choice(DISTILLATIONS, u[7]),
-        )
+    dropout: float = searched(uniform)
+    hidden: int = searched(choice)
+    attention: int = searched(choice)
+    gated: bool = searched(choice)
+    pseudo_bags: int = searched(choice, PSEUDO_BAGS)
+    distill: str = searched(choice, DISTILLATIONS)
 
     def build(self, features: int, classes: int) -> DTFD:
-        return DTFD(
-            features,
-            classes,
-            hidden=self.hidden,
-            attention=self.attention,
-            gated=self.gated,
-            dropout=self.dropout,
-            pseudo_bags=self.pseudo_bags,
-            distill=self.distill,
-        )
+        return DTFD(features, classes, **self.of_module())
 
 
 @dataclass(frozen=True)

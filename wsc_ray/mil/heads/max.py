@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import bag_of_rows, segment_argmax
-from wsc_ray.mil.space import log_uniform, uniform
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.space import searched, uniform
 
 
 @HEADS.register("max")
@@ -21,20 +19,11 @@ class MaxSettings(Settings):
     """Settings of `MaxPool`; their ranges are the recipe's."""
 
     name: ClassVar[str] = "max"
-    draws: ClassVar[int] = 3
 
-    dropout: float
-
-    @classmethod
-    def draw(cls, tune: Tune, u: np.ndarray) -> MaxSettings:
-        return cls(
-            lr=log_uniform(*tune.lr, u[0]),
-            weight_decay=log_uniform(*tune.weight_decay, u[1]),
-            dropout=uniform(*tune.dropout, u[2]),
-        )
+    dropout: float = searched(uniform)
 
     def build(self, features: int, classes: int) -> MaxPool:
-        return MaxPool(features, classes, dropout=self.dropout)
+        return MaxPool(features, classes, **self.of_module())
 
 
 class MaxPool(PackedHead):

@@ -6,15 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.nystrom import NystromAttention
 from wsc_ray.mil.segments import bag_of_rows, segment_sum
-from wsc_ray.mil.space import choice, log_uniform, uniform
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.space import choice, searched, uniform
 
 HEADS_OF_ATTENTION = 8  # the paper's
 
@@ -25,22 +23,12 @@ class TransMILSettings(Settings):
     """Settings of `TransMIL`; their ranges are the recipe's."""
 
     name: ClassVar[str] = "transmil"
-    draws: ClassVar[int] = 4
 
-    dropout: float
-    hidden: int
-
-    @classmethod
-    def draw(cls, tune: Tune, u: np.ndarray) -> TransMILSettings:
-        return cls(
-            lr=log_uniform(*tune.lr, u[0]),
-            weight_decay=log_uniform(*tune.weight_decay, u[1]),
-            dropout=uniform(*tune.dropout, u[2]),
-            hidden=choice(tune.hidden, u[3]),
-        )
+    dropout: float = searched(uniform)
+    hidden: int = searched(choice)
 
     def build(self, features: int, classes: int) -> TransMIL:
-        return TransMIL(features, classes, hidden=self.hidden, dropout=self.dropout)
+        return TransMIL(features, classes, **self.of_module())
 
 
 class TransMIL(PackedHead):
