@@ -21,6 +21,14 @@ def manifest_check(
     all: Annotated[bool, Option("Decode every image.")] = False,
     sample: Annotated[int, Option("Images to decode otherwise.", least=0)] = 1000,
     seed: Annotated[int, Option("Seed of the sample.", least=0)] = 0,
+    features: Annotated[
+        str | Path | None,
+        Option(
+            "Features of the manifest's patches; slides of different patients must not be copies by them.",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
     out: Annotated[
         str | Path | None, Option("Folder for the report, as summary.json.", metavar="DIR", kind="path")
     ] = None,
@@ -36,8 +44,17 @@ def manifest_check(
         `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `images_decoded`, `digest`.
 
     Raises:
-        ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0.
+        ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0. Or patients
+            share near-duplicates; they are named.
+        DataError: the features cannot be used.
     """
     from wsc_ray.manifest.check import check_manifest
 
-    return check_manifest(manifest=manifest, all=all, sample=sample, seed=seed, out=out)
+    def compare() -> dict[str, Any]:
+        if features is None:
+            return {}
+        from wsc_ray.neighbours.check import refuse_copies
+
+        return refuse_copies(features)
+
+    return check_manifest(manifest=manifest, all=all, sample=sample, seed=seed, out=out, also=compare)

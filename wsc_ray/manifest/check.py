@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,13 @@ _AT_A_TIME = 16  # images sampled from a row group: reading one costs the bytes 
 
 
 def check_manifest(
-    *, manifest: str | Path, all: bool = False, sample: int = 1000, seed: int = 0, out: str | Path | None = None
+    *,
+    manifest: str | Path,
+    all: bool = False,
+    sample: int = 1000,
+    seed: int = 0,
+    out: str | Path | None = None,
+    also: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Check a manifest and count what it holds.
 
@@ -38,6 +44,7 @@ def check_manifest(
         sample: how many images to decode otherwise.
         seed: of the sample.
         out: a folder to write the report to, as `summary.json`, when nothing is wrong.
+        also: checks something else once the manifest is without problems; what it returns goes into the report.
 
     Returns:
         `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `slides_without_patches`, `columns` (what is
@@ -95,6 +102,7 @@ def check_manifest(
         "images_decoded": decoded,
         "digest": opened.digest,
         "cohort_digest": cohort.digest(),
+        **also(),
     }
     if place is None:
         return {"command": "manifest check", **report}

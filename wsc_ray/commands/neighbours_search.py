@@ -1,0 +1,46 @@
+"""`wsc-ray neighbours search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import Address, Cluster, Down, Option, command
+
+
+@command(
+    "neighbours search",
+    reads="features",
+    writes="`DIR/nearest.csv`, `nearest.png`",
+    sent=True,
+    resources=lambda recipe: {"process": "1, on the head"},
+)
+def neighbours_search(
+    *,
+    features: Annotated[str | Path, Option("Features to search in.", metavar="DIR", kind="path")],
+    slide: Annotated[str, Option("Slide whose patches are asked about.", metavar="ID")],
+    out: Annotated[str | Path, Option("Folder for the table and the picture.", metavar="DIR", kind="path")],
+    patch: Annotated[
+        str | None, Option("One patch of the slide, by its place in level-0 px.  [default: all]", metavar="X,Y")
+    ] = None,
+    manifest: Annotated[
+        str | Path | None, Option("Manifest with the patches' pixels, for the picture.", metavar="DIR", kind="path")
+    ] = None,
+    count: Annotated[int, Option("Patches to find for each.", least=1, most=1000)] = 10,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+) -> dict[str, Any]:
+    """Find the patches of other slides that look most like a patch, or like those of a slide.
+
+    Features of patches are compared by their cosine.
+
+    Returns:
+        The summary, also in `OUT/summary.json`.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    from wsc_ray.neighbours.search import search_neighbours
+
+    return search_neighbours(features=features, slide=slide, patch=patch, out=out, manifest=manifest, count=count)

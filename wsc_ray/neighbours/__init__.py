@@ -1,0 +1,6 @@
+"""Patches that look alike: the nearest of a patch or slide, and near-duplicates between patients."""
+
+from wsc_ray.neighbours.index import PatchIndex
+from wsc_ray.neighbours.vectors import PatchVectors, load_vectors
+
+__all__ = ["PatchIndex", "PatchVectors", "load_vectors"]

@@ -1,0 +1,106 @@
+"""Near-duplicates between patients: a slide that was scanned twice, copied, or filed under two names.
+
+Whether two patches are copies cannot be told from their similarity: background and fat look alike everywhere. A copy is much
+nearer than the patches that merely look alike, so that its distance is compared with the distance to the tenth nearest
+(as Lowe 2004, doi:10.1023/B:VISI.0000029664.99615.94, compares with the second nearest; a patch may have several copies).
+
+    ratio = (1 - cosine to the nearest) / (1 - cosine to the tenth nearest),    both among patches of other patients
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsc_ray.neighbours.index import PatchIndex
+from wsc_ray.neighbours.vectors import PatchVectors
+from wsc_ray.progress import Progress
+
+REFERENCE = 10  # the neighbour whose distance is the measure
+COPY = 0.2  # ratio below which a patch is a copy by itself
+ALIKE = 0.5  # ratio below which a patch counts as evidence that two slides are copies
+SLIDE_PATCHES = 4  # such patches that two slides have to share at least, those of both counted
+SLIDE_SHARE = 0.2  # and how many they are for each patch of the smaller slide; copies without a difference come to 2
+_SAME = 1e-6  # distance of features that differ in rounding alone
+_AT_ONCE = 4096  # queries
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Two slides of different patients that share patches.
+
+    Attributes:
+        slides, patients: the two, in order.
+        patches: of either slide, those that are nearest to one of the other with a ratio below `ALIKE`.
+        copies: those of them with a ratio below `COPY`.
+        example: a patch of the first slide and its copy in the second, as rows of `PatchVectors`.
+    """
+
+    slides: tuple[str, str]
+    patients: tuple[str, str]
+    patches: int
+    copies: int
+    example: tuple[int, int]
+
+
+def nearest_ratios(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, PatchIndex]:
+    """For each patch the nearest patch of another patient.
+
+    Returns:
+        its row (n,), -1 where there is no other patient; the ratio (n,), 1 there; and the index that was searched.
+    """
+    index = PatchIndex(patches.vectors, len(patches))
+    nearest, ratio = np.full(len(patches), -1), np.ones(len(patches))
+    with Progress("comparing patches", len(patches), unit="patches") as progress:
+        for patient in patches.rows_of_patients():
+            for start in range(patient.start, patient.stop, _AT_ONCE):
+                rows = slice(start, min(start + _AT_ONCE, patient.stop))
+                cosines, found = index.search(patches.vectors[rows], REFERENCE, without=patient)
+                nearest[rows], ratio[rows] = found[:, 0], _ratio(cosines, found)
+                progress.advance(rows.stop - rows.start)
+    return nearest, ratio, index
+
+
+def find_copies(patches: PatchVectors, nearest: np.ndarray, ratio: np.ndarray) -> list[Copies]:
+    """Slides of different patients that share patches, the most of them first.
+
+    A pair is named when one patch is a copy by itself, or when several patches of one slide are nearest to patches of the
+    other: what happens once by chance does not happen again between the same two slides.
+
+    Args:
+        nearest, ratio: of `nearest_ratios`.
+    """
+    slide_of = patches.slide_of
+    sizes = np.diff(patches.offsets)
+    alike, copies = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+    example: dict[tuple[int, int], tuple[float, int, int]] = {}
+    for row in np.flatnonzero((nearest >= 0) & (ratio < ALIKE)).tolist():
+        here, there = int(slide_of[row]), int(slide_of[nearest[row]])
+        pair = (min(here, there), max(here, there))
+        alike[pair] += 1
+        copies[pair] += int(ratio[row] < COPY)
+        ordered = (row, int(nearest[row])) if here == pair[0] else (int(nearest[row]), row)
+        example[pair] = min(example.get(pair, (np.inf, 0, 0)), (float(ratio[row]), *ordered))
+    found = [
+        Copies(
+            (patches.slide_ids[pair[0]], patches.slide_ids[pair[1]]),
+            (patches.patient_ids[pair[0]], patches.patient_ids[pair[1]]),
+            count,
+            copies[pair],
+            example[pair][1:],
+        )
+        for pair, count in alike.items()
+        if copies[pair] or count >= max(SLIDE_PATCHES, SLIDE_SHARE * min(sizes[list(pair)]))
+    ]
+    return sorted(found, key=lambda each: (-each.patches, each.slides))
+
+
+def _ratio(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(q,) from cosines (q, k) and rows (q, k), which are -1 where there are fewer patches."""
+    distances = np.clip(1 - cosines.astype(np.float64), 0, None)
+    last = np.maximum((found >= 0).sum(axis=1) - 1, 0)
+    reference = distances[np.arange(len(distances)), last]
+    ratio = np.where(reference > _SAME, distances[:, 0] / np.maximum(reference, _SAME), 1.0)
+    return np.where(last > 0, ratio, 1.0)  # one patch alone says nothing of what is usual
