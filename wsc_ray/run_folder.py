@@ -16,7 +16,7 @@ RUN/
   summary.json
   features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
   mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
-  evaluate/            predictions.csv, confusion.csv, summary.json
+  evaluate/            predictions.csv, member_predictions.csv, confusion.csv, summary.json
 """
 
 from __future__ import annotations
