@@ -20,7 +20,8 @@ def describe(summary: Mapping[str, Any]) -> str:
         f"measured  {summary['slides']} slides of {summary['patients']} patients, {summary['where']}{positive}",
     ]
     if "metrics" not in summary:
-        return "\n".join([*lines, f"out       {summary['out']}"])
+        before = f"opened    {summary['opened_before']} times before"
+        return "\n".join([*lines, before, f"out       {summary['out']}"])
     draws, calibrated = summary["bootstrap"], summary["calibrated"]
     per_patient = summary["per_patient"]["metrics"] if summary["per_patient"]["patients"] < summary["slides"] else {}
     columns = {"slides": summary["metrics"], "patients": per_patient}
@@ -35,10 +36,8 @@ def describe(summary: Mapping[str, Any]) -> str:
     if summary["attention"]:
         lines.append(f"attention AUROC {_cell(summary['attention']['auroc']).strip()}")
     lines += ["", *_matrix(summary["classes"], summary["confusion"])]
-    sentences = [*_scatter(summary), *_chosen(summary), *summary["notes"]]
-    if sentences:
-        lines += ["", *sentences]
-    return "\n".join([*lines, "", f"predictions  {as_path(summary['out']) / PREDICTIONS}"])
+    sentences = [*_scatter(summary), *_chosen(summary), *summary["notes"], _openings(summary["ledger"])]
+    return "\n".join([*lines, "", *sentences, "", f"predictions  {as_path(summary['out']) / PREDICTIONS}"])
 
 
 def metric_name(name: str) -> str:
@@ -101,6 +100,18 @@ def _chosen(summary: Mapping[str, Any]) -> list[str]:
             f"{fold}temperature {each['temperature']:.2f}{threshold} are of {each['slides']} validation slides alone"
         )
     return lines
+
+
+def _openings(ledger: Mapping[str, Any]) -> str:
+    """How often the slides were looked at, in a sentence."""
+    if ledger["repeat"]:
+        this = "the same evaluation again"
+    else:
+        this = "the first" if ledger["opening"] == 1 else "a new evaluation"
+    heads = "1 head" if ledger["heads"] == 1 else f"{ledger['heads']} different heads"
+    repeats = f", {ledger['repeats']} of them to repeat an evaluation" if ledger["repeats"] else ""
+    times = "once" if ledger["opening"] == 1 else f"{ledger['opening']} times"
+    return f"these slides have been opened {times} for {heads}{repeats}; this time: {this} ({ledger['path']})"
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:

@@ -1,8 +1,9 @@
-"""The command: the chosen head on the test split, which nothing before has looked at."""
+"""The command: the chosen head on the test split, and a line in the ledger that says it was looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ from wsc_ray.evaluate.inputs import (
     predict_members,
     validation_predictions,
 )
+from wsc_ray.evaluate.ledger import (
+    LEDGER,
+    Opening,
+    counted,
+    digest_of_members,
+    digest_of_recipe,
+    digest_of_slides,
+    read_ledger,
+    record,
+)
 from wsc_ray.evaluate.report import (
     CONFUSION,
     MEMBERS,
@@ -30,6 +41,7 @@ from wsc_ray.evaluate.report import (
 from wsc_ray.features.store import read_slides
 from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.ensemble import Member, load_members
+from wsc_ray.mil.inputs import encoder_of
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath
@@ -78,6 +90,9 @@ def evaluate_head(
     classes = check_members(members, features, head)
     _check_order(recipe, classes)
     plan = _plan(features, head, out, recipe, members, slides)
+    kept = folder.path if folder else head  # where the ledger is
+    cohort = digest_of_slides(slides)
+    plan["opened_before"] = counted(read_ledger(kept), cohort)["opening"]
     if dry_run:
         return plan
     bags = load_bags(features, slides, classes, patch_labels=True)
@@ -97,7 +112,22 @@ def evaluate_head(
         recipe.tracking.uri, recipe.tracking.experiment, out, head, features, *([folder.path] if folder else [])
     )
 
+    embedded = encoder_of(features)
+    opening = Opening(
+        command="evaluate",
+        cohort=cohort,
+        where=plan["where"],
+        slides=len(bags),
+        head=digest_of_members(members),
+        encoder=embedded["encoder"] if embedded else None,
+        features=bags.digest(),
+        recipe=digest_of_recipe(recipe),
+    )
+
     def work(tracker: Tracker) -> dict[str, Any]:
+        ledger = record(kept, opening)  # first: what is written below has been seen
+        tracker.set_tags({f"wsc_ray.test.{name}": str(value) for name, value in asdict(opening).items()})
+        tracker.log_metrics({"test_openings": ledger["opening"]}, step=ledger["opening"])
         write_predictions(out / PREDICTIONS, result)
         write_members(out / MEMBERS, result)
         write_confusion(out / CONFUSION, classes, measured["confusion"])
@@ -105,7 +135,7 @@ def evaluate_head(
         tracker.log_metrics(flat_metrics(measured))
         for name in (PREDICTIONS, MEMBERS, CONFUSION):
             tracker.log_artifact(out / name)
-        return measured
+        return {**measured, "ledger": {"path": shown(kept / LEDGER), **ledger}}
 
     params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
     params |= recipe.evaluate.model_dump(mode="json")
