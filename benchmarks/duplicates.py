@@ -22,7 +22,7 @@ from wsc_ray.encoders import normalise_pixels
 from wsc_ray.encoders.choose import choose_encoder
 from wsc_ray.errors import DataError
 from wsc_ray.features.fit import fit
-from wsc_ray.neighbours.duplicates import ALIKE, COPY, find_copies, nearest_ratios
+from wsc_ray.neighbours.duplicates import ALIKE, COPY, find_copies, nearest_of_others
 from wsc_ray.neighbours.vectors import PatchVectors, unit_vectors
 from wsc_ray.pixels import decode
 from wsc_ray.progress import Progress
@@ -129,12 +129,12 @@ def _look_for(slides: list[tuple[str, str, np.ndarray, np.ndarray]], copied: dic
         tuple(slide[1] for slide in slides),
         tuple(slide[0] for slide in slides),
     )
-    nearest, ratio, _ = nearest_ratios(patches)
-    named = {pair.slides for pair in find_copies(patches, nearest, ratio)}
+    nearest, chance, _ = nearest_of_others(patches)
+    named = {pair.slides for pair in find_copies(patches, nearest, chance)}
     true = {tuple(sorted(pair)) for pair in copied.items()}
     right = {pair for pair in named if tuple(sorted(pair)) in true}
     hits = [
-        ratio[row] < COPY and nearest[row] - patches.rows(name).start == row - patches.rows(copy).start
+        chance[row] < COPY and nearest[row] - patches.rows(name).start == row - patches.rows(copy).start
         for copy, name in copied.items()
         for row in patches.rows(copy)
     ]
@@ -154,7 +154,7 @@ def _page(lines: list[str], patches: str, encoder: str, copies: int, seed: int, 
             "# Copies of slides, found by their features",
             "",
             "What `wsc-ray manifest check MANIFEST --features DIR` finds, on a cohort in which some slides were copied under new patients: see",
-            f"`wsc_ray/neighbours/duplicates.py` for the rule (a patch is a copy below a ratio of {COPY}; several below {ALIKE} make a pair of slides).",
+            f"`wsc_ray/neighbours/duplicates.py` for the rule (a patch is a copy at a chance below {COPY:g}; several below {ALIKE:g} make a pair of slides).",
             "",
             f"`python -m benchmarks.duplicates {patches} --encoder {encoder} --copies {copies} --seed {seed}`, commit {(commit() or '?')[:12]},",
             f"{cpu_model()}, {told}. {count:,} patches of {slides:,} slides; {copies} slides copied, each kind of copy looked for by itself.",

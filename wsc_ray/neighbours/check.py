@@ -9,7 +9,7 @@ from typing import Any
 from wsc_ray.cohort.cohort import SPLIT
 from wsc_ray.errors import ManifestError
 from wsc_ray.features.store import read_slides
-from wsc_ray.neighbours.duplicates import Copies, find_copies, nearest_ratios
+from wsc_ray.neighbours.duplicates import Copies, find_copies, nearest_of_others
 from wsc_ray.neighbours.vectors import PatchVectors, load_vectors
 from wsc_ray.storage import as_path
 from wsc_ray.uris import shown
@@ -30,8 +30,8 @@ def refuse_copies(features: str | Path) -> dict[str, Any]:
     store = as_path(features)
     cohort = read_slides(store)
     patches = load_vectors(store, cohort)
-    nearest, ratio, index = nearest_ratios(patches)
-    copies = find_copies(patches, nearest, ratio)
+    nearest, chance, index = nearest_of_others(patches)
+    copies = find_copies(patches, nearest, chance)
     if copies:
         columns = cohort.slides.column_names
         splits = dict(zip(cohort.ids, cohort.texts(SPLIT), strict=True)) if SPLIT in columns else {}

@@ -1,10 +1,17 @@
 """Near-duplicates between patients: a slide that was scanned twice, copied, or filed under two names.
 
 Whether two patches are copies cannot be told from their similarity: background and fat look alike everywhere. A copy is much
-nearer than the patches that merely look alike, so that its distance is compared with the distance to the tenth nearest
-(as Lowe 2004, doi:10.1023/B:VISI.0000029664.99615.94, compares with the second nearest; a patch may have several copies).
+nearer than the patches that merely look alike, as in Lowe 2004 (doi:10.1023/B:VISI.0000029664.99615.94):
 
     ratio = (1 - cosine to the nearest) / (1 - cosine to the tenth nearest),    both among patches of other patients
+
+Patches that merely look alike lie in some m dimensions around each other, so that ratio^(m/2) is the smallest of nine uniform
+numbers (Levina and Bickel 2004, Maximum likelihood estimation of intrinsic dimension). m comes from the patches themselves, and with
+it, for each patch,
+
+    chance = 1 - (1 - ratio^(m/2))^9,
+
+how likely its nearest patch would be as near without being a copy.
 """
 
 from __future__ import annotations
@@ -19,11 +26,12 @@ from wsc_ray.neighbours.vectors import PatchVectors
 from wsc_ray.progress import Progress
 
 REFERENCE = 10  # the neighbour whose distance is the measure
-COPY = 0.2  # ratio below which a patch is a copy by itself
-ALIKE = 0.5  # ratio below which a patch counts as evidence that two slides are copies
+COPY = 1e-8  # chance below which a patch is a copy by itself
+ALIKE = 1e-3  # chance below which a patch counts as evidence that two slides are copies
 SLIDE_PATCHES = 4  # such patches that two slides have to share at least, those of both counted
 SLIDE_SHARE = 0.2  # and how many they are for each patch of the smaller slide; copies without a difference come to 2
-_SAME = 1e-6  # distance of features that differ in rounding alone
+_USUAL = 0.9  # quantile of the ratio that m is taken from: of patches without a copy, unless nearly all have one
+_SAME = 1e-6  # distance, or ratio, of features that differ in rounding alone
 _AT_ONCE = 4096  # queries
 
 
@@ -33,8 +41,8 @@ class Copies:
 
     Attributes:
         slides, patients: the two, in order.
-        patches: of either slide, those that are nearest to one of the other with a ratio below `ALIKE`.
-        copies: those of them with a ratio below `COPY`.
+        patches: of either slide, those that are nearest to one of the other with a chance below `ALIKE`.
+        copies: those of them with a chance below `COPY`.
         example: a patch of the first slide and its copy in the second, as rows of `PatchVectors`.
     """
 
@@ -45,11 +53,11 @@ class Copies:
     example: tuple[int, int]
 
 
-def nearest_ratios(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, PatchIndex]:
+def nearest_of_others(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, PatchIndex]:
     """For each patch the nearest patch of another patient.
 
     Returns:
-        its row (n,), -1 where there is no other patient; the ratio (n,), 1 there; and the index that was searched.
+        its row (n,), -1 where there is no other patient; the chance (n,), 1 there; and the index that was searched.
     """
     index = PatchIndex(patches.vectors, len(patches))
     nearest, ratio = np.full(len(patches), -1), np.ones(len(patches))
@@ -60,29 +68,39 @@ def nearest_ratios(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, Patch
                 cosines, found = index.search(patches.vectors[rows], REFERENCE, without=patient)
                 nearest[rows], ratio[rows] = found[:, 0], _ratio(cosines, found)
                 progress.advance(rows.stop - rows.start)
-    return nearest, ratio, index
+    return nearest, chance_of(ratio), index
 
 
-def find_copies(patches: PatchVectors, nearest: np.ndarray, ratio: np.ndarray) -> list[Copies]:
+def chance_of(ratio: np.ndarray) -> np.ndarray:
+    """How likely each ratio would be without copies, (n,); see above."""
+    usual = float(np.quantile(ratio, _USUAL))
+    if not 0 < usual < 1:  # nothing but copies, or nothing but patches that are all the same: m is unknown
+        return np.where(ratio < _SAME, 0.0, 1.0)
+    others = REFERENCE - 1
+    half_dimension = np.log(1 - (1 - _USUAL) ** (1 / others)) / np.log(usual)
+    return -np.expm1(others * np.log1p(-np.minimum(ratio**half_dimension, 1 - 1e-12)))
+
+
+def find_copies(patches: PatchVectors, nearest: np.ndarray, chance: np.ndarray) -> list[Copies]:
     """Slides of different patients that share patches, the most of them first.
 
     A pair is named when one patch is a copy by itself, or when several patches of one slide are nearest to patches of the
     other: what happens once by chance does not happen again between the same two slides.
 
     Args:
-        nearest, ratio: of `nearest_ratios`.
+        nearest, chance: of `nearest_of_others`.
     """
     slide_of = patches.slide_of
     sizes = np.diff(patches.offsets)
     alike, copies = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     example: dict[tuple[int, int], tuple[float, int, int]] = {}
-    for row in np.flatnonzero((nearest >= 0) & (ratio < ALIKE)).tolist():
+    for row in np.flatnonzero((nearest >= 0) & (chance < ALIKE)).tolist():
         here, there = int(slide_of[row]), int(slide_of[nearest[row]])
         pair = (min(here, there), max(here, there))
         alike[pair] += 1
-        copies[pair] += int(ratio[row] < COPY)
+        copies[pair] += int(chance[row] < COPY)
         ordered = (row, int(nearest[row])) if here == pair[0] else (int(nearest[row]), row)
-        example[pair] = min(example.get(pair, (np.inf, 0, 0)), (float(ratio[row]), *ordered))
+        example[pair] = min(example.get(pair, (np.inf, 0, 0)), (float(chance[row]), *ordered))
     found = [
         Copies(
             (patches.slide_ids[pair[0]], patches.slide_ids[pair[1]]),
