@@ -31,9 +31,9 @@ def neighbours_search(
     cluster: Cluster = None,
     down: Down = "on-success",
 ) -> dict[str, Any]:
-    """Find the patches of other slides that look most like a patch, or like those of a slide.
+    """Find the patches that look most like a slide's patches.
 
-    Features of patches are compared by their cosine.
+    Features are compared by their cosine, with those of other slides alone.
 
     Returns:
         The summary, also in `OUT/summary.json`.
