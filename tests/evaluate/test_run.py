@@ -14,6 +14,7 @@ from wsc_ray.commands import evaluate
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.run import describe
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
+from wsc_ray.files import read_json
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import fit_head
 from wsc_ray.mil.head import save_head
@@ -63,7 +64,7 @@ def change(features: Path, column: str, new) -> None:
 def test_what_an_evaluation_leaves(places: dict[str, Path], mlflow_store: str) -> None:
     summary = evaluate(**places, overrides=FAST)
     out = places["out"]
-    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary == read_json(out / "summary.json")
     assert (summary["slides"], summary["patients"], summary["positive"]) == (16, 8, "positive")
     assert list(summary["metrics"]) == ["balanced_accuracy", "auroc", "sensitivity", "specificity", "accuracy"]
     for entry in summary["metrics"].values():

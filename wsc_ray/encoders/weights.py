@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
+from wsc_ray import checksums
 from wsc_ray.encoders.model import (
     IMAGENET,
     PatchEncoder,
@@ -25,25 +26,29 @@ from wsc_ray.files import atomic, local_file, read_json, write_json
 from wsc_ray.storage import AnyPath
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_ROOM = {checksums.KEY: checksums.ZEROS}
 
 
 def save_state(module: nn.Module, path: AnyPath) -> None:
-    """Write a module's state as safetensors, in one step."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(serialise({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}))
+    """Write a module's state as safetensors with a checksum, in one step."""
+    with atomic(path, checksum=True) as temporary:
+        temporary.write_bytes(
+            serialise({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, _ROOM)
+        )
 
 
 def read_state(path: AnyPath) -> dict[str, torch.Tensor]:
     """Read safetensors from a file, or from a folder that holds `model.safetensors`.
 
     Raises:
-        WeightsError: it is not there or not safetensors.
+        WeightsError: it is not there, damaged, or not safetensors.
     """
     file = path / WEIGHTS if path.is_dir() else path
     try:
         with local_file(file) as local:
+            checksums.check(local)
             return load_file(local)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"weights cannot be read from {file}: {error}; give a .safetensors file or a folder with {WEIGHTS}"
         ) from None
