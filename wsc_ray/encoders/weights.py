@@ -12,18 +12,19 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from wsc_ray import checksums
+from wsc_ray.encoders.frozen import make_backbone
 from wsc_ray.encoders.model import (
     IMAGENET,
     PatchEncoder,
     PixelStatistics,
     backbone_arguments,
-    create_backbone,
     statistics_of,
 )
 from wsc_ray.encoders.norm import Norm
 from wsc_ray.errors import WeightsError
-from wsc_ray.files import atomic, local_file, read_json, write_json
+from wsc_ray.files import atomic, first_line, local_file, read_json, write_json
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _ROOM = {checksums.KEY: checksums.ZEROS}
@@ -159,6 +160,14 @@ def statistics_for(name: str, weights: str, path: AnyPath | None) -> PixelStatis
         ) from None
 
 
+def no_encoder(folder: AnyPath, error: Exception) -> str:
+    """What to tell the user of a folder whose `config.json` could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
+    return f"{folder} holds no encoder that can be read ({CONFIG}: {reason}); `wsc-ray pretrain` on its run folder writes it anew"
+
+
 def load_exported(folder: AnyPath) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone in eval mode and its `config.json`.
 
@@ -167,12 +176,10 @@ def load_exported(folder: AnyPath) -> tuple[nn.Module, dict[str, Any]]:
     """
     try:
         config = read_json(folder / CONFIG)
-        name, arguments = config["architecture"], dict(config["model_args"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise WeightsError(
-            f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
-        ) from None
-    backbone = create_backbone(name, arguments)
+        name, arguments = str(config["architecture"]), dict(config["model_args"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(no_encoder(folder, error)) from None
+    backbone = make_backbone(name, arguments, shown(folder / CONFIG))
     state = read_state(folder)
     try:
         backbone.load_state_dict(state)
