@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_exported, load_weights
+from wsc_ray.encoders.model import require_name
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state, statistics_for
 from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError, WeightsError
 from wsc_ray.files import read_summary
@@ -166,6 +167,7 @@ def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistic
     """What pixels are normalised with: the recipe's word, else what the weights were trained with."""
     encoder = recipe.encoder
     path = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
+    require_name(encoder.backbone)
     known = statistics_for(encoder.backbone, encoder.weights, as_path(path) if path else None)
     return PixelStatistics(encoder.pixel_mean or known.mean, encoder.pixel_std or known.std)
 
