@@ -8,6 +8,7 @@ import pytest
 
 from wsc_ray import stage
 from wsc_ray.errors import RecipeError, RunFolderError, TrackingError
+from wsc_ray.files import read_json
 from wsc_ray.stage import carry_out, claim_folder, differences, open_store, refuse_other, resolve_paths, resolve_run
 
 
@@ -82,7 +83,7 @@ def test_work_is_carried_out_in_the_same_mlflow_run_and_ends_with_a_summary(tmp_
     seen = []
 
     def work(tracker):
-        seen.append(json.loads((out / "identity.json").read_text()))
+        seen.append(read_json(out / "identity.json"))
         if len(seen) == 1:
             raise KeyboardInterrupt
         return {"patches": 7}
@@ -91,13 +92,13 @@ def test_work_is_carried_out_in_the_same_mlflow_run_and_ends_with_a_summary(tmp_
     with pytest.raises(KeyboardInterrupt):
         carry_out("embed", **arguments, work=work)
     assert not (out / "summary.json").exists()
-    first = json.loads((out / "mlflow.json").read_text())["run_id"]
+    first = read_json(out / "mlflow.json")["run_id"]
     summary = carry_out("embed", **arguments, work=work)
     assert seen[0]["command"] == "embed"
     assert seen[0]["size"] == 8
     assert summary["mlflow"]["run_id"] == first
     assert (summary["command"], summary["encoder"], summary["patches"]) == ("embed", "e", 7)
-    assert json.loads((out / "summary.json").read_text()) == summary
+    assert read_json(out / "summary.json") == summary
 
 
 def test_a_store_that_does_not_answer_is_a_sentence_before_anything_is_written(tmp_path):

@@ -23,7 +23,7 @@ import wsc_ray
 from wsc_ray.commands import find_command
 from wsc_ray.declaration import Declaration
 from wsc_ray.errors import ClusterError, UserError
-from wsc_ray.files import write_json
+from wsc_ray.files import first_line, read_json, write_json
 from wsc_ray.preflight.check_result import CheckResult, as_text, failures
 from wsc_ray.preflight.facts import Facts
 from wsc_ray.preflight.gather import gather
@@ -75,7 +75,7 @@ def carry_out(call: Mapping[str, Any]) -> None:
     folder = RunFolder(arguments["run"]) if arguments.get("run") else None
     recipe = load_recipe()
     if declaration.takes("recipe"):
-        named = arguments.pop("recipe", None) or (folder.recipe if folder else None)
+        named = arguments.pop("recipe", None) or (folder.checked_recipe() if folder else None)
         recipe = load_recipe(named, arguments.pop("overrides", ()))
         arguments["recipe"] = recipe
     summary = _carried_out(declaration, arguments, recipe, as_path(call["out"]), folder, int(call.get("nodes", 1)))
@@ -195,7 +195,7 @@ def note(place: AnyPath, facts: Facts, started: float, cluster: str | None = Non
     if cluster:
         (place / CLUSTER).write_text(cluster)
     path = place / WHERE
-    known = json.loads(path.read_text())["jobs"] if path.exists() else []
+    known = _jobs(path)
     nodes = [
         {"name": node.name, "cpus": node.cpus, "gpus": node.gpus, "versions": node.versions} for node in facts.nodes
     ]
@@ -208,6 +208,18 @@ def note(place: AnyPath, facts: Facts, started: float, cluster: str | None = Non
         "all_reduce": asdict(facts.reduce) if facts.reduce else None,
     }
     write_json(path, {"jobs": [*known, job]})
+
+
+def _jobs(path: AnyPath) -> list[Any]:
+    """The jobs in a `cluster.json`; a damaged one, which nothing is decided by, is begun anew."""
+    try:
+        jobs = read_json(path)["jobs"]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError) as error:
+        print(f"warning: {path} cannot be read and is written anew: {first_line(error)}", file=sys.stderr, flush=True)
+        return []
+    return jobs if isinstance(jobs, list) else []
 
 
 def _log(recipe: Recipe, place: AnyPath, folders: list[AnyPath], command: str) -> None:

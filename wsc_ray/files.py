@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from wsc_ray import checksums
 from wsc_ray.storage import AnyPath, StoragePath
 from wsc_ray.uris import values_without_secrets
 
@@ -25,10 +27,13 @@ def is_file_name(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def atomic(path: AnyPath) -> Iterator[Path]:
+def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
     """A temporary local file that becomes `path` when the block ends well, and vanishes when it does not.
 
     It lies beside a local `path` and replaces it; to an object store it is uploaded as one object.
+
+    Args:
+        checksum: whether the file gets one; it then has to be of a kind that `wsc_ray.checksums` lists.
     """
     beside = path.parent if isinstance(path, Path) else None
     if beside is not None:
@@ -38,6 +43,8 @@ def atomic(path: AnyPath) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        if checksum:
+            checksums.seal(temporary)
         if isinstance(path, Path):
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
@@ -76,19 +83,58 @@ def local_folder(path: AnyPath) -> Iterator[Path]:
 
 
 def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
-    """Write JSON in one step: a reader sees the old file or the new, never half of it."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
+    """Write JSON with a checksum in one step: a reader sees the old file or the new, never half of it."""
+    with atomic(path, checksum=True) as temporary:
+        temporary.write_text(json.dumps({**values, checksums.KEY: checksums.ZEROS}, indent=2) + "\n")
 
 
-def read_json(path: AnyPath) -> Any:
-    """Read JSON.
+def read_json(path: AnyPath) -> dict[str, Any]:
+    """Read a JSON object.
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: it is not JSON.
+        ValueError: it is damaged, or no JSON object.
     """
-    return json.loads(path.read_text())
+    content = path.read_bytes()
+    checksums.check(content)
+    try:
+        values = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")
+    values.pop(checksums.KEY, None)
+    return values
+
+
+def write_table(path: AnyPath, table: pa.Table) -> None:
+    """Write a Parquet file with a checksum in one step."""
+    with atomic(path, checksum=True) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
+    """Read a Parquet file as it was written.
+
+    Args:
+        schema: its columns, others are left out.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is damaged, or no Parquet file with these columns.
+    """
+    with local_file(path) as local:
+        checksums.check(local)
+        try:
+            table = pq.read_table(local)
+            return table if schema is None else table.select(schema.names).cast(schema)
+        except (pa.ArrowException, OSError, KeyError, TypeError, OverflowError, MemoryError) as error:
+            raise ValueError(first_line(error)) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of a file, without the rest of its story."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def write_summary(folder: AnyPath, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +145,8 @@ def write_summary(folder: AnyPath, command: str, values: Mapping[str, Any]) -> d
 
 
 def read_summary(folder: AnyPath) -> dict[str, Any] | None:
-    """The summary that a command which has come to its end left in `folder`; None where there is none."""
+    """The summary that a command which has come to its end left in `folder`; None where there is none, or one that is
+    damaged: the command then comes to its end once more."""
     try:
         return read_json(folder / "summary.json")
     except (OSError, ValueError):

@@ -8,11 +8,13 @@ What the YAML 1.1 of PyYAML would take and we do not:
 * deep nesting, which ends in a RecursionError;
 * tags (`!!int`, `!!python/...`): nothing here needs them, and PyYAML's constructors raise anything on what is wrong in them;
 * dates: `2024-01-01` stays text;
+* numbers of base 8 (`010` is 8) and 60 (`1:30` is 90), which nobody means;
 * numbers of more digits than a float can tell apart many times over.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import yaml
@@ -21,6 +23,7 @@ CHARACTERS = 200_000
 DEPTH = 40
 VALUES = 20_000
 DIGITS = 100
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")  # octal (010), and of base 60 (1:30)
 
 
 class YamlError(ValueError):
@@ -33,19 +36,23 @@ def load(text: str) -> Any:
     Raises:
         YamlError: it is not YAML, or of what the module lists.
     """
-    documents = load_all(text)
+    documents = _documents(text, _SettingsLoader)
     if len(documents) > 1:
         raise YamlError("holds several documents (`---`), and one is wanted")
     return documents[0] if documents else None
 
 
 def load_all(text: str) -> list[Any]:
-    """Every document of a text; see `load`."""
+    """Every document of a text; see `load`. Numbers of base 8 and 60 are read: file modes are written so."""
+    return _documents(text, _Loader)
+
+
+def _documents(text: str, loader: type[_Loader]) -> list[Any]:
     if len(text) > CHARACTERS:
         raise YamlError(f"is longer than {CHARACTERS:,} characters, which no settings are")
     try:
         _measure(text)
-        return list(yaml.load_all(text, _Loader))
+        return list(yaml.load_all(text, loader))
     except YamlError:
         raise
     except yaml.YAMLError as error:
@@ -126,9 +133,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode):
                 continue
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            merges = key_node.tag == "tag:yaml.org,2002:merge"
+            key = key_node.value if merges else self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
             if key in seen:
                 raise YamlError(f"line {line}: {quoted(key)} is there twice, first in line {seen[key]}; keep one")
             seen[key] = line
@@ -143,8 +152,20 @@ class _Loader(yaml.SafeLoader):
         return self.construct_yaml_float(node)
 
 
+class _SettingsLoader(_Loader):
+    """Of settings, where `010` and `1:30` are mistakes."""
+
+    def construct_yaml_number(self, node: yaml.ScalarNode) -> int | float:
+        value = super().construct_yaml_number(node)
+        if _OTHER_BASE.fullmatch(node.value):
+            line = node.start_mark.line + 1
+            raise YamlError(f"line {line}: {node.value} is {value} in YAML; write the number that is meant")
+        return value
+
+
 for _tag in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_yaml_number)
+    for _loader in (_Loader, _SettingsLoader):
+        _loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _loader.construct_yaml_number)
 
 
 def _sentence(error: yaml.YAMLError) -> str:

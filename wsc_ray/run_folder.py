@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from typing import Any, final
 
+from wsc_ray import checksums
 from wsc_ray.errors import RunFolderError
-from wsc_ray.files import read_json
+from wsc_ray.files import atomic, first_line, local_file, read_json
 from wsc_ray.storage import AnyPath, as_path
 
 FORMAT = 1
@@ -55,6 +56,31 @@ class RunFolder:
         self.mil = self.path / "mil"
         self.evaluate = self.path / "evaluate"
 
+    def write_recipe(self, text: str) -> None:
+        """Keep the resolved recipe, with a checksum in its first line."""
+        with atomic(self.recipe, checksum=True) as temporary:
+            temporary.write_text(f"# {checksums.KEY}: {checksums.ZEROS}\n{text}", encoding="utf-8")
+
+    def checked_recipe(self) -> AnyPath:
+        """The run's recipe, as it was written.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
+        try:
+            with local_file(self.recipe) as local:
+                checksums.check(local)
+                if not local.stat().st_size:
+                    raise ValueError("it is empty")
+        except FileNotFoundError:
+            pass  # whoever reads it says so
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.recipe} cannot be used: {first_line(error)}; if the change is yours, delete its first line, or give another "
+                "recipe"
+            ) from None
+        return self.recipe
+
     def read_info(self) -> dict[str, Any]:
         """What the run is: format, versions, manifest and its digest, the part of the recipe that decides the weights.
 
@@ -63,12 +89,17 @@ class RunFolder:
         """
         try:
             older = self.path / OLDER_IDENTITIES["pretrain"]
-            info = read_json(self.info if self.info.is_file() else older)
-        except (OSError, ValueError):
+            path = self.info if self.info.is_file() else older
+            info = read_json(path)
+        except FileNotFoundError:
             raise RunFolderError(
                 f"{self.path} is not a run folder: it has no readable identity.json; `wsc-ray pretrain --out` makes one"
             ) from None
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.path} is not a run folder: {path.name} cannot be read: {first_line(error)}; restore it, or make a new run"
+            ) from None
+        if info.get("format") != FORMAT:
             raise RunFolderError(
                 f"{self.path} is a run folder of another format than {FORMAT}; use the wsc-ray that wrote it"
             )

@@ -18,7 +18,7 @@ from typing import Any
 
 import wsc_ray
 from wsc_ray.errors import RecipeError, RunFolderError
-from wsc_ray.files import read_json, write_json, write_summary
+from wsc_ray.files import first_line, read_json, write_json, write_summary
 from wsc_ray.lock import locked
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
@@ -46,7 +46,8 @@ def resolve_run(
         check_store(folder.path)
         folder.read_info()
     if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe if recipe is not None else folder.recipe if folder else None, overrides)
+        own = folder.checked_recipe() if recipe is None and folder else None
+        recipe = load_recipe(recipe if recipe is not None else own, overrides)
     return folder, recipe
 
 
@@ -110,12 +111,11 @@ def read_identity(out: AnyPath, command: str) -> dict[str, Any] | None:
         if not name.endswith(".json"):
             return {}  # a result that said whose the folder was
         try:
-            known = read_json(out / name)
-        except (OSError, ValueError):
-            known = None
-        if not isinstance(known, dict):
-            raise RunFolderError(f"{out / name} cannot be read; give a new --out, or delete {out}")
-        return known
+            return read_json(out / name)
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{out / name} cannot be read: {first_line(error)}; give a new --out, or delete {out}"
+            ) from None
     return None
 
 

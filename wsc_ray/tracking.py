@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.files import atomic, is_file_name, local_file, local_folder, read_json, write_json
+from wsc_ray.files import atomic, first_line, is_file_name, local_file, local_folder, read_json, write_json
 from wsc_ray.places import local_path
 from wsc_ray.plain_yaml import shortened
 from wsc_ray.storage import AnyPath, StoragePath, as_path
@@ -297,10 +297,22 @@ def _unreachable(uri: str, error: Exception) -> TrackingError:
 
 
 def _read(folder: AnyPath) -> dict[str, str] | None:
+    """The store and the run of a command's output folder; None where it has none yet.
+
+    Raises:
+        TrackingError: the file that says them is damaged.
+    """
     try:
-        return read_json(folder / FILE)
-    except (OSError, ValueError):
+        known = read_json(folder / FILE)
+        if not all(isinstance(known[name], str) for name in ("uri", "run_id")):
+            raise ValueError("it holds no run of MLflow")
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, KeyError) as error:
+        raise TrackingError(
+            f"{folder / FILE} cannot be read: {first_line(error)}; delete it, and the same command goes on in a new MLflow run"
+        ) from None
+    return known
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from tests.cluster.head import Wire, two_nodes
 from tests.conftest import small_recipe
 from tests.slides.drawn import draw, write
+from wsc_ray.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {
@@ -159,7 +160,7 @@ def test_it_leaves_what_a_local_run_leaves_and_where_it_ran(run, shared):
     assert {node["versions"]["python"] for node in job["nodes"]} == {".".join(map(str, sys.version_info[:3]))}
     assert job["job"] == run.job
     store = f"sqlite:///{shared}/mlflow.db"
-    assert json.loads((folder / "mlflow.json").read_text()) == {"uri": store, "run_id": summary["mlflow"]["run_id"]}
+    assert read_json(folder / "mlflow.json") == {"uri": store, "run_id": summary["mlflow"]["run_id"]}
     client = MlflowClient(store)
     assert client.get_run(summary["mlflow"]["run_id"]).info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(summary["mlflow"]["run_id"])}

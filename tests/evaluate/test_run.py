@@ -16,6 +16,7 @@ from wsc_ray.evaluate.assess import Result, assess
 from wsc_ray.evaluate.describe import describe
 from wsc_ray.evaluate.inputs import fold_of, measured_slides, predict_members
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
+from wsc_ray.files import read_json
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.ensemble import load_members
 from wsc_ray.mil.fit import fit_head, predict
@@ -68,7 +69,7 @@ def change(features: Path, column: str, new) -> None:
 def test_what_an_evaluation_leaves(places: dict[str, Path], mlflow_store: str) -> None:
     summary = evaluate(**places, overrides=FAST)
     out = places["out"]
-    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary == read_json(out / "summary.json")
     assert (summary["slides"], summary["patients"], summary["positive"]) == (16, 8, "positive")
     assert " ".join(summary["metrics"]) == (
         "balanced_accuracy auroc auprc brier ece f1 kappa sensitivity specificity accuracy"

@@ -26,6 +26,7 @@ from wsc_ray.errors import DataError, RecipeError, ResourceError, RunFolderError
 from wsc_ray.features.attributes import overlap as overlap_of
 from wsc_ray.features.room import cpus_each
 from wsc_ray.features.store import read_slide, read_slides, stored_slides
+from wsc_ray.files import read_json
 from wsc_ray.manifest import Manifest
 from wsc_ray.pixels import decode
 from wsc_ray.recipe.reading import validate_recipe
@@ -231,7 +232,7 @@ def test_a_published_encoder_needs_no_run(ray_cluster, manifest, cohort, tmp_pat
     order = {(x, y): i for i, (x, y) in enumerate(found.coords.tolist())}
     rows = [order[(x, y)] for x, y in zip(patches.x, patches.y, strict=True)]
     np.testing.assert_allclose(found.features[rows], expected, rtol=1e-4, atol=1e-5)
-    identity = json.loads((out / "identity.json").read_text())
+    identity = read_json(out / "identity.json")
     with (tmp_path / "encoder" / "model.safetensors").open("rb") as file:
         assert identity["encoder"] == hashlib.file_digest(file, "sha256").hexdigest()
     assert identity["interpolation"] == "bicubic"
@@ -267,7 +268,7 @@ def test_a_run_names_its_manifest_wherever_the_command_is_typed(run, settings, t
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert embed(run="../relative", dry_run=True)["patches"] > 0
-    identity = json.loads((tmp_path / "relative" / "identity.json").read_text())
+    identity = read_json(tmp_path / "relative" / "identity.json")
     identity["manifest"]["digest"] = "0" * 64
     (tmp_path / "relative" / "identity.json").write_text(json.dumps(identity))
     with pytest.raises(RunFolderError, match=r"holds other patches than .*relative was trained on"):

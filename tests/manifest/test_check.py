@@ -1,4 +1,3 @@
-import json
 import os
 import re
 
@@ -12,6 +11,7 @@ from PIL import Image
 from tests.pixels.files import encode
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError
+from wsc_ray.files import read_json
 from wsc_ray.manifest.check import pick_images
 
 from .cohort import cohort, png, write, write_images
@@ -26,7 +26,7 @@ def test_a_good_manifest_is_counted(tmp_path):
     report = manifest_check(manifest=tmp_path / "m", out=tmp_path / "report")
     assert (report["patches"], report["slides"], report["patients"], report["images_decoded"]) == (42, 6, 6, 42)
     assert report["splits"]["test"]["negative"] == {"patches": 7, "slides": 1, "patients": 1}
-    assert json.loads((tmp_path / "report" / "summary.json").read_text()) == report
+    assert read_json(tmp_path / "report" / "summary.json") == report
     assert report == manifest_check(manifest=tmp_path / "m")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError, RunFolderError
+from wsc_ray.files import read_json
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import PixelSource
 
@@ -52,7 +53,7 @@ def test_every_patch_arrives_with_its_pixels(raw, tmp_path):
     summary = take(raw, tmp_path / "out", row_group_rows=4, file_rows=10)
     names = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level", "mpp", "image"]
     assert by_place(rows_of(tmp_path / "out")) == by_place(cohort().select(names).to_pylist())
-    assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary == read_json(tmp_path / "out" / "summary.json")
     assert (summary["patches"], summary["slides"], summary["patients"]) == (42, 6, 6)
     assert summary["splits"]["train"]["positive"] == {"patches": 14, "slides": 2, "patients": 2}
     assert summary["patches_uri"] == f"{tmp_path}/out/patches"
@@ -165,7 +166,7 @@ def test_an_object_store(raw, tmp_path):
         memory.put(str(raw), "/bucket/raw.parquet")
         summary = take("memory://bucket/raw.parquet", "memory://bucket/out")
         assert summary["patches_uri"] == "memory://bucket/out/patches"
-        assert json.loads(memory.cat("/bucket/out/summary.json")) == summary
+        assert summary.items() <= json.loads(memory.cat("/bucket/out/summary.json")).items()
         assert open_manifest("memory://bucket/out").digest == take(raw, tmp_path / "out")["digest"]
         with pytest.raises(RunFolderError, match="is not empty"):
             take(raw, "memory://bucket/out")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsc_ray.errors import RunFolderError, WeightsError
+from wsc_ray.files import read_json
 from wsc_ray.mil.head import load_head, save_head
 from wsc_ray.mil.heads.abmil import AttentionMIL, AttentionSettings
 from wsc_ray.mil.heads.mean import MeanPool
@@ -109,7 +110,7 @@ def test_heads_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"holds no head.*wsc-ray tune"):
         load_head(tmp_path)
     save_head(tmp_path, make_head(gated=True), settings(gated=True), ["a", "b"])
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = read_json(tmp_path / "config.json")
     for values in ({**config, "hidden": 7}, {**config, "format": 2}, {"format": 1}, {**config, "gated": False}):
         (tmp_path / "config.json").write_text(json.dumps(values))
         with pytest.raises(WeightsError):
@@ -123,7 +124,7 @@ def test_heads_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_head_written_before_there_were_several_still_loads(tmp_path: Path) -> None:
     head = make_head(gated=False)
     save_head(tmp_path, head, settings(gated=False), ["a", "b"])
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = read_json(tmp_path / "config.json")
     old = {name: value for name, value in config.items() if name not in ("lr", "weight_decay")}
     (tmp_path / "config.json").write_text(json.dumps({**old, "head": "attention-mil"}))
     bags = make_bags(LENGTHS)
@@ -132,7 +133,7 @@ def test_a_head_written_before_there_were_several_still_loads(tmp_path: Path) ->
 
 def test_a_head_of_a_plugin_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     save_head(tmp_path, make_head(gated=False), settings(gated=False), ["a", "b"])
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = read_json(tmp_path / "config.json")
     (tmp_path / "config.json").write_text(json.dumps({**config, "head": "theirs"}))
     with pytest.raises(WeightsError, match="theirs"):
         load_head(tmp_path)

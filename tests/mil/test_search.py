@@ -19,6 +19,7 @@ import wsc_ray
 from wsc_ray.commands import tune
 from wsc_ray.errors import DataError, RecipeError, RunFolderError, TrackingError
 from wsc_ray.features.store import slide_path
+from wsc_ray.files import read_json
 from wsc_ray.mil.head import HEADS, load_head
 from wsc_ray.mil.search import describe_search as describe
 
@@ -70,14 +71,14 @@ def outcome(out: Path) -> tuple[list[dict[str, str]], bytes]:
 
 def children(out: Path, uri: str) -> list[Any]:
     client = MlflowClient(uri)
-    run = client.get_run(json.loads((out / "mlflow.json").read_text())["run_id"])
+    run = client.get_run(read_json(out / "mlflow.json")["run_id"])
     query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     return client.search_runs([run.info.experiment_id], query)
 
 
 def test_what_a_search_leaves(searched: tuple[Path, dict[str, Any]], mlflow_store: str, store: Path) -> None:
     out, summary = searched
-    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary == read_json(out / "summary.json")
     assert summary["trials_done"] == TRIALS
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     rows, _ = outcome(out)

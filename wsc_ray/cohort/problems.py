@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 from wsc_ray.cohort.cohort import KEYS, LABEL, PATIENT, SLIDE, SPLIT
 from wsc_ray.files import is_file_name
 
+_UNSEEN = ("Cf", "Cc", "Cn", "Co")  # of Unicode: formats such as zero-width blanks and directions, controls, nothing
 SHOWN = 5  # examples that a problem names, before it only counts
 
 
@@ -35,6 +37,12 @@ def find_problems(slides: pa.Table) -> list[str]:
     twice = sorted(name for name, count in _counted(keys[SLIDE]).items() if count > 1)
     if twice:
         problems.append(f"slides that are there several times: {listed(twice)}")
+    twins: dict[str, set[str]] = defaultdict(set)
+    for name in filter(None, keys[SLIDE]):
+        twins[name.casefold()].add(name)
+    pairs = sorted(" and ".join(sorted(names)) for names in twins.values() if len(names) > 1)
+    if pairs:
+        problems.append(f"slides whose ids differ in capitals alone, which is one file on many disks: {listed(pairs)}")
     return problems
 
 
@@ -43,9 +51,10 @@ def find_contradictions(slides: pa.Table, *, target: str = LABEL, split: str = S
     problems = []
     if split in slides.column_names:
         patients = slides[PATIENT].cast(pa.string()).to_pylist()
-        problems += patients_in_several(patients, slides[split].cast(pa.string()).to_pylist(), split)
+        splits = slides[split].cast(pa.string()).to_pylist()
+        problems += patients_in_several(patients, splits, split) + alike(splits, split)
     if target in slides.column_names:
-        problems += differ_in_capitals(slides[target].cast(pa.string()).to_pylist(), target)
+        problems += alike(slides[target].cast(pa.string()).to_pylist(), target)
     return problems
 
 
@@ -62,14 +71,29 @@ def patients_in_several(patients: Sequence[str | None], splits: Sequence[str | N
     return [f"patients in several values of `{column}`; keep each in one: {listed(told)}"]
 
 
-def differ_in_capitals(values: Iterable[str | None], column: str) -> list[str]:
-    """A sentence where two values of a column are the same but for capitals and blanks, else nothing."""
+def alike(values: Iterable[str | None], column: str) -> list[str]:
+    """A sentence where values of a column are one for people and several for a program, else nothing: they differ in
+    capitals, blanks, letters that are put together of two (NFC, NFD), marks that nobody sees, quotation marks, or in how a number or a
+    truth is written (`1`, `01`, `1e0`, `True`)."""
     same: dict[str, set[str]] = defaultdict(set)
-    for value in values:
+    for value in dict.fromkeys(values):
         if value is not None:
-            same["".join(value.split()).lower()].add(value)
-    pairs = [" and ".join(map(repr, sorted(names))) for names in same.values() if len(names) > 1]
-    return [f"`{column}` has values that differ in capitals or blanks alone: {listed(sorted(pairs))}"] if pairs else []
+            same[_meant(value)].add(value)
+    pairs = [" and ".join(map(ascii, sorted(names))) for names in same.values() if len(names) > 1]
+    return (
+        [f"`{column}` has values that differ in how they are written alone: {listed(sorted(pairs))}"] if pairs else []
+    )
+
+
+def _meant(value: str) -> str:
+    seen = "".join(mark for mark in unicodedata.normalize("NFKC", value) if unicodedata.category(mark) not in _UNSEEN)
+    text = "".join(seen.split()).casefold().strip("\"'`\u2018\u2019\u201c\u201d\u00b4")
+    text = {"true": "1", "false": "0"}.get(text, text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return repr(number + 0.0) if number == number else text  # + 0.0: -0 is 0
 
 
 def listed(examples: Sequence[str]) -> str:

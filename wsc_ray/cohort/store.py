@@ -7,13 +7,12 @@ The file's metadata holds the format's version.
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import wsc_ray
 from wsc_ray.cohort.cohort import KEYS, Cohort, make_cohort
 from wsc_ray.cohort.problems import find_problems
 from wsc_ray.errors import ManifestError
-from wsc_ray.files import atomic, local_file
+from wsc_ray.files import first_line, read_table, write_table
 from wsc_ray.storage import AnyPath, as_path
 
 COHORT_FILE = "slides.parquet"
@@ -34,8 +33,7 @@ def write_cohort(folder: AnyPath, slides: pa.Table) -> Cohort:
     _raise(str(path), find_problems(slides))
     cohort = make_cohort(slides, str(path))
     metadata = {_FORMAT_KEY: str(FORMAT).encode(), _CREATOR_KEY: f"wsc-ray {wsc_ray.__version__}".encode()}
-    with atomic(path) as temporary:
-        pq.write_table(cohort.slides.replace_schema_metadata(metadata), temporary)
+    write_table(path, cohort.slides.replace_schema_metadata(metadata))
     return cohort
 
 
@@ -49,10 +47,9 @@ def read_cohort(folder: str | AnyPath) -> Cohort | None:
     if not path.is_file():
         return None
     try:
-        with local_file(path) as local:
-            slides = pq.read_table(local)
-    except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"{path} cannot be read: {str(error).splitlines()[0]}; write it anew") from None
+        slides = read_table(path)
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} cannot be read: {first_line(error)}; write it anew") from None
     version = (slides.schema.metadata or {}).get(_FORMAT_KEY, b"1")
     if not version.isdigit() or int(version) > FORMAT:
         raise ManifestError(

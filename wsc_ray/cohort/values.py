@@ -3,6 +3,7 @@
 | in the table | read as |
 | --- | --- |
 | empty, blanks, and what `pandas.read_csv` takes for missing (`NA`, `NaN`, `null`, `None`, ...); NaN in a column of numbers | missing |
+| `na`, `n.a.`, `-`, `--`, `?`, `.`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); but for `-` in a column that has `+` too | missing |
 | surrounding blanks | taken off |
 | a column of whole numbers with a decimal point (`1.0`, `0.0`), as pandas writes integers beside missing ones | `1`, `0` |
 | booleans, and a column of labels that holds only `True` and `False` in any capitals | `true`, `false` |
@@ -19,12 +20,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsc_ray.plain_yaml import shortened
+
 # https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html, `na_values`
 MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]
     + ["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 )
+_PLACEHOLDERS = frozenset(
+    ["na", "Na", "n.a.", "N.A.", "-", "--", "---", "?", "??", "."]
+    + ["#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"]
+)
 CODED = pa.dictionary(pa.int32(), pa.string())
+_LISTED, _COMPARED = 30, 1000  # options that a suggestion lists, and looks through
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _TRUTHS = {"true", "false"}
 
@@ -55,7 +63,9 @@ def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.Ch
 
 def tidy(values: Iterable[str | None], *, label: bool = False) -> list[str | None]:
     """Texts by the rules above, None where a value is missing; `values` are all of a column, or all its different ones."""
-    texts = [None if value is None or value.strip() in MISSING else value.strip() for value in values]
+    given = [None if value is None else value.strip() for value in values]
+    missing = (MISSING | _PLACEHOLDERS) - ({"-"} if "+" in given else set())
+    texts = [None if text in missing else text for text in given]
     if label:
         texts = [text and _WHOLE.sub(r"\1", text) if text and _WHOLE.fullmatch(text) else text for text in texts]
         known = {text.lower() for text in texts if text is not None}
@@ -82,10 +92,13 @@ def as_number(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
 
 
 def suggest(name: str, options: Sequence[str]) -> str:
-    """`, did you mean ...?`, or all there is."""
-    lower = {option.lower(): option for option in options}
+    """`, did you mean ...?`, or all there is; of very many the first."""
+    lower = {option.lower(): option for option in options[:_COMPARED]}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f", did you mean `{lower[near[0]]}`?" if near else f"; there are {', '.join(options) or 'none'}"
+    if near:
+        return f", did you mean `{lower[near[0]]}`?"
+    more = f" and {len(options) - _LISTED:,} more" if len(options) > _LISTED else ""
+    return f"; there are {', '.join(shortened(option) for option in options[:_LISTED]) or 'none'}{more}"
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 
 from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder, digest_of, make_backbone, read_weights
 from wsc_ray.encoders.model import PixelStatistics, backbone_arguments, require_name
-from wsc_ray.encoders.weights import CONFIG, WEIGHTS, exported_name, exported_statistics
+from wsc_ray.encoders.weights import CONFIG, WEIGHTS, exported_name, exported_statistics, no_encoder
 from wsc_ray.errors import WeightsError
 from wsc_ray.files import read_json
 from wsc_ray.storage import AnyPath, as_path, shown
@@ -60,10 +60,8 @@ def _exported(folder: AnyPath) -> FrozenEncoder:
         config = read_json(folder / CONFIG)
         name, arguments = exported_name(config), _arguments(config["model_args"])
         size, pixels = int(config["pretrained_cfg"]["input_size"][-1]), exported_statistics(config)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise WeightsError(
-            f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
-        ) from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise WeightsError(no_encoder(folder, error)) from None
     weights = read_weights(folder / WEIGHTS)
     return FrozenEncoder(name, arguments, size, 0, pixels, AS_TRAINED, weights, digest_of(weights), shown(folder))
 

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from wsc_ray import checksums
 from wsc_ray.encoders.model import PixelStatistics, create_backbone
 from wsc_ray.errors import WeightsError
 from wsc_ray.files import local_file
@@ -100,9 +101,9 @@ def make_backbone(architecture: str, arguments: Mapping[str, Any], where: str) -
     """
     try:
         return create_backbone(architecture, dict(arguments))
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        if isinstance(error, WeightsError):  # which is a ValueError
-            raise
+    except WeightsError:
+        raise
+    except Exception as error:  # timm's models raise what they like for arguments that are not theirs
         raise WeightsError(f"{where}: timm cannot make {architecture} with these model_args: {error}") from None
 
 
@@ -110,12 +111,13 @@ def read_weights(path: AnyPath) -> np.ndarray:
     """The bytes of a file, (bytes,) uint8.
 
     Raises:
-        WeightsError: it cannot be read.
+        WeightsError: it cannot be read, or is damaged.
     """
     try:
         with local_file(path) as local:
+            checksums.check(local)
             return np.fromfile(local, np.uint8)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise WeightsError(f"weights cannot be read from {path}: {error}") from None
 
 

@@ -11,39 +11,45 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
+from wsc_ray import checksums
+from wsc_ray.encoders.frozen import make_backbone
 from wsc_ray.encoders.model import (
     IMAGENET,
     PatchEncoder,
     PixelStatistics,
     backbone_arguments,
-    create_backbone,
     statistics_of,
 )
 from wsc_ray.encoders.norm import Norm
 from wsc_ray.errors import WeightsError
-from wsc_ray.files import atomic, local_file, read_json, write_json
+from wsc_ray.files import atomic, first_line, local_file, read_json, write_json
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_ROOM = {checksums.KEY: checksums.ZEROS}
 
 
 def save_state(module: nn.Module, path: AnyPath) -> None:
-    """Write a module's state as safetensors, in one step."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(serialise({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}))
+    """Write a module's state as safetensors with a checksum, in one step."""
+    with atomic(path, checksum=True) as temporary:
+        temporary.write_bytes(
+            serialise({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, _ROOM)
+        )
 
 
 def read_state(path: AnyPath) -> dict[str, torch.Tensor]:
     """Read safetensors from a file, or from a folder that holds `model.safetensors`.
 
     Raises:
-        WeightsError: it is not there or not safetensors.
+        WeightsError: it is not there, damaged, or not safetensors.
     """
     file = path / WEIGHTS if path.is_dir() else path
     try:
         with local_file(file) as local:
+            checksums.check(local)
             return load_file(local)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"weights cannot be read from {file}: {error}; give a .safetensors file or a folder with {WEIGHTS}"
         ) from None
@@ -154,6 +160,14 @@ def statistics_for(name: str, weights: str, path: AnyPath | None) -> PixelStatis
         ) from None
 
 
+def no_encoder(folder: AnyPath, error: Exception) -> str:
+    """What to tell the user of a folder whose `config.json` could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
+    return f"{folder} holds no encoder that can be read ({CONFIG}: {reason}); `wsc-ray pretrain` on its run folder writes it anew"
+
+
 def load_exported(folder: AnyPath) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone in eval mode and its `config.json`.
 
@@ -162,12 +176,10 @@ def load_exported(folder: AnyPath) -> tuple[nn.Module, dict[str, Any]]:
     """
     try:
         config = read_json(folder / CONFIG)
-        name, arguments = config["architecture"], dict(config["model_args"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise WeightsError(
-            f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
-        ) from None
-    backbone = create_backbone(name, arguments)
+        name, arguments = str(config["architecture"]), dict(config["model_args"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(no_encoder(folder, error)) from None
+    backbone = make_backbone(name, arguments, shown(folder / CONFIG))
     state = read_state(folder)
     try:
         backbone.load_state_dict(state)

@@ -16,11 +16,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from wsc_ray import checksums
 from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort, write_cohort
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.files import atomic, is_file_name, local_file
+from wsc_ray.files import atomic, first_line, is_file_name, local_file
 from wsc_ray.storage import AnyPath, check_store
 from wsc_ray.uris import shown
 
@@ -78,8 +80,8 @@ class SlideFile:
         self._coords: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
         self._stack = ExitStack()
-        temporary = self._stack.enter_context(atomic(self.path))
-        self._file = self._stack.enter_context(h5py.File(temporary, "w"))
+        temporary = self._stack.enter_context(atomic(self.path, checksum=True))
+        self._file = self._stack.enter_context(h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK))
 
     def append(self, features: np.ndarray, coords: np.ndarray, patch_label: np.ndarray | None = None) -> None:
         """The next patches: (n, D), (n, 2) and (n,) or None."""
@@ -138,11 +140,48 @@ def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
     """
     path = slide_path(folder, slide_id)
     try:
-        with local_file(path) as local, h5py.File(local, "r") as file:
-            label = file["patch_label"][:] if "patch_label" in file else None
-            return SlideFeatures(slide_id, file["features"][:], file["coords"][:], label)
-    except (OSError, KeyError) as error:
-        raise DataError(f"features of slide {slide_id} cannot be read from {path}: {error}") from None
+        with local_file(path) as local:
+            checksums.check(local)
+            with h5py.File(local, "r") as file:
+                features = _dataset(file, "features", "f", (None, None))
+                coords = _dataset(file, "coords", "iu", (len(features), 2))
+                label = _dataset(file, "patch_label", "iu", (len(features),)) if "patch_label" in file else None
+                return SlideFeatures(slide_id, features, coords, label)
+    # HDF5 raises any of these for what a file should not hold.
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
+        raise DataError(
+            f"features of slide {slide_id} cannot be read from {path}: {first_line(error)}; delete the file and embed again"
+        ) from None
+
+
+def _dataset(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A dataset of numbers.
+
+    Args:
+        kinds: of numpy's types, such as `f`.
+        shape: None for any.
+
+    Raises:
+        ValueError: it is of another type or shape, or larger than its file can be.
+    """
+    data = file[name]
+    fits = len(data.shape) == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, data.shape, strict=True)
+    )
+    if data.dtype.kind not in kinds or not fits:
+        raise ValueError(f"`{name}` is {data.dtype} {data.shape}")
+    if not data.chunks and data.nbytes > data.id.get_storage_size():
+        raise ValueError(f"`{name}` says {data.shape} and holds less")
+    return data[:]
 
 
 def write_slides(folder: AnyPath, slides: pa.Table) -> None:
@@ -165,7 +204,7 @@ def read_slides(folder: AnyPath) -> Cohort:
     if cohort is None:
         raise DataError(f"{folder} holds no features ({COHORT_FILE} is missing); `wsc-ray embed --run RUN` writes them")
     counts = cohort.slides[PATCHES] if PATCHES in cohort.slides.column_names else None
-    if counts is None or not pa.types.is_integer(counts.type) or counts.null_count:
+    if counts is None or not pa.types.is_integer(counts.type) or counts.null_count or (pc.min(counts).as_py() or 0) < 0:
         raise DataError(
             f"{folder / COHORT_FILE} does not say how many patches each slide has; delete it and embed again"
         )

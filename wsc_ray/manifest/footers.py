@@ -14,7 +14,15 @@ from pyarrow import fs
 
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.runs import FileRuns, only_value, read_runs
-from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY
+from wsc_ray.manifest.schema import (
+    CHECKSUM_KEY,
+    CREATOR_KEY,
+    DIGEST_KEY,
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    PART_KEY,
+    footer_checksum,
+)
 
 PATCHES = "patches"  # the folder inside a manifest's folder where its Parquet files lie
 _MAGIC = b"PAR1"
@@ -145,6 +153,11 @@ def read_footer(footer: bytes, path: str) -> Footer:
             f"{FORMAT_VERSION}; upgrade it (the file is by {_short(own.get(CREATOR_KEY, b'?'))})"
         )
     columns = _columns(opened, path)
+    wanted = own.get(CHECKSUM_KEY)
+    if wanted is not None and wanted != footer_checksum(opened.schema_arrow, own):
+        raise ManifestError(
+            f"{path} is damaged, or was changed after it was written: its footer is not what it was; restore it, or import its source anew"
+        )
     part, _, parts = own.get(PART_KEY, b"0/0").partition(b"/")
     groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     return Footer(

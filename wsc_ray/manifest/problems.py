@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.cohort.problems import differ_in_capitals
+from wsc_ray.cohort.problems import alike
 from wsc_ray.files import is_file_name
 from wsc_ray.manifest.schema import OF_SLIDE, PIXELS, REQUIRED, SLIDE_COLUMNS, missing_columns
 
@@ -58,8 +58,9 @@ def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None, of_s
     for of, what in _ONE_EACH:
         if of in coded and what in coded:
             problems += _one_each(of, what, coded)
-    if "label" in coded:
-        problems += differ_in_capitals(coded["label"].names, "label")
+    for name in ("label", "split"):
+        if name in coded:
+            problems += alike(coded[name].names, name)
     if "slide_id" in coded and {"x", "y", "level"} <= set(table.column_names):
         problems += _duplicates(table, coded["slide_id"].codes, where)
     return problems

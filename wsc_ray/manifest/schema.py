@@ -23,7 +23,7 @@ and there is no `slides.parquet`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ CREATOR_KEY = b"wsc_ray.creator"
 DIGEST_KEY = b"wsc_ray.digest"
 RUNS_KEY = b"wsc_ray.runs"  # see `runs`
 PART_KEY = b"wsc_ray.part"  # `3/17`: so that a manifest which lacks a file is noticed
+CHECKSUM_KEY = b"wsc_ray.footer_sha256"  # of the columns and of the other keys: what plans a run before any row is read
 
 # What each row of a table to import, or of format 1, says of its slide.
 OF_SLIDE = pa.schema([("patient_id", pa.string()), ("label", pa.string()), ("split", pa.string())])
@@ -89,6 +90,14 @@ def conform(table: pa.Table) -> pa.Table:
     """
     schema = schema_for(table.column_names)
     return table.select(schema.names).cast(schema).combine_chunks()
+
+
+def footer_checksum(schema: pa.Schema, metadata: Mapping[bytes, str | bytes]) -> bytes:
+    """SHA-256 (hex) of what the footer of one of our files says, apart from this checksum and from Parquet's own."""
+    told = {key: value if isinstance(value, bytes) else value.encode() for key, value in metadata.items()}
+    own = sorted((key, value) for key, value in told.items() if key.startswith(b"wsc_ray.") and key != CHECKSUM_KEY)
+    columns = [(field.name, str(field.type)) for field in schema]
+    return hashlib.sha256(repr((columns, own)).encode()).hexdigest().encode()
 
 
 def hash_rows(digest: hashlib._Hash, table: pa.Table) -> None:

@@ -14,7 +14,17 @@ from pyarrow import fs
 import wsc_ray
 from wsc_ray.manifest.problems import Codes
 from wsc_ray.manifest.runs import encode_runs, find_runs
-from wsc_ray.manifest.schema import CREATOR_KEY, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION, PART_KEY, RUNS_KEY, hash_rows
+from wsc_ray.manifest.schema import (
+    CHECKSUM_KEY,
+    CREATOR_KEY,
+    DIGEST_KEY,
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    PART_KEY,
+    RUNS_KEY,
+    footer_checksum,
+    hash_rows,
+)
 
 ROW_GROUP_ROWS = 128
 FILE_ROWS = 16_384
@@ -104,7 +114,8 @@ def write_file(
             runs.append(find_runs(table))
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
         metadata[RUNS_KEY] = encode_runs(runs)
-        writer.add_key_value_metadata({**metadata, DIGEST_KEY: digest.hexdigest()})
+        metadata[DIGEST_KEY] = digest.hexdigest()
+        writer.add_key_value_metadata({**metadata, CHECKSUM_KEY: footer_checksum(schema, metadata)})
     return digest.hexdigest()
 
 

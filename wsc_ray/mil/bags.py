@@ -145,23 +145,20 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
     if not full:
         raise DataError(f"none of the {len(rows)} slides has a patch; there is nothing to learn from or to predict")
     total = sum(row["patches"] for row in full)
-    features: np.ndarray | None = None  # until the first slide tells how wide they are
-    coords = np.empty((total, 2), dtype=np.int64)
-    known = np.full(total, -1, dtype=np.int8)
+    packed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # until the first slide tells how wide features are
     any_known = False
     offsets = np.zeros(len(full) + 1, dtype=np.int64)
     for index, row in enumerate(full):
         slide = read_slide(folder, row["slide_id"])
-        if features is None:
-            features = np.empty((total, slide.features.shape[-1]), dtype=np.float32)
-        _check(slide, row["patches"], features.shape[1], full[0]["slide_id"])
+        width = slide.features.shape[1] if packed is None else packed[0].shape[1]
+        _check(slide, row["patches"], width, full[0]["slide_id"])
+        packed = features, coords, known = packed or _room(total, width)
         start, stop = offsets[index], offsets[index] + row["patches"]
         offsets[index + 1] = stop
         features[start:stop], coords[start:stop] = slide.features, slide.coords
         if patch_labels and slide.patch_label is not None:
             known[start:stop] = slide.patch_label
             any_known = True
-    assert features is not None  # there is a slide at least
     return Bags(
         features=torch.from_numpy(features),
         offsets=torch.from_numpy(offsets),
@@ -172,6 +169,21 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
         patch_labels=torch.from_numpy(known) if any_known else None,
         empty=tuple(row["slide_id"] for row in rows if not row["patches"]),
     )
+
+
+def _room(patches: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For features (n, D) float32, coordinates (n, 2) int64 and patch labels (n,) int8, -1.
+
+    Raises:
+        DataError: this machine has no such memory.
+    """
+    try:
+        features = np.empty((patches, width), dtype=np.float32)
+        return features, np.empty((patches, 2), dtype=np.int64), np.full(patches, -1, dtype=np.int8)
+    except (MemoryError, ValueError):
+        raise DataError(
+            f"{patches:,} patches of {width:,} features need {4 * patches * width / 2**30:,.0f} GiB of memory, more than there is"
+        ) from None
 
 
 def _check(slide: SlideFeatures, patches: int, width: int, first: str) -> None:

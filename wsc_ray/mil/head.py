@@ -18,9 +18,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
+from wsc_ray import checksums
 from wsc_ray.errors import RunFolderError, WeightsError
 from wsc_ray.files import atomic, local_file, read_json, write_json
 from wsc_ray.mil.space import DRAW, WITHIN, log_uniform, searched
+from wsc_ray.plain_yaml import shortened
 from wsc_ray.recipe.sections import Tune
 from wsc_ray.registry import Registry
 from wsc_ray.storage import AnyPath
@@ -153,8 +155,9 @@ def save_head(
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `model.safetensors` and `config.json`; `extra` is kept in the latter (how the head was chosen)."""
-    with atomic(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(serialise({k: v.contiguous() for k, v in head.state_dict().items()}))
+    room = {checksums.KEY: checksums.ZEROS}
+    with atomic(folder / WEIGHTS, checksum=True) as temporary:
+        temporary.write_bytes(serialise({k: v.contiguous() for k, v in head.state_dict().items()}, room))
     values = {"format": FORMAT, "head": settings.name, "features": head.features, **vars(settings)}
     write_json(folder / CONFIG, {**values, "classes": list(classes), **(extra or {})})
 
@@ -181,9 +184,21 @@ def load_head(folder: AnyPath) -> tuple[PackedHead, dict[str, Any]]:
         settings = kind(**{field.name: known[field.name] for field in fields(kind)})
         head = settings.build(config["features"], len(config["classes"]))
         with local_file(folder / WEIGHTS) as weights:
+            checksums.check(weights)
             head.load_state_dict(load_file(weights))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        SafetensorError,
+    ) as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(f"the head in {folder} cannot be read: {' '.join(str(error).split())}") from None
+        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
+        raise WeightsError(f"the head in {folder} cannot be read: {reason}; `wsc-ray tune` writes it anew") from None
     return head.eval(), config

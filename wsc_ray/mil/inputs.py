@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.errors import DataError
 from wsc_ray.mil.bags import class_order, slides_of
 from wsc_ray.mil.folds import patient_split
 from wsc_ray.recipe.sections import Recipe
@@ -60,12 +60,13 @@ def refuse_shared(one: pa.Table, other: pa.Table, name: str, other_name: str) ->
 
 
 def encoder_of(features: AnyPath) -> dict[str, Any] | None:
-    """What the features were made by (encoder digest and patch size), None where the folder does not say."""
-    try:
-        known = read_identity(features, "embed") or {}
-        return {name: known[name] for name in ("encoder", "size")}
-    except (RunFolderError, KeyError):
-        return None
+    """What the features were made by (encoder digest and patch size), None where the folder does not say.
+
+    Raises:
+        RunFolderError: what says it is damaged.
+    """
+    known = read_identity(features, "embed") or {}
+    return {name: known[name] for name in ("encoder", "size")} if {"encoder", "size"} <= known.keys() else None
 
 
 def _patients(slides: pa.Table) -> list[str]:

@@ -15,11 +15,11 @@ import pyarrow as pa
 
 import wsc_ray
 from wsc_ray.cohort import choose_slides
-from wsc_ray.errors import DataError, RecipeError
+from wsc_ray.errors import DataError, RecipeError, RunFolderError, WeightsError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import read_summary
 from wsc_ray.mil.bags import Bags, load_bags
-from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head, settings_values
+from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, PackedHead, load_head, save_head, settings_values
 from wsc_ray.mil.inputs import encoder_of, fitting_slides
 from wsc_ray.mil.space import settings
 from wsc_ray.mil.trials import Trial, best_trial, read_trials, trial_folder, write_table
@@ -82,7 +82,7 @@ def search_head(
     if known is not None:
         refuse_other(out, "a search", known, identity, words={"features": OTHER_FEATURES})
     done = read_summary(out)
-    if known is not None and done is not None and (out / WEIGHTS).is_file() and (out / CONFIG).is_file():
+    if known is not None and done is not None and _is_head(out):
         return {**done, "already_complete": True}
 
     store = open_store(
@@ -93,7 +93,7 @@ def search_head(
         tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
         trials = _run_missing(recipe, classes, train, val, out, tracker)
         best = best_trial(trials)
-        head, _ = load_head(trial_folder(out, best.number))
+        head = _head_of(out, best)
         how = {"trial": best.name, "setting": best.described, "val": best.scores}
         save_head(
             out, head, best.setting, classes, {**how, "embed": encoder_of(features), "wsc_ray": wsc_ray.__version__}
@@ -106,6 +106,27 @@ def search_head(
 
     params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
     return carry_out("tune", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
+
+
+def _is_head(out: AnyPath) -> bool:
+    """Whether the chosen head is there, undamaged."""
+    try:
+        load_head(out)
+    except (RunFolderError, WeightsError):
+        return False
+    return True
+
+
+def _head_of(out: AnyPath, trial: Trial) -> PackedHead:
+    """
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    folder = trial_folder(out, trial.number)
+    try:
+        return load_head(folder)[0]
+    except (RunFolderError, WeightsError) as error:
+        raise RunFolderError(f"{error}, once {folder} is deleted: the same command runs that trial again") from None
 
 
 def _require_heads(recipe: Recipe) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wsc_ray.files import atomic, read_json, write_json
+from wsc_ray.errors import RunFolderError
+from wsc_ray.files import atomic, first_line, read_json, write_json
 from wsc_ray.mil.fit import Fit
 from wsc_ray.mil.head import Settings, save_head, settings_from, settings_values
 from wsc_ray.storage import AnyPath
@@ -58,12 +59,26 @@ def write_trial(out: AnyPath, trial: Trial, fit: Fit, classes: Sequence[str]) ->
 
 
 def read_trial(out: AnyPath, number: int) -> Trial | None:
-    """A finished trial, or None where it is not (or was cut short)."""
+    """A finished trial, or None where it is not (or was cut short).
+
+    Raises:
+        RunFolderError: its record is damaged.
+    """
+    path = trial_folder(out, number) / RECORD
     try:
-        values = read_json(trial_folder(out, number) / RECORD)
+        values = read_json(path)
+        trial = Trial(**{**values, "setting": settings_from(values["setting"])})
+        for name in ("auroc", "balanced_accuracy", "loss"):
+            float(trial.scores[name])
+        if trial.number != number:
+            raise ValueError(f"it is of trial {trial.number}")
     except FileNotFoundError:
         return None
-    return Trial(**{**values, "setting": settings_from(values["setting"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read: {first_line(error)}; delete {path.parent}, and the same command runs that trial again"
+        ) from None
+    return trial
 
 
 def read_trials(out: AnyPath, count: int) -> dict[int, Trial]:

@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from wsc_ray.distributed import metered
-from wsc_ray.files import atomic, local_file
+from wsc_ray.files import read_table, write_table
 from wsc_ray.storage import AnyPath
 
 PHASES = ("wait", "encode", "loss", "communication", "optimizer")
@@ -89,8 +88,7 @@ class Clock:
         if self.rows:
             table = pa.Table.from_pylist([{"rank": rank, **row} for row in self.rows])
             name = f"{int(self.rows[0]['step']):09d}-{rank}.parquet"
-            with atomic(folder / STEPS / name) as temporary:
-                pq.write_table(table, temporary)
+            write_table(folder / STEPS / name, table)
             self.rows = []
 
     def _clear(self) -> None:
@@ -132,6 +130,5 @@ def read_steps(folder: AnyPath) -> list[dict[str, float]]:
     files: list[AnyPath] = sorted((folder / STEPS).glob("*.parquet")) if (folder / STEPS).is_dir() else []
     rows = []
     for file in files:
-        with local_file(file) as local:
-            rows += pq.read_table(local).to_pylist()
+        rows += read_table(file).to_pylist()
     return sorted(rows, key=lambda row: (row["step"], row["rank"]))

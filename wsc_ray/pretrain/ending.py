@@ -8,8 +8,8 @@ it.
 from __future__ import annotations
 
 from wsc_ray import errors
-from wsc_ray.errors import UserError
-from wsc_ray.files import read_json, write_json
+from wsc_ray.errors import RunFolderError, UserError
+from wsc_ray.files import first_line, read_json, write_json
 from wsc_ray.storage import AnyPath
 
 ENDING = "ending.json"
@@ -24,11 +24,14 @@ def read(folder: AnyPath) -> UserError | None:
     """What was written down, as the class that it was; None where nothing was."""
     try:
         found = read_json(folder / ENDING)
+        error, message = str(found["error"]), str(found["message"])
     except FileNotFoundError:
         return None
-    kind = getattr(errors, found["error"], None)
+    except (OSError, ValueError, KeyError) as reason:
+        return RunFolderError(f"{folder / ENDING} cannot be read: {first_line(reason)}; type the command again")
+    kind = getattr(errors, error, None)
     kind = kind if isinstance(kind, type) and issubclass(kind, UserError) else UserError
-    return kind.__new__(kind, found["message"])  # past constructors that build their message from parts
+    return kind.__new__(kind, message)  # past constructors that build their message from parts
 
 
 def clear(folder: AnyPath) -> None:

@@ -1,19 +1,24 @@
 """`metrics.jsonl`: a line each logged step, written by worker 0 and followed by the command.
 
 A resumed run takes up at its checkpoint and does the steps after it again, so the lines after the checkpoint are cut
-off first: each step stands in the file once.
+off first: each step stands in the file once. Each line ends with its checksum: `crc32`, of the line without it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
+from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
 from wsc_ray.storage import AnyPath
 
+_BEGINNING = b'{"step": '
+_CHECKSUM = re.compile(r', "crc32": "([0-9a-f]{8})"\}$')
 WRITE_SECONDS = 5.0  # at least, between two writes of the file to an object store
 
 
@@ -27,13 +32,13 @@ class MetricsWriter:
     def __init__(self, path: AnyPath, first_step: int):
         self._path, self._written = path, time.monotonic()
         kept = [line for line in read(path) if line["step"] <= first_step]
-        self._text = "".join(json.dumps(line) + "\n" for line in kept)
+        self._text = "".join(_line(line) for line in kept)
         self._pending = True
         self.flush()
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
         """Add the line of a step."""
-        line = json.dumps({"step": step, **metrics}) + "\n"
+        line = _line({"step": step, **metrics})
         if isinstance(self._path, Path):
             with self._path.open("a") as file:
                 file.write(line)
@@ -70,17 +75,38 @@ class MetricsReader:
 
 
 def read(path: AnyPath, *, after: int = 0) -> list[dict[str, Any]]:
-    """The lines of steps later than `after`; a last line that is not whole yet is left for later."""
+    """The lines of steps later than `after`; a last line that is not whole yet is left for later.
+
+    Raises:
+        RunFolderError: a line is damaged.
+    """
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         return []
-    found = []
-    for line in text.splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            break
-        if values["step"] > after:
-            found.append(values)
-    return found
+    *whole, half = content.split(b"\n")
+    if not half.startswith(_BEGINNING[: len(half)]):  # it is no line of ours that is being written
+        whole.append(half)
+    lines = [_values(path, number, line) for number, line in enumerate(whole, 1)]
+    return [line for line in lines if line["step"] > after]
+
+
+def _line(values: dict[str, Any]) -> str:
+    text = json.dumps(values)
+    return f'{text[:-1]}, "crc32": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def _values(path: AnyPath, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        text = line.decode()
+        checksum = _CHECKSUM.search(text)
+        if checksum:  # lines from before have none
+            text = text[: checksum.start()] + "}"
+        values = json.loads(text)
+        whole = not checksum or int(checksum[1], 16) == zlib.crc32(text.encode())
+        numbers = all(type(value) in (int, float) for value in values.values())
+        if whole and numbers and type(values["step"]) is int and "loss" in values:
+            return values
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise RunFolderError(f"{path}, line {number} is damaged; delete that line, and type the command again")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,11 +19,13 @@ from wsc_ray.distributed import all_gather_bytes
 from wsc_ray.encoders import PixelStatistics, build_encoder
 from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.files import local_folder
 from wsc_ray.manifest import Manifest
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import make_objective
+from wsc_ray.pretrain.resume import checkpoint_name, forget_notes, keep_newest, newest_whole
 from wsc_ray.pretrain.watch import Watch
 from wsc_ray.ray_memory import KEEP_MEMORY
 from wsc_ray.recipe.sections import Recipe
@@ -72,7 +76,12 @@ def train(
         UserError: what a worker found wrong, such as too many unreadable patches.
     """
     ending.clear(folder.path)
-    # A run folder's name and path make Ray Train resume; `pretrain.run` has checked that the recipe is the same.
+    # `pretrain.run` has checked that the recipe is the same.
+    kept = recipe.train.keep_checkpoints
+    resumed = newest_whole(folder.checkpoints)
+    forget_notes(folder.checkpoints)
+    if resumed:
+        keep_newest(folder.checkpoints, resumed, kept)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -81,6 +90,7 @@ def train(
             "manifest": manifest,
             "folder": str(folder.path),
             "initial": str(initial),
+            "resumed": resumed,
             "statistics": statistics,
         },
         scaling_config=ScalingConfig(
@@ -106,8 +116,10 @@ def train(
         raise mistake
     if failure:
         raise failure
-    assert result.checkpoint is not None  # the last step leaves one
-    return folder.checkpoints / PurePosixPath(result.checkpoint.path).name
+    last = PurePosixPath(result.checkpoint.path).name if result.checkpoint else resumed
+    assert last is not None  # the last step leaves one, in this command or in one before
+    keep_newest(folder.checkpoints, last, kept)
+    return folder.checkpoints / last
 
 
 def _storage(folder: AnyPath) -> dict[str, Any]:
@@ -187,12 +199,11 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     ).to(device)
     optimizer = make_optimizer(encoder, recipe)
     first_step = 0
-    last = ray.train.get_checkpoint()
-    if last is None:
-        encoder.load_state_dict(read_state(as_path(config["initial"])))
-    else:
-        with last.as_directory() as saved:
-            first_step = checkpoint.load(Path(saved), encoder, optimizer, rank=rank, digest=recipe.digest()).step
+    with _last_checkpoint(folder, config["resumed"]) as saved:
+        if saved is None:
+            encoder.load_state_dict(read_state(as_path(config["initial"])))
+        else:
+            first_step = checkpoint.load(saved, encoder, optimizer, rank=rank, digest=recipe.digest()).step
     metrics_writer = metrics_file.MetricsWriter(folder.metrics, first_step) if rank == 0 else None
     watch = Watch(folder.path, plan, recipe.stream, first_step=first_step, device=device)
 
@@ -218,7 +229,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
                     step, plan.geometry.steps, recipe.digest(), world_size, config["statistics"].to_json()
                 )
                 checkpoint.save(Path(temporary), encoder, optimizer, state)
-            name = f"checkpoint_{step:09d}"
+            name = checkpoint_name(step)
             ray.train.report({"step": step, **metrics}, Checkpoint.from_directory(temporary), checkpoint_dir_name=name)
 
     clock = Clock(device, on=recipe.train.profile)
@@ -255,6 +266,25 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     clock.save(folder.path, rank)
     if metrics_writer is not None:
         metrics_writer.flush()
+
+
+@contextlib.contextmanager
+def _last_checkpoint(folder: RunFolder, resumed: str | None) -> Iterator[Path | None]:
+    """The checkpoint to go on from, as a local folder: the last of this command, else the one that it began with.
+
+    Raises:
+        RunFolderError, WeightsError: it has been damaged since.
+    """
+    last = ray.train.get_checkpoint()
+    if last is not None:
+        with last.as_directory() as saved:
+            checkpoint.check(Path(saved))
+            yield Path(saved)
+    elif resumed is not None:
+        with local_folder(folder.checkpoints / resumed) as saved:
+            yield saved
+    else:
+        yield None
 
 
 def _precision(recipe: Recipe, device: torch.device) -> str:

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
-from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_weights
+from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_exported, load_weights
+from wsc_ray.encoders.model import require_name
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state, statistics_for
-from wsc_ray.errors import CollapseError, DataError, RecipeError
+from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError, WeightsError
 from wsc_ray.files import read_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
+from wsc_ray.pretrain.checkpoint import load_state
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.pretrain.follow import followed
 from wsc_ray.pretrain.objective import require_method
@@ -95,15 +97,16 @@ def pretrain_encoder(
     if dry_run:
         return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": known is not None}
     done = read_summary(folder.path) if known is not None else None
-    if done and folder.encoder.is_dir():
+    if done and _is_exported(folder):
         return {**done, "already_complete": True}
+    metrics_file.read(folder.metrics)  # a damaged line is said before anything starts
 
     initial = folder.path / "initial.safetensors"
-    state = None if known is not None and initial.exists() else _initial_encoder(recipe, start_from)
+    state = None if known is not None and _is_readable(initial) else _initial_encoder(recipe, start_from)
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, folder.path)
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        folder.recipe.write_text(recipe.to_yaml())
+        folder.write_recipe(recipe.to_yaml())
         if state is not None:  # the weights that every worker starts from
             save_state(state, initial)
         tracker.log_dataset(name=as_path(source).name, digest=manifest.digest, source=source)
@@ -111,7 +114,7 @@ def pretrain_encoder(
             return _finish(recipe, folder, initial, tracker, statistics)
         with followed(folder, plan, tracker):
             last = train(recipe, plan, manifest, folder, initial, statistics)
-        _check_complete(folder, plan)
+        _check_complete(folder, last, plan)
         return _finish(recipe, folder, last, tracker, statistics)
 
     stage: dict[str, Any] = {
@@ -133,6 +136,24 @@ def pretrain_encoder(
         return carry_out("pretrain", **stage)
 
 
+def _is_readable(weights: AnyPath) -> bool:
+    """Whether weights are there, undamaged; those that a run starts from are made of its recipe and can be made again."""
+    try:
+        read_state(weights)
+    except WeightsError:
+        return False
+    return True
+
+
+def _is_exported(folder: RunFolder) -> bool:
+    """Whether the run's encoder is there, undamaged."""
+    try:
+        load_exported(folder.encoder)
+    except WeightsError:
+        return False
+    return True
+
+
 def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What must be the same to resume a run, by the names that a user knows: where the manifest lies may change."""
     names = {"--from": identity["start_from"], "pixels": identity["pixels"], "manifest": identity["manifest"]["digest"]}
@@ -146,6 +167,7 @@ def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistic
     """What pixels are normalised with: the recipe's word, else what the weights were trained with."""
     encoder = recipe.encoder
     path = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
+    require_name(encoder.backbone)
     known = statistics_for(encoder.backbone, encoder.weights, as_path(path) if path else None)
     return PixelStatistics(encoder.pixel_mean or known.mean, encoder.pixel_std or known.std)
 
@@ -169,14 +191,24 @@ def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.
     return model
 
 
-def _check_complete(folder: RunFolder, plan: Plan) -> None:
+def _check_complete(folder: RunFolder, weights: AnyPath, plan: Plan) -> None:
     """Training that ended before its last step was stopped by `loss.on_collapse: stop`.
+
+    Args:
+        weights: the last checkpoint.
 
     Raises:
         CollapseError: it was.
+        RunFolderError: the metrics end before the training did.
     """
-    last = metrics_file.read(folder.metrics)[-1]
-    if last["step"] < plan.total_steps:
+    step, lines = load_state(weights).step, metrics_file.read(folder.metrics)
+    last: dict[str, Any] = lines[-1] if lines else {"step": 0}
+    if last["step"] < step:
+        raise RunFolderError(
+            f"{folder.metrics} ends at step {last['step']:,} and the training at {step:,}: it has been cut; restore it, or delete "
+            f"{folder.checkpoints} to train anew"
+        )
+    if step < plan.total_steps:
         raise CollapseError(
             f"stopped at {sentence(last['step'], last)}; loss.on_collapse: warn goes on with this run from there"
         )
@@ -199,7 +231,7 @@ def _finish(
         model, folder.encoder, name=encoder.backbone, size=recipe.augment.size, norm=encoder.norm, statistics=statistics
     )
     lines = metrics_file.read(folder.metrics)
-    rates = sorted(line["patches_per_second"] for line in lines)
+    rates = sorted(line["patches_per_second"] for line in lines if "patches_per_second" in line)
     tracker.log_artifact(folder.recipe)
     tracker.log_artifact(folder.encoder, "encoder")
     return {

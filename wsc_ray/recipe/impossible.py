@@ -19,6 +19,10 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         )
     if not recipe.tracking.experiment.strip() or not recipe.tracking.experiment.isprintable():
         yield ("tracking.experiment",), f"{recipe.tracking.experiment!r} is no name; use characters that can be printed"
+    for name, labels in (("data.pure", data.pure), ("data.mixed", data.mixed or [])):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            yield (name,), f"{', '.join(twice)} is there twice; keep one"
     if train.batch_size % 2:
         yield (
             ("train.batch_size",),

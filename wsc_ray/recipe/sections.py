@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from wsc_ray.uris import values_without_secrets
 
@@ -41,10 +42,28 @@ Name = Annotated[str, Field(min_length=1, max_length=NAME)]
 Place = Annotated[str, Field(min_length=1, max_length=PLACE)]
 
 
+def _types(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of."""
+    return {annotation}.union(*map(_types, get_args(annotation)))
+
+
 class Section(BaseModel):
     """A part of the recipe: unknown keys are refused, values are not coerced silently, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`epochs: true` would be 1, and `profile: 1` true."""
+        assert info.field_name is not None  # of a field's validator
+        takes = _types(cls.model_fields[info.field_name].annotation)
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, bool) and takes & {int, float} and bool not in takes:
+                raise PydanticCustomError("number", "input should be a number")
+            if isinstance(each, int | float) and not isinstance(each, bool) and bool in takes:
+                raise PydanticCustomError("truth", "input should be true or false")
+        return value
 
 
 class Data(Section):

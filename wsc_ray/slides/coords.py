@@ -15,6 +15,7 @@ import cv2
 import h5py
 import numpy as np
 
+from wsc_ray import checksums
 from wsc_ray.files import atomic, local_file
 from wsc_ray.slides.scale import Scale
 from wsc_ray.storage import AnyPath
@@ -55,7 +56,10 @@ def write_coords(
         made: the settings, to know the file by.
     """
     path = coords_path(out, slide_id)
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with (
+        atomic(path, checksum=True) as temporary,
+        h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK) as file,
+    ):
         data = file.create_dataset("coords", data=coords.astype(np.int64).reshape(-1, 2))
         data.attrs.update(
             {
@@ -83,14 +87,17 @@ def clear_others(out: AnyPath, slides: Collection[str]) -> None:
 
 
 def read_coords(out: AnyPath, slide_id: str, made: Mapping[str, Any]) -> tuple[np.ndarray, Scale] | None:
-    """A slide's grid, (n, 2) int64, and its scale; None where there is none that was made with these settings."""
+    """A slide's grid, (n, 2) int64, and its scale; None where there is none that was made with these settings, or it is
+    damaged: the slide is then looked at again."""
     try:
-        with local_file(coords_path(out, slide_id)) as local, h5py.File(local, "r") as file:
-            attributes = file["coords"].attrs
-            if attributes[_MADE] != json.dumps(made, sort_keys=True):
-                return None
-            return file["coords"][:], Scale(**json.loads(attributes[_SCALE]))
-    except (OSError, KeyError, TypeError, ValueError):
+        with local_file(coords_path(out, slide_id)) as local:
+            checksums.check(local)
+            with h5py.File(local, "r") as file:
+                attributes = file["coords"].attrs
+                if attributes[_MADE] != json.dumps(made, sort_keys=True):
+                    return None
+                return file["coords"][:], Scale(**json.loads(attributes[_SCALE]))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, MemoryError, OverflowError):
         return None
 
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsc_ray.cohort.problems import differ_in_capitals, patients_in_several
+from wsc_ray.cohort.problems import alike, patients_in_several
 from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
 from wsc_ray.cohort.values import suggest
 from wsc_ray.errors import ManifestError
@@ -252,7 +252,7 @@ def _number(text: str) -> tuple[float | None, str]:
 
 
 def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, names_patients: bool) -> list[str]:
-    """Slides and files that are there twice, patients in several splits, labels that differ in capitals alone.
+    """Slides and files that are there twice, patients in several splits, labels and splits that are written in two ways.
 
     Links give one file several names. That is a mistake where the list says that it is of several patients; where it says
     nothing, `read_list` notes it.
@@ -274,7 +274,8 @@ def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, nam
             problems.append(f"the file {path.name} is in the list under several ids ({_lines(table, rows)})")
     entries = [entry for _, entry in found]
     problems += patients_in_several([each.patient_id for each in entries], [each.split for each in entries], "split")
-    return problems + differ_in_capitals([each.label for each in entries], "label")
+    problems += alike([each.label for each in entries], "label")
+    return problems + alike([each.split for each in entries], "split")
 
 
 def _rows_of_files(found: Sequence[tuple[int, Entry]]) -> dict[Path, list[int]]:

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from wsc_ray.errors import BadInputError
-from wsc_ray.files import atomic, local_file
+from wsc_ray.errors import BadInputError, RunFolderError
+from wsc_ray.files import read_table, write_table
 from wsc_ray.storage import AnyPath
 from wsc_ray.uris import without_secrets
 
@@ -109,8 +108,7 @@ class Quarantine:
         if not self._found:
             path.unlink(missing_ok=True)
             return
-        with atomic(path) as temporary:
-            pq.write_table(self.table(), temporary)
+        write_table(path, self.table())
 
     def excess(self, patches: int, fraction: float, folder: AnyPath) -> BadInputError | None:
         """What to tell the user where more is bad than `stream.max_bad_fraction` allows, else None.
@@ -136,11 +134,17 @@ def read_quarantine(folder: AnyPath, before: int | None = None) -> Quarantine:
 
     Args:
         before: leave out what was met at this step or later.
+
+    Raises:
+        RunFolderError: the list is damaged.
     """
     try:
-        with local_file(folder / QUARANTINE) as file:
-            rows = pq.read_table(file).to_pylist()
+        rows = read_table(folder / QUARANTINE, SCHEMA).to_pylist()
     except FileNotFoundError:
         return Quarantine()
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{folder / QUARANTINE} cannot be read: {error}; delete it, and what was unreadable is listed when it is met again"
+        ) from None
     met = ((Bad(**{name: row[name] for name in Bad.__dataclass_fields__}), row["first_step"]) for row in rows)
     return Quarantine((bad, step) for bad, step in met if before is None or step < before)

@@ -13,9 +13,9 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from wsc_ray.files import atomic, local_file
+from wsc_ray.errors import RunFolderError
+from wsc_ray.files import read_table, write_table
 from wsc_ray.storage import AnyPath
 
 SAMPLES = "samples"  # in the run folder
@@ -48,8 +48,7 @@ class Recorder:
         if not self._tables:
             return
         table = pa.concat_tables(self._tables)
-        with atomic(folder / SAMPLES / f"{table['step'][0].as_py():09d}-{rank:05d}.parquet") as temporary:
-            pq.write_table(table, temporary)
+        write_table(folder / SAMPLES / f"{table['step'][0].as_py():09d}-{rank:05d}.parquet", table)
         self._tables = []
 
 
@@ -79,8 +78,12 @@ def samples_digest(folder: AnyPath) -> str:
 
 
 def _read(file: AnyPath) -> pa.Table:
-    with local_file(file) as local:
-        return pq.read_table(local, schema=SCHEMA, memory_map=False)
+    try:
+        return read_table(file, SCHEMA)
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{file} cannot be read: {error}; without it there is no digest of what was fed: set stream.record to false, or run anew"
+        ) from None
 
 
 def _by_first_step(folder: AnyPath) -> Iterator[tuple[int, list[AnyPath]]]:
