@@ -102,7 +102,7 @@ def choose_reader(name: str) -> str:
     for each in names:
         if READERS[each].installed():
             return each
-    kinds = [READERS[each] for each in names]
+    kinds = [READERS[each] for each in names if name != "auto" or each != "stored-tiles"]  # which is OpenSlide and more
     extras = [f"`pip install 'wsc-ray[{kind.extra}]'` installs {kind.title}" for kind in kinds if kind.extra]
     raise DataError("; ".join([f"{' or '.join(kind.title for kind in kinds)} is not installed", *extras]))
 

@@ -42,7 +42,9 @@ class TiledLevel:
     complete: bool
 
 
-def tiled_levels(path: Path, sizes: Sequence[tuple[int, int]], *, padded: bool, reduced: bool) -> list[TiledLevel | None]:
+def tiled_levels(
+    path: Path, sizes: Sequence[tuple[int, int]], *, padded: bool, reduced: bool
+) -> list[TiledLevel | None]:
     """The tiles of each level; None for a level that is stored in another way.
 
     Args:

@@ -38,7 +38,9 @@ class OpenSlideSlide(Slide):
             w, h = (int(properties.get(f"openslide.level[{level}].tile-{name}", 0)) for name in ("width", "height"))
             if w * h > MAX_TILE:
                 self.close()
-                raise DataError(f"{path} says its tiles are {w:,} x {h:,} px, and {MAX_TILE:,} px are the most that are read")
+                raise DataError(
+                    f"{path} says its tiles are {w:,} x {h:,} px, and {MAX_TILE:,} px are the most that are read"
+                )
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
         from openslide import OpenSlideError

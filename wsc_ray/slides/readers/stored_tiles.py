@@ -38,7 +38,7 @@ _Key = tuple[int, int, int]  # level, and column and row of the tile
 class StoredTilesSlide(OpenSlideSlide):
     """A slide whose stored tiles are decoded once."""
 
-    package, title, extra = "tifffile", "tifffile", "slides"
+    package, title, extra = "tifffile", "tifffile with OpenSlide", "slides"
 
     @classmethod
     def installed(cls) -> bool:
@@ -89,18 +89,16 @@ class StoredTilesSlide(OpenSlideSlide):
     def _tiled_levels(self) -> list[TiledLevel | None]:
         if self._vendor not in _GRIDS:
             return [None] * len(self._level_sizes)
-        return tiled_levels(
-            self._path, self._level_sizes, padded=self._vendor == "philips", reduced=self._vendor == "generic-tiff"
-        )
+        aperio, philips = self._vendor == "aperio", self._vendor == "philips"
+        levels = tiled_levels(self._path, self._level_sizes, padded=philips, reduced=not (aperio or philips))
+        if aperio and any(each is not None and not each.complete for each in levels):
+            # What Aperio's scanners left out, and what they made of it, OpenSlide takes from the level before.
+            levels[1:] = [None] * (len(levels) - 1)
+        return levels
 
     def _stored(self, region: Region) -> bool:
         """Whether stored tiles give it, all of them or those that are there."""
-        tiled = self._levels[region.level]
-        if tiled is None or region.x < 0 or region.y < 0:
-            return False
-        if self._vendor != "aperio" or region.level == 0 or tiled.complete:
-            return True
-        return all(tiled.counts[row * tiled.across + column] for _, column, row in self._keys(region))
+        return self._levels[region.level] is not None and region.x >= 0 and region.y >= 0
 
     def _start(self, region: Region) -> tuple[int, int, float, float]:
         """Where it begins, px of its level, and how far behind that px, a share of one."""
@@ -139,7 +137,10 @@ class StoredTilesSlide(OpenSlideSlide):
         tiled = self._levels[region.level]
         assert tiled is not None
         tile_width, tile_height = tiled.tile
-        edge = (min(left + width, self._level_sizes[region.level][0]), min(top + height, self._level_sizes[region.level][1]))
+        edge = (
+            min(left + width, self._level_sizes[region.level][0]),
+            min(top + height, self._level_sizes[region.level][1]),
+        )
         pixels = np.empty((height, width, 3), np.uint8)
         if not tiled.complete or edge != (left + width, top + height):
             pixels.fill(255)
