@@ -48,11 +48,13 @@ class OpenSlideSlide(Slide):
         if self._slide is None:
             self._slide = _open(self._path)
         try:
-            region = np.asarray(self._slide.read_region((x, y), level, (width, height)))
+            image = self._slide.read_region((x, y), level, (width, height))
         except OpenSlideError as error:
             self.close()  # after an error OpenSlide gives nothing more from a handle
             raise DataError(f"the region at {x}, {y} cannot be read: {error}") from None
-        return on_white(region)
+        if image.getchannel("A").getextrema()[0] == 255:
+            return np.asarray(image.convert("RGB"))
+        return on_white(np.asarray(image))
 
     def close(self) -> None:
         if self._slide is not None:
