@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -129,8 +130,9 @@ class StoredTilesSlide(OpenSlideSlide):
         if not (right_share or lower_share):
             return self._paste(region, left, top, width, height)
         pixels = self._paste(region, left, top, width + 1, height + 1)
-        between = [np.array([1 - share, share]) for share in (right_share, lower_share)]
-        return np.ascontiguousarray(cv2.sepFilter2D(pixels, -1, *between, anchor=(0, 0))[:height, :width])
+        across, down = (np.array([1 - share, share]) for share in (right_share, lower_share))
+        between = np.asarray(cv2.sepFilter2D(pixels, -1, across, down, anchor=(0, 0)))
+        return np.ascontiguousarray(between[:height, :width])
 
     def _paste(self, region: Region, left: int, top: int, width: int, height: int) -> np.ndarray:
         """The px of a level from (left, top) on, pasted together from its tiles; white beyond its edge."""
@@ -148,7 +150,7 @@ class StoredTilesSlide(OpenSlideSlide):
             _, column, row = key
             if not tiled.counts[row * tiled.across + column]:
                 continue
-            tile = self._cache.get(key, lambda key=key: self._decode(key))
+            tile = self._cache.get(key, partial(self._decode, key))
             x, y = column * tile_width, row * tile_height
             x0, y0 = max(left, x), max(top, y)
             x1, y1 = min(edge[0], x + tile_width), min(edge[1], y + tile_height)
