@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsc_ray.slides.patches import read_patches
-from wsc_ray.slides.scale import Scale
+from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.slide import open_slide
 from wsc_ray.tiling.cut import encode
 
@@ -35,7 +34,7 @@ def _ours(reader: str) -> Cut:
     def cut(path: Path, corners: Corners, size: int) -> int:
         slide = open_slide(path, reader)
         done = 0
-        for patch in read_patches(slide, Scale(0, size, size, size, 0.5, 0.5), corners):
+        for patch in read_patches(slide, [Square(x, y, 0, size, size) for x, y in corners]):
             assert isinstance(patch, np.ndarray), patch
             done += len(encode(patch, QUALITY))
         slide.close()

@@ -17,9 +17,8 @@ from tests.slides.drawn import draw, write
 from tests.slides.jpeg_slides import Jpeg, write_jpeg_slide
 from wsc_ray.errors import DataError
 from wsc_ray.slides.grid import grid
-from wsc_ray.slides.patches import read_patches
+from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.readers.stored_tiles import TOLERANCE, StoredTilesSlide
-from wsc_ray.slides.scale import Scale
 from wsc_ray.slides.slide import Region, open_slide
 from wsc_ray.slides.tissue import small_picture
 
@@ -137,7 +136,8 @@ def test_each_tile_is_decoded_once_and_kept_no_longer_than_needed(slide, monkeyp
     monkeypatch.setattr(opened, "_decode", lambda key: decoded.update([key]) or decode(key))
     corners = [tuple(corner) for corner in grid(opened.scanned, 100, 100).tolist()]
     most = 0
-    for (x, y), pixels in zip(corners, read_patches(opened, Scale(0, 100, 100, 100, 0.5, 0.5), corners), strict=True):
+    squares = [Square(x, y, 0, 100, 100) for x, y in corners]
+    for (x, y), pixels in zip(corners, read_patches(opened, squares), strict=True):
         most = max(most, opened._cache.bytes)
         np.testing.assert_array_equal(pixels, open_slide(slide, "openslide").read(x, y, 0, 100, 100))
     assert len(corners) == 90

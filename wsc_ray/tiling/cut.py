@@ -18,7 +18,7 @@ from wsc_ray.errors import DataError
 from wsc_ray.files import atomic
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import Span, write_file
-from wsc_ray.slides.patches import read_patches
+from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.scale import Scale
 from wsc_ray.slides.slide import open_slide
 from wsc_ray.storage import AnyPath
@@ -116,7 +116,7 @@ def _images(patch_file: PatchFile) -> Iterator[bytes | DataError]:
             yield from [error] * len(places)
             continue
         with contextlib.closing(opened):
-            for patch in read_patches(opened, scale, places):
+            for patch in read_patches(opened, [Square(x, y, scale.level, scale.read, scale.size) for x, y in places]):
                 yield patch if isinstance(patch, DataError) else encode(patch, patch_file.quality)
 
 
