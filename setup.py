@@ -10,7 +10,11 @@ version = next(
     if line.startswith("__version__")
 )
 
-SLIDES = ["openslide-python>=1.4", "openslide-bin>=4"]
+SLIDES = [
+    "openslide-python>=1.4",
+    "openslide-bin>=4",
+    "tifffile>=2025.1",  # finds the stored tiles of a TIFF (BSD), and needs nothing but numpy
+]
 
 setup(
     name="wsc-ray",
@@ -67,7 +71,7 @@ setup(
             "types-tqdm>=4.66",
             "pandas>=2",
             "scikit-learn>=1.5",
-            "tifffile>=2025.1",  # writes the slides that tests read (BSD)
+            "tifffile>=2025.1",  # writes the slides that tests read
             "moto[server]>=5",
             "torchmil>=1.0.2",  # whose MIL heads ours are compared with (Apache-2.0)
             "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in

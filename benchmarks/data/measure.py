@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,17 +122,3 @@ def _facts(plan: Plan) -> dict[str, float]:
         "row_groups": len(plan.groups[PURE]) + len(plan.groups[MIXED]),
         "rows_read_per_patch": rows / taken,
     }
-
-
-@contextlib.contextmanager
-def on_cores(cores: int) -> Iterator[None]:
-    """Keep this process and what it starts on so many of its cores; all of them where the system cannot."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:cores])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

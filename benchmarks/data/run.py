@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cores import on_cores
 from benchmarks.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
 from benchmarks.data.cost import Sample
-from benchmarks.data.measure import measure_rounds, on_cores, stream_recipe
+from benchmarks.data.measure import measure_rounds, stream_recipe
 from benchmarks.data.page import page, printed
 from benchmarks.data.plan import measure_planning
 from benchmarks.data.sizes import FULL, QUICK

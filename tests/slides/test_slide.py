@@ -14,6 +14,7 @@ from wsc_ray.slides.tissue import small_picture
 
 READERS = [
     "openslide",
+    "stored-tiles",
     pytest.param(
         "cucim", marks=pytest.mark.skipif(importlib.util.find_spec("cucim") is None, reason="cuCIM is not installed")
     ),
@@ -97,12 +98,16 @@ def test_levels_of_the_pyramid_are_told_from_other_pictures(size, level, kept):
 def test_a_reader_that_is_not_installed_says_how_to_have_it(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        DataError, match=r"OpenSlide or cuCIM is not installed; `pip install 'wsc-ray\[slides\]'` installs OpenSlide"
+        DataError,
+        match=r"OpenSlide or cuCIM is not installed; `pip install 'wsc-ray\[slides\]'` installs OpenSlide",
     ):
         choose_reader("auto")
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name == "cucim" or None)
     assert choose_reader("auto") == "cucim"
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name == "openslide" or None)
+    assert choose_reader("auto") == "openslide", "stored tiles need tifffile too"
     with pytest.raises(
-        DataError, match="--reader vips: there is no slide reader vips; there are cucim, openslide, or auto"
+        DataError,
+        match="--reader vips: there is no slide reader vips; there are cucim, openslide, stored-tiles, or auto",
     ):
         choose_reader("vips")

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 from tests.slides.drawn import draw, write
+from tests.slides.jpeg_slides import Jpeg, write_jpeg_slide
 from tests.slides.test_tissue import disc
 from wsc_ray.cohort import read_cohort
 from wsc_ray.commands import embed, manifest_check, pretrain, tile
@@ -287,6 +288,21 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_manifest(tiled, slides,
     assert done.returncode == 0, done.stderr
     assert json.loads((here / "m" / "summary.json").read_text())["digest"] == tiled[1]["digest"]
     assert "tile: patches" in done.stderr
+
+
+def test_stored_tiles_make_the_manifest_that_openslide_makes(ray_cluster, here):
+    """The same digest: the grids and the bytes of every patch."""
+    for number, name in enumerate(("n", "p")):
+        write_jpeg_slide(here / f"{name}.svs", [draw(1024, seed=number)], jpeg=Jpeg(rgb=name == "p"))
+    slides = listed(here, ("n.svs", "n", "negative", "train"), ("p.svs", "p", "positive", "train"))
+    made = [tile(slides=slides, out=here / reader, patch_size=64, reader=reader) for reader in ("openslide", "auto")]
+    assert made[0]["patches"] > 100
+    assert made[0]["digest"] == made[1]["digest"]
+    identities = [json.loads((here / reader / "identity.json").read_text()) for reader in ("openslide", "auto")]
+    assert "stored-tiles" in str(identities[1])
+    with pytest.raises(RunFolderError, match="reader"):
+        tile(slides=slides, out=here / "openslide", patch_size=64)
+    assert tile(slides=slides, out=here / "openslide", patch_size=64, reader="openslide")["patches_cut"] == 0
 
 
 REAL = os.environ.get("WSC_RAY_SLIDES")

@@ -65,7 +65,10 @@ def tile(
     quality: Annotated[int, Option("Quality of the JPEGs, 1 to 100.")] = 90,
     reader: Annotated[
         str,
-        Option("What reads slides: openslide, cucim, a plug-in's, or auto, the first of the two that is installed."),
+        Option(
+            "What reads slides: stored-tiles (JPEG tiles decoded once, the rest by OpenSlide), openslide, cucim, a plug-in's, "
+            "or auto, the first of the three that is installed."
+        ),
     ] = "auto",
     skip_bad: Annotated[
         bool, Option("Leave out slides and patches that cannot be read; the summary names them.")

@@ -1,7 +1,7 @@
 """An open slide file: what every reader of slides gives, and which reader is taken.
 
 A reader is one file of `wsc_ray/slides/readers/`, or of a plug-in: a `Slide` with a name in the registry. JPEG decoders
-round differently, so that a manifest is cut by one reader throughout.
+round differently, so that a manifest is cut by one reader throughout; `stored-tiles` rounds as OpenSlide does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -63,21 +63,31 @@ class Slide(ABC):
             DataError: it cannot be read.
         """
 
-    def read_regions(self, regions: Sequence[Region]) -> list[np.ndarray]:
-        """Several regions, in order; a reader that can read neighbours together does so here.
+    def read_regions(self, regions: Sequence[Region]) -> Iterator[np.ndarray | DataError]:
+        """Several regions, in order, each when it is asked for; in place of one that cannot be read, the reason.
 
-        Raises:
-            DataError: one of them cannot be read.
+        A reader that can read neighbours together does so here: it knows which regions are to come.
         """
-        return [self.read(*region) for region in regions]
+        for region in regions:
+            try:
+                yield self.read(*region)
+            except DataError as error:
+                yield error
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file; once more does nothing."""
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether what it needs is installed."""
+        return importlib.util.find_spec(cls.package) is not None
 
 
 READERS: Registry[type[Slide]] = Registry("slide reader", "wsc_ray.slides.readers")
 ASPECT, ROUNDED = 0.02, 2  # a share, and px of a level; see `pyramid`
-AUTO = ("openslide", "cucim")  # the first of these that is installed
+AUTO = ("stored-tiles", "openslide", "cucim")  # the first of these that is installed
+MAX_SLIDE, MAX_TILE = 2**37, 2**26  # px: a header can claim more than any scanner makes, or any memory holds
 
 
 def choose_reader(name: str) -> str:
@@ -90,9 +100,9 @@ def choose_reader(name: str) -> str:
         raise DataError(f"--reader {name}: {READERS.missing(name)}, or auto")
     names = AUTO if name == "auto" else (name,)
     for each in names:
-        if importlib.util.find_spec(READERS[each].package):
+        if READERS[each].installed():
             return each
-    kinds = [READERS[each] for each in names]
+    kinds = [READERS[each] for each in names if name != "auto" or each != "stored-tiles"]  # which is OpenSlide and more
     extras = [f"`pip install 'wsc-ray[{kind.extra}]'` installs {kind.title}" for kind in kinds if kind.extra]
     raise DataError("; ".join([f"{' or '.join(kind.title for kind in kinds)} is not installed", *extras]))
 
@@ -101,11 +111,16 @@ def open_slide(path: Path, reader: str) -> Slide:
     """Open a slide file with the reader of that name.
 
     Raises:
-        DataError: it is missing, damaged, or of a format that the reader does not know.
+        DataError: it is missing, damaged, of a format that the reader does not know, or larger than any slide.
     """
     if not path.is_file():
         raise DataError(f"{path} is not there")
-    return READERS[reader](path)
+    slide = READERS[reader](path)
+    width, height = slide.size
+    if width * height > MAX_SLIDE:
+        slide.close()
+        raise DataError(f"{path} says it is {width:,} x {height:,} px, more than any scanner makes")
+    return slide
 
 
 def pyramid(sizes: Sequence[tuple[int, int]], downsamples: Sequence[float]) -> tuple[float, ...]:

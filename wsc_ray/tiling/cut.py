@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import simplejpeg
@@ -17,8 +18,9 @@ from wsc_ray.errors import DataError
 from wsc_ray.files import atomic
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import Span, write_file
+from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.scale import Scale
-from wsc_ray.slides.slide import Slide, open_slide
+from wsc_ray.slides.slide import open_slide
 from wsc_ray.storage import AnyPath
 
 
@@ -90,46 +92,32 @@ def _write_unreadable(path: AnyPath, bad: Sequence[Unreadable]) -> None:
 
 def _groups(patch_file: PatchFile, bad: list[Unreadable]) -> Iterator[pa.Table]:
     """The row groups, each when it is asked for: the images of one are in memory at a time."""
-    opened: Slide | None = None
-    owner = -1
-    try:
-        for start, stop in patch_file.spans:
-            rows = patch_file.table.slice(start, stop - start)
-            corners = np.stack([rows["x"].to_numpy(), rows["y"].to_numpy()], axis=1)
-            images: list[bytes | None] = []
-            for (x, y), slide in zip(corners.tolist(), patch_file.slide[start:stop].tolist(), strict=True):
-                path, scale = patch_file.slides[slide]
-                try:
-                    if slide != owner or opened is None:  # rows of a slide stand together: it is opened once
-                        if opened is not None:
-                            opened.close()
-                        opened, owner = None, slide
-                        opened = open_slide(path, patch_file.reader)
-                    images.append(encode(read_patch(opened, scale, x, y), patch_file.quality))
-                except DataError as error:
-                    images.append(None)
-                    slide_id = rows["slide_id"][len(images) - 1].as_py()
-                    bad.append(Unreadable(slide_id, x, y, str(error)))
-                    if opened is not None:  # after an error OpenSlide gives nothing more from a handle
-                        opened.close()
-                    opened = None
-            column = pa.array(images, pa.binary())
-            yield conform(rows.append_column("image", column).filter(column.is_valid()))
-    finally:
-        if opened is not None:
-            opened.close()
+    images = _images(patch_file)
+    for start, stop in patch_file.spans:
+        rows = patch_file.table.slice(start, stop - start)
+        group = list(itertools.islice(images, stop - start))
+        for row, image in enumerate(group):
+            if isinstance(image, DataError):
+                slide_id, x, y = (rows[name][row].as_py() for name in ("slide_id", "x", "y"))
+                bad.append(Unreadable(slide_id, x, y, str(image)))
+        column = pa.array([None if isinstance(image, DataError) else image for image in group], pa.binary())
+        yield conform(rows.append_column("image", column).filter(column.is_valid()))
 
 
-def read_patch(slide: Slide, scale: Scale, x: int, y: int) -> np.ndarray:
-    """The patch whose upper left corner is (x, y), level-0 px; (size, size, 3) uint8, RGB.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    region = slide.read(x, y, scale.level, scale.read, scale.read)
-    if scale.read == scale.size:
-        return region
-    return cv2.resize(region, (scale.size, scale.size), interpolation=cv2.INTER_AREA)
+def _images(patch_file: PatchFile) -> Iterator[bytes | DataError]:
+    """The image of each row, in order, or why there is none. Rows of a slide stand together: it is opened once."""
+    corners = np.stack([patch_file.table[name].to_numpy() for name in ("x", "y")], axis=1)
+    for slide, rows in itertools.groupby(range(len(corners)), patch_file.slide.tolist().__getitem__):
+        path, scale = patch_file.slides[slide]
+        places = corners[list(rows)].tolist()
+        try:
+            opened = open_slide(path, patch_file.reader)
+        except DataError as error:
+            yield from [error] * len(places)
+            continue
+        with contextlib.closing(opened):
+            for patch in read_patches(opened, [Square(x, y, scale.level, scale.read, scale.size) for x, y in places]):
+                yield patch if isinstance(patch, DataError) else encode(patch, patch_file.quality)
 
 
 def encode(patch: np.ndarray, quality: int) -> bytes:

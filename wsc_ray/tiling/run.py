@@ -69,7 +69,7 @@ def tile_slides(
         patch_size, overlap: side of a patch and its overlap with the next one, px at that scale.
         tissue: least share of a patch that is tissue.
         quality: of the JPEGs, 1 to 100.
-        reader: openslide, cucim, a plug-in's, or auto: the first of the two that is installed.
+        reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of the three that is installed.
         skip_bad: leave out slides and patches that cannot be read, instead of stopping.
         row_group_rows, file_rows, seed: as in `manifest_import`.
         dry_run: check the list and what is there, and do nothing.

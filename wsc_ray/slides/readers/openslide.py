@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wsc_ray.errors import DataError
-from wsc_ray.slides.slide import READERS, Slide, on_white, pyramid
+from wsc_ray.slides.slide import MAX_TILE, READERS, Slide, on_white, pyramid
 
 
 @READERS.register("openslide")
@@ -19,14 +20,13 @@ class OpenSlideSlide(Slide):
     def __init__(self, path: Path):
         import openslide
 
-        self._error = openslide.OpenSlideError
-        try:
-            self._slide = openslide.OpenSlide(path)
-        except openslide.OpenSlideError as error:
-            raise DataError(f"{path} cannot be opened: {error}") from None
+        self._path = path
+        self._slide: Any = _open(path)
         properties = self._slide.properties
+        self._vendor = properties.get(openslide.PROPERTY_NAME_VENDOR)
+        self._level_sizes, self._level_downsamples = self._slide.level_dimensions, self._slide.level_downsamples
         self.size = self._slide.dimensions
-        self.downsamples = pyramid(self._slide.level_dimensions, self._slide.level_downsamples)
+        self.downsamples = pyramid(self._level_sizes, self._level_downsamples)
         mpp_x = properties.get(openslide.PROPERTY_NAME_MPP_X)
         mpp_y = properties.get(openslide.PROPERTY_NAME_MPP_Y)
         self.mpp = (float(mpp_x), float(mpp_y)) if mpp_x and mpp_y else None
@@ -34,13 +34,38 @@ class OpenSlideSlide(Slide):
         self.scanned = (0, 0, *self.size)
         if x and y and width and height:
             self.scanned = (int(x), int(y), int(width), int(height))
+        for level in range(self._slide.level_count):
+            w, h = (int(properties.get(f"openslide.level[{level}].tile-{name}", 0)) for name in ("width", "height"))
+            if w * h > MAX_TILE:
+                self.close()
+                raise DataError(
+                    f"{path} says its tiles are {w:,} x {h:,} px, and {MAX_TILE:,} px are the most that are read"
+                )
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
+        from openslide import OpenSlideError
+
+        if self._slide is None:
+            self._slide = _open(self._path)
         try:
-            region = np.asarray(self._slide.read_region((x, y), level, (width, height)))
-        except self._error as error:
+            image = self._slide.read_region((x, y), level, (width, height))
+        except OpenSlideError as error:
+            self.close()  # after an error OpenSlide gives nothing more from a handle
             raise DataError(f"the region at {x}, {y} cannot be read: {error}") from None
-        return on_white(region)
+        if image.getchannel("A").getextrema()[0] == 255:
+            return np.asarray(image.convert("RGB"))
+        return on_white(np.asarray(image))
 
     def close(self) -> None:
-        self._slide.close()
+        if self._slide is not None:
+            self._slide.close()
+            self._slide = None
+
+
+def _open(path: Path) -> Any:
+    import openslide
+
+    try:
+        return openslide.OpenSlide(path)
+    except openslide.OpenSlideError as error:
+        raise DataError(f"{path} cannot be opened: {error}") from None

@@ -1,0 +1,89 @@
+"""Where a tiled TIFF keeps the tiles of each level, by tifffile."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsc_ray.errors import DataError
+from wsc_ray.slides.jpeg_tiles import RGB, YCBCR, read_tables
+
+_JPEG, _CONTIGUOUS, _REDUCED = 7, 1, 1  # values of tags of TIFF 6.0
+_COLOURS = {2: RGB, 6: YCBCR}  # of PhotometricInterpretation
+# What tifffile raises on damaged files besides its own error, which is a ValueError.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
+
+
+@dataclass(frozen=True)
+class TiledLevel:
+    """A level whose tiles are JPEGs of three components.
+
+    Attributes:
+        tile: width and height of a tile, px.
+        across, down: tiles in x and y.
+        offsets, counts: of each tile in the file, row by row, bytes, (across * down,); a count of 0 is a tile that is not there.
+        tables: segments that all tiles share.
+        colours: `RGB` or `YCBCR`.
+        complete: whether every tile is there.
+    """
+
+    tile: tuple[int, int]
+    across: int
+    down: int
+    offsets: np.ndarray
+    counts: np.ndarray
+    tables: bytes
+    colours: bytes
+    complete: bool
+
+
+def tiled_levels(
+    path: Path, sizes: Sequence[tuple[int, int]], *, padded: bool, reduced: bool
+) -> list[TiledLevel | None]:
+    """The tiles of each level; None for a level that is stored in another way.
+
+    Args:
+        sizes: width and height of each level, px, the largest first.
+        padded: whether the file says that levels are larger than they are, up to whole tiles, as Philips does.
+        reduced: whether a level but the first is told by its tag NewSubfileType.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = [page for page in _tiled(file) if page.index == 0 or not reduced or page.subfiletype & _REDUCED]
+            pages.sort(key=lambda page: -page.imagewidth)
+            told = [(page.imagewidth, page.imagelength) for page in pages]
+            if len(pages) != len(sizes) or len(set(told)) != len(told):  # which is which?
+                return [None] * len(sizes)
+            return [_level(page, size, padded) for page, size in zip(pages, sizes, strict=True)]
+    except _DAMAGED as error:
+        raise DataError(f"{path} has damaged tags: {str(error).splitlines()[0] if str(error) else error!r}") from None
+
+
+def _tiled(file: Any) -> Iterator[Any]:
+    return (page for page in file.pages if page.is_tiled)
+
+
+def _level(page: Any, size: tuple[int, int], padded: bool) -> TiledLevel | None:
+    told, tile = (page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)
+    if told != size and not (padded and told[0] >= size[0] and told[1] >= size[1]):
+        return None
+    if page.compression != _JPEG or page.planarconfig != _CONTIGUOUS or page.photometric not in _COLOURS:
+        return None
+    if page.bitspersample != 8 or page.samplesperpixel != 3:
+        return None
+    across, down = (-(-whole // part) for whole, part in zip(told, tile, strict=True))
+    offsets, counts = (np.asarray(values, np.int64) for values in (page.dataoffsets, page.databytecounts))
+    if len(offsets) != across * down or len(counts) != across * down:
+        return None
+    tables, colours = read_tables(page.jpegtables), _COLOURS[page.photometric]
+    return TiledLevel(tile, across, down, offsets, counts, tables, colours, bool(counts.all()))
