@@ -106,10 +106,10 @@ class Network:
         """Command lines of all that runs on the machines, but for what lets the laptop in."""
         return [line for line in _lines(self._on_machines()) if "sshd" not in line]
 
-    def kill(self, script: str) -> None:
-        """SIGKILL for the Python on a machine that runs `script`, of which there has to be one."""
+    def driver(self, script: str) -> psutil.Process:
+        """The Python on a machine that runs `script`, of which there has to be one."""
         (found,) = (process for process in self._on_machines() if _line(process).split()[1:] == [script])
-        found.kill()
+        return found
 
     def listen(self) -> socket.socket:
         """A socket of this process that the machines reach, on the laptop's address."""

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, command
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    DryRun,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Overrides,
+    Yes,
+    command,
+)
 from wsc_ray.describe import describe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE
 
@@ -72,6 +85,11 @@ def pretrain(
     address: Address = None,
     cluster: Cluster = None,
     down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> dict[str, Any]:
     """Pretrain the patch encoder that a recipe describes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from wsc_ray.declaration import Declaration
@@ -29,8 +30,10 @@ def run_there(declaration: Declaration, arguments: Mapping[str, Any]) -> dict[st
     if file is None:
         return send(make_call(declaration, arguments), str(address), dry_run=dry_run)
     from wsc_ray.provision.cluster_file import read_cluster_file
+    from wsc_ray.remote.money import Spending
 
     call = make_call(declaration, arguments, storage=read_cluster_file(file).storage)
     if arguments.get("out") is None and arguments.get("run") is None:
         print(f"results go to {call.out}", flush=True)
-    return bring_up(call, file, down=arguments.get("down", "on-success"), dry_run=dry_run)
+    spending = Spending(**{each.name: arguments[each.name] for each in fields(Spending) if each.name in arguments})
+    return bring_up(call, file, down=arguments.get("down", "on-success"), spending=spending, dry_run=dry_run)
