@@ -5,13 +5,14 @@ import io
 import random
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from tests.cluster.files import filled
 from wsc_ray.autostop.limits import Limits, limits_of
-from wsc_ray.autostop.orders import Orders, orders_from
+from wsc_ray.autostop.orders import Orders, merged, orders_from
 from wsc_ray.autostop.verdict import SeenJob, verdict
 from wsc_ray.errors import ClusterError
 from wsc_ray.prices.machine_types import LIST, machines_of, price_of
@@ -194,6 +195,21 @@ def test_a_limit_that_is_no_number_is_a_sentence(given):
 def test_orders_travel_as_text():
     orders = Orders(Limits(1, 2, 3), "wsc-ray", "s3://bucket/lab", 1.5)
     assert orders_from(orders.to_json()) == orders
+    assert orders_from(replace(orders, changes=("idle",)).to_json()).changes == ("idle",)
+
+
+def test_a_cluster_that_is_up_gets_the_limits_that_are_given_and_keeps_the_others():
+    first = merged(Orders(Limits(1, 2, 3), "wsc-ray", None, 0.0), None, now=10)
+    assert (first.given, first.since) == (10, 10)
+    given = Spending(autostop="5").limited
+    second = merged(Orders(Limits(50, 60, None), "wsc-ray", None, 0.0, given), first, now=20)
+    assert second.limits == Limits(50, 60, 3)
+    assert (second.given, second.since) == (20, 10), "the hours go on from where they began"
+    given = Spending(max_hours=1).limited
+    third = merged(Orders(Limits(7, 8, 9), "wsc-ray", None, 0.0, given), second, now=30)
+    assert third.limits == Limits(50, 60, 9)
+    assert (third.given, third.since) == (30, 30)
+    assert merged(Orders(Limits(), "wsc-ray", None, 0.0), third, now=40).limits == Limits(), "brought up anew"
 
 
 def job(status, ended=None, started=0.0):
@@ -224,7 +240,7 @@ LIMITS = Limits(idle=10, failed=30, longest=100)
     ],
 )
 def test_when_a_cluster_is_taken_down(now, busy, jobs, why):
-    found = verdict(LIMITS, now=now, began=0, busy=busy, jobs=jobs)
+    found = verdict(LIMITS, now=now, began=0, since=0, busy=busy, jobs=jobs)
     assert found is None if why is None else found.startswith(why)
 
 
@@ -234,4 +250,4 @@ def test_a_cluster_that_may_stay_stays():
         jobs = [
             job(drawn.choice(["SUCCEEDED", "FAILED", "STOPPED", "RUNNING"]), drawn.uniform(0, 50)) for _ in range(3)
         ]
-        assert verdict(Limits(None, None, None), now=drawn.uniform(0, 1e9), began=0, busy=0, jobs=jobs) is None
+        assert verdict(Limits(None, None, None), now=drawn.uniform(0, 1e9), began=0, since=0, busy=0, jobs=jobs) is None

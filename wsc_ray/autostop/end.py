@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wsc_ray.autostop.clouds import CLOUDS, end_step
+from wsc_ray.autostop.clouds import CLOUDS, Cloud, end_step
+from wsc_ray.errors import ClusterError
 from wsc_ray.provision.cluster_file import ClusterFile, read_cluster_file
 from wsc_ray.provision.machines import Machines
 
@@ -29,6 +30,18 @@ def cluster_of_head() -> ClusterFile:
         ClusterError: there is none, or it is not a launcher's.
     """
     return read_cluster_file(CONFIG)
+
+
+def check_able(file: ClusterFile) -> None:
+    """Look whether this machine can take its cluster down.
+
+    Raises:
+        Exception: what the provider's library raises, or that it does not show the head.
+    """
+    if file.provider == "local":
+        return
+    if not any(machine.head for machine in _cloud(file).machines()):
+        raise ClusterError(f"{file.provider} shows no head of {file.name}")
 
 
 def end(file: ClusterFile, say: Callable[[str], None]) -> None:
@@ -53,12 +66,16 @@ def _end_on_machines(file: ClusterFile, say: Callable[[str], None]) -> None:
 
 
 def _end_in_cloud(file: ClusterFile, say: Callable[[str], None]) -> None:
-    cloud = None
+    cloud: Cloud | None = None
     while True:
         try:
-            cloud = cloud or CLOUDS[file.provider](file.name, file.config["provider"])
+            cloud = cloud or _cloud(file)
             if not end_step(cloud):
                 return
         except Exception as error:  # whatever it is, the machines cost money and the next try may succeed
             say(f"the provider: {type(error).__name__}: {error}")
         time.sleep(_PAUSE)
+
+
+def _cloud(file: ClusterFile) -> Cloud:
+    return CLOUDS[file.provider](file.name, file.config["provider"])

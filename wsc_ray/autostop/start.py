@@ -16,8 +16,9 @@ _SECONDS = 20.0  # for the watch to begin
 
 def main(text: str) -> int:
     """The exit status: 0 once a watch runs."""
-    orders.give(text)
-    if _runs():
+    runs = _runs()
+    orders.give(text, anew=not runs)
+    if runs:
         return 0
     log = (orders.folder() / orders.LOG).open("a")
     watch = subprocess.Popen(

@@ -32,23 +32,26 @@ class SeenJob:
         return self.status in RUNNING
 
 
-def verdict(limits: Limits, *, now: float, began: float, busy: float, jobs: Sequence[SeenJob]) -> str | None:
+def verdict(
+    limits: Limits, *, now: float, began: float, since: float, busy: float, jobs: Sequence[SeenJob]
+) -> str | None:
     """Why the cluster is to be taken down, as a sentence; None while it is not.
 
     Args:
-        began: when the limits were set, from which `longest` counts.
+        began: when a client last gave limits: it is about to send a job.
+        since: from when `limits.longest` counts.
         busy: when a job was last seen running; not before `began`.
         jobs: as they were last seen.
     """
-    if limits.longest is not None and now - began >= limits.longest:
+    if limits.longest is not None and now - since >= limits.longest:
         return f"the cluster was taken down after {duration(limits.longest)} (--max-hours or --max-cost)"
     if any(job.running for job in jobs):
         return None
     ended = max((job for job in jobs if job.ended is not None), key=lambda job: job.ended or 0, default=None)
-    since = max(began, busy, (ended.ended or 0) if ended else 0)
+    idle_since = max(began, busy, (ended.ended or 0) if ended else 0)
     failed = ended is not None and ended.status == "FAILED" and (ended.ended or 0) >= began
     limit = limits.failed if failed else limits.idle
-    if limit is None or now - since < limit:
+    if limit is None or now - idle_since < limit:
         return None
     if failed and ended:
         return f"no job had run for {duration(limit)} since {ended.id or 'the last one'} failed (--keep-failed)"

@@ -7,6 +7,7 @@ whether Ray runs on them or not.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,10 +15,9 @@ from collections.abc import Sequence
 import psutil
 
 from wsc_ray.autostop import dashboard, orders
-from wsc_ray.autostop.end import cluster_of_head, end
+from wsc_ray.autostop.end import check_able, cluster_of_head, end
 from wsc_ray.autostop.orders import Orders
 from wsc_ray.autostop.verdict import SeenJob, verdict
-from wsc_ray.errors import UserError
 
 _PAUSE = (0.5, 5.0)  # s between two looks, at least and at most
 _GRACE = 20.0  # s for jobs to end that are asked to; a client that follows one sees how it ended
@@ -26,10 +26,11 @@ _STARTING = 60.0  # s for Ray to be seen at first
 
 def main() -> int:
     """The exit status: 0 where the cluster is down or another watch has it."""
+    file = cluster_of_head()
+    check_able(file)  # before the lock, by which a client sees that a watch runs
     lock = orders.only_watch()
     if lock is None:
         return 0
-    file = cluster_of_head()
     watch = _Watch()
     say(f"watching {file.name} ({file.provider}): {orders.read().limits}")
     while (reason := watch.look()) is None:
@@ -64,9 +65,8 @@ class _Watch:
         if any(job.running for job in self.jobs):
             self.busy = now
         self.record(self.jobs)
-        return verdict(
-            self.orders.limits, now=now, began=self.orders.given, busy=max(self.busy, self.orders.given), jobs=self.jobs
-        )
+        given = self.orders
+        return verdict(given.limits, now=now, began=given.given, since=given.since, busy=self.busy, jobs=self.jobs)
 
     def pause(self) -> float:
         limits = self.orders.limits
@@ -77,7 +77,8 @@ class _Watch:
         names = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                names.add(process.name())
+                if process.uids().real == os.getuid():
+                    names.add(process.name())
         here = "gcs_server" in names
         self.seen_ray = self.seen_ray or here
         return not here and (self.seen_ray or time.monotonic() - self.began > _STARTING)
@@ -104,10 +105,9 @@ class _Watch:
                 continue
             try:
                 _write(self.orders, job, reason)
-                self.recorded[job.id] = state
-            except (OSError, ValueError, UserError) as error:
+            except Exception as error:  # a store raises what it likes
                 say(f"no record of {job.id}: {error}")
-                self.recorded[job.id] = state
+            self.recorded[job.id] = state
 
 
 def _write(given: Orders, job: SeenJob, reason: str | None) -> None:

@@ -73,8 +73,8 @@ def bring_up(
     if not cluster.is_up():
         agree(money, yes=spending.yes)
         _start(cluster, down, money.orders)
-    elif spending.limited:
-        _watch(cluster, money.orders)
+    elif spending.limited and money.orders:
+        _watch(cluster, replace(money.orders, changes=spending.limited))
     with closing(cluster, down, money.limits), reach(cluster) as jobs:
         return send_to(jobs, call)
 

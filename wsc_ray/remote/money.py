@@ -12,6 +12,7 @@ from wsc_ray.errors import ClusterError
 from wsc_ray.prices.machine_types import cost_money
 from wsc_ray.prices.offer import as_text, offer_of
 from wsc_ray.provision.cluster_file import ClusterFile
+from wsc_ray.uris import has_secrets
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,14 @@ class Spending:
     max_cost: float | None = None
 
     @property
-    def limited(self) -> bool:
-        """Whether any limit was given, so that a cluster that is up gets other limits than it has."""
-        return any(each is not None for each in (self.autostop, self.keep_failed, self.max_hours, self.max_cost))
+    def limited(self) -> tuple[str, ...]:
+        """Names of the limits that were given, which a cluster that is up gets."""
+        given = {
+            "idle": self.autostop is not None,
+            "failed": self.autostop is not None or self.keep_failed is not None,
+            "longest": self.max_hours is not None or self.max_cost is not None,
+        }
+        return tuple(name for name, is_given in given.items() if is_given)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,9 @@ def on_a_cluster(file: ClusterFile, spending: Spending) -> Money:
     if text and str(limits) != NEVER:
         text += f"\nits head takes it down {limits}"
     dollars = offer.least if offer else 0.0
-    return Money(limits, Orders(limits, file.name, file.storage, dollars), text)
+    # The head's list of processes shows the orders for a moment.
+    storage = file.storage if file.storage and not has_secrets(file.storage) else None
+    return Money(limits, Orders(limits, file.name, storage, dollars), text)
 
 
 def agree(money: Money, *, yes: bool) -> None:
