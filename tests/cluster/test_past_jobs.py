@@ -53,7 +53,7 @@ def test_past_jobs_with_their_time_and_cost(cluster, wsc_ray_command):
     assert len(read_records(storage)) == 5
     status, text = wsc_ray_command("job", "list", "--cluster", cluster)
     assert status == 0
-    assert text.splitlines()[0].split() == ["job", "status", "started", "took", "dollars", "out"]
+    assert text.splitlines()[0].split() == ["job", "status", "step", "started", "took", "dollars", "out"]
     assert "not known" in text
     assert "wsc-ray-pretrain-a-3: the cluster was taken down after 1 hours" in text
     status, text = wsc_ray_command("job", "list", "wsc-ray-pretrain-a-1", "--cluster", cluster, "--json")

@@ -8,8 +8,9 @@ from typing import Any
 
 from wsc_ray.autostop.limits import duration
 from wsc_ray.autostop.records import Record, read_records
-from wsc_ray.errors import ClusterError
+from wsc_ray.errors import ClusterError, UserError
 from wsc_ray.provision.cluster_file import read_cluster_file
+from wsc_ray.run_folder import step_of
 from wsc_ray.storage import as_path, check_store
 
 
@@ -50,7 +51,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
     """Rows of `past_jobs` for people."""
     if not rows:
         return "no jobs have been written down"
-    names = ("job", "status", "started", "took", "dollars", "out")
+    names = ("job", "status", "step", "started", "took", "dollars", "out")
     cells = [list(names), *([_cell(row, name) for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True)).rstrip() for row in cells]
@@ -62,7 +63,17 @@ def _cell(row: dict[str, Any], name: str) -> str:
         return duration(row["seconds"])
     if name == "dollars":
         return "not known" if row["dollars"] is None else f"{row['dollars']:.2f}"
-    return str(row[name])
+    return "-" if row[name] is None else str(row[name])
+
+
+def _step(record: Record) -> str | None:
+    """Of a job of `wsc-ray run` that is not complete, the step that it stands at."""
+    if record.command != "run":
+        return None
+    try:
+        return step_of(record.out)
+    except (OSError, UserError):
+        return None
 
 
 def _described(record: Record) -> dict[str, Any]:
@@ -72,6 +83,7 @@ def _described(record: Record) -> dict[str, Any]:
         "command": record.command,
         "out": record.out,
         "status": record.status if ended else f"{record.status} when last seen",
+        "step": _step(record),
         "exit_status": record.exit_status,
         "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started)),
         "seconds": round(record.seconds),
