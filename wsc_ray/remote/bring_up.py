@@ -70,12 +70,14 @@ def bring_up(
     if dry_run:
         return _plan(call, cluster, down, money.limits, money.text)
     print(f"bringing up {file.name} ({file.provider}), unless it is up", flush=True)
+    limits = None
     if not cluster.is_up():
         agree(money, yes=spending.yes)
         _start(cluster, down, money.orders)
+        limits = money.limits
     elif spending.limited and money.orders:
         _watch(cluster, replace(money.orders, changes=spending.limited))
-    with closing(cluster, down, money.limits), reach(cluster) as jobs:
+    with closing(cluster, down, limits), reach(cluster) as jobs:
         return send_to(jobs, call)
 
 
@@ -141,6 +143,8 @@ def closing(cluster: Cluster, down: Down, limits: Limits | None = None) -> Itera
                 raise ClusterError(left)
             if left:
                 _warn(left)
+        elif failed and not running and not _stands(cluster):
+            print(f"{cluster.file.name} is down", flush=True)
         else:
             _warn_up(cluster, f", since {running[0]}" if running else "", limits)
 
@@ -171,6 +175,14 @@ def _take_down(cluster: Cluster) -> str:
     return (
         f"{cluster.file.name} is not down: {'; '.join(left)}; end it yourself: {cluster.down_command}" if left else ""
     )
+
+
+def _stands(cluster: Cluster) -> bool:
+    """Whether it is up, as far as can be seen: its own head may have taken it down."""
+    try:
+        return cluster.is_up()
+    except UserError:
+        return True
 
 
 def _running(cluster: Cluster) -> list[str]:
