@@ -25,6 +25,7 @@ from wsc_ray.remote.money import Spending, agree, on_a_cluster
 from wsc_ray.submit.call import Call
 from wsc_ray.submit.jobs import Jobs, entrypoint
 from wsc_ray.submit.send import in_the_job, numbered, send_to
+from wsc_ray.submit.slurm import SlurmJobs, is_slurm_script
 
 Down = Literal["always", "on-success", "never"]
 
@@ -82,8 +83,10 @@ def bring_up(
 
 
 @contextlib.contextmanager
-def jobs_of(address: str | None = None, cluster: str | None = None, down: Down | None = None) -> Iterator[Jobs]:
-    """The jobs of a cluster that is up, by the address of its dashboard or by its file.
+def jobs_of(
+    address: str | None = None, cluster: str | None = None, down: Down | None = None
+) -> Iterator[Jobs | SlurmJobs]:
+    """The jobs of a cluster that is up, by the address of its dashboard or by its file, or of a script for Slurm.
 
     Args:
         down: when to take the file's cluster down after the block; None where that is not asked.
@@ -95,6 +98,9 @@ def jobs_of(address: str | None = None, cluster: str | None = None, down: Down |
         yield Jobs(address)
         return
     refuse_both(address, cluster)
+    if is_slurm_script(cluster):
+        yield SlurmJobs(cluster)
+        return
     found = _cluster(cluster)
     if down is not None:
         _check_down(down)

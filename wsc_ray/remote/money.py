@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from wsc_ray.autostop.end import PROVIDERS
 from wsc_ray.autostop.limits import NEVER, Limits, limits_of
@@ -38,6 +40,11 @@ class Spending:
             "longest": self.max_hours is not None or self.max_cost is not None,
         }
         return tuple(name for name, is_given in given.items() if is_given)
+
+
+def spending_of(arguments: Mapping[str, Any]) -> Spending:
+    """What a command's arguments say of it."""
+    return Spending(**{each.name: arguments[each.name] for each in fields(Spending) if each.name in arguments})
 
 
 @dataclass(frozen=True)
