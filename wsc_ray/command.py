@@ -37,7 +37,10 @@ Address = Annotated[
 ]
 Cluster = Annotated[
     str | None,
-    Option("Bring up the cluster of this file, such as cluster/aws.yaml, and run there.", metavar="FILE"),
+    Option(
+        "Bring up the cluster of this file, such as cluster/aws.yaml, and run there; or cluster/slurm.sh, for Slurm.",
+        metavar="FILE",
+    ),
 ]
 Down = Annotated[
     Literal["always", "on-success", "never"],
