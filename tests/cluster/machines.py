@@ -111,6 +111,12 @@ class Network:
         (found,) = (process for process in self._on_machines() if _line(process).split()[1:] == [script])
         return found
 
+    def on(self, address: str, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell's line on a machine, over SSH from the laptop."""
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        log_in = [*self.inside(self.laptop), "ssh", "-i", str(self.key), *options, f"root@{address}"]
+        return subprocess.run([*log_in, line], capture_output=True, text=True, timeout=120, check=False)
+
     def listen(self) -> socket.socket:
         """A socket of this process that the machines reach, on the laptop's address."""
         ours, theirs = socket.socketpair()
@@ -189,19 +195,7 @@ def _add(made: Network, address: str, home: Path) -> None:
         [*machine, "ip", "route", "add", "default", "via", f"{NETWORK}.1"],
     ):
         subprocess.run(line, check=True, capture_output=True)
-    log_in = [
-        *laptop,
-        "ssh",
-        "-i",
-        str(made.key),
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-    ]
-    until(
-        lambda: subprocess.run([*log_in, f"root@{address}", "true"], capture_output=True, check=False).returncode == 0
-    )
+    until(lambda: made.on(address, "true").returncode == 0)
 
 
 def _hold(kinds: Sequence[str], script: str, log: Path) -> subprocess.Popen:
