@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from tests.cluster.files import filled
+from tests.cluster.files import CLUSTER, filled
 from tests.cluster.test_money import MARKS
 from wsc_ray.autostop.records import note_in_run, read_records, record_of, write_record
 from wsc_ray.autostop.verdict import SeenJob
@@ -88,3 +88,8 @@ def test_a_run_says_why_its_job_was_ended(tmp_path):
         {"job": "earlier"},
         {"job": "wsc-ray-pretrain-a-2", "nodes": [], "ended_by": "because"},
     ]
+
+
+def test_of_slurm_another_command_lists_them():
+    with pytest.raises(ClusterError, match="job status --cluster .* lists Slurm's jobs"):
+        job_list(cluster=str(CLUSTER / "slurm.sh"))

@@ -74,9 +74,10 @@ def as_text(offer: Offer, seconds: float | None = None) -> str:
 
 
 def _limit(offer: Offer, seconds: float | None) -> str:
+    unknown = "how long the run takes cannot be said here"
     if seconds is None:
-        return "how long the run takes is not known here, and nothing limits it; --max-hours or --max-cost would"
-    limit = f"the cluster is taken down after {seconds / 3600:.4g} hours at the latest"
+        return f"{unknown}, and nothing limits it: --max-hours or --max-cost would"
+    limit = f"{unknown}; the cluster is taken down after {seconds / 3600:.4g} hours at the latest"
     return limit if offer.most is None else f"{limit}: {offer.most * seconds / 3600:.2f} dollars at most"
 
 

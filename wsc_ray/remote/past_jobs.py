@@ -12,6 +12,7 @@ from wsc_ray.errors import ClusterError, UserError
 from wsc_ray.provision.cluster_file import read_cluster_file
 from wsc_ray.run_folder import step_of
 from wsc_ray.storage import as_path, check_store
+from wsc_ray.submit.slurm import is_slurm_script
 
 
 def past_jobs(cluster: str, job: str | None = None) -> list[dict[str, Any]]:
@@ -27,6 +28,8 @@ def past_jobs(cluster: str, job: str | None = None) -> list[dict[str, Any]]:
         ClusterError: the file names no storage, its folder is not seen from here, or there is no such job.
         RunFolderError: the bucket cannot be read.
     """
+    if is_slurm_script(cluster):
+        raise ClusterError(f"`wsc-ray job status --cluster {cluster}` lists Slurm's jobs, those that are past too")
     file = read_cluster_file(cluster)
     if file.storage is None:
         raise ClusterError(
