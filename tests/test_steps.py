@@ -14,7 +14,6 @@ from wsc_ray.commands import evaluate, run
 from wsc_ray.files import read_json
 from wsc_ray.run_folder import STEPS, RunFolder, step_of
 
-pytestmark = pytest.mark.ray
 KILLED = "step 3 of 4: tune"
 
 

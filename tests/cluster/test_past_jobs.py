@@ -91,5 +91,5 @@ def test_a_run_says_why_its_job_was_ended(tmp_path):
 
 
 def test_of_slurm_another_command_lists_them():
-    with pytest.raises(ClusterError, match="job status --cluster .* lists Slurm's jobs"):
+    with pytest.raises(ClusterError, match=r"job status --cluster .* lists Slurm's jobs"):
         job_list(cluster=str(CLUSTER / "slurm.sh"))
