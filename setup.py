@@ -25,7 +25,7 @@ setup(
     license="Apache-2.0",
     packages=[*find_packages(include=["wsc_ray", "wsc_ray.*"]), "wsc_ray.jobs"],
     package_dir={"wsc_ray.jobs": "jobs"},  # what is submitted to a cluster travels from an installed package too
-    package_data={"wsc_ray.jobs": ["recipes/*.yaml"]},
+    package_data={"wsc_ray.jobs": ["recipes/*.yaml"], "wsc_ray.prices": ["list.csv"]},
     python_requires=">=3.11",
     install_requires=[
         "ray[default,data,train,tune]>=2.60,<3",

@@ -2,10 +2,11 @@
 # Pretraining as a SLURM job: every node runs the same `ray symmetric-run`. On the first node it starts Ray's head, waits
 # for the others, runs the command behind `--`, and stops Ray everywhere when that ends; on the others it joins the head.
 #
-#   sbatch cluster/slurm.sh       the same again after the time limit: the run goes on from its last checkpoint
+#   wsc-ray run RECIPE --out RUN --cluster cluster/slurm.sh      on a login node: sends any command, follows it and ends as it does
+#   sbatch cluster/slurm.sh       pretraining by hand; after the time limit the same again: the run goes on from its last checkpoint
 #   squeue --me                   scancel JOB stops it
 #
-# ---- Yours: what to ask SLURM for, and the five values below ---------------------------------------------------------
+# ---- Yours: what to ask SLURM for, and the values below ---------------------------------------------------------
 #SBATCH --job-name=wsc-ray
 #SBATCH --nodes=2
 #SBATCH --gpus-per-node=1
@@ -19,12 +20,21 @@
 set -euo pipefail
 
 VENV=${VENV:-$HOME/wsc-ray/.venv}  # where wsc-ray is installed, seen by every node
-RECIPE=${RECIPE:-jobs/recipes/camelyon16.yaml}
-MANIFEST=${MANIFEST:?set it here, or as in MANIFEST=... RUN=... sbatch cluster/slurm.sh: a folder that every node mounts, or s3://...}
-RUN=${RUN:?set it here or likewise: the run folder, which every node mounts}
-WORKERS=${WORKERS:-$SLURM_JOB_NUM_NODES}  # of training, a GPU each: nodes x GPUs of a node
+# Of pretraining by hand; `wsc-ray ... --cluster cluster/slurm.sh` brings its own.
+if [ -z "${WSC_RAY_CALL:-}" ]; then
+    RECIPE=${RECIPE:-jobs/recipes/camelyon16.yaml}
+    MANIFEST=${MANIFEST:?set it here, or as in MANIFEST=... RUN=... sbatch cluster/slurm.sh: a folder that every node mounts, or s3://...}
+    RUN=${RUN:?set it here or likewise: the run folder, which every node mounts}
+    WORKERS=${WORKERS:-$SLURM_JOB_NUM_NODES}  # of training, a GPU each: nodes x GPUs of a node
+fi
 
 # ---- Nothing below needs changing ----------------------------------------------------------------------------------
+
+# A call lies in a folder of the shared home, and so does its exit status.
+if [ -n "${WSC_RAY_CALL:-}" ]; then
+    cd "$WSC_RAY_CALL"
+    trap 'echo $? > exit.part && mv exit.part exit' EXIT
+fi
 
 export PATH=$VENV/bin:$PATH
 
@@ -41,8 +51,13 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds for the nodes to fi
 read -r host _ < <(hostname -I)
 head=$host:6379
 
+if [ -n "${WSC_RAY_CALL:-}" ]; then
+    work=(python "$WSC_RAY_ENTRY")
+else
+    work=(wsc-ray pretrain "$RECIPE" --set data.manifest="$MANIFEST" --set train.workers="$WORKERS" --out "$RUN")
+fi
+
 # wsc-ray starts a Ray of its own unless RAY_ADDRESS names one; `ray start` must not see it.
 srun ray symmetric-run --address "$head" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --include-dashboard=false \
-    -- env RAY_ADDRESS="$head" wsc-ray pretrain "$RECIPE" \
-    --set data.manifest="$MANIFEST" --set train.workers="$WORKERS" --out "$RUN"
+    -- env RAY_ADDRESS="$head" "${work[@]}"

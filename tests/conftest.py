@@ -25,14 +25,18 @@ CLUSTERS = (
     "anywhere/",
     "bench/test_data_command.py",
     "bench/test_scaling_command.py",
+    "cluster/test_autostop.py",
+    "cluster/test_autostop_aws.py",
     "cluster/test_aws.py",
     "cluster/test_files.py",
     "cluster/test_gcp.py",
     "cluster/test_jobs.py",
     "cluster/test_launcher.py",
     "cluster/test_nodes.py",
+    "cluster/test_slurm_jobs.py",
     "mil/test_plugin.py",
     "mil/test_search.py",
+    "test_steps.py",
     "test_tracking.py",
 )
 SLOW = (

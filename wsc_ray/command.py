@@ -37,11 +37,35 @@ Address = Annotated[
 ]
 Cluster = Annotated[
     str | None,
-    Option("Bring up the cluster of this file, such as cluster/aws.yaml, and run there.", metavar="FILE"),
+    Option(
+        "Bring up the cluster of this file, such as cluster/aws.yaml, and run there; or cluster/slurm.sh, for Slurm.",
+        metavar="FILE",
+    ),
 ]
 Down = Annotated[
     Literal["always", "on-success", "never"],
     Option("When to take the --cluster down afterwards. It stays up while another job runs there."),
+]
+Yes = Annotated[bool, Option("Start machines that cost money without asking.")]
+Autostop = Annotated[
+    str | None,
+    Option(
+        "Minutes without a job after which the --cluster takes itself down, or never.  [default: 10]", metavar="MINUTES"
+    ),
+]
+KeepFailed = Annotated[
+    float | None,
+    Option(
+        "Minutes that the --cluster stays after a job that failed, to look at it there.  [default: 30]",
+        metavar="MINUTES",
+    ),
+]
+MaxHours = Annotated[
+    float | None, Option("Hours after which the --cluster takes itself down, whatever runs there.", metavar="HOURS")
+]
+MaxCost = Annotated[
+    float | None,
+    Option("Dollars that the --cluster may cost: --max-hours at the price of the most machines.", metavar="DOLLARS"),
 ]
 
 
@@ -49,7 +73,7 @@ def command(name: str, *, sent: bool = False, **about: Any) -> Callable[[F], F]:
     """Declare a function as the command `name`.
 
     Args:
-        sent: it takes `address`, `cluster` and `down` as well, and runs on a cluster where one is given.
+        sent: it takes `address`, `cluster`, `down` and what limits a cluster's cost as well, and runs on a cluster where one is given.
         about: further attributes of `Declaration`.
 
     Raises:

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 
 import wsc_ray
+from wsc_ray.autostop.records import WHERE
 from wsc_ray.commands import find_command
 from wsc_ray.declaration import Declaration
 from wsc_ray.errors import ClusterError, UserError
@@ -39,7 +40,6 @@ from wsc_ray.submit.jobs import CLUSTER, JOB_ID
 from wsc_ray.tracking import FILE, Tracker, tracking_uri
 from wsc_ray.uris import values_without_secrets, without_secrets
 
-WHERE = "cluster.json"
 NODES_SECONDS = 1200.0
 
 
@@ -102,6 +102,8 @@ def _carried_out(
 
     with _prepared(beside, nodes, look) as facts:
         started = time.time()
+        if before := _ended_by(place):
+            print(before, flush=True)
         try:
             summary = declaration.function(**arguments) or {}
         except UserError:
@@ -220,6 +222,13 @@ def _jobs(path: AnyPath) -> list[Any]:
         print(f"warning: {path} cannot be read and is written anew: {first_line(error)}", file=sys.stderr, flush=True)
         return []
     return jobs if isinstance(jobs, list) else []
+
+
+def _ended_by(place: AnyPath) -> str | None:
+    """Why the last job on this folder was ended from outside, where it was."""
+    jobs = _jobs(place / WHERE)
+    last = jobs[-1] if jobs and isinstance(jobs[-1], dict) else {}
+    return f"job {last.get('job')} before this one was ended: {last['ended_by']}" if last.get("ended_by") else None
 
 
 def _log(recipe: Recipe, place: AnyPath, folders: list[AnyPath], command: str) -> None:

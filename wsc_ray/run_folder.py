@@ -15,6 +15,7 @@ RUN/
   encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
   ledger.jsonl         a line each time that test slides were looked at
   summary.json
+  steps.json           of `wsc-ray run`: how far it has come
   features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
   mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
   evaluate/            predictions.csv, member_predictions.csv, confusion.csv, summary.json
@@ -30,6 +31,8 @@ from wsc_ray.files import atomic, first_line, local_file, read_json
 from wsc_ray.storage import AnyPath, as_path
 
 FORMAT = 1
+STEPS = ("pretrain", "embed", "tune", "evaluate")  # of `wsc-ray run`
+STEPS_FILE = "steps.json"
 IDENTITY = "identity.json"  # in every folder that a command writes: whose it is, and what work it holds
 OLDER_IDENTITIES = {  # what that file was called, by command
     "demo": "demo.json",
@@ -104,3 +107,15 @@ class RunFolder:
                 f"{self.path} is a run folder of another format than {FORMAT}; use the wsc-ray that wrote it"
             )
         return info
+
+
+def step_of(run: str | AnyPath) -> str | None:
+    """The step at which `wsc-ray run` stands in a folder; None where all are complete.
+
+    Raises:
+        OSError: the folder cannot be read from here.
+    """
+    try:
+        return read_json(as_path(run) / STEPS_FILE)["step"]
+    except FileNotFoundError:
+        return STEPS[0]

@@ -106,10 +106,16 @@ class Network:
         """Command lines of all that runs on the machines, but for what lets the laptop in."""
         return [line for line in _lines(self._on_machines()) if "sshd" not in line]
 
-    def kill(self, script: str) -> None:
-        """SIGKILL for the Python on a machine that runs `script`, of which there has to be one."""
+    def driver(self, script: str) -> psutil.Process:
+        """The Python on a machine that runs `script`, of which there has to be one."""
         (found,) = (process for process in self._on_machines() if _line(process).split()[1:] == [script])
-        found.kill()
+        return found
+
+    def on(self, address: str, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell's line on a machine, over SSH from the laptop."""
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        log_in = [*self.inside(self.laptop), "ssh", "-i", str(self.key), *options, f"root@{address}"]
+        return subprocess.run([*log_in, line], capture_output=True, text=True, timeout=120, check=False)
 
     def listen(self) -> socket.socket:
         """A socket of this process that the machines reach, on the laptop's address."""
@@ -189,19 +195,7 @@ def _add(made: Network, address: str, home: Path) -> None:
         [*machine, "ip", "route", "add", "default", "via", f"{NETWORK}.1"],
     ):
         subprocess.run(line, check=True, capture_output=True)
-    log_in = [
-        *laptop,
-        "ssh",
-        "-i",
-        str(made.key),
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-    ]
-    until(
-        lambda: subprocess.run([*log_in, f"root@{address}", "true"], capture_output=True, check=False).returncode == 0
-    )
+    until(lambda: made.on(address, "true").returncode == 0)
 
 
 def _hold(kinds: Sequence[str], script: str, log: Path) -> subprocess.Popen:

@@ -10,6 +10,7 @@ import yaml
 from moto import mock_aws
 
 from tests.cluster.files import ask_for_all, filled, read
+from wsc_ray.autostop.clouds import Aws, end_step
 
 REGION, MY_ADDRESS, BUCKET = "us-west-2", "203.0.113.7/32", "my-bucket"
 
@@ -109,6 +110,36 @@ def test_aws_head_may_end_its_own_machines_alone(aws):
         assert {"Key": tag, "Value": value} in machine["Tags"]
     (passes,) = [one for one in statements if one["Action"] == "iam:PassRole"]
     assert passes["Resource"].endswith(f"role/{aws.made['WorkerRole']}")
+
+
+def test_aws_a_cluster_ends_from_its_head_the_head_last_and_no_other(aws):
+    """As the watch does it; whatever the role forbids, see above, is not asked for."""
+
+    def start(cluster, kind):
+        tags = [{"Key": "ray-cluster-name", "Value": cluster}, {"Key": "ray-node-type", "Value": kind}]
+        made = aws.ec2.run_instances(
+            ImageId=aws.head["ImageId"],
+            MinCount=1,
+            MaxCount=1,
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )
+        return made["Instances"][0]["InstanceId"]
+
+    def alive(*machines):
+        found = aws.ec2.describe_instances(InstanceIds=list(machines))["Reservations"]
+        states = {one["InstanceId"]: one["State"]["Name"] for group in found for one in group["Instances"]}
+        return [machine for machine in machines if states[machine] in ("pending", "running")]
+
+    head, *workers = start("mine", "head"), start("mine", "worker"), start("mine", "worker")
+    others = [start("mine-too", "head"), start("mine-too", "worker"), aws.head["InstanceId"]]
+    cloud = Aws("mine", {"region": REGION})
+    assert end_step(cloud)
+    assert alive(head, *workers) == [head]
+    assert end_step(cloud)
+    assert not alive(head, *workers)
+    assert not end_step(cloud)
+    assert alive(*others) == others
+    aws.ec2.terminate_instances(InstanceIds=others[:2])
 
 
 def test_aws_runs_lie_in_the_bucket_and_nothing_is_mounted(aws):

@@ -1,5 +1,6 @@
 """What travels to a cluster: absolute paths, ids that follow from the place, no passwords."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from wsc_ray.commands import all_commands, find_command
 from wsc_ray.errors import ClusterError, ManifestError, RecipeError
 from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.remote.money import Spending
 from wsc_ray.submit import call as calls
 from wsc_ray.submit.jobs import Jobs, entry_file, entrypoint
 
@@ -158,7 +160,8 @@ def test_a_run_may_lie_in_a_bucket():
 
 @pytest.mark.parametrize("declaration", [each for each in all_commands() if each.sent], ids=lambda each: each.name)
 def test_every_command_that_can_be_sent_has_its_entry_and_its_options(declaration):
-    assert {"address", "cluster", "down"} <= {parameter.name for parameter in declaration.parameters}
+    wanted = {"address", "cluster", "down", *(each.name for each in dataclasses.fields(Spending))}
+    assert wanted <= {parameter.name for parameter in declaration.parameters}
     entry = entry_file(declaration.name)
     assert entry.name == f"{declaration.function_name}.py"
     assert "from wsc_ray.entry import main" in entry.read_text()

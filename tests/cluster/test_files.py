@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import click
 import pytest
 import yaml
 from ray.autoscaler import sdk
@@ -75,8 +76,9 @@ def test_readmes_commands_exist():
     ours = [line.split() for line in lines if line.startswith(("wsc-ray ", "ray "))]
     assert len(ours) >= 8
     for program, command, *arguments in ours:
-        group = main if program == "wsc-ray" else ray_cli
-        known = {option for parameter in group.commands[command].params for option in parameter.opts}
+        found = (main if program == "wsc-ray" else ray_cli).commands[command]
+        found = found.commands[arguments[0]] if isinstance(found, click.Group) else found
+        known = {option for parameter in found.params for option in parameter.opts}
         assert {word for word in arguments if word.startswith("--")} <= known, (program, command)
 
 

@@ -3,12 +3,14 @@
 import json
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httplib2
 import pytest
+from google.auth.credentials import AnonymousCredentials
 
 from tests.cluster.files import ask_for_all, filled
+from wsc_ray.autostop.clouds import Gcp, end_step
 
 
 class GoogleCloud:
@@ -23,7 +25,8 @@ class GoogleCloud:
 
     def request(self, _, uri: str, method: str = "GET", body: str | None = None, **__: Any):
         path = urlsplit(uri).path
-        answer = self._answer(method, path, json.loads(body) if body else {})
+        query = dict(parse_qsl(urlsplit(uri).query))
+        answer = self._answer(method, path, json.loads(body) if body else query)
         assert answer is not None, (method, path)
         status = "404" if answer == "none" else "200"
         return httplib2.Response({"status": status, "content-type": "application/json"}), json.dumps(answer).encode()
@@ -49,7 +52,9 @@ class GoogleCloud:
             if method == "POST":
                 self.inserted[body["name"]] = body
                 return {"name": "operation", "status": "DONE"}
-            return {"items": [one | {"status": "RUNNING"} for one in self.inserted.values()]}
+            key, _, value = body.get("filter", "").removeprefix("labels.").partition("=")
+            there = [one for name, one in self.inserted.items() if name not in self.deleted]
+            return {"items": [one | {"status": "RUNNING"} for one in there if not value or one["labels"][key] == value]}
         if last in self.inserted and method == "DELETE":
             self.deleted.append(last)
             return {"name": "operation", "status": "DONE"}
@@ -108,6 +113,23 @@ def test_gcp_runs_lie_in_the_bucket_and_nothing_is_mounted(gcp):
 def test_gcp_no_firewall_rule_opens_a_port(gcp):
     for machine in (gcp.head, gcp.worker):
         assert "tags" not in machine  # to which a firewall rule could open a port
+
+
+def test_gcp_a_cluster_ends_from_its_head_the_head_last_and_no_other(gcp, monkeypatch):
+    """As the watch does it, on machines beside those of the file."""
+    monkeypatch.setattr("google.auth.default", lambda *_, **__: (AnonymousCredentials(), gcp.cloud.project))
+    for cluster, kind in (("mine", "head"), ("mine", "worker"), ("theirs", "head"), ("theirs", "worker")):
+        name, labels = f"{cluster}-{kind}", {"ray-cluster-name": cluster, "ray-node-type": kind}
+        gcp.cloud.inserted[name] = {"name": name, "labels": labels}
+    before = list(gcp.cloud.deleted)
+    cloud = Gcp("mine", {"project_id": gcp.cloud.project, "availability_zone": "us-central1-a"})
+    steps = []
+    while end_step(cloud):
+        steps.append(gcp.cloud.deleted[len(before) :])
+    assert steps == [["mine-worker"], ["mine-worker", "mine-head"]]
+    for name in ("mine-head", "mine-worker", "theirs-head", "theirs-worker"):
+        del gcp.cloud.inserted[name]
+    gcp.cloud.deleted[:] = before
 
 
 def test_gcp_machines_that_go_are_deleted_not_stopped(gcp):

@@ -5,10 +5,7 @@ One cluster for the whole file. A test that needs it up brings it up where it is
 
 import json
 import re
-import secrets
-import shutil
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +16,8 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tests import s3 as store
-from tests.cluster.files import ROOT, filled
 from tests.cluster.head import Wire
+from tests.cluster.local_config import local_config, write_token
 from tests.cluster.machines import Network, network, until
 from tests.cluster.test_jobs import SECRETS, Said, content
 from tests.conftest import small_recipe
@@ -85,7 +82,7 @@ def submitted(text: str) -> str:
 @pytest.fixture(scope="module")
 def net():
     with network(2) as made:
-        (made.folder / "laptop" / ".ray" / "auth_token").write_text(secrets.token_hex(32))
+        write_token(made)
         yield made
 
 
@@ -100,27 +97,12 @@ def door(net, s3):
 @pytest.fixture(scope="module")
 def project(net, s3, door, manifest):
     """`cluster/local.yaml` for these machines, which have this Python already and the bucket's keys."""
-    head, *workers = net.machines
-    marks = {
-        "CHANGE_ME_HEAD": head,
-        "CHANGE_ME_SECOND": workers[0],
-        "CHANGE_ME_THIRD": "unused",
-        "CHANGE_ME_USER": "root",
-    }
-    (config,) = filled("local.yaml", **marks, CHANGE_ME_FOLDER=str(net.shared).removeprefix("/"))
-    for source in config["file_mounts"].values():
-        if not source.startswith("~"):
-            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-            copy(ROOT / source, net.project / source)
-    config["provider"]["worker_ips"] = workers
-    config["auth"]["ssh_private_key"] = str(net.key)
-    config["setup_commands"] = [config["setup_commands"][0], f"ln -sfn {sys.prefix} ~/wsc-ray/venv"]
+    config = local_config(net)
     keys = f"AWS_ACCESS_KEY_ID={store.KEY} AWS_SECRET_ACCESS_KEY={store.SECRET} AWS_EC2_METADATA_DISABLED=true"
     config["initialization_commands"] += [
         f"echo export {keys} >> ~/wsc-ray/environment",
         f"export WANDB_API_KEY={SECRETS['HF_TOKEN']}",
     ]
-    (net.project / "cluster").mkdir()
     (net.project / FILE).write_text(yaml.safe_dump(config))
     (net.project / BUCKET).write_text(yaml.safe_dump(config | {"metadata": {"storage": s3.uri("lab", door=door)}}))
     recipe = small_recipe(manifest)
@@ -162,7 +144,7 @@ def killed_in_a_bucket(net, project, s3, door, typed_twice):
     client.until(r"job \S+ submitted")
     until(lambda: client.closed or any(run.checkpoints.glob("checkpoint_*")), 400)
     assert not client.closed, client.text
-    net.kill("jobs/pretrain.py")
+    net.driver("jobs/pretrain.py").kill()
     assert client.ended() == 128 + signal.SIGKILL, client.text
     assert not (run.path / "summary.json").exists()
     assert f"results go to {s3.uri('lab/runs/wsc-ray', door=door)}" in client.text

@@ -16,7 +16,7 @@ from wsc_ray.errors import PluginError, UserError
 from wsc_ray.uris import values_without_secrets
 
 # The order of the help: the way through, then what looks at it.
-_ORDER = ("init", "tile", "manifest", "pretrain", "embed", "tune", "evaluate", "demo", "doctor", "job", "bench")
+_ORDER = ("init", "tile", "manifest", "pretrain", "embed", "tune", "evaluate", "run", "demo", "doctor", "job", "bench")
 _GROUPS = {
     "manifest": "Make and check the table of patches.",
     "job": "Come back to a job on a cluster.",
@@ -94,6 +94,7 @@ The way through:
   wsc-ray embed --run RUN                      encoder -> features
   wsc-ray tune --run RUN                       features -> MIL head
   wsc-ray evaluate --run RUN                   head -> metrics on the test split
+  wsc-ray run RECIPE --out RUN                 the last four as one
 """
 
 

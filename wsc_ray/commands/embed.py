@@ -5,7 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, RecipeFile, Run, command
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    DryRun,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Overrides,
+    RecipeFile,
+    Run,
+    Yes,
+    command,
+)
 
 
 def _resources(recipe: Any) -> dict[str, str]:
@@ -46,6 +61,11 @@ def embed(
     address: Address = None,
     cluster: Cluster = None,
     down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> dict[str, Any]:
     """Run every slide through the frozen encoder.
 

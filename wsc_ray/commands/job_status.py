@@ -11,7 +11,10 @@ AtAddress = Annotated[
     str | None,
     Option("Dashboard of the cluster.  [default: what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name]", metavar="URL"),
 ]
-OfFile = Annotated[str | None, Option("File of the cluster, which is up, instead of an address.", metavar="FILE")]
+OfFile = Annotated[
+    str | None,
+    Option("File of the cluster, which is up, or the script of Slurm's jobs, instead of an address.", metavar="FILE"),
+]
 
 
 def _describe(rows: Any, dry_run: bool) -> str:

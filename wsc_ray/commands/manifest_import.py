@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from wsc_ray.command import Address, Cluster, Down, Option, command
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Yes,
+    command,
+)
 
 
 @command(
@@ -66,6 +77,11 @@ def manifest_import(
     address: Address = None,
     cluster: Cluster = None,
     down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> dict[str, Any]:
     """Write a manifest from a table of patches or lists of images.
 

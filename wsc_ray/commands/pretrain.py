@@ -6,12 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, command
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    DryRun,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Overrides,
+    Yes,
+    command,
+)
 from wsc_ray.describe import describe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE
 
 
-def _default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
+def default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
     """`runs/<the recipe's name>`: here, or under a cluster's storage."""
     recipe = arguments.get("recipe")
     from wsc_ray.storage import child
@@ -20,7 +33,7 @@ def _default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
     return child(storage, f"runs/{name}") if storage else f"runs/{name}"
 
 
-def _resources(recipe: Any) -> dict[str, str]:
+def training_resources(recipe: Any) -> dict[str, str]:
     train = recipe.train
     workers = f"{train.workers}" if train.min_workers is None else f"{train.min_workers} to {train.workers}"
     gpu = {"cpu": "", "cuda": " and 1 GPU", "auto": " and, where the cluster has any, 1 GPU"}[train.device]
@@ -42,9 +55,9 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
     reads="manifest",
     writes="`RUN`",
     sent=True,
-    default_out=_default_out,
+    default_out=default_out,
     trains=True,
-    resources=_resources,
+    resources=training_resources,
     describe=_describe,
 )
 def pretrain(
@@ -72,6 +85,11 @@ def pretrain(
     address: Address = None,
     cluster: Cluster = None,
     down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> dict[str, Any]:
     """Pretrain the patch encoder that a recipe describes.
 
@@ -88,7 +106,7 @@ def pretrain(
     from wsc_ray.recipe.sections import Recipe
 
     if out is None:
-        out = _default_out({"recipe": recipe}, None)
+        out = default_out({"recipe": recipe}, None)
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     # Only now what is heavy: a typing error in the recipe is said at once.
     from wsc_ray.pretrain.run import pretrain_encoder

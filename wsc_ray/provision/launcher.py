@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -15,15 +16,16 @@ from pathlib import Path
 
 from wsc_ray.errors import ClusterError
 from wsc_ray.provision.cluster_file import ClusterFile
+from wsc_ray.provision.machines import Machines
 from wsc_ray.provision.requirements import token_of
 from wsc_ray.provision.tunnel import SECONDS, free_port, tunnel
 
 RAY = str(Path(sys.executable).parent / "ray")
-# Not what looks for it: a shell that runs this line holds the brackets too.
-PROCESSES = "pgrep -fa '[r]aylet/raylet |[g]cs/gcs_server '"
 QUIET = ("--log-style", "pretty", "--log-color", "false")  # steps alone, in a log file too
 DASHBOARD = 8265
-STOPPING = 15.0  # s that processes have to end
+STOPPING = 20.0  # s that processes have to end
+# Where the files of `cluster/` mount the package: the watch is of the same version as whoever starts it.
+MOUNTED = "~/wsc-ray"
 
 
 class Launcher:
@@ -31,6 +33,7 @@ class Launcher:
 
     def __init__(self, file: ClusterFile):
         self.file = file
+        self._machines = Machines(file)
 
     def is_up(self) -> bool:
         """Whether its dashboard answers.
@@ -39,7 +42,9 @@ class Launcher:
             ClusterError: nobody can log in to the head.
         """
         if self.file.provider == "local":
-            self._processes(self._machines()[0])  # where nobody can log in, Ray's launcher would try for minutes
+            self._machines.processes(
+                self._machines.head
+            )  # where nobody can log in, Ray's launcher would try for minutes
         with contextlib.suppress(ClusterError), self.reach(seconds=20):
             return True
         return False
@@ -67,7 +72,12 @@ class Launcher:
         port = free_port()
         if self.file.provider == "local":
             # Ray's own command knows only a cluster that was brought up from this machine, since it was last started.
-            command = [*self._log_in(self._machines()[0]), "-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{DASHBOARD}"]
+            command = [
+                *self._machines.log_in(self._machines.head),
+                "-N",
+                "-L",
+                f"127.0.0.1:{port}:127.0.0.1:{DASHBOARD}",
+            ]
         else:
             command = [RAY, "dashboard", "--port", str(port), str(self.file.path)]
         with tunnel(command, port, seconds=seconds) as address:
@@ -75,6 +85,26 @@ class Launcher:
 
     def token(self) -> str | None:
         return token_of(self.file)
+
+    def watch(self, orders: str) -> None:
+        """Start the watch on the head, or give the one that runs new orders; see `wsc_ray.autostop`.
+
+        Raises:
+            ClusterError: it does not start.
+        """
+        start = f"cd {MOUNTED} 2>/dev/null; python -m wsc_ray.autostop.start {shlex.quote(orders)}"
+        line = f"bash --login -c {shlex.quote(start)}"
+        if self.file.provider == "local":
+            done = self._machines.on(self._machines.head, line)
+        else:
+            command = [RAY, "exec", str(self.file.path), line, *QUIET]
+            done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            said = " ".join(done.stderr.split())[-300:] or "nothing"
+            raise ClusterError(
+                f"the head of {self.file.name} does not start its watch, so that it would stay up until somebody takes it down; "
+                f"it says: {said}; with --autostop never it is not asked to"
+            )
 
     def down(self) -> list[str]:
         """Take it down; what is left of it all the same, as far as can be seen, a line each."""
@@ -99,52 +129,16 @@ class Launcher:
 
     # Ray's launcher stops the head alone and says that all is down even where that failed; workers would stay for a minute.
 
-    def _machines(self) -> list[str]:
-        provider = self.file.config["provider"]
-        return [provider.get("external_head_ip") or provider["head_ip"], *(provider.get("worker_ips") or [])]
-
     def _left_on_machines(self) -> list[str]:
-        for machine in self._machines():
-            self._on(machine, "bash --login -c 'ray stop'")
+        everywhere = [self._machines.head, *self._machines.workers]
+        for machine in everywhere:
+            self._machines.stop_ray(machine)
         deadline = time.monotonic() + STOPPING
-        while left := [line for machine in self._machines() for line in self._left_on(machine)]:
+        while left := [line for machine in everywhere for line in self._machines.left_on(machine)]:
             if time.monotonic() > deadline:
                 break
             time.sleep(1)
         return left
-
-    def _left_on(self, machine: str) -> list[str]:
-        try:
-            return [f"on {machine}: process {line}" for line in self._processes(machine)]
-        except ClusterError as error:
-            return [f"unknown: {error}"]
-
-    def _processes(self, machine: str) -> list[str]:
-        """Ray's own processes there: number and program.
-
-        Raises:
-            ClusterError: nobody can log in.
-        """
-        done = self._on(machine, PROCESSES)
-        if done.returncode > 1:  # 1: there is none
-            raise ClusterError(
-                f"{machine} cannot be logged in to: {' '.join(done.stderr.split())[-200:] or 'no reason given'}"
-            )
-        return [" ".join(line.split()[:2]) for line in done.stdout.splitlines()]
-
-    def _on(self, machine: str, line: str) -> subprocess.CompletedProcess[str]:
-        command = [*self._log_in(machine), line]
-        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-
-    def _log_in(self, machine: str) -> list[str]:
-        auth = self.file.config["auth"]
-        key = ["-i", str(Path(auth["ssh_private_key"]).expanduser())] if auth.get("ssh_private_key") else []
-        proxy = ["-o", f"ProxyCommand={auth['ssh_proxy_command']}"] if auth.get("ssh_proxy_command") else []
-        # As Ray's launcher logs in: machines on a network of one's own have no known keys. A dropped line is noticed.
-        options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-        options += ["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "ExitOnForwardFailure=yes"]
-        options += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
-        return ["ssh", *key, *proxy, *options, f"{auth['ssh_user']}@{machine}"]
 
     def _environment(self) -> dict[str, str]:
         # The autoscaler that Ray takes by default, its second, never starts workers of `provider: local` (Ray 2.60).

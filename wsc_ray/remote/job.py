@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from wsc_ray.remote.bring_up import Down, jobs_of
-from wsc_ray.submit.follow import follow
 from wsc_ray.submit.jobs import Job
+from wsc_ray.submit.send import follow_job
 
 
 def attach(
@@ -18,7 +18,7 @@ def attach(
     Args:
         job: its id; by default the latest of ours.
         address: the cluster's dashboard; by default what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name.
-        cluster: instead of an address, the cluster's file.
+        cluster: instead of an address, the cluster's file, or the script that Slurm was given.
         down: when to take the file's cluster down afterwards.
 
     Returns:
@@ -29,7 +29,7 @@ def attach(
         JobError: the job did not end well, or is no longer followed; its `exit_status` is the job's.
     """
     with jobs_of(address, cluster, down) as jobs:
-        return _described(follow(jobs, jobs.find(job).id))
+        return _described(follow_job(jobs, jobs.find(job).id))
 
 
 def status(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> list[dict[str, Any]]:

@@ -28,7 +28,8 @@ from wsc_ray.uris import has_secrets, shown
 CALL = "call.json"
 RECIPE = "recipe.yaml"
 STORE = "MLFLOW_TRACKING_URI"  # the one variable of the user's environment that travels
-_LOCAL = ("address", "cluster", "down", "dry_run")  # what decides where a call runs, not what it does
+# What decides where a call runs and what that may cost, not what it does.
+_LOCAL = ("address", "cluster", "down", "dry_run", "yes", "autostop", "keep_failed", "max_hours", "max_cost")
 
 
 @dataclass(frozen=True)

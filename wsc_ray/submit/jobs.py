@@ -148,7 +148,7 @@ class Jobs:
                     entrypoint=entrypoint(call),
                     submission_id=job_id,
                     runtime_env={
-                        "working_dir": _working_dir(Path(temporary), call),
+                        "working_dir": working_dir(Path(temporary), call),
                         "py_modules": [str(Path(wsc_ray.__file__).parent)],
                         "excludes": ["__pycache__"],
                         "env_vars": {**call.environment, JOB_ID: job_id},
@@ -186,7 +186,8 @@ def come_back(job_id: str, jobs: Jobs) -> str:
     return f"wsc-ray job attach {job_id} {jobs.option}"
 
 
-def _working_dir(folder: Path, call: Call) -> str:
+def working_dir(folder: Path, call: Call) -> str:
+    """Fill a job's folder with its entry point, `call.json`, the recipe and carried files; its path."""
     (folder / "jobs").mkdir()
     shutil.copy(entry_file(call.command), folder / "jobs")
     (folder / CALL).write_text(json.dumps({**json.loads(call.to_json()), "nodes": call.nodes}))

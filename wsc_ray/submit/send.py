@@ -15,7 +15,8 @@ from wsc_ray.submit.call import Call
 
 if TYPE_CHECKING:
     from wsc_ray.preflight.check_result import CheckResult
-    from wsc_ray.submit.jobs import Jobs  # imports Ray, which a command that runs here may not need yet
+    from wsc_ray.submit.jobs import Job, Jobs  # imports Ray, which a command that runs here may not need yet
+    from wsc_ray.submit.slurm import SlurmJobs
 
 
 def send(call: Call, address: str, *, dry_run: bool = False) -> dict[str, Any]:
@@ -36,10 +37,8 @@ def send(call: Call, address: str, *, dry_run: bool = False) -> dict[str, Any]:
     return send_to(Jobs(address), call, dry_run=dry_run)
 
 
-def send_to(jobs: Jobs, call: Call, *, dry_run: bool = False) -> dict[str, Any]:
-    """`send`, to a cluster that is reached already."""
-    from wsc_ray.submit.follow import follow
-
+def send_to(jobs: Jobs | SlurmJobs, call: Call, *, dry_run: bool = False) -> dict[str, Any]:
+    """`send`, to a cluster that is reached already, or to Slurm."""
     running = next((job for job in jobs.attempts(call) if job.running), None)
     if running and running.digest != call.digest:
         raise ClusterError(
@@ -53,13 +52,21 @@ def send_to(jobs: Jobs, call: Call, *, dry_run: bool = False) -> dict[str, Any]:
     except KeyboardInterrupt:
         raise JobError(f"perhaps submitted: wsc-ray job status {jobs.option} tells", exit_status=130) from None
     print(f"job {job_id} {'is running already' if running else 'submitted'} at {jobs.address}", flush=True)
-    job = follow(jobs, job_id)
+    job = follow_job(jobs, job_id)
     return {
         "job": job.id,
         "address": jobs.address,
         "out": call.out,
         "seconds": round((job.ended or job.started) - job.started, 1),
     }
+
+
+def follow_job(jobs: Jobs | SlurmJobs, job_id: str) -> Job:
+    """Follow a job of a cluster or of Slurm; errors as `follow`."""
+    from wsc_ray.submit.follow import follow
+    from wsc_ray.submit.slurm import SlurmJobs
+
+    return jobs.follow(job_id) if isinstance(jobs, SlurmJobs) else follow(jobs, job_id)
 
 
 def _plan(call: Call, address: str, job_id: str, running: str | None) -> dict[str, Any]:

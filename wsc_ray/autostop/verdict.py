@@ -1,0 +1,58 @@
+"""Whether a cluster is to be taken down now: a pure function of what was seen of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wsc_ray.autostop.limits import Limits, duration
+
+RUNNING = ("PENDING", "RUNNING")
+
+
+@dataclass(frozen=True)
+class SeenJob:
+    """A job as the cluster's dashboard lists it; times in seconds since 1970.
+
+    Attributes:
+        id: what it can be stopped by; None for a program that connected by itself.
+        command, out: "" for a job that is not of wsc-ray.
+    """
+
+    id: str | None
+    status: str
+    started: float
+    ended: float | None
+    exit_status: int | None = None
+    command: str = ""
+    out: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.status in RUNNING
+
+
+def verdict(
+    limits: Limits, *, now: float, began: float, since: float, busy: float, jobs: Sequence[SeenJob]
+) -> str | None:
+    """Why the cluster is to be taken down, as a sentence; None while it is not.
+
+    Args:
+        began: when a client last gave limits: it is about to send a job.
+        since: from when `limits.longest` counts.
+        busy: when a job was last seen running; not before `began`.
+        jobs: as they were last seen.
+    """
+    if limits.longest is not None and now - since >= limits.longest:
+        return f"the cluster was taken down after {duration(limits.longest)} (--max-hours or --max-cost)"
+    if any(job.running for job in jobs):
+        return None
+    ended = max((job for job in jobs if job.ended is not None), key=lambda job: job.ended or 0, default=None)
+    idle_since = max(began, busy, (ended.ended or 0) if ended else 0)
+    failed = ended is not None and ended.status == "FAILED" and (ended.ended or 0) >= began
+    limit = limits.failed if failed else limits.idle
+    if limit is None or now - idle_since < limit:
+        return None
+    if failed and ended:
+        return f"no job had run for {duration(limit)} since {ended.id or 'the last one'} failed (--keep-failed)"
+    return f"no job had run for {duration(limit)} (--autostop)"

@@ -1,0 +1,86 @@
+"""`wsc-ray run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    DryRun,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Overrides,
+    Yes,
+    command,
+)
+from wsc_ray.commands.pretrain import default_out, training_resources
+from wsc_ray.describe import describe
+
+
+def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
+    if "evaluate" not in summary:
+        return describe(summary, dry_run=dry_run)
+    from wsc_ray.evaluate.describe import describe as describe_evaluation
+
+    values = dict(summary)
+    return f"{describe_evaluation(dict(values.pop('evaluate')))}\n{describe(values)}"
+
+
+@command(
+    "run",
+    reads="manifest",
+    writes="`RUN`, `RUN/features`, `RUN/mil`, `RUN/evaluate`",
+    sent=True,
+    default_out=default_out,
+    trains=True,
+    resources=training_resources,
+    describe=_describe,
+)
+def run(
+    *,
+    recipe: Annotated[Any, Option(metavar="RECIPE", argument=True)] = None,
+    out: Annotated[
+        str | Path | None,
+        Option(
+            "Run folder; the step that it stands at goes on.  [default: runs/ and the recipe's name]",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
+    overrides: Overrides = (),
+    dry_run: DryRun = False,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
+) -> dict[str, Any]:
+    """Pretrain, embed, tune and evaluate, one after the other.
+
+    Each step is the command of its name on the same run folder, with this recipe, and leaves what that leaves. Type the same
+    command again after an interruption and it goes on with the step that was not complete.
+
+    Returns:
+        `seconds` of each step and the summary of `evaluate`; of a dry run the plan of `pretrain`, and what follows it.
+
+    Raises:
+        UserError: see `wsc_ray.errors`.
+    """
+    from wsc_ray.recipe.reading import absolute_paths, load_recipe
+    from wsc_ray.recipe.sections import Recipe
+    from wsc_ray.steps import run_steps
+
+    if out is None:
+        out = default_out({"recipe": recipe}, None)
+    loaded = recipe if isinstance(recipe, Recipe) else absolute_paths(load_recipe(recipe, overrides))
+    return run_steps(recipe=loaded, out=out, dry_run=dry_run)

@@ -1,0 +1,1 @@
+"""What the machines of a cluster file cost, from a dated list of prices."""

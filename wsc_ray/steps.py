@@ -1,0 +1,56 @@
+"""Pretraining, embedding, tuning and evaluating one run folder, one after the other.
+
+Each step takes up what an earlier one of the same name left, so that the whole goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.evaluate.run import evaluate_head
+from wsc_ray.features.embed import embed_slides
+from wsc_ray.files import write_json
+from wsc_ray.mil.search import search_head
+from wsc_ray.pretrain.run import pretrain_encoder
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import STEPS, STEPS_FILE
+from wsc_ray.storage import as_path
+
+
+def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict[str, Any]:
+    """Do all steps that are not complete.
+
+    Args:
+        out: the run folder.
+        dry_run: check what the first step needs, and start nothing.
+
+    Returns:
+        `run`, `seconds` of each step, and `evaluate`, the summary of the last; of a dry run the plan.
+
+    Raises:
+        UserError: what a step raises; steps before it are complete.
+    """
+    folder, run = as_path(out), str(as_path(out))
+    if dry_run:
+        plan = pretrain_encoder(out=run, recipe=recipe, dry_run=True)
+        return {**plan, "then": list(STEPS[1:])}
+    work: dict[str, Callable[[], dict[str, Any]]] = {
+        "pretrain": lambda: pretrain_encoder(out=run, recipe=recipe),
+        "embed": lambda: embed_slides(run=run, recipe=recipe),
+        "tune": lambda: search_head(run=run, recipe=recipe),
+        "evaluate": lambda: evaluate_head(run=run, recipe=recipe),
+    }
+    seconds: dict[str, float] = {}
+    summary: dict[str, Any] = {}
+    for number, name in enumerate(STEPS, start=1):
+        print(f"step {number} of {len(STEPS)}: {name}", flush=True)
+        if seconds:  # before the first step the folder is not yet known as its own
+            write_json(folder / STEPS_FILE, {"step": name, "seconds": seconds})
+        started = time.time()
+        summary = work[name]()
+        seconds[name] = round(time.time() - started, 1)
+    write_json(folder / STEPS_FILE, {"step": None, "seconds": seconds})
+    return {"run": run, "seconds": seconds, "evaluate": summary}
