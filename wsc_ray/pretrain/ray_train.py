@@ -22,6 +22,7 @@ from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import make_objective
+from wsc_ray.pretrain.ray_rendezvous import FileRendezvous, loopback_variables, on_loopback
 from wsc_ray.pretrain.watch import Watch
 from wsc_ray.ray_memory import KEEP_MEMORY
 from wsc_ray.recipe.sections import Recipe
@@ -72,6 +73,8 @@ def train(
         UserError: what a worker found wrong, such as too many unreadable patches.
     """
     ending.clear(folder.path)
+    local = on_loopback()
+    environment = {**({} if uses_gpu(recipe) else KEEP_MEMORY), **(loopback_variables() if local else {})}
     # A run folder's name and path make Ray Train resume; `pretrain.run` has checked that the recipe is the same.
     trainer = TorchTrainer(
         _worker,
@@ -83,6 +86,7 @@ def train(
             "initial": str(initial),
             "statistics": statistics,
         },
+        torch_config=FileRendezvous() if local else None,
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),  # type: ignore[arg-type]  # typed as Ray Train's first version
             use_gpu=uses_gpu(recipe),
@@ -93,7 +97,7 @@ def train(
             **_storage(folder.path),
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
-            worker_runtime_env=None if uses_gpu(recipe) else {"env_vars": KEEP_MEMORY},
+            worker_runtime_env={"env_vars": environment} if environment else None,
         ),
     )
     failure = None
