@@ -56,6 +56,20 @@ def test_a_folder_has_one_run(uri, tmp_path):
     assert run.ui_command == f"mlflow ui --backend-store-uri {uri}"
 
 
+def test_several_who_are_the_first_to_use_a_store(uri, tmp_path):
+    code = (
+        "import pathlib, sys, time, mlflow, wsc_ray.tracking as t\n"
+        "pathlib.Path(sys.argv[2]).touch()\n"
+        "while len(list(pathlib.Path(sys.argv[2]).parent.iterdir())) < 3: time.sleep(0.01)\n"
+        "t.connect(sys.argv[1], 'e')\n"
+    )
+    (tmp_path / "ready").mkdir()
+    commands = [[sys.executable, "-c", code, uri, str(tmp_path / "ready" / str(number))] for number in range(3)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    said = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+
+
 def test_children_come_once_by_name(uri, tmp_path):
     with tracker(uri, tmp_path / "run") as run:
         for _ in range(2):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from wsc_ray.declaration import Declaration, Option, help_of, parameters_of
 from wsc_ray.describe import describe as describe_summary
+from wsc_ray.ray_loopback import loopback_only
 
 __all__ = ["COMMANDS", "Option", "command"]
 
@@ -84,7 +85,8 @@ def command(name: str, *, sent: bool = False, **about: Any) -> Callable[[F], F]:
         @functools.wraps(function)
         def run(**arguments: Any) -> Any:
             if not sent or (arguments.get("address") is None and arguments.get("cluster") is None):
-                return function(**arguments)
+                with loopback_only():
+                    return function(**arguments)
             from wsc_ray.remote.run import run_there
 
             return run_there(declaration, arguments)

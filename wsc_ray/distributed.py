@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -61,6 +62,17 @@ class Shards:
     def times(self, views: int) -> Shards:
         """The same shards counted in views, when each row holds so many."""
         return Shards(tuple(size * views for size in self.sizes), self.rank, self.group)
+
+
+def join_group(rank: int, world_size: int, *, backend: str, url: str, timeout: timedelta) -> None:
+    """Make this process's group; `url` says where its members find each other, see torch's `init_process_group`."""
+    dist.init_process_group(backend, init_method=url, rank=rank, world_size=world_size, timeout=timeout)
+
+
+def leave_group() -> None:
+    """Leave this process's group, where it has one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank_and_world_size(group: Group = None) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,27 +27,34 @@ def is_file_name(text: str) -> bool:
     return bool(_FILE_NAME.fullmatch(text)) and len(text.encode()) <= 200 and not text.endswith((" ", "."))
 
 
+def is_ignored(name: str) -> bool:
+    """Whether a folder that holds this name alone counts as empty: a hidden name, or what a filesystem makes at its root."""
+    return name.startswith(".") or name == "lost+found"
+
+
 @contextlib.contextmanager
 def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
     """A temporary local file that becomes `path` when the block ends well, and vanishes when it does not.
 
-    It lies beside a local `path` and replaces it; to an object store it is uploaded as one object.
+    It lies beside a local `path` and replaces it, with the rights that the umask and the folder give a new file; to an object store
+    it is uploaded as one object.
 
     Args:
         checksum: whether the file gets one; it then has to be of a kind that `wsc_ray.checksums` lists.
     """
-    beside = path.parent if isinstance(path, Path) else None
-    if beside is not None:
-        beside.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=beside, prefix=f".{path.name}.")
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}"
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    else:
+        handle, name = tempfile.mkstemp(prefix="wsc-ray-")
+        temporary = Path(name)
     os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         if checksum:
             checksums.seal(temporary)
         if isinstance(path, Path):
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         else:
             _upload(temporary, path)

@@ -56,6 +56,20 @@ def locked(folder: AnyPath, command: str, *, name: str = LOCK, wait: float = 0.0
         file.close()
 
 
+@contextlib.contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold a lock on a file while the block runs, once other processes have let go of it.
+
+    Without it where there are no locks: on Windows, on some network filesystems, and in a folder that may not be written.
+    """
+    with contextlib.ExitStack() as stack:
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                file = stack.enter_context(path.open("a"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _locked_file(path: Path, folder: Path, until: float) -> IO[str]:
     """The file at `path`, open and locked; until then (of `time.monotonic`) it is tried again."""
     while True:

@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 
 import ray
 
 from wsc_ray.errors import ResourceError
+from wsc_ray.ray_token import prepare_token
 
 STARTS = 3
 
@@ -31,23 +33,42 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         return
     set_ray_up()
     address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        prepare_token()
+    with tempfile.TemporaryDirectory(prefix="wsc-ray-session-") as folder:  # where Ray's processes work
+        _connect(address, num_cpus, folder)
+        quieten()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str | None, num_cpus: int | None, folder: str) -> None:
+    """Connect to the cluster at `address`, or start a local Ray.
+
+    Args:
+        folder: an empty one to start Ray in. Ray puts the current folder on its workers' `sys.path`, so that a file `h2.py` there would
+            be imported for the package of that name.
+
+    Raises:
+        ResourceError: as `ray_session`.
+    """
     try:
         if address:
             _answers(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            # No dashboard. Ray's own ports are open on every interface, and ask for a token, which is Ray's default for a
-            # session that it starts (it keeps this user's in ~/.ray/auth_token).
-            _start_here(num_cpus or max(2, os.cpu_count() or 1))
+        with _working_in(folder):
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                # No dashboard. Ray's own ports ask for a token, which is Ray's default for a session that it starts;
+                # `ray_loopback` says on which interfaces they are.
+                _start_here(num_cpus or max(2, os.cpu_count() or 1))
     except ResourceError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ResourceError(f"no Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
-    quieten()
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:  # of a port above 65535, too
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ResourceError(f"no Ray at {address or 'this machine'}: {reason}") from None
 
 
 def _start_here(num_cpus: int) -> None:
@@ -75,6 +96,19 @@ def _start_here(num_cpus: int) -> None:
                     f"Ray did not start on this machine within its time, {STARTS} times in a row; is it busy with something else? "
                     "Type the command again when it is not"
                 ) from None
+
+
+@contextlib.contextmanager
+def _working_in(folder: str) -> Iterator[None]:
+    before = os.getcwd()
+    if os.environ.get("PYTHONPATH"):  # its relative folders are meant from where the command was typed
+        paths = os.environ["PYTHONPATH"].split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) if path else "" for path in paths)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def set_ray_up() -> None:

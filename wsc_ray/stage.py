@@ -18,7 +18,7 @@ from typing import Any
 
 import wsc_ray
 from wsc_ray.errors import RecipeError, RunFolderError
-from wsc_ray.files import first_line, read_json, write_json, write_summary
+from wsc_ray.files import first_line, is_ignored, read_json, write_json, write_summary
 from wsc_ray.lock import locked
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
@@ -85,7 +85,7 @@ def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict
     if not out.is_dir():
         return None
     allowed = {*own, MLFLOW}
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in allowed and path.name[0] != ".")
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in allowed and not is_ignored(path.name))
     if not foreign:
         return None
     known = read_identity(out, command)

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from wsc_ray.errors import TrackingError
 from wsc_ray.files import atomic, first_line, is_file_name, local_file, local_folder, read_json, write_json
+from wsc_ray.lock import waiting_lock
 from wsc_ray.places import local_path
 from wsc_ray.plain_yaml import shortened
 from wsc_ray.storage import AnyPath, StoragePath, as_path
@@ -234,8 +235,9 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
     try:
         if uri.startswith(SQLITE):  # MLflow tries for minutes to open what no file can be called
             local_path(uri.removeprefix(SQLITE).partition("?")[0])
-        client = MlflowClient(tracking_uri=_opened(uri))
-        found = client.get_experiment_by_name(experiment)
+        with _lock_beside(uri):
+            client = MlflowClient(tracking_uri=_opened(uri))
+            found = client.get_experiment_by_name(experiment)
         if found is not None:
             return client, found.experiment_id
         place = None
@@ -260,6 +262,14 @@ def _folder_of(experiment: str) -> str:
         return experiment
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:50]
     return f"{safe or 'experiment'}-{hashlib.sha256(experiment.encode()).hexdigest()[:12]}"
+
+
+def _lock_beside(uri: str) -> contextlib.AbstractContextManager[None]:
+    """A lock beside an SQLite store: its first user makes its tables, which fails where two do it at once."""
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
+    if not uri.startswith(SQLITE) or path.name in ("", ":memory:"):
+        return contextlib.nullcontext()
+    return waiting_lock(path.parent / f".{path.name[:50]}.lock")
 
 
 def _on_object_store(uri: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
-from wsc_ray.files import read_summary
+from wsc_ray.files import is_ignored, read_summary
 from wsc_ray.places import local_path
 from wsc_ray.uris import without_secrets
 
@@ -27,7 +27,7 @@ def require_folder(out: str | Path, command: str) -> Path:
         raise RunFolderError(f"{path} is a file; give a folder that is new as --out")
     earlier = read_summary(path)
     ours = isinstance(earlier, dict) and earlier.get("command") == command
-    if path.is_dir() and any(path.iterdir()) and not ours:
+    if path.is_dir() and not all(is_ignored(each.name) for each in path.iterdir()) and not ours:
         raise RunFolderError(f"{path} holds something else than a `{command}`; give a folder that is new as --out")
     _require_writable(path)
     return path

@@ -25,6 +25,7 @@ from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import make_objective
+from wsc_ray.pretrain.ray_rendezvous import FileRendezvous, loopback_variables, on_loopback
 from wsc_ray.pretrain.resume import checkpoint_name, forget_notes, keep_newest, newest_whole
 from wsc_ray.pretrain.watch import Watch
 from wsc_ray.ray_memory import KEEP_MEMORY
@@ -82,6 +83,8 @@ def train(
     forget_notes(folder.checkpoints)
     if resumed:
         keep_newest(folder.checkpoints, resumed, kept)
+    local = on_loopback()
+    environment = {**({} if uses_gpu(recipe) else KEEP_MEMORY), **(loopback_variables() if local else {})}
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -93,6 +96,7 @@ def train(
             "resumed": resumed,
             "statistics": statistics,
         },
+        torch_config=FileRendezvous() if local else None,
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),  # type: ignore[arg-type]  # typed as Ray Train's first version
             use_gpu=uses_gpu(recipe),
@@ -103,7 +107,7 @@ def train(
             **_storage(folder.path),
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
-            worker_runtime_env=None if uses_gpu(recipe) else {"env_vars": KEEP_MEMORY},
+            worker_runtime_env={"env_vars": environment} if environment else None,
         ),
     )
     failure = None

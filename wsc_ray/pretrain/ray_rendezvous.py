@@ -1,0 +1,81 @@
+"""How the training workers of a local Ray find each other: in a file, and not at a port.
+
+Ray Train's own way is a TCPStore of torch, which listens on every interface and asks nobody who they are: anyone on the network could stop
+a training or mislead it. On one machine torch's FileStore does the same in a folder that only its user may read. What the workers then
+send each other goes over the loopback interface. On a cluster of several machines Ray Train's own way stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import ray
+from ray.train.backend import Backend
+from ray.train.torch import TorchConfig
+
+from wsc_ray.distributed import join_group, leave_group
+
+LOOPBACK = ("127.0.0.1", "::1")
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+
+
+def on_loopback() -> bool:
+    """Whether every node of the Ray that this process is connected to has a loopback address, so that all are on this machine."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return bool(nodes) and all(node["NodeManagerAddress"] in LOOPBACK for node in nodes)
+
+
+def loopback_variables() -> dict[str, str]:
+    """The environment variables that keep gloo and NCCL on the loopback interface, without those that the user has set."""
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    return {variable: loopback[0] for variable in INTERFACES if loopback and variable not in os.environ}
+
+
+@dataclass
+class FileRendezvous(TorchConfig):
+    """Ray Train's settings of a process group whose workers find each other through a file."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _FileRendezvousBackend
+
+
+class _FileRendezvousBackend(Backend):
+    """Called by Ray Train's controller for every group of workers that it starts, also after a failure."""
+
+    share_cuda_visible_devices = True
+    folder: str | None = None
+
+    def on_start(self, worker_group: Any, backend_config: FileRendezvous) -> None:
+        gpus = worker_group.get_resources_per_worker().get("GPU", 0)
+        self.folder = tempfile.mkdtemp(prefix="wsc-ray-rendezvous-")  # of mode 0700
+        size = len(worker_group)
+        ray.get(
+            [
+                worker_group.execute_single_async(
+                    rank,
+                    join_group,
+                    rank,
+                    size,
+                    backend=backend_config.backend or ("nccl" if gpus else "gloo"),
+                    url=f"file://{self.folder}/store",
+                    timeout=timedelta(seconds=backend_config.timeout_s),
+                )
+                for rank in range(size)
+            ]
+        )
+
+    def on_shutdown(self, worker_group: Any, backend_config: FileRendezvous) -> None:
+        try:
+            ray.get(worker_group.execute_async(leave_group), timeout=30)
+        except ray.exceptions.RayError:  # the workers have gone, or hang in a collective; Ray Train ends them next
+            pass
+        finally:
+            if self.folder:
+                shutil.rmtree(self.folder, ignore_errors=True)
