@@ -1,5 +1,4 @@
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from wsc_ray.errors import DataError, RecipeError, RunFolderError, UserError
 from wsc_ray.evaluate.compare import bootstrap_p, compare, pair
 from wsc_ray.evaluate.compare_run import describe_comparison
 from wsc_ray.evaluate.predictions import read_predictions
+from wsc_ray.files import read_json
 
 from .test_run import FAST, add_members, made, places, tracked
 
@@ -130,7 +130,7 @@ def test_a_run_is_compared_with_a_table_of_somebody_else(places: dict[str, Path]
     summary = evaluate(results=[theirs, run], compare=True, out=out, overrides=FAST)
     assert summary["classes"] == ["negative", "positive"]
     assert [each["opened"] for each in summary["results"]] == [None, 1]
-    assert json.loads((out / "summary.json").read_text()) == summary
+    assert read_json(out / "summary.json") == summary
     assert len((out / "differences.csv").read_text().splitlines()) == 1 + len(summary["differences"])
     again = evaluate(results=[theirs, run], compare=True, out=out, overrides=FAST)
     assert again["differences"] == summary["differences"]

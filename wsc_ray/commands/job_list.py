@@ -20,7 +20,7 @@ def job_list(
     job: JobId = None,
     cluster: Annotated[str, Option("File of the cluster, which need not be up.", metavar="FILE")],
 ) -> list[dict[str, Any]]:
-    """List past jobs of a cluster's file, how long they took and what they cost.
+    """List past jobs of a cluster's file, with duration and cost.
 
     They are what the watch on the cluster's head has written down under the file's storage. The cost is the list price on demand of
     the fewest machines while the job ran.
