@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from wsc_ray.command import Address, Cluster, Down, Option, command
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Yes,
+    command,
+)
 
 
 @command(
@@ -30,6 +41,11 @@ def neighbours_search(
     address: Address = None,
     cluster: Cluster = None,
     down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> dict[str, Any]:
     """Find the patches that look most like a slide's patches.
 
