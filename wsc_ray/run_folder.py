@@ -15,7 +15,7 @@ RUN/
   encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
   summary.json
   features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
-  mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
+  mil/                 the chosen head (model.safetensors, config.json), members/, trials.csv, summary.json
   evaluate/            predictions.csv, confusion.csv, summary.json
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,8 @@ def fit_head(
     seed: int,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    rungs: Collection[int] = (),
+    on_rung: Callable[[Fit], None] | None = None,
 ) -> Fit:
     """Fit a head and return it as it was at the epoch of the lowest validation loss.
 
@@ -57,6 +59,7 @@ def fit_head(
         bags_per_step: slides of a gradient step.
         device: where the head is fitted; both sets of bags are copied there whole. The returned head is on the CPU.
         on_epoch: called with each entry of the history.
+        rungs: epochs after which `on_rung` is called with the fit as it stands, unless it ends there.
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -82,9 +85,23 @@ def fit_head(
                 best, best_epoch, lowest = copy.deepcopy(head.state_dict()), epoch, val_loss
             if epoch - best_epoch >= patience or not math.isfinite(train_loss):
                 break
-        head.load_state_dict(best)  # untrained where the first epoch already diverged
+            if epoch in rungs and epoch < epochs and on_rung is not None:
+                on_rung(_fit_so_far(copy.deepcopy(head), best, best_epoch, history, val, classes))
+    return _fit_so_far(head, best, best_epoch, history, val, classes)
+
+
+def _fit_so_far(
+    head: PackedHead,
+    best: dict[str, torch.Tensor],
+    best_epoch: int,
+    history: list[dict[str, float]],
+    val: Bags,
+    classes: int,
+) -> Fit:
+    """The head as it was at its best epoch; untrained where the first epoch already diverged."""
+    head.load_state_dict(best)
     scores = _scores(head, val, classes)
-    return Fit(head.cpu().eval(), best_epoch, scores, history)
+    return Fit(head.cpu().eval(), best_epoch, scores, list(history))
 
 
 def train_epoch(

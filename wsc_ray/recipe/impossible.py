@@ -96,6 +96,11 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             ("encoder.norm", "encoder.weights"),
             "ImageNet weights were trained with BatchNorm and do not fit group; use sync, or encoder.weights: random",
         )
+    if recipe.tune.scheduler == "asha" and recipe.tune.grace >= recipe.tune.epochs:
+        yield (
+            ("tune.grace", "tune.epochs", "tune.scheduler"),
+            f"{recipe.tune.grace} epochs leave asha none of {recipe.tune.epochs} (tune.epochs) to stop; give fewer",
+        )
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
 

@@ -54,6 +54,9 @@ class Data(Section):
     )
     target: Name = Field("label", description="column of the slides' table that holds the label to learn")
     split_column: Name = Field("split", description="column that says which split a slide is in")
+    fold: Name | None = Field(
+        None, description="column of folds, which `tune` and `evaluate` hold out in turn, whatever the splits"
+    )
     pure: Annotated[list[Name], Field(min_length=1, max_length=1000)] = Field(
         ["negative"], description="slide labels whose every patch is truly of that label"
     )
@@ -199,6 +202,14 @@ class Tune(Section):
         "instance-mean, or a plug-in's",
     )
     trials: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="settings to try")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        5, description="fits of the chosen setting, each with a seed of its own; a prediction is the mean of theirs"
+    )
+    search: Literal["random", "tpe"] = Field(
+        "random", description="random: heads in turn, settings at random; tpe: Optuna's, over heads and settings"
+    )
+    scheduler: Literal["none", "asha"] = Field("none", description="asha: stop trials early that others are ahead of")
+    grace: Epochs = Field(5, description="epochs after which asha compares first, and again at three times as many")
     concurrent: Annotated[int, Field(ge=1, le=1024)] = Field(2, description="trials at a time")
     epochs: Epochs = Field(50, description="most epochs of a trial")
     patience: Epochs = Field(10, description="epochs without a better validation loss before a trial stops")
@@ -259,7 +270,7 @@ class Recipe(Section):
         """
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
         # What the cohort comes to for training is compared by its digest; see `wsc_ray.pretrain.run`.
-        for key in ("val_split", "test_split", "cohort", "target", "split_column"):
+        for key in ("val_split", "test_split", "cohort", "target", "split_column", "fold"):
             del part["data"][key]
         for key in ("pixel_mean", "pixel_std"):  # a run keeps what they come to, and compares that
             del part["encoder"][key]
