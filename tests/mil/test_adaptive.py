@@ -80,7 +80,7 @@ def test_what_a_search_leaves(searched: tuple[Path, dict[str, Any]]) -> None:
     assert f"{len(stopped)} of them stopped early" in describe_search(summary)
     assert {row["head"] for row in found} == {"abmil", "mean"}
     for row in found:  # a stopped trial keeps its head too
-        head, config = load_head(out / "trials" / row["trial"])
+        _, config = load_head(out / "trials" / row["trial"])
         assert (config["lr"], config["head"]) == (float(row["lr"]), row["head"])
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
