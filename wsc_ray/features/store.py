@@ -21,7 +21,7 @@ from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort, write_cohort
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import atomic, is_file_name, local_file
-from wsc_ray.storage import AnyPath, check_store
+from wsc_ray.storage import AnyPath, as_path, check_store
 from wsc_ray.uris import shown
 
 
@@ -143,6 +143,42 @@ def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
             return SlideFeatures(slide_id, file["features"][:], file["coords"][:], label)
     except (OSError, KeyError) as error:
         raise DataError(f"features of slide {slide_id} cannot be read from {path}: {error}") from None
+
+
+def read_rows(folder: AnyPath, slide_id: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """Features of some patches of a slide, (k, D), of which no more than these are read where the file lets them be mapped.
+
+    Args:
+        rows: (k,) int64, ascending; None: all.
+
+    Raises:
+        DataError: no such file, or not one of this format.
+    """
+    path = slide_path(folder, slide_id)
+    try:
+        with local_file(path) as local, h5py.File(local, "r") as file:
+            features = file["features"]
+            if rows is None:
+                return features[:]
+            offset = features.id.get_offset()  # None: in chunks or compressed, as some tools write them
+            if offset is None:
+                return features[:][rows]
+            return np.memmap(local, features.dtype, "r", offset, features.shape)[rows]
+    except (OSError, KeyError) as error:
+        raise DataError(f"features of slide {slide_id} cannot be read from {path}: {error}") from None
+
+
+def read_file(path: str | AnyPath) -> np.ndarray:
+    """Features of one file, (N, D), wherever it lies.
+
+    Raises:
+        DataError: no such file, or none with a dataset `features`.
+    """
+    try:
+        with local_file(as_path(path)) as local, h5py.File(local, "r") as file:
+            return file["features"][:]
+    except (OSError, KeyError) as error:
+        raise DataError(f"features cannot be read from {path}: {error}") from None
 
 
 def write_slides(folder: AnyPath, slides: pa.Table) -> None:

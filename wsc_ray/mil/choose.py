@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.ensemble import keep_chosen, member_name, member_seed, read_scores
+from wsc_ray.mil.fit import Source
 from wsc_ray.mil.task import Task
 from wsc_ray.mil.trials import Trial, best_trial, read_trials
 from wsc_ray.progress import Progress
@@ -31,7 +31,7 @@ class Chosen:
     members: dict[str, dict[str, float]]
 
 
-def choose_head(task: Task, train: Bags, val: Bags, about: Mapping[str, Any], tracker: Tracker) -> Chosen:
+def choose_head(task: Task, train: Source, val: Source, about: Mapping[str, Any], tracker: Tracker) -> Chosen:
     """Run the trials and fit the members that are missing; each is a child run in MLflow, once. Needs a Ray session.
 
     Args:
@@ -45,7 +45,7 @@ def choose_head(task: Task, train: Bags, val: Bags, about: Mapping[str, Any], tr
 
 
 def _run_missing(
-    task: Task, train: Bags, val: Bags, tracker: Tracker, later: Callable[[Callable[[], None]], None]
+    task: Task, train: Source, val: Source, tracker: Tracker, later: Callable[[Callable[[], None]], None]
 ) -> list[Trial]:
     count = task.tune.trials
     trials = read_trials(task.out, count)
@@ -68,8 +68,8 @@ def _run_missing(
 
 def _fit_missing(
     task: Task,
-    train: Bags,
-    val: Bags,
+    train: Source,
+    val: Source,
     best: Trial,
     about: Mapping[str, Any],
     tracker: Tracker,

@@ -37,6 +37,8 @@ def describe_search(summary: Mapping[str, Any]) -> str:
         if fold is not None:
             lines += ["", f"fold {fold}"]
         lines += _found(found)
+    if "registered" in summary:
+        lines.append(f"registered  {summary['registered']['uri']}")
     return "\n".join([*lines, f"head        {out / (MEMBERS if 'searches' in summary else WEIGHTS)}"])
 
 

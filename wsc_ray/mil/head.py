@@ -51,6 +51,10 @@ class PackedHead(nn.Module):
     def standardise(self, features: torch.Tensor) -> None:
         """Take mean and standard deviation of each dimension from `features` (n, D)."""
         std, mean = torch.std_mean(features, dim=0, correction=0)
+        self.standardise_by(mean, std)
+
+    def standardise_by(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Take mean and standard deviation of each dimension as they are given, (D,) each."""
         # A dimension that never moves (a dead unit) carries only rounding; dividing by it would blow that up.
         still = std <= 1e-6 * mean.abs() + 1e-12
         self.mean.copy_(mean)

@@ -7,15 +7,16 @@ from typing import Any
 
 import ray
 
-from wsc_ray.mil.bags import Bags
+from wsc_ray.errors import ResourceError
 from wsc_ray.mil.ensemble import member_seed, write_member
+from wsc_ray.mil.fit import Source
 from wsc_ray.mil.task import RETRIES, Task
 from wsc_ray.mil.trials import Trial, read_trial
 
 
 def fit_members(
-    train: Bags,
-    val: Bags,
+    train: Source,
+    val: Source,
     task: Task,
     best: Trial,
     numbers: Sequence[int],
@@ -33,7 +34,9 @@ def fit_members(
     Raises:
         Exception: what a fit raised.
     """
-    fit = ray.remote(num_cpus=1, max_retries=RETRIES)(_fit_member)
+    fit = ray.remote(num_cpus=task.resources["cpu"], num_gpus=task.resources.get("gpu", 0), max_retries=RETRIES)(
+        _fit_member
+    )
     bags = ray.put(train), ray.put(val)
     waiting = list(numbers)
     running: dict[ray.ObjectRef[None], int] = {}
@@ -52,7 +55,25 @@ def fit_members(
             ray.cancel(reference, force=True)
 
 
-def _fit_member(train: Bags, val: Bags, task: Task, trial: int, number: int, about: dict[str, Any]) -> None:
+def require_resources(wanted: Mapping[str, float]) -> None:
+    """Refuse fits that no node of the cluster has room for: Ray would wait for such a node without a word.
+
+    Args:
+        wanted: see `Task.resources`.
+
+    Raises:
+        ResourceError: no node has as much.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, amount in wanted.items():
+        most = max((node.get(name.upper(), 0) for node in nodes), default=0)
+        if amount > most:
+            raise ResourceError(
+                f"tune.{name}s_per_trial is {amount:g}, and no node has more than {most:g} {name.upper()}s; give less"
+            )
+
+
+def _fit_member(train: Source, val: Source, task: Task, trial: int, number: int, about: dict[str, Any]) -> None:
     """One member, in a worker: fit, write."""
     best = read_trial(task.out, trial)
     assert best is not None, "the chosen trial has no record"

@@ -1,4 +1,4 @@
-"""The Ray Tune glue: trials side by side on a cluster, each on one CPU, the bags shared through the object store.
+"""The Ray Tune glue: trials side by side on a cluster, each on its CPUs or its share of a GPU, the bags shared through the object store.
 
 A random search has its settings drawn beforehand (`space.settings`), and Tune is given the numbers of the trials still to run;
 with TPE they come from Tune's `OptunaSearch`. Its own `Tuner.restore` is not used: after a SIGKILL of the driver it repeats
@@ -19,8 +19,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from wsc_ray.mil.bags import Bags
-from wsc_ray.mil.fit import Fit
+from wsc_ray.mil.fit import Fit, Source
 from wsc_ray.mil.head import settings_from, settings_values
 from wsc_ray.mil.space import settings
 from wsc_ray.mil.task import REDUCTION, RETRIES, Task
@@ -32,8 +31,8 @@ EPOCHS, LOSS = "epochs", "lowest_loss"  # what ASHA goes by: epochs so far, and 
 
 
 def run_trials(
-    train: Bags,
-    val: Bags,
+    train: Source,
+    val: Source,
     task: Task,
     finished: Mapping[int, Trial],
     missing: Sequence[int],
@@ -60,7 +59,7 @@ def run_trials(
     trainable = tune.with_parameters(_trial, train=train, val=val, task=task, drawn=drawn)
     space, searched = _search(task, finished, missing)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1}),
+        tune.with_resources(trainable, task.resources),
         param_space=space,
         tune_config=tune.TuneConfig(
             max_concurrent_trials=task.tune.concurrent,
@@ -138,7 +137,9 @@ def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | Non
     return scheduler
 
 
-def _trial(config: dict[str, Any], *, train: Bags, val: Bags, task: Task, drawn: Sequence[Mapping[str, Any]]) -> None:
+def _trial(
+    config: dict[str, Any], *, train: Source, val: Source, task: Task, drawn: Sequence[Mapping[str, Any]]
+) -> None:
     """One trial, in a worker: fit, write, report. At a rung it may end in its report, where the scheduler stops it."""
     number, values = config["number"], _values(config, drawn)
     setting = settings_from(values)

@@ -15,14 +15,18 @@ from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import SUMMARY, read_summary
-from wsc_ray.mil.bags import Bags, load_bags
+from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.choose import Chosen, choose_head
 from wsc_ray.mil.describe import describe_search
 from wsc_ray.mil.ensemble import member_folder
+from wsc_ray.mil.fit import Source
 from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, load_head, save_head
 from wsc_ray.mil.inputs import Sides, encoder_of, fitting_sides
+from wsc_ray.mil.mlflow_registry import lineage_of, register_members
+from wsc_ray.mil.plan import search_identity, search_plan
+from wsc_ray.mil.stored import find_bags
 from wsc_ray.mil.task import Task
-from wsc_ray.mil.trials import read_trials, trial_folder, write_table
+from wsc_ray.mil.trials import trial_folder, write_table
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath
@@ -75,11 +79,11 @@ def search_head(
     chosen = choose_slides(read_slides(features), recipe.data)
     classes, sides = fitting_sides(chosen.slides, recipe)
     tasks = [Task(recipe.tune, classes, recipe.seed, out, side.fold) for side in sides]
-    plan = {**_plan(recipe, features, out, classes, sides, tasks), "notes": list(chosen.notes)}
+    plan = {**search_plan(recipe, features, out, classes, sides, tasks), "notes": list(chosen.notes)}
     if dry_run:
         return plan
-    bags = _load(features, classes, sides)
-    identity = _identity(recipe, classes, sides, bags)
+    bags = _load(features, classes, sides, recipe)
+    identity = search_identity(recipe, classes, sides, bags)
     if known is not None:
         refuse_other(out, "a search", known, identity, words=OTHER)
     done = read_summary(out)
@@ -90,24 +94,27 @@ def search_head(
         recipe.tracking.uri, recipe.tracking.experiment, out, features, *([folder.path] if folder else [])
     )
     about = {"embed": encoder_of(features), "wsc_ray": wsc_ray.__version__}
+    lineage = lineage_of(recipe, features, chosen.slides, identity)
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        from wsc_ray.ray_session import ray_session
-
         (out / SUMMARY).unlink(missing_ok=True)  # of a search with fewer seeds
         tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
         found = []
-        with ray_session():
-            for task, side in zip(tasks, sides, strict=True):
-                train, val = _of_side(bags, side)
-                of_side = {"val_slides": list(val.slide_ids), **about}
-                found.append(choose_head(task, train, val, of_side, tracker))
-                if task.fold is None:
-                    _keep_head(task, found[0], of_side)
+        for task, side in zip(tasks, sides, strict=True):
+            train, val = _of_side(bags, side)
+            of_side = {"val_slides": list(val.slide_ids), **about}
+            found.append(choose_head(task, train, val, of_side, tracker))
+            if task.fold is None:
+                _keep_head(task, found[0], of_side)
+        registered = register_members(recipe.tracking.model, tracker, out, classes, lineage)
         write_table(out / TABLE, {task.fold: each.trials for task, each in zip(tasks, found, strict=True)})
         done = sum(len(each.trials) for each in found)
         stopped = sum(trial.stopped for each in found for trial in each.trials)
-        counts = {"trials_done": done, **({"trials_stopped": stopped} if recipe.tune.scheduler == "asha" else {})}
+        counts: dict[str, Any] = {
+            "trials_done": done,
+            **({"trials_stopped": stopped} if recipe.tune.scheduler == "asha" else {}),
+        }
+        counts |= {"registered": registered} if registered else {}
         if tasks[0].fold is None:
             for name in (WEIGHTS, CONFIG, TABLE):
                 tracker.log_artifact(out / name)
@@ -120,7 +127,12 @@ def search_head(
         return {**counts, "searches": searches}
 
     params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
-    return carry_out("tune", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
+    from wsc_ray.mil.ray_members import require_resources
+    from wsc_ray.ray_session import ray_session
+
+    with ray_session():
+        require_resources(tasks[0].resources)
+        return carry_out("tune", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
 
 
 def _require_heads(recipe: Recipe) -> None:
@@ -136,24 +148,25 @@ def _require_heads(recipe: Recipe) -> None:
         )
 
 
-def _load(features: AnyPath, classes: list[str], sides: Sequence[Sides]) -> list[Bags]:
-    """The bags to fit and to validate on; with folds those of all slides, once.
+def _load(features: AnyPath, classes: list[str], sides: Sequence[Sides], recipe: Recipe) -> list[Source]:
+    """The bags to fit and to validate on, read into memory or left where they are; with folds those of all slides, once.
 
     Raises:
         DataError: see `load_bags`; features of several widths.
     """
+    load = load_bags if recipe.tune.features == "memory" else find_bags
     if sides[0].fold is not None:
-        return [load_bags(features, sides[0].every, classes)]
-    train, val = (load_bags(features, table, classes) for table in (sides[0].train, sides[0].val))
-    if train.features.shape[1] != val.features.shape[1]:
+        return [load(features, sides[0].every, classes)]
+    train, val = (load(features, table, classes) for table in (sides[0].train, sides[0].val))
+    if train.width != val.width:
         raise DataError(
-            f"features have {train.features.shape[1]} dimensions in training slides and {val.features.shape[1]} in "
-            "validation slides; use one encoder"
+            f"features have {train.width} dimensions in training slides and {val.width} in validation slides; use one "
+            "encoder"
         )
     return [train, val]
 
 
-def _of_side(bags: Sequence[Bags], side: Sides) -> tuple[Bags, Bags]:
+def _of_side(bags: Sequence[Source], side: Sides) -> tuple[Source, Source]:
     """The bags to fit and to validate on of what `_load` gave."""
     if side.fold is None:
         return bags[0], bags[1]
@@ -186,58 +199,3 @@ def _keep_head(task: Task, found: Chosen, about: Mapping[str, Any]) -> None:
 def _summary(found: Chosen) -> dict[str, Any]:
     best = found.best
     return {"best": {"trial": best.name, **best.described}, "val": best.scores, "members": found.members}
-
-
-def _plan(
-    recipe: Recipe, features: AnyPath, out: AnyPath, classes: list[str], sides: Sequence[Sides], tasks: Sequence[Task]
-) -> dict[str, Any]:
-    first = sides[0]
-    tables = {"train": first.train, "val": first.val} if first.fold is None else {"all": first.every}
-    counts = {
-        "slides": {name: sum(n > 0 for n in table["patches"].to_pylist()) for name, table in tables.items()},
-        "patients": {name: len(set(table["patient_id"].to_pylist())) for name, table in tables.items()},
-        "patches": {name: sum(table["patches"].to_pylist()) for name, table in tables.items()},
-    }
-    return {
-        "features": shown(features),
-        "out": shown(out),
-        "classes": classes,
-        "validation": _validation(recipe, first),
-        **(counts if first.fold is None else {key: value["all"] for key, value in counts.items()}),
-        **({} if first.fold is None else {"folds": {str(side.fold): side.held_out.num_rows for side in sides}}),
-        "slides_without_patches": sum(n == 0 for table in tables.values() for n in table["patches"].to_pylist()),
-        "trials": recipe.tune.trials,
-        "seeds": recipe.tune.seeds,
-        "concurrent": recipe.tune.concurrent,
-        "trials_there": sum(len(read_trials(task.out, recipe.tune.trials)) for task in tasks),
-    }
-
-
-def _validation(recipe: Recipe, side: Sides) -> str:
-    if side.fold is not None:
-        return "patients of the other folds"
-    made = not set(side.val["split"].to_pylist()) - {recipe.data.train_split}
-    return f"patients of split {recipe.data.train_split}" if made else f"split {recipe.data.val_split}"
-
-
-def _identity(recipe: Recipe, classes: list[str], sides: Sequence[Sides], bags: Sequence[Bags]) -> dict[str, Any]:
-    """What decides the outcome of a search; `concurrent` changes only how long it takes, and `seeds` how many members."""
-    folds = {} if sides[0].fold is None else {"folds": sides[0].folds_digest()}
-    short = 32 if len(bags) > 1 else None
-    return {
-        "seed": recipe.seed,
-        "tune": _deciding(recipe),
-        "classes": classes,
-        "features": "".join(each.digest()[:short] for each in bags),
-        **folds,
-    }
-
-
-def _deciding(recipe: Recipe) -> dict[str, Any]:
-    """The settings of `tune` that decide the outcome."""
-    values = recipe.tune.model_dump(mode="json", exclude={"concurrent", "seeds"})
-    if values["scheduler"] == "none":
-        del values["grace"]
-    # A search from before there was a setting did what is now its default.
-    later = {"heads": ["abmil"], "search": "random", "scheduler": "none"}
-    return {key: value for key, value in values.items() if key not in later or value != later[key]}

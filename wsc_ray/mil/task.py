@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from wsc_ray.mil.bags import Bags
-from wsc_ray.mil.fit import Fit, fit_head
+from wsc_ray.mil.fit import Fit, Source, fit_head
 from wsc_ray.mil.head import settings_from
 from wsc_ray.recipe.sections import Tune
 from wsc_ray.storage import AnyPath
@@ -49,6 +48,22 @@ class Task:
         return "" if self.fold is None else f"fold-{self.fold}-"
 
     @property
+    def resources(self) -> dict[str, float]:
+        """What a fit reserves, as Ray Tune names it."""
+        gpus = {"gpu": self.tune.gpus_per_trial} if self.on_gpu else {}
+        return {"cpu": self.tune.cpus_per_trial, **gpus}
+
+    @property
+    def threads(self) -> int:
+        """Of torch, in a fit."""
+        return max(1, int(self.tune.cpus_per_trial))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a fit is on a GPU, or a share of one."""
+        return self.tune.gpus_per_trial > 0
+
+    @property
     def rungs(self) -> list[int]:
         """Epochs after which ASHA compares trials; none without it."""
         rungs, epoch = [], self.tune.grace
@@ -59,14 +74,14 @@ class Task:
 
     def fit(
         self,
-        train: Bags,
-        val: Bags,
+        train: Source,
+        val: Source,
         values: Mapping[str, Any],
         *,
         seed: int,
         on_rung: Callable[[Fit, float], None] | None = None,
     ) -> tuple[Fit, float]:
-        """Fit a head in this process, on one thread; and the seconds that it took.
+        """Fit a head in this process, on one thread a CPU; and the seconds that it took.
 
         Args:
             values: its settings, see `settings_values`.
@@ -78,7 +93,7 @@ class Task:
             if on_rung is not None:
                 on_rung(fit, time.monotonic() - started)
 
-        torch.set_num_threads(1)  # one CPU a fit, and one order of summation whatever the machine
+        torch.set_num_threads(self.threads)  # of one thread, sums are in one order whatever the machine
         started = time.monotonic()
         fit = fit_head(
             train,
@@ -89,6 +104,9 @@ class Task:
             patience=self.tune.patience,
             bags_per_step=self.tune.bags_per_step,
             seed=seed,
+            max_instances=self.tune.max_instances,
+            bf16=self.on_gpu and self.tune.precision != "fp32",
+            device="cuda" if self.on_gpu else "cpu",
             rungs=self.rungs if on_rung is not None else (),
             on_rung=at_rung,
         )

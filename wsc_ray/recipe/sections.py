@@ -211,6 +211,19 @@ class Tune(Section):
     scheduler: Literal["none", "asha"] = Field("none", description="asha: stop trials early that others are ahead of")
     grace: Epochs = Field(5, description="epochs after which asha compares first, and again at three times as many")
     concurrent: Annotated[int, Field(ge=1, le=1024)] = Field(2, description="trials at a time")
+    cpus_per_trial: Annotated[float, Field(ge=0.01, le=1024)] = Field(
+        1.0, description="CPUs that a trial reserves; it has a thread for each whole one"
+    )
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of a GPU that a trial reserves; 0: trials run on CPUs"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    features: Literal["memory", "disk"] = Field(
+        "memory", description="memory: read once; disk: read at each step, for cohorts larger than memory"
+    )
+    max_instances: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="patches of a slide that a gradient step sees, drawn anew each time; null: all"
+    )
     epochs: Epochs = Field(50, description="most epochs of a trial")
     patience: Epochs = Field(10, description="epochs without a better validation loss before a trial stops")
     bags_per_step: Annotated[int, Field(ge=1, le=10_000)] = Field(8, description="slides a gradient step")
@@ -241,6 +254,9 @@ class Tracking(Section):
         None, description="MLflow store; null: $MLFLOW_TRACKING_URI, else mlflow.db, here or beside a remote run"
     )
     experiment: Name = Field("wsc-ray", description="MLflow experiment")
+    model: Annotated[str, Field(min_length=1, max_length=NAME, pattern=r"^[^/:'\\]+$")] | None = Field(
+        "wsc-ray", description="name in MLflow's model registry of which `tune` makes versions; null: none"
+    )
 
 
 class Recipe(Section):
