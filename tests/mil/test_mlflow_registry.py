@@ -120,5 +120,5 @@ def test_files_that_cannot_be_predicted_are_named(tuned: tuple[Path, dict[str, A
     other = write_store(tmp_path / "other", width=9)
     with pytest.raises(DataError, match=r"test-000\.h5 has features \(\d+, 9\); the heads need .* 8 dimensions"):
         predict_files(members, [str(slide_path(other, "test-000"))], [None])
-    with pytest.raises(DataError, match="fold 3 of .* has no members"):
+    with pytest.raises(DataError, match=r"fold 3 of .* has no members"):
         predict_files(members, [str(slide_path(other, "test-000"))], ["3"])
