@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 import wsc_ray
-from wsc_ray.commands import tune
+from wsc_ray.commands import evaluate, tune
 from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import read_slides, slide_path
 from wsc_ray.mil.bags import load_bags, slides_of
@@ -78,6 +79,11 @@ def test_it_is_loaded_and_predicts_in_a_fresh_process(
     found, metadata = in_a_fresh_process(uri, "models:/wsc-ray/1", paths, None, tmp_path)
     probabilities = np.array([found["prob_negative"], found["prob_positive"]]).T
     np.testing.assert_allclose(probabilities, np.mean(each, axis=0), atol=1e-6)
+    evaluate(features=store, head=out, out=tmp_path / "evaluate", overrides=["evaluate.bootstrap=100"])
+    with (tmp_path / "evaluate" / "predictions.csv").open() as file:
+        rows = {row["slide_id"]: row for row in csv.DictReader(file)}
+    expected = [[float(rows[slide][f"prob_{name}"]) for name in ("negative", "positive")] for slide in bags.slide_ids]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     assert found["predicted"] == [("negative", "positive")[i] for i in probabilities.argmax(1)]
 
     version = MlflowClient(uri).get_model_version("wsc-ray", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from wsc_ray.cohort import choose_slides, write_cohort
 from wsc_ray.cohort.cohort import FOLD
-from wsc_ray.commands import tune
+from wsc_ray.commands import evaluate, tune
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.features.store import read_slides, slide_path
 from wsc_ray.mil.ensemble import load_members
@@ -127,6 +128,19 @@ def test_each_fold_has_its_own_search_and_members(searched: tuple[Path, dict[str
     assert [line.split(",")[0] for line in lines[1:]] == [fold for fold in FOLDS for _ in range(2)]
     assert not (out / "model.safetensors").exists()  # no head of all folds, which would have seen every slide
     assert "fold b" in describe_search(summary)
+
+
+def test_every_slide_is_measured_by_the_members_that_never_saw_it(
+    searched: tuple[Path, dict[str, Any]], store: Path, tmp_path: Path
+) -> None:
+    options = ["data.fold=fold_0", "evaluate.bootstrap=100"]
+    summary = evaluate(features=store, head=searched[0], out=tmp_path / "evaluate", overrides=options)
+    assert summary["slides"] == 48
+    with (tmp_path / "evaluate" / "member_predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 48 * 2  # two seeds
+    slides = {row["slide_id"]: fold_of(row["patient_id"]) for row in read_slides(store).slides.to_pylist()}
+    assert all(row["member"].startswith(f"fold-{slides[row['slide_id']]}-") for row in rows)
 
 
 def test_it_goes_on_where_it_stood(searched: tuple[Path, dict[str, Any]], store: Path) -> None:
