@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 import wsc_ray
 from wsc_ray.commands import evaluate, tune
 from wsc_ray.errors import DataError, RecipeError
-from wsc_ray.features.store import read_slides, slide_path
+from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.ensemble import load_members
 from wsc_ray.mil.fit import predict
@@ -26,6 +26,7 @@ from wsc_ray.mil.mlflow_registry import predict_files
 from .cohort import write_store
 
 SETTINGS = ["tune.trials=1", "tune.seeds=2", "tune.epochs=3", "tune.hidden=[8]", "tune.attention=[8]"]
+NO_ATTRIBUTES: dict[str, Any] = {"attributes": {}, "coords_attributes": {}}
 ROOT = Path(wsc_ray.__file__).parents[1]
 LOAD = """
 import json, sys
@@ -126,5 +127,10 @@ def test_files_that_cannot_be_predicted_are_named(tuned: tuple[Path, dict[str, A
     other = write_store(tmp_path / "other", width=9)
     with pytest.raises(DataError, match=r"test-000\.h5 has features \(\d+, 9\); the heads need .* 8 dimensions"):
         predict_files(members, [str(slide_path(other, "test-000"))], [None])
+    write_slide(
+        other, SlideFeatures("nan", np.full((3, 8), np.nan, np.float32), np.zeros((3, 2), np.int64)), **NO_ATTRIBUTES
+    )
+    with pytest.raises(DataError, match=r"nan\.h5 are not all finite"):
+        predict_files(members, [str(slide_path(other, "nan"))], [None])
     with pytest.raises(DataError, match=r"fold 3 of .* has no members"):
         predict_files(members, [str(slide_path(other, "test-000"))], ["3"])

@@ -109,7 +109,7 @@ def predict_files(members: Sequence[Member], paths: Sequence[str], folds: Sequen
         folds: of each, the fold whose members have not seen the slide; None: all members speak.
 
     Raises:
-        DataError: a file that cannot be read, has no patches or features of another width, or a fold without members.
+        DataError: a file that cannot be read, has no patches, features of another width or that are not finite, or a fold without members.
     """
     found = np.empty((len(paths), len(members[0].config["classes"])))
     for row, (path, fold) in enumerate(zip(paths, folds, strict=True)):
@@ -122,6 +122,8 @@ def predict_files(members: Sequence[Member], paths: Sequence[str], folds: Sequen
             raise DataError(
                 f"{path} has features {tuple(features.shape)}; the heads need some patches of {width} dimensions"
             )
+        if not torch.isfinite(features).all():
+            raise DataError(f"features in {path} are not all finite numbers")
         found[row] = np.mean([_probabilities(member, features) for member in chosen], axis=0)
     return found
 
