@@ -22,6 +22,8 @@ from benchmarks.mil.contenders import (
     contenders,
     make_bags,
 )
+from benchmarks.mil.search import EPOCHS, FLAT, PATCHES, SLIDES, measure_search
+from benchmarks.mil.search import FEATURES as SEARCHED
 from benchmarks.timing import calls_for, quartiles, ratio, time_rounds
 from wsc_ray.bench.environment import commit, describe_machine, unquiet, versions
 from wsc_ray.bench.markdown import digits, environment, table
@@ -37,7 +39,7 @@ LEAST = {"20-100": 3.0, "20-500": 1.0, "200-5000": 1.0}  # times torchmil's slid
 
 
 def measure_epochs(
-    *, out: str | Path, slides: int, rounds: int, threads: int, markdown: str | Path | None, quick: bool
+    *, out: str | Path, slides: int, rounds: int, trials: int, threads: int, markdown: str | Path | None, quick: bool
 ) -> dict[str, Any]:
     """Slides a second of an epoch, packed and as torchmil trains.
 
@@ -45,6 +47,7 @@ def measure_epochs(
         out: folder for `summary.json`.
         slides: of an epoch.
         rounds: in each of which every contender has a turn.
+        trials: of a search whose memory is watched; 0: none.
         threads: torch's; a trial of `tune` has one.
         markdown: a file for the whole page.
         quick: few and small bags; the figures mean nothing.
@@ -60,7 +63,9 @@ def measure_epochs(
     file = None if markdown is None else require_file(markdown)
     if min(slides, rounds, threads) < 1:
         raise UserError("--slides, --rounds and --threads are 1 at least")
-    settings = {"slides": slides, "rounds": rounds, "threads": threads, "quick": quick}
+    if trials < 0:
+        raise UserError("--trials is 0 at least")
+    settings = {"slides": slides, "rounds": rounds, "trials": trials, "threads": threads, "quick": quick}
     state, load = commit(), os.getloadavg()[0]
     torch.set_num_threads(threads)
     measurements = []
@@ -68,10 +73,12 @@ def measure_epochs(
         for name, (low, high) in SIZES.items():
             measurements.append(_measure(name, 4 if quick else slides, (2, 9) if quick else (low, high), rounds))
             progress.advance(1, name)
-    judged = [] if quick else [_verdict(one) for one in measurements]
+    searched = measure_search(trials) if trials else None
+    judged = [] if quick else [_verdict(one) for one in measurements] + _flat(searched)
     notes = ["quick: the figures mean nothing"] if quick else unquiet(load, threads)
     summary = {
         "measurements": measurements,
+        "search": searched,
         "targets": [one._asdict() for one in judged],
         "machine": describe_machine(threads),
         "versions": versions(("wsc-ray", "torch", "torchmil")),
@@ -79,7 +86,9 @@ def measure_epochs(
         "invocation": invocation(f"python -m {COMMAND}", {"out": out, **settings}, markdown),
         "settings": settings,
         "notes": notes,
-        "table": "\n\n".join([_table(measurements), *([targets(judged)] if judged else []), *notes]),
+        "table": "\n\n".join(
+            [_table(measurements), *_search_lines(searched), *([targets(judged)] if judged else []), *notes]
+        ),
     }
     if file is not None:
         with atomic(file) as temporary:
@@ -110,6 +119,32 @@ def _verdict(one: Mapping[str, Any]) -> Verdict:
     found = one["ratios"][SINGLE]["median"]
     target = f"bags of {name}: at least {least:g}x torchmil's slides a second, one bag at a time"
     return Verdict(target, REACHED if found >= least else MISSED, times(found))
+
+
+def _flat(searched: Mapping[str, Any] | None) -> list[Verdict]:
+    """Whether the memory of a search stays what it was."""
+    if searched is None:
+        return []
+    verdicts = []
+    for name in ("driver", "workers"):
+        found = searched[name]["growth"]
+        target = f"{searched['trials']} trials: resident memory of the {name} flat within {FLAT:.0%}"
+        verdicts.append(Verdict(target, REACHED if found <= FLAT else MISSED, f"{found:+.1%}"))
+    return verdicts
+
+
+def _search_lines(searched: Mapping[str, Any] | None) -> list[str]:
+    if searched is None:
+        return []
+    sizes = [
+        [name, *(f"{searched[name][part]:,.0f} MB" for part in ("second", "last"))] for name in ("driver", "workers")
+    ]
+    return [
+        f"{searched['trials']} trials of attention-MIL and mean pooling in turn, {EPOCHS} epochs at most, on {SLIDES} slides of "
+        f"{PATCHES[0]}-{PATCHES[1]} patches of {SEARCHED} features: {searched['seconds']:.0f} s, {searched['per_minute']:.0f} trials a "
+        "minute. Resident memory, medians of quarters of that time (the first has imports):",
+        table(["process", "second quarter", "last quarter"], sizes),
+    ]
 
 
 def _table(measurements: Sequence[Mapping[str, Any]]) -> str:
@@ -143,5 +178,6 @@ def _page(summary: Mapping[str, Any], judged: Sequence[Verdict]) -> str:
         "Time is the median (first to third quartile) of interleaved rounds; `3.10x` behind a figure: so many times ours, the "
         "median of the rounds' ratios.",
         _table(summary["measurements"]),
+        *(["## A search of many trials", *_search_lines(summary["search"])] if summary["search"] else []),
     ]
     return "\n\n".join(sections) + "\n"

@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.mil import contenders
 from benchmarks.mil.__main__ import main
-from benchmarks.mil.run import LEAST, SIZES, _verdict
+from benchmarks.mil.run import LEAST, SIZES, _flat, _verdict
+from benchmarks.mil.search import growth
 from tests.conftest import invoke
 
 pytest.importorskip("torchmil.models")
@@ -25,7 +26,9 @@ def threads():
 
 
 def test_it_runs_and_says_that_its_figures_mean_nothing(tmp_path):
-    result = run_main("--out", tmp_path / "out", "--rounds", "2", "--quick", "--markdown", tmp_path / "mil.md")
+    result = run_main(
+        "--out", tmp_path / "out", "--rounds", "2", "--trials", "0", "--quick", "--markdown", tmp_path / "mil.md"
+    )
     assert result.exit_code == 0, result.output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [one["instances"] for one in summary["measurements"]] == list(SIZES)
@@ -54,6 +57,13 @@ def test_a_padded_batch_is_its_bags():
     padded = torch.nn.utils.rnn.pad_sequence(slides, batch_first=True)
     mask = (torch.arange(padded.shape[1]) < bags.lengths[:, None]).float()
     torch.testing.assert_close(head(padded, mask), torch.cat([head(each[None]) for each in slides]))
+
+
+def test_memory_that_grows_is_seen():
+    assert growth([*range(100), *[200] * 100])["growth"] == pytest.approx(200 / 74.5 - 1)
+    assert growth([5.0])["growth"] == 0
+    found = {"trials": 4, "driver": growth([9.0, 10, 10, 10.5]), "workers": growth([10.0, 10, 10, 12])}
+    assert [one.verdict for one in _flat(found)] == ["reached", "not reached"]
 
 
 def test_a_target_is_judged_by_the_median():
