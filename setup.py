@@ -43,6 +43,8 @@ setup(
         "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too
         "h5py>=3.11",
         "mlflow>=3.1",
+        "scikit-learn>=1.5",  # folds by patient and label; mlflow brings it too
+        "optuna>=5",  # TPE, through Ray Tune's searcher (MIT)
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too
         "pydantic>=2.8",
         "pyyaml>=6",

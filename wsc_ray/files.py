@@ -19,6 +19,7 @@ from wsc_ray import checksums
 from wsc_ray.storage import AnyPath, StoragePath
 from wsc_ray.uris import values_without_secrets
 
+SUMMARY = "summary.json"  # of a command that has come to its end, in its folder
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
 
 
@@ -148,7 +149,7 @@ def first_line(error: BaseException) -> str:
 def write_summary(folder: AnyPath, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write `summary.json` into a command's output folder and return what was written, in which URIs have no secrets."""
     summary = values_without_secrets({"command": command, **values})
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -156,7 +157,7 @@ def read_summary(folder: AnyPath) -> dict[str, Any] | None:
     """The summary that a command which has come to its end left in `folder`; None where there is none, or one that is
     damaged: the command then comes to its end once more."""
     try:
-        return read_json(folder / "summary.json")
+        return read_json(folder / SUMMARY)
     except (OSError, ValueError):
         return None
 

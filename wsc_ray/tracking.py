@@ -34,6 +34,7 @@ from wsc_ray.uris import reason_about, shown, values_without_secrets
 
 FILE = "mlflow.json"
 STORE = "mlflow.db"
+MODEL = "model"  # folder of a run's artifacts
 SQLITE = "sqlite:///"
 
 _copies: dict[str, Path] = {}  # by URI, of SQLite files on object stores: this process's copy
@@ -183,6 +184,42 @@ class Tracker:
         else:
             with local_file(path) as local:
                 self.client.log_artifact(self.run_id, str(local), folder)
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        """Whether the store keeps files."""
+        return not _on_object_store(self.uri)
+
+    def register(self, model: Path, name: str, tags: Mapping[str, str]) -> dict[str, Any]:
+        """Store an MLflow model with the run and register it as a new version of `name`, unless the run has such a version.
+
+        Args:
+            model: a local folder, as `mlflow.pyfunc.save_model` writes it.
+            tags: of the version; one with the same tags is the same.
+
+        Returns:
+            `name`, `version` and `uri`.
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with contextlib.suppress(MlflowException):  # it is there already; what else is wrong comes up below
+                self.client.create_registered_model(name)
+            for version in self.client.search_model_versions(f"name = '{name}'"):
+                if version.run_id == self.run_id and version.tags == dict(tags):
+                    break
+            else:
+                # A folder for each version: members that come later must not change an earlier one.
+                folder = f"{MODEL}/{hashlib.sha256(repr(sorted(tags.items())).encode()).hexdigest()[:12]}"
+                self.client.log_artifacts(self.run_id, str(model), folder)
+                source = f"{self.client.get_run(self.run_id).info.artifact_uri}/{folder}"
+                version = self.client.create_model_version(name, source, self.run_id, tags=dict(tags))
+        except Exception as error:
+            raise _unreachable(self.uri, error) from error
+        return {"name": name, "version": int(version.version), "uri": f"models:/{name}/{version.version}"}
 
     def child(self, *, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """A finished child run, once by name: a search that goes on does not log a trial twice.

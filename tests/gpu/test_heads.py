@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import torch
 
 from tests.mil.test_fit import SETTING, separable
 from wsc_ray.mil.fit import fit_head, predict
+from wsc_ray.mil.head import HEADS
+from wsc_ray.recipe.sections import Tune
 
 ARGUMENTS = {"classes": 2, "epochs": 12, "patience": 12, "bags_per_step": 4, "seed": 0}
 
@@ -37,3 +40,15 @@ def test_a_head_on_the_device_predicts_what_it_does_on_the_cpu(device):
     found = predict(head.to(device), val.to(device))
     torch.testing.assert_close(found[0].cpu(), logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[1].cpu(), attention, rtol=1e-4, atol=1e-6)
+
+
+def test_bf16_learns_as_float32_does(device):
+    train, val = separable(24, seed=1), separable(12, seed=2)
+    scores = {}
+    for head in HEADS.names():
+        setting = HEADS[head].draw(Tune(), np.full(HEADS[head].draws(), 0.5))
+        for bf16 in (False, True):
+            fit = fit_head(train, val, setting, device=device, bf16=bf16, **ARGUMENTS)
+            assert all(weight.dtype == torch.float32 for weight in fit.head.parameters())
+            scores[bf16] = fit.scores["loss"]
+        assert abs(scores[True] - scores[False]) < 0.1, head

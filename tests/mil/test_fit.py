@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from wsc_ray.mil import fit
+from wsc_ray.mil import bags
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import Fit, balanced_loss, fit_head, predict
 from wsc_ray.mil.heads.abmil import AttentionSettings as Setting
@@ -96,7 +96,7 @@ def test_prediction_does_not_depend_on_how_many_bags_go_together(sides, monkeypa
     head = run(*sides, epochs=2).head
     whole = predict(head, sides[0])
     for size in (1, 9, 20):
-        monkeypatch.setattr(fit, "PATCHES_AT_ONCE", size)
+        monkeypatch.setattr(bags, "PATCHES_AT_ONCE", size)
         for found, expected in zip(predict(head, sides[0]), whole, strict=True):
             torch.testing.assert_close(found, expected)
 

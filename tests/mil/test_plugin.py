@@ -30,7 +30,10 @@ def test_the_pages_head_is_tuned_and_evaluated(tmp_path):
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "mean_std.py").write_text(example("add-a-head.md"))
     write_store(tmp_path / "features")
-    recipe = {"tune": {"heads": ["mean-std", "mean"], "trials": 2, "epochs": 2}, "evaluate": {"bootstrap": 100}}
+    recipe = {
+        "tune": {"heads": ["mean-std", "mean"], "trials": 2, "epochs": 2, "seeds": 1},
+        "evaluate": {"bootstrap": 100},
+    }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     environment = {**os.environ, "WSC_RAY_PLUGINS": "lab/mean_std.py", "PYTHONPATH": str(ROOT)}
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/mlflow.db"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 import wsc_ray
@@ -20,20 +21,23 @@ from wsc_ray.commands import tune
 from wsc_ray.errors import DataError, RecipeError, RunFolderError, TrackingError
 from wsc_ray.features.store import slide_path
 from wsc_ray.files import read_json
+from wsc_ray.mil.ensemble import load_members, member_seed
 from wsc_ray.mil.head import HEADS, load_head
 from wsc_ray.mil.search import describe_search as describe
 
 from .cohort import write_store
 
-TRIALS = 4
+TRIALS, SEEDS = 4, 2
 SETTINGS = [
     f"tune.trials={TRIALS}",
+    f"tune.seeds={SEEDS}",
     "tune.epochs=30",
     "tune.patience=30",
     "tune.bags_per_step=2",
     "tune.hidden=[8, 16]",
     "tune.attention=[8]",
 ]
+NAMES = [*(f"seed-{i}" for i in range(SEEDS)), *(f"trial-{i:03d}" for i in range(TRIALS))]
 ROOT = Path(wsc_ray.__file__).parents[1]
 
 
@@ -62,11 +66,12 @@ def searched(
         yield out, tune(features=store, out=out, overrides=SETTINGS)
 
 
-def outcome(out: Path) -> tuple[list[dict[str, str]], bytes]:
-    """What a search decides: the rows of `trials.csv` apart from the time they took, and the head's weights."""
+def outcome(out: Path) -> tuple[list[dict[str, str]], dict[str, bytes]]:
+    """What a search decides: the rows of `trials.csv` apart from the time they took, and the weights of head and members."""
     with (out / "trials.csv").open() as file:
         rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-    return rows, (out / "model.safetensors").read_bytes()
+    kept = [out / "model.safetensors", *out.glob("members/*/*")]
+    return rows, {str(path.relative_to(out)): path.read_bytes() for path in kept if path.is_file()}
 
 
 def children(out: Path, uri: str) -> list[Any]:
@@ -96,8 +101,9 @@ def test_what_a_search_leaves(searched: tuple[Path, dict[str, Any]], mlflow_stor
     assert run.data.metrics["val_auroc"] == summary["val"]["auroc"]
     assert run.inputs.dataset_inputs[0].dataset.name == store.name
     runs = children(out, mlflow_store)
-    assert sorted(child.info.run_name for child in runs) == [row["trial"] for row in rows]
-    assert all({"lr", "gated"} <= child.data.params.keys() for child in runs)
+    assert sorted(child.info.run_name for child in runs) == NAMES
+    trials = [child for child in runs if child.info.run_name.startswith("trial")]
+    assert all({"lr", "gated"} <= child.data.params.keys() for child in trials)
     text = describe(summary)
     assert summary["best"]["trial"] in text
     assert "chosen on" in text
@@ -111,7 +117,7 @@ def test_a_complete_search_is_left_as_it_is(
     again = tune(features=store, out=out, overrides=[*SETTINGS, "tune.concurrent=1"])
     assert again == {**summary, "already_complete": True}
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    assert len(children(out, mlflow_store)) == TRIALS
+    assert len(children(out, mlflow_store)) == TRIALS + SEEDS
     assert "already complete" in describe(again)
 
 
@@ -165,7 +171,7 @@ def test_a_search_killed_and_typed_again_ends_as_one_that_was_not(
     assert all(path.read_bytes() == content for path, content in done.items())  # not repeated
     assert outcome(out) == outcome(searched[0])
     names = [child.info.run_name for child in children(out, mlflow_store)]
-    assert sorted(names) == [f"trial-{i:03d}" for i in range(TRIALS)]
+    assert sorted(names) == NAMES
 
 
 def test_every_head_of_the_registry_is_searched(store: Path, ray_here: None, tmp_path: Path) -> None:
@@ -218,3 +224,59 @@ def test_what_a_user_can_do_wrong_writes_nothing(store: Path, tmp_path: Path, mo
     with pytest.raises(TrackingError):
         tune(features=store, out=out, overrides=SETTINGS)
     assert not out.exists()
+
+
+def test_members_differ_by_their_seed_alone_and_the_first_is_the_chosen_head(
+    searched: tuple[Path, dict[str, Any]],
+) -> None:
+    out, summary = searched
+    members = load_members(out)
+    assert [(member.name, member.seed, member.fold) for member in members] == [("seed-0", 0, None), ("seed-1", 1, None)]
+    head, config = load_head(out)
+    first, second = (member.head.state_dict() for member in members)
+    assert all(torch.equal(first[key], value) for key, value in head.state_dict().items())
+    assert not torch.equal(first["embed.weight"], second["embed.weight"])
+    assert torch.equal(first["mean"], second["mean"])  # the same training slides
+    for member in members:
+        assert member.config["setting"] == config["setting"]
+        assert summary["members"][member.name] == member.config["val"]
+
+
+def test_more_seeds_are_added_to_a_search_that_is_complete(
+    searched: tuple[Path, dict[str, Any]], store: Path, tmp_path: Path, ray_here: None
+) -> None:
+    out = tmp_path / "mil"
+    shutil.copytree(searched[0], out)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("[mt]*/*/*")}
+    summary = tune(features=store, out=out, overrides=[*SETTINGS, "tune.seeds=3"])
+    assert list(summary["members"]) == ["seed-0", "seed-1", "seed-2"]
+    assert "already_complete" not in summary
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert tune(features=store, out=out, overrides=SETTINGS)["already_complete"]  # fewer are there too
+
+
+def test_a_search_without_members_gets_them(searched: tuple[Path, dict[str, Any]], store: Path, tmp_path: Path) -> None:
+    """What searches left before there were members."""
+    out = tmp_path / "mil"
+    shutil.copytree(searched[0], out)
+    shutil.rmtree(out / "members")
+    assert [member.name for member in load_members(out)] == ["head"]
+    tune(features=store, out=out, overrides=SETTINGS)
+    assert outcome(out) == outcome(searched[0])
+
+
+def test_members_of_a_search_that_has_not_ended_are_not_evaluated(
+    searched: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "mil"
+    shutil.copytree(searched[0], out)
+    (out / "summary.json").unlink()
+    with pytest.raises(RunFolderError, match="has not come to its end"):
+        load_members(out)
+
+
+def test_seeds_of_members_are_shared_by_no_two_recipes() -> None:
+    seeds = [member_seed(recipe, number) for recipe in range(20) for number in range(20)]
+    assert len(set(seeds)) == len(seeds)
+    assert [member_seed(recipe, 0) for recipe in range(5)] == [0, 1, 2, 3, 4]
+    assert max(seeds) < 2**31

@@ -16,9 +16,24 @@ from wsc_ray.errors import PluginError, UserError
 from wsc_ray.uris import values_without_secrets
 
 # The order of the help: the way through, then what looks at it.
-_ORDER = ("init", "tile", "manifest", "pretrain", "embed", "tune", "evaluate", "run", "demo", "doctor", "job", "bench")
+_ORDER = (
+    "init",
+    "tile",
+    "manifest",
+    "cohort",
+    "pretrain",
+    "embed",
+    "tune",
+    "evaluate",
+    "run",
+    "demo",
+    "doctor",
+    "job",
+    "bench",
+)
 _GROUPS = {
     "manifest": "Make and check the table of patches.",
+    "cohort": "Divide the table of slides into folds.",
     "job": "Come back to a job on a cluster.",
     "bench": "Measure this machine, or a cluster.",
 }

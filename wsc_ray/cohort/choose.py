@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.cohort.cohort import KEYS, LABEL, PATCHES, SPLIT, Cohort
+from wsc_ray.cohort.cohort import FOLD, KEYS, LABEL, PATCHES, SPLIT, Cohort
 from wsc_ray.cohort.overlay import overlay
 from wsc_ray.cohort.problems import find_contradictions
 from wsc_ray.cohort.tables import read_user_table
@@ -23,8 +23,8 @@ class Chosen:
     """The slides that take part.
 
     Attributes:
-        slides: by slide id: `slide_id`, `patient_id`, `label` (the target; never null), `split` (null: in none), and
-            `patches` where the cohort counts them.
+        slides: by slide id: `slide_id`, `patient_id`, `label` (the target; never null), `split` (null: in none),
+            `fold` where the recipe names a column of folds (null: in none), and `patches` where the cohort counts them.
         notes: what people should know of the choice.
     """
 
@@ -37,17 +37,23 @@ def choose_slides(cohort: Cohort, data: Data) -> Chosen:
 
     Raises:
         ManifestError: `data.cohort` cannot be read or does not fit.
-        DataError: there is no column `data.target` or `data.split_column`, no slide has that target, or a patient is in two splits.
+        DataError: there is no column `data.target`, `data.split_column` or `data.fold`, no slide has that target, or a patient is in
+            two splits or folds. With folds a cohort may have no splits.
     """
     notes: list[str] = []
     if data.cohort:
         cohort, notes = overlay(cohort, read_user_table(data.cohort))
-    labels, splits = cohort.texts(data.target), cohort.texts(data.split_column)
-    problems = find_contradictions(cohort.slides, target=data.target, split=data.split_column)
+    labels = cohort.texts(data.target)
+    folds = cohort.texts(data.fold) if data.fold is not None else None
+    without = folds is not None and data.split_column not in cohort.columns
+    splits = [None] * len(cohort) if without else cohort.texts(data.split_column)
+    problems = find_contradictions(cohort.slides, target=data.target, splits=(data.split_column, data.fold))
     if problems:
         raise DataError(f"{cohort.name}: {'; '.join(problems)}")
     columns = {name: cohort.slides[name] for name in KEYS}
     columns |= {LABEL: pa.array(labels, pa.string()), SPLIT: pa.array(splits, pa.string())}
+    if folds is not None:
+        columns[FOLD] = pa.array(folds, pa.string())
     if PATCHES in cohort.slides.column_names:
         columns[PATCHES] = cohort.slides[PATCHES]
     slides = pa.table(columns)

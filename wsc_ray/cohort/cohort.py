@@ -13,6 +13,7 @@ from wsc_ray.cohort.values import suggest
 from wsc_ray.errors import DataError
 
 SLIDE, PATIENT, LABEL, SPLIT, SITE, PATCHES = "slide_id", "patient_id", "label", "split", "site", "patches"
+FOLD = "fold"
 KEYS = (SLIDE, PATIENT)
 
 

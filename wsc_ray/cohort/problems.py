@@ -46,13 +46,19 @@ def find_problems(slides: pa.Table) -> list[str]:
     return problems
 
 
-def find_contradictions(slides: pa.Table, *, target: str = LABEL, split: str = SPLIT) -> list[str]:
-    """What nobody should train or be measured on, in the columns that are used; a sentence each."""
+def find_contradictions(slides: pa.Table, *, target: str = LABEL, splits: Sequence[str | None] = (SPLIT,)) -> list[str]:
+    """What nobody should train or be measured on, in the columns that are used; a sentence each.
+
+    Args:
+        target: column of the label.
+        splits: columns of splits or folds, where there are such.
+    """
     problems = []
-    if split in slides.column_names:
-        patients = slides[PATIENT].cast(pa.string()).to_pylist()
-        splits = slides[split].cast(pa.string()).to_pylist()
-        problems += patients_in_several(patients, splits, split) + alike(splits, split)
+    patients = slides[PATIENT].cast(pa.string()).to_pylist()
+    for split in splits:
+        if split in slides.column_names:
+            names = slides[split].cast(pa.string()).to_pylist()
+            problems += patients_in_several(patients, names, str(split)) + alike(names, str(split))
     if target in slides.column_names:
         problems += alike(slides[target].cast(pa.string()).to_pylist(), target)
     return problems

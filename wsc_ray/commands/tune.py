@@ -33,13 +33,18 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
     return describe_search(dict(summary))
 
 
+def _reserved(recipe: Any) -> str:
+    gpus = f" and {recipe.tune.gpus_per_trial:g} GPU" if recipe.tune.gpus_per_trial else ""
+    return f"{recipe.tune.cpus_per_trial:g} CPU{gpus}"
+
+
 @command(
     "tune",
     reads="`RUN/features`",
     writes="`RUN/mil`",
     sent=True,
     out_in_run="mil",
-    resources=lambda recipe: {"trials": f"{recipe.tune.concurrent} at a time, each 1 CPU"},
+    resources=lambda recipe: {"trials": f"{recipe.tune.concurrent} at a time, each {_reserved(recipe)}"},
     describe=_describe,
 )
 def tune(

@@ -114,7 +114,7 @@ def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool)
             "log_every": 10,
         },
         "embed": {"size": 48},
-        "tune": {"trials": 2, "epochs": 2} if quick else {"trials": 6, "epochs": 40},
+        "tune": {"trials": 2, "epochs": 2, "seeds": 1} if quick else {"trials": 6, "epochs": 40, "seeds": 1},
         "evaluate": {"bootstrap": 200 if quick else 1000},
         "tracking": {"uri": uri, "experiment": "wsc-ray demo"},
     }

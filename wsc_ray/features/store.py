@@ -23,8 +23,20 @@ from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort, write_cohort
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import atomic, first_line, is_file_name, local_file
-from wsc_ray.storage import AnyPath, check_store
+from wsc_ray.storage import AnyPath, as_path, check_store
 from wsc_ray.uris import shown
+
+# What HDF5 raises for what a file should not hold.
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -147,17 +159,7 @@ def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
                 coords = _dataset(file, "coords", "iu", (len(features), 2))
                 label = _dataset(file, "patch_label", "iu", (len(features),)) if "patch_label" in file else None
                 return SlideFeatures(slide_id, features, coords, label)
-    # HDF5 raises any of these for what a file should not hold.
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-        MemoryError,
-        OverflowError,
-    ) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"features of slide {slide_id} cannot be read from {path}: {first_line(error)}; delete the file and embed again"
         ) from None
@@ -182,6 +184,44 @@ def _dataset(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ..
     if not data.chunks and data.nbytes > data.id.get_storage_size():
         raise ValueError(f"`{name}` says {data.shape} and holds less")
     return data[:]
+
+
+def read_rows(folder: AnyPath, slide_id: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """Features of some patches of a slide, (k, D), of which no more than these are read where the file lets them be mapped.
+
+    Args:
+        rows: (k,) int64, ascending; None: all.
+
+    Raises:
+        DataError: no such file, or not one of this format.
+    """
+    path = slide_path(folder, slide_id)
+    try:
+        with local_file(path) as local, h5py.File(local, "r") as file:
+            features = file["features"]
+            if rows is None:
+                return features[:]
+            offset = features.id.get_offset()  # None: in chunks or compressed, as some tools write them
+            if offset is None:
+                return features[:][rows]
+            return np.memmap(local, features.dtype, "r", offset, features.shape)[rows]
+    except _UNREADABLE as error:
+        raise DataError(f"features of slide {slide_id} cannot be read from {path}: {first_line(error)}") from None
+
+
+def read_file(path: str | AnyPath) -> np.ndarray:
+    """Features of one file, (N, D), wherever it lies.
+
+    Raises:
+        DataError: no such file, or none with a dataset `features`.
+    """
+    try:
+        with local_file(as_path(path)) as local:
+            checksums.check(local)
+            with h5py.File(local, "r") as file:
+                return _dataset(file, "features", "f", (None, None))
+    except _UNREADABLE as error:
+        raise DataError(f"features cannot be read from {path}: {first_line(error)}") from None
 
 
 def write_slides(folder: AnyPath, slides: pa.Table) -> None:

@@ -17,6 +17,8 @@ from wsc_ray.errors import DataError
 from wsc_ray.features.store import SlideFeatures, read_slide, slide_path
 from wsc_ray.storage import AnyPath
 
+PATCHES_AT_ONCE = 65_536
+
 
 @dataclass(frozen=True)
 class Bags:
@@ -42,6 +44,30 @@ class Bags:
     def lengths(self) -> torch.Tensor:
         """Patches of each bag, (b,) int64."""
         return self.offsets.diff()
+
+    @property
+    def at_once(self) -> int:
+        """Patches that a prediction takes together, which bounds its memory whatever the sizes of the slides."""
+        return PATCHES_AT_ONCE
+
+    @property
+    def width(self) -> int:
+        """D, of the features."""
+        return self.features.shape[1]
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each dimension, (D,) each."""
+        std, mean = torch.std_mean(self.features, dim=0, correction=0)
+        return mean, std
+
+    def take(self, chosen: torch.Tensor, at_most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The bags at `chosen` (k,), or `at_most` patches of each, drawn anew: features (m, D) and offsets (k + 1,)."""
+        rows, offsets = draw_rows(self.offsets, chosen, at_most)
+        return self.features[rows], offsets
+
+    def between(self, first: int, last: int) -> torch.Tensor:
+        """Features (m, D) of the bags from `first` to before `last`."""
+        return self.features[int(self.offsets[first]) : int(self.offsets[last])]
 
     def select(self, indices: Sequence[int] | torch.Tensor) -> Bags:
         """The bags at `indices`, in that order, copied."""
@@ -70,9 +96,8 @@ class Bags:
 
     def digest(self) -> str:
         """SHA-256 (hex) of what a head is fitted to: ids, labels and features."""
-        digest = hashlib.sha256(repr((self.slide_ids, self.patient_ids, self.labels.tolist())).encode())
-        for tensor in (self.offsets, self.features):
-            digest.update(tensor.contiguous().numpy().data.cast("B"))
+        digest = begun_digest(self.slide_ids, self.patient_ids, self.labels, self.offsets)
+        digest.update(self.features.contiguous().numpy().data.cast("B"))
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,6 +110,15 @@ class Bags:
             warnings.filterwarnings("ignore", message=".*not writable.*")  # shared memory; bags are only read
             for name, value in state.items():
                 object.__setattr__(self, name, torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+
+
+def begun_digest(
+    slide_ids: Sequence[str], patient_ids: Sequence[str], labels: torch.Tensor, offsets: torch.Tensor
+) -> Any:
+    """A SHA-256 of ids, labels and offsets, to be gone on with by the features' bytes."""
+    digest = hashlib.sha256(repr((tuple(slide_ids), tuple(patient_ids), labels.tolist())).encode())
+    digest.update(offsets.contiguous().numpy().data.cast("B"))
+    return digest
 
 
 def gather(offsets: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,6 +135,20 @@ def gather(offsets: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, t
     packed = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     starts = torch.repeat_interleave(offsets[chosen] - packed[:-1], lengths)  # (m,)
     return starts + torch.arange(len(starts), device=starts.device), packed
+
+
+def draw_rows(offsets: torch.Tensor, chosen: torch.Tensor, at_most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `gather`; of a bag of more than `at_most` rows that many, ascending, drawn with torch's random numbers."""
+    lengths = offsets.diff()[chosen]
+    if at_most is None or int(lengths.max()) <= at_most:
+        return gather(offsets, chosen)
+    starts = offsets[chosen].tolist()
+    parts = [
+        start + (torch.arange(length) if length <= at_most else torch.randperm(length)[:at_most].sort().values)
+        for start, length in zip(starts, lengths.tolist(), strict=True)
+    ]
+    packed = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+    return torch.cat(parts).to(offsets.device), packed.to(offsets.device)
 
 
 def class_order(labels: Sequence[str], pure: Sequence[str]) -> list[str]:
@@ -130,20 +178,7 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
         DataError: a slide's file is missing or not as its row says, features are not finite or of several widths, a
             label is not among the classes, or no slide has a patch.
     """
-    rows = slides.to_pylist()
-    unknown = sorted({row["label"] for row in rows} - set(classes))
-    if unknown:
-        raise DataError(
-            f"slides are labelled {', '.join(unknown)}, which is none of the head's classes ({', '.join(classes)})"
-        )
-    for row in rows:
-        if not slide_path(folder, row["slide_id"]).is_file():
-            raise DataError(
-                f"features of slide {row['slide_id']} are missing in {folder}; `wsc-ray embed` writes what is missing"
-            )
-    full = [row for row in rows if row["patches"]]
-    if not full:
-        raise DataError(f"none of the {len(rows)} slides has a patch; there is nothing to learn from or to predict")
+    rows, full = full_slides(folder, slides, classes)
     total = sum(row["patches"] for row in full)
     packed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # until the first slide tells how wide features are
     any_known = False
@@ -151,7 +186,7 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
     for index, row in enumerate(full):
         slide = read_slide(folder, row["slide_id"])
         width = slide.features.shape[1] if packed is None else packed[0].shape[1]
-        _check(slide, row["patches"], width, full[0]["slide_id"])
+        check_slide(slide, row["patches"], width, full[0]["slide_id"])
         packed = features, coords, known = packed or _room(total, width)
         start, stop = offsets[index], offsets[index] + row["patches"]
         offsets[index + 1] = stop
@@ -186,8 +221,41 @@ def _room(patches: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         ) from None
 
 
-def _check(slide: SlideFeatures, patches: int, width: int, first: str) -> None:
-    """Refuse features that would give a head something else than it expects."""
+def full_slides(
+    folder: AnyPath, slides: pa.Table, classes: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of a table of slides, and of them those that have patches.
+
+    Raises:
+        DataError: a slide's file is missing, a label is not among the classes, or no slide has a patch.
+    """
+    rows = slides.to_pylist()
+    unknown = sorted({row["label"] for row in rows} - set(classes))
+    if unknown:
+        raise DataError(
+            f"slides are labelled {', '.join(unknown)}, which is none of the head's classes ({', '.join(classes)})"
+        )
+    for row in rows:
+        if not slide_path(folder, row["slide_id"]).is_file():
+            raise DataError(
+                f"features of slide {row['slide_id']} are missing in {folder}; `wsc-ray embed` writes what is missing"
+            )
+    full = [row for row in rows if row["patches"]]
+    if not full:
+        raise DataError(f"none of the {len(rows)} slides has a patch; there is nothing to learn from or to predict")
+    return rows, full
+
+
+def check_slide(slide: SlideFeatures, patches: int, width: int, first: str) -> None:
+    """Refuse features that would give a head something else than it expects.
+
+    Args:
+        patches: how many the table of slides says.
+        width: of the features of slide `first`.
+
+    Raises:
+        DataError: another number of patches or width, or values that are not finite.
+    """
     name, shape = slide.slide_id, slide.features.shape
     if len(shape) != 2 or shape[0] != patches or slide.coords.shape != (patches, 2):
         raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from wsc_ray.mil.auroc import auroc
-from wsc_ray.mil.bags import Bags, gather
+from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.head import PackedHead, Settings
+from wsc_ray.mil.stored import StoredBags
 
-PATCHES_AT_ONCE = 65_536  # in prediction: bounds memory, whatever the sizes of the slides
+Source = Bags | StoredBags
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Fit:
 
 
 def fit_head(
-    train: Bags,
-    val: Bags,
+    train: Source,
+    val: Source,
     setting: Settings,
     *,
     classes: int,
@@ -42,8 +43,12 @@ def fit_head(
     patience: int,
     bags_per_step: int,
     seed: int,
+    max_instances: int | None = None,
+    bf16: bool = False,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    rungs: Collection[int] = (),
+    on_rung: Callable[[Fit], None] | None = None,
 ) -> Fit:
     """Fit a head and return it as it was at the epoch of the lowest validation loss.
 
@@ -55,15 +60,17 @@ def fit_head(
         classes: C; labels of both sets are below it, and each occurs in both.
         patience: epochs without a lower validation loss before it stops.
         bags_per_step: slides of a gradient step.
-        device: where the head is fitted; both sets of bags are copied there whole. The returned head is on the CPU.
+        max_instances: of a larger bag, patches that are drawn for each step; None: all. Validation sees all.
+        bf16: forward passes of training in bfloat16 where torch's autocast finds that fit; weights stay float32.
+        device: where the head is fitted; bags in memory are copied there whole. The returned head is on the CPU.
         on_epoch: called with each entry of the history.
+        rungs: epochs after which `on_rung` is called with the fit as it stands, unless it ends there.
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        width = train.features.shape[1]
-        head = setting.build(width, classes)
-        head.standardise(train.features)
+        head = setting.build(train.width, classes)
+        head.standardise_by(*train.moments())
         head.to(device)
         train, val = train.to(device), val.to(device)
         optimizer = torch.optim.AdamW(head.parameters(), lr=setting.lr, weight_decay=setting.weight_decay)
@@ -72,7 +79,9 @@ def fit_head(
         best, best_epoch, lowest = copy.deepcopy(head.state_dict()), 0, math.inf
         history: list[dict[str, float]] = []
         for epoch in range(1, epochs + 1):
-            train_loss = train_epoch(head, optimizer, train, weights, bags_per_step)
+            train_loss = train_epoch(
+                head, optimizer, train, weights, bags_per_step, max_instances=max_instances, bf16=bf16
+            )
             logits, _ = predict(head, val)
             val_loss = balanced_loss(logits, val.labels, classes)
             history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss})
@@ -82,26 +91,50 @@ def fit_head(
                 best, best_epoch, lowest = copy.deepcopy(head.state_dict()), epoch, val_loss
             if epoch - best_epoch >= patience or not math.isfinite(train_loss):
                 break
-        head.load_state_dict(best)  # untrained where the first epoch already diverged
+            if epoch in rungs and epoch < epochs and on_rung is not None:
+                on_rung(_fit_so_far(copy.deepcopy(head), best, best_epoch, history, val, classes))
+    return _fit_so_far(head, best, best_epoch, history, val, classes)
+
+
+def _fit_so_far(
+    head: PackedHead,
+    best: dict[str, torch.Tensor],
+    best_epoch: int,
+    history: list[dict[str, float]],
+    val: Source,
+    classes: int,
+) -> Fit:
+    """The head as it was at its best epoch; untrained where the first epoch already diverged."""
+    head.load_state_dict(best)
     scores = _scores(head, val, classes)
-    return Fit(head.cpu().eval(), best_epoch, scores, history)
+    return Fit(head.cpu().eval(), best_epoch, scores, list(history))
 
 
 def train_epoch(
-    head: PackedHead, optimizer: torch.optim.Optimizer, train: Bags, weights: torch.Tensor, bags_per_step: int
+    head: PackedHead,
+    optimizer: torch.optim.Optimizer,
+    train: Source,
+    weights: torch.Tensor,
+    bags_per_step: int,
+    *,
+    max_instances: int | None = None,
+    bf16: bool = False,
 ) -> float:
     """Take one pass over the training bags in random order, some at a time, and return the mean loss of a bag.
 
     Args:
         weights: of the classes, (C,).
+        max_instances, bf16: see `fit_head`.
     """
     head.train()
     losses = []
     for chosen in torch.randperm(len(train)).to(train.labels.device).split(bags_per_step):
-        rows, offsets = gather(train.offsets, chosen)
+        features, offsets = train.take(chosen, max_instances)
         labels = train.labels[chosen]
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=bf16):
+            losses_of_bags = head.training_losses(features, offsets, labels)
         # Not `weight=` of cross_entropy: it divides by the batch's own weights, which cancels them in small batches.
-        loss = (weights[labels] * head.training_losses(train.features[rows], offsets, labels)).mean()
+        loss = (weights[labels] * losses_of_bags).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -117,29 +150,28 @@ def balanced_loss(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> f
 
 
 @torch.inference_mode()
-def predict(head: PackedHead, bags: Bags) -> tuple[torch.Tensor, torch.Tensor]:
+def predict(head: PackedHead, bags: Source) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (b, C) and attention (n,) of every bag, without dropout, some bags at a time."""
     head.eval()
     logits, attention = [], []
-    for first, last in _chunks(bags.offsets.tolist()):
-        rows = slice(int(bags.offsets[first]), int(bags.offsets[last]))
-        some = head(bags.features[rows], bags.offsets[first : last + 1] - bags.offsets[first])
+    for first, last in _chunks(bags.offsets.tolist(), bags.at_once):
+        some = head(bags.between(first, last), bags.offsets[first : last + 1] - bags.offsets[first])
         logits.append(some[0])
         attention.append(some[1])
     return torch.cat(logits), torch.cat(attention)
 
 
-def _chunks(offsets: list[int]) -> list[tuple[int, int]]:
-    """Runs of bags [first, last) of at most PATCHES_AT_ONCE patches, or of one bag."""
+def _chunks(offsets: list[int], at_once: int) -> list[tuple[int, int]]:
+    """Runs of bags [first, last) of at most `at_once` patches, or of one bag."""
     chunks, first = [], 0
     for last in range(1, len(offsets)):
-        if last == len(offsets) - 1 or offsets[last + 1] - offsets[first] > PATCHES_AT_ONCE:
+        if last == len(offsets) - 1 or offsets[last + 1] - offsets[first] > at_once:
             chunks.append((first, last))
             first = last
     return chunks
 
 
-def _scores(head: PackedHead, val: Bags, classes: int) -> dict[str, float]:
+def _scores(head: PackedHead, val: Source, classes: int) -> dict[str, float]:
     logits, _ = predict(head, val)
     labels, probabilities = val.labels.cpu().numpy(), logits.double().softmax(dim=1).cpu().numpy()
     right = probabilities.argmax(axis=1) == labels

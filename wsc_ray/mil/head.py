@@ -7,7 +7,7 @@ a search draws them, and how a module is made of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
@@ -53,6 +53,10 @@ class PackedHead(nn.Module):
     def standardise(self, features: torch.Tensor) -> None:
         """Take mean and standard deviation of each dimension from `features` (n, D)."""
         std, mean = torch.std_mean(features, dim=0, correction=0)
+        self.standardise_by(mean, std)
+
+    def standardise_by(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Take mean and standard deviation of each dimension as they are given, (D,) each."""
         # A dimension that never moves (a dead unit) carries only rounding; dividing by it would blow that up.
         still = std <= 1e-6 * mean.abs() + 1e-12
         self.mean.copy_(mean)
@@ -97,6 +101,20 @@ class Settings(ABC):
     weight_decay: float = searched(log_uniform)
 
     @classmethod
+    def ranges(cls, tune: Tune) -> list[tuple[str, Callable[[Any, float], Any], Sequence[Any]]]:
+        """The fields that a search draws, in order: name, how it is drawn, and its range or values.
+
+        Args:
+            tune: the recipe's ranges.
+        """
+        found = []
+        for each in fields(cls):
+            if DRAW in each.metadata:
+                within = each.metadata[WITHIN]
+                found.append((each.name, each.metadata[DRAW], getattr(tune, each.name) if within is None else within))
+        return found
+
+    @classmethod
     def draws(cls) -> int:
         """How many random numbers `draw` takes: one for each field that is `searched`."""
         return sum(DRAW in each.metadata for each in fields(cls))
@@ -109,12 +127,8 @@ class Settings(ABC):
             tune: the recipe's ranges.
             u: (draws,) numbers in [0, 1), for the searched fields in their order.
         """
-        drawn = [each for each in fields(cls) if DRAW in each.metadata]
-        values = {}
-        for each, number in zip(drawn, u, strict=True):
-            within = each.metadata[WITHIN]
-            values[each.name] = each.metadata[DRAW](getattr(tune, each.name) if within is None else within, number)
-        return cls(**values)
+        found = zip(cls.ranges(tune), u, strict=True)
+        return cls(**{name: draw(within, number) for (name, draw, within), number in found})
 
     def of_module(self) -> dict[str, Any]:
         """The settings that are the module's, and not the optimizer's."""
@@ -202,3 +216,12 @@ def load_head(folder: AnyPath) -> tuple[PackedHead, dict[str, Any]]:
         reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
         raise WeightsError(f"the head in {folder} cannot be read: {reason}; `wsc-ray tune` writes it anew") from None
     return head.eval(), config
+
+
+def is_head(folder: AnyPath) -> bool:
+    """Whether a folder holds a head, undamaged."""
+    try:
+        load_head(folder)
+    except (RunFolderError, WeightsError):
+        return False
+    return True

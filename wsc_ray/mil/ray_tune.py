@@ -1,8 +1,9 @@
-"""The Ray Tune glue: trials side by side on a cluster, each on one CPU, the bags shared through the object store.
+"""The Ray Tune glue: trials side by side on a cluster, each on its CPUs or its share of a GPU, the bags shared through the object store.
 
-The settings are drawn beforehand (`space.settings`), and Tune is given the numbers of the trials still to run. Its own
-`Tuner.restore` is not used: after a SIGKILL of the driver it repeats trials that had ended since its last snapshot,
-while a record that each trial writes itself is either there or not.
+A random search has its settings drawn beforehand (`space.settings`), and Tune is given the numbers of the trials still to run;
+with TPE they come from Tune's `OptunaSearch`. Its own `Tuner.restore` is not used: after a SIGKILL of the driver it repeats
+trials that had ended since its last snapshot, while a record that each trial writes itself is either there or not. What the
+records say is told to searcher and scheduler anew, so that they go on with what they knew.
 """
 
 from __future__ import annotations
@@ -10,43 +11,38 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import torch
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 
-from wsc_ray.mil.bags import Bags
-from wsc_ray.mil.fit import fit_head
-from wsc_ray.mil.head import settings_from
-from wsc_ray.mil.trials import Trial, read_trial, write_trial
-from wsc_ray.recipe.sections import Tune
+from wsc_ray.mil.fit import Fit, Source
+from wsc_ray.mil.head import settings_from, settings_values
+from wsc_ray.mil.space import settings
+from wsc_ray.mil.task import REDUCTION, RETRIES, Task
+from wsc_ray.mil.trials import Trial, read_losses, read_trial, write_fit, write_record
 from wsc_ray.storage import AnyPath
 
-RETRIES = 2  # of a trial whose worker was lost
 SCRATCH = ".tune"
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every trial of a search has in common, apart from the bags."""
-
-    settings: Sequence[Mapping[str, Any]]  # of every trial, see `settings_values`
-    tune: Tune
-    classes: Sequence[str]
-    seed: int
-    out: AnyPath
+EPOCHS, LOSS = "epochs", "lowest_loss"  # what ASHA goes by: epochs so far, and the lowest validation loss of them
 
 
 def run_trials(
-    train: Bags, val: Bags, task: Task, numbers: Sequence[int], *, on_trial: Callable[[Trial], None]
+    train: Source,
+    val: Source,
+    task: Task,
+    finished: Mapping[int, Trial],
+    missing: Sequence[int],
+    *,
+    on_trial: Callable[[Trial], None],
 ) -> None:
-    """Run the trials `numbers` and leave each in `task.out` (see `trials`); needs a Ray session.
+    """Run the trials that are missing and leave each in `task.out` (see `trials`); needs a Ray session.
 
     Args:
+        finished: those that have a record, by number.
         on_trial: called here, in the driver, with each trial as it finishes.
 
     Raises:
@@ -59,16 +55,23 @@ def run_trials(
     # Tune's own files are of no use afterwards; beside an output on an object store they stay with the driver.
     scratch = task.out / SCRATCH if isinstance(task.out, Path) else Path(tempfile.mkdtemp(prefix="wsc-ray-tune-"))
     shutil.rmtree(scratch, ignore_errors=True)  # of a search that was killed
-    trainable = tune.with_parameters(_trial, train=train, val=val, task=task)
+    drawn = _drawn(task)
+    trainable = tune.with_parameters(_trial, train=train, val=val, task=task, drawn=drawn)
+    space, searched = _search(task, finished, missing)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1}),
-        param_space={"number": tune.grid_search(list(numbers))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=task.tune.concurrent, reuse_actors=True),
+        tune.with_resources(trainable, task.resources),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=task.tune.concurrent,
+            reuse_actors=True,
+            scheduler=_scheduler(task, finished),
+            **searched,
+        ),
         run_config=tune.RunConfig(
             name="search",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[_Finished(task.out, on_trial)],
+            callbacks=[_Finished(task.out, drawn, on_trial)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
@@ -80,39 +83,104 @@ def run_trials(
         raise results.errors[0]
 
 
-def _trial(config: dict[str, Any], *, train: Bags, val: Bags, task: Task) -> None:
-    """One trial, in a worker: fit, write, report."""
-    torch.set_num_threads(1)  # one CPU a trial, and one order of summation whatever the machine
-    number, settings = config["number"], task.tune
+def _drawn(task: Task) -> list[dict[str, Any]]:
+    """The settings of all trials, where they do not depend on what others find; see `settings_values`."""
+    return [settings_values(each) for each in settings(task.tune, task.seed)] if task.tune.search == "random" else []
+
+
+def _values(config: Mapping[str, Any], drawn: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The settings of one trial."""
+    return config["setting"] if "setting" in config else drawn[config["number"]]
+
+
+def _search(task: Task, finished: Mapping[int, Trial], missing: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tune's space, and how it is searched. A point of it has the `number` of a trial, and with TPE its `setting`."""
+    if task.tune.search == "random":
+        return {"number": tune.grid_search(list(missing))}, {}
+    from ray.tune.search.optuna import OptunaSearch
+
+    from wsc_ray.mil.tpe import OBJECTIVE, STUDY, NumberedTPE, Space, study_storage
+
+    searcher = OptunaSearch(
+        Space(task.tune, missing),
+        metric=OBJECTIVE,
+        mode="max",
+        sampler=NumberedTPE(task.seed),
+        storage=study_storage(task.tune, finished.values()),
+        study_name=STUDY,
+    )
+    return {}, {"search_alg": searcher, "num_samples": len(missing)}
+
+
+def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | None:
+    """ASHA, which has been told of the trials that are finished, in their order."""
+    if task.tune.scheduler == "none":
+        return None
+    scheduler = ASHAScheduler(
+        time_attr=EPOCHS,
+        metric=LOSS,
+        mode="min",
+        max_t=task.tune.epochs,
+        grace_period=task.tune.grace,
+        reduction_factor=REDUCTION,
+    )
+    controller: Any = None  # which it does not use
+    for number in sorted(finished):
+        losses = read_losses(task.out, number)
+        trial: Any = SimpleNamespace(trial_id=f"finished-{number}")
+        result = {EPOCHS: len(losses), LOSS: min(losses)}
+        scheduler.on_trial_add(controller, trial)
+        for rung in [epoch for epoch in task.rungs if epoch < len(losses)]:
+            scheduler.on_trial_result(controller, trial, {EPOCHS: rung, LOSS: min(losses[:rung])})
+        scheduler.on_trial_result(controller, trial, result)
+        scheduler.on_trial_complete(controller, trial, result)
+    return scheduler
+
+
+def _trial(
+    config: dict[str, Any], *, train: Source, val: Source, task: Task, drawn: Sequence[Mapping[str, Any]]
+) -> None:
+    """One trial, in a worker: fit, write, report. At a rung it may end in its report, where the scheduler stops it."""
+    number, values = config["number"], _values(config, drawn)
+    setting = settings_from(values)
     trial = read_trial(task.out, number)
     if trial is None:
-        setting = settings_from(task.settings[number])
-        started = time.monotonic()
-        fit = fit_head(
-            train,
-            val,
-            setting,
-            classes=len(task.classes),
-            epochs=settings.epochs,
-            patience=settings.patience,
-            bags_per_step=settings.bags_per_step,
-            seed=task.seed,
-        )
-        seconds = time.monotonic() - started
+
+        def at_rung(fit: Fit, seconds: float) -> None:
+            write_fit(task.out, number, setting, fit, task.classes)
+            tune.report(_report(fit, seconds))
+
+        fit, seconds = task.fit(train, val, values, seed=task.seed, on_rung=at_rung)
         trial = Trial(number, setting, fit.scores, fit.best_epoch, len(fit.history), seconds)
-        write_trial(task.out, trial, fit, task.classes)
-    tune.report(trial.scores)
+        write_fit(task.out, number, setting, fit, task.classes)
+        write_record(task.out, trial)
+        tune.report(_report(fit, seconds))
+    else:  # its worker was lost after the record was written
+        losses = read_losses(task.out, number)
+        tune.report({**trial.scores, EPOCHS: len(losses), LOSS: min(losses)})
+
+
+def _report(fit: Fit, seconds: float) -> dict[str, float]:
+    lowest = min(entry["val_loss"] for entry in fit.history)
+    so_far = {"best_epoch": fit.best_epoch, EPOCHS: len(fit.history), LOSS: lowest, "seconds": seconds}
+    return {**fit.scores, **so_far}
 
 
 class _Finished(tune.Callback):
-    """Tells the driver of each trial that has ended well."""
+    """Tells the driver of each trial that has ended well or was stopped, of which it then writes the record."""
 
-    def __init__(self, out: AnyPath, on_trial: Callable[[Trial], None]):
-        self.out, self.on_trial = out, on_trial
+    def __init__(self, out: AnyPath, drawn: Sequence[Mapping[str, Any]], on_trial: Callable[[Trial], None]):
+        self.out, self.drawn, self.on_trial = out, drawn, on_trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        done = read_trial(self.out, trial.config["number"])
-        assert done is not None, "a trial ended without its record"
+        number = trial.config["number"]
+        done = read_trial(self.out, number)
+        if done is None:
+            last = trial.last_result
+            scores = {name: last[name] for name in ("loss", "auroc", "balanced_accuracy")}
+            setting = settings_from(_values(trial.config, self.drawn))
+            done = Trial(number, setting, scores, last["best_epoch"], last[EPOCHS], last["seconds"], stopped=True)
+            write_record(self.out, done)
         self.on_trial(done)
 
     def __reduce__(self) -> tuple[Any, ...]:

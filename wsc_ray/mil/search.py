@@ -1,36 +1,44 @@
-"""The command: search the settings of an attention-MIL head on the training slides and leave the best head.
+"""The command: search the settings of an MIL head on the training slides, and leave the best as an ensemble of seeds.
 
-Heads are compared on validation slides: those of the manifest's validation split, or of some training patients. The
-test split is not loaded.
+Heads are compared on validation slides: those of the cohort's validation split, or of some training patients. The test split
+is not loaded. With `data.fold` there is a search for each fold, which sees the slides of the other folds alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 import wsc_ray
 from wsc_ray.cohort import choose_slides
-from wsc_ray.errors import DataError, RecipeError, RunFolderError, WeightsError
+from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.features.store import read_slides
-from wsc_ray.files import read_summary
-from wsc_ray.mil.bags import Bags, load_bags
-from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, PackedHead, load_head, save_head, settings_values
-from wsc_ray.mil.inputs import encoder_of, fitting_slides
-from wsc_ray.mil.space import settings
-from wsc_ray.mil.trials import Trial, best_trial, read_trials, trial_folder, write_table
-from wsc_ray.progress import Progress
+from wsc_ray.files import SUMMARY, read_summary
+from wsc_ray.mil.bags import load_bags
+from wsc_ray.mil.choose import Chosen, choose_head
+from wsc_ray.mil.describe import describe_search
+from wsc_ray.mil.ensemble import member_folder
+from wsc_ray.mil.fit import Source
+from wsc_ray.mil.head import CONFIG, HEADS, WEIGHTS, is_head, save_head
+from wsc_ray.mil.inputs import Sides, encoder_of, fitting_sides
+from wsc_ray.mil.mlflow_registry import lineage_of, register_members
+from wsc_ray.mil.plan import search_identity, search_plan
+from wsc_ray.mil.stored import find_bags
+from wsc_ray.mil.task import Task
+from wsc_ray.mil.trials import head_of_trial, write_table
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
-from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.storage import AnyPath
 from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
 
-OTHER_FEATURES = "the training or validation features: of other content"
+__all__ = ["describe_search", "search_head"]
+
+OTHER = {
+    "features": "the training or validation features: of other content",
+    "folds": "the folds: of other slides",
+}
 TABLE = "trials.csv"
 
 
@@ -43,10 +51,11 @@ def search_head(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Search `recipe.tune` and leave the best head in OUT.
+    """Search `recipe.tune` and leave the best head and its members in OUT.
 
-    The same call again goes on with a search that was interrupted, with the trials that are missing, in the same
-    MLflow run; a search that is complete is left as it is (`already_complete` in what is returned).
+    The same call again goes on with a search that was interrupted, with the trials and members that are missing, in the
+    same MLflow run; a search that is complete is left as it is (`already_complete` in what is returned), unless there are
+    more `tune.seeds` than before.
 
     Args:
         run: the run folder, from which everything below is taken where it is not given.
@@ -68,65 +77,62 @@ def search_head(
     _require_heads(recipe)
     known = claim_folder("tune", out)
     chosen = choose_slides(read_slides(features), recipe.data)
-    classes, train_slides, val_slides = fitting_slides(chosen.slides, recipe)
-    plan = {**_plan(recipe, features, out, classes, train_slides, val_slides), "notes": list(chosen.notes)}
+    classes, sides = fitting_sides(chosen.slides, recipe)
+    tasks = [Task(recipe.tune, classes, recipe.seed, out, side.fold) for side in sides]
+    plan = {**search_plan(recipe, features, out, classes, sides, tasks), "notes": list(chosen.notes)}
     if dry_run:
         return plan
-    train, val = load_bags(features, train_slides, classes), load_bags(features, val_slides, classes)
-    if train.features.shape[1] != val.features.shape[1]:
-        raise DataError(
-            f"features have {train.features.shape[1]} dimensions in training slides and {val.features.shape[1]} in "
-            "validation slides; use one encoder"
-        )
-    identity = _identity(recipe, classes, train, val)
+    bags = _load(features, classes, sides, recipe)
+    identity = search_identity(recipe, classes, sides, bags)
     if known is not None:
-        refuse_other(out, "a search", known, identity, words={"features": OTHER_FEATURES})
+        refuse_other(out, "a search", known, identity, words=OTHER)
     done = read_summary(out)
-    if known is not None and done is not None and _is_head(out):
+    if known is not None and done is not None and _complete(out, tasks):
         return {**done, "already_complete": True}
 
     store = open_store(
         recipe.tracking.uri, recipe.tracking.experiment, out, features, *([folder.path] if folder else [])
     )
+    about = {"embed": encoder_of(features), "wsc_ray": wsc_ray.__version__}
+    lineage = lineage_of(recipe, features, chosen.slides, identity)
 
     def work(tracker: Tracker) -> dict[str, Any]:
+        (out / SUMMARY).unlink(missing_ok=True)  # of a search with fewer seeds
         tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
-        trials = _run_missing(recipe, classes, train, val, out, tracker)
-        best = best_trial(trials)
-        head = _head_of(out, best)
-        how = {"trial": best.name, "setting": best.described, "val": best.scores}
-        save_head(
-            out, head, best.setting, classes, {**how, "embed": encoder_of(features), "wsc_ray": wsc_ray.__version__}
-        )
-        write_table(out / TABLE, trials, best)
-        tracker.log_metrics({f"val_{key}": value for key, value in best.scores.items()} | {"trials": len(trials)})
-        for name in (WEIGHTS, CONFIG, TABLE):
-            tracker.log_artifact(out / name)
-        return {"trials_done": len(trials), "best": {"trial": best.name, **best.described}, "val": best.scores}
+        found = []
+        for task, side in zip(tasks, sides, strict=True):
+            train, val = _of_side(bags, side)
+            of_side = {"val_slides": list(val.slide_ids), **about}
+            found.append(choose_head(task, train, val, of_side, tracker))
+            if task.fold is None:
+                _keep_head(task, found[0], of_side)
+        registered = register_members(recipe.tracking.model, tracker, out, classes, lineage)
+        write_table(out / TABLE, {task.fold: each.trials for task, each in zip(tasks, found, strict=True)})
+        done = sum(len(each.trials) for each in found)
+        stopped = sum(trial.stopped for each in found for trial in each.trials)
+        counts: dict[str, Any] = {
+            "trials_done": done,
+            **({"trials_stopped": stopped} if recipe.tune.scheduler == "asha" else {}),
+        }
+        counts |= {"registered": registered} if registered else {}
+        if tasks[0].fold is None:
+            for name in (WEIGHTS, CONFIG, TABLE):
+                tracker.log_artifact(out / name)
+            metrics = {f"val_{key}": value for key, value in found[0].best.scores.items()}
+            tracker.log_metrics(metrics | {"trials": done})
+            return {**counts, **_summary(found[0])}
+        tracker.log_artifact(out / TABLE)
+        tracker.log_metrics({"trials": done})
+        searches = {str(task.fold): _summary(each) for task, each in zip(tasks, found, strict=True)}
+        return {**counts, "searches": searches}
 
     params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
-    return carry_out("tune", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
+    from wsc_ray.mil.ray_members import require_resources
+    from wsc_ray.ray_session import ray_session
 
-
-def _is_head(out: AnyPath) -> bool:
-    """Whether the chosen head is there, undamaged."""
-    try:
-        load_head(out)
-    except (RunFolderError, WeightsError):
-        return False
-    return True
-
-
-def _head_of(out: AnyPath, trial: Trial) -> PackedHead:
-    """
-    Raises:
-        RunFolderError: it is damaged.
-    """
-    folder = trial_folder(out, trial.number)
-    try:
-        return load_head(folder)[0]
-    except (RunFolderError, WeightsError) as error:
-        raise RunFolderError(f"{error}, once {folder} is deleted: the same command runs that trial again") from None
+    with ray_session():
+        require_resources(tasks[0].resources)
+        return carry_out("tune", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
 
 
 def _require_heads(recipe: Recipe) -> None:
@@ -142,120 +148,50 @@ def _require_heads(recipe: Recipe) -> None:
         )
 
 
-def _run_missing(
-    recipe: Recipe, classes: list[str], train: Bags, val: Bags, out: AnyPath, tracker: Tracker
-) -> list[Trial]:
-    """All trials of the search, of which only those without a record are run; each is a child run in MLflow, once."""
-    every = settings(recipe.tune, recipe.seed)
-    trials = read_trials(out, len(every))
-    for trial in trials.values():
-        _log(tracker, trial)
-    missing = [number for number in range(len(every)) if number not in trials]
-    if missing:
-        from wsc_ray.mil.ray_tune import Task, run_trials
-        from wsc_ray.ray_session import ray_session
+def _load(features: AnyPath, classes: list[str], sides: Sequence[Sides], recipe: Recipe) -> list[Source]:
+    """The bags to fit and to validate on, read into memory or left where they are; with folds those of all slides, once.
 
-        # MLflow is told from a thread: Ctrl-C strikes the main one, and a store's lock left half-way would outlive it.
-        with (
-            ray_session(),
-            ThreadPoolExecutor(1) as beside,
-            Progress("tune", len(every), unit="trials", done=len(trials)) as progress,
-        ):
-            told: list[Future[None]] = []
-
-            def finished(trial: Trial) -> None:
-                trials[trial.number] = trial
-                told.append(beside.submit(_log, tracker, trial))
-                progress.advance(1, f"best validation AUROC {best_trial(list(trials.values())).scores['auroc']:.3f}")
-
-            task = Task([settings_values(each) for each in every], recipe.tune, classes, recipe.seed, out)
-            run_trials(train, val, task, missing, on_trial=finished)
-            for future in told:
-                future.result()
-    return [trials[number] for number in range(len(every))]
-
-
-def _log(tracker: Tracker, trial: Trial) -> None:
-    metrics = {f"val_{key}": value for key, value in trial.scores.items()}
-    metrics |= {"best_epoch": trial.best_epoch, "epochs": trial.epochs, "seconds": trial.seconds}
-    tracker.child(name=trial.name, params=trial.described, metrics=metrics)
-
-
-def _plan(
-    recipe: Recipe, features: AnyPath, out: AnyPath, classes: list[str], train: pa.Table, val: pa.Table
-) -> dict[str, Any]:
-    sides = {"train": train, "val": val}
-    made = not set(val["split"].to_pylist()) - {recipe.data.train_split}
-    return {
-        "features": shown(features),
-        "out": shown(out),
-        "classes": classes,
-        "validation": f"patients of split {recipe.data.train_split}" if made else f"split {recipe.data.val_split}",
-        "slides": {name: sum(n > 0 for n in table["patches"].to_pylist()) for name, table in sides.items()},
-        "patients": {name: len(set(table["patient_id"].to_pylist())) for name, table in sides.items()},
-        "patches": {name: sum(table["patches"].to_pylist()) for name, table in sides.items()},
-        "slides_without_patches": sum(n == 0 for table in sides.values() for n in table["patches"].to_pylist()),
-        "trials": recipe.tune.trials,
-        "concurrent": recipe.tune.concurrent,
-        "trials_there": len(read_trials(out, recipe.tune.trials)),
-    }
-
-
-def _identity(recipe: Recipe, classes: list[str], train: Bags, val: Bags) -> dict[str, Any]:
-    """What decides the outcome of a search; `concurrent` changes only how long it takes."""
-    return {
-        "seed": recipe.seed,
-        "tune": _deciding(recipe),
-        "classes": classes,
-        "features": train.digest()[:32] + val.digest()[:32],
-    }
-
-
-def _deciding(recipe: Recipe) -> dict[str, Any]:
-    """The settings of `tune` that decide the outcome; searches before there were several heads had no `heads`."""
-    values = recipe.tune.model_dump(mode="json", exclude={"concurrent"})
-    if values["heads"] == ["abmil"]:
-        del values["heads"]
-    return values
-
-
-def describe_search(summary: dict[str, Any]) -> str:
-    """A summary, or the plan of a dry run, for people."""
-    slides, patients = summary["slides"], summary["patients"]
-    lines = [
-        f"features    {summary['features']}",
-        f"classes     {', '.join(summary['classes'])}",
-        f"fitted on   {slides['train']} slides of {patients['train']} patients",
-        f"chosen on   {slides['val']} slides of {patients['val']} patients ({summary['validation']})",
-    ]
-    if summary["slides_without_patches"]:
-        lines.append(f"left out    {summary['slides_without_patches']} slides without patches")
-    lines += [f"note        {note}" for note in summary.get("notes", ())]
-    if "best" not in summary:
-        there = f", {summary['trials_there']} of them done" if summary["trials_there"] else ""
-        return "\n".join(
-            [
-                *lines,
-                f"trials      {summary['trials']}, {summary['concurrent']} at a time{there}",
-                f"out         {summary['out']}",
-            ]
+    Raises:
+        DataError: see `load_bags`; features of several widths.
+    """
+    load = load_bags if recipe.tune.features == "memory" else find_bags
+    if sides[0].fold is not None:
+        return [load(features, sides[0].every, classes)]
+    train, val = (load(features, table, classes) for table in (sides[0].train, sides[0].val))
+    if train.width != val.width:
+        raise DataError(
+            f"features have {train.width} dimensions in training slides and {val.width} in validation slides; use one "
+            "encoder"
         )
-    best, val = summary["best"], summary["val"]
-    note = (
-        " (already complete, nothing was run)" if summary.get("already_complete") else f" in {summary['seconds']:g} s"
+    return [train, val]
+
+
+def _of_side(bags: Sequence[Source], side: Sides) -> tuple[Source, Source]:
+    """The bags to fit and to validate on of what `_load` gave."""
+    if side.fold is None:
+        return bags[0], bags[1]
+    place = {slide: index for index, slide in enumerate(bags[0].slide_ids)}
+    train, val = (
+        bags[0].select([place[slide] for slide in table["slide_id"].to_pylist() if slide in place])
+        for table in (side.train, side.val)
     )
-    settings = ", ".join(
-        f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-        for name, value in best.items()
-        if name not in ("trial", "head")
-    )
-    return "\n".join(
-        [
-            *lines,
-            f"trials      {summary['trials_done']}{note}",
-            f"best        {best['trial']}: {best['head']}, {settings}",
-            f"validation  AUROC {val['auroc']:.3f}, balanced accuracy {val['balanced_accuracy']:.3f}, "
-            f"loss {val['loss']:.3f}",
-            f"head        {as_path(summary['out']) / WEIGHTS}",
-        ]
-    )
+    return train, val
+
+
+def _complete(out: AnyPath, tasks: Sequence[Task]) -> bool:
+    """Whether every member is there, and where there are no folds the head; what is damaged is not."""
+    folders = [member_folder(task, number) for task in tasks for number in range(task.tune.seeds)]
+    return all(is_head(folder) for folder in [*folders, *([out] if tasks[0].fold is None else [])])
+
+
+def _keep_head(task: Task, found: Chosen, about: Mapping[str, Any]) -> None:
+    """Leave the chosen trial's head in the folder of the search."""
+    best = found.best
+    head = head_of_trial(task.out, best.number)
+    how = {"trial": best.name, "setting": best.described, "val": best.scores}
+    save_head(task.out, head, best.setting, task.classes, {**how, **about})
+
+
+def _summary(found: Chosen) -> dict[str, Any]:
+    best = found.best
+    return {"best": {"trial": best.name, **best.described}, "val": best.scores, "members": found.members}

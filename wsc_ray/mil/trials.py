@@ -2,28 +2,32 @@
 
 OUT/trials/trial-000/
   model.safetensors, config.json   the head of its best epoch
+  history.json                     losses of each epoch
   trial.json                       settings and scores; written last, so its presence says that the trial is done
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wsc_ray.errors import RunFolderError
+from wsc_ray.errors import RunFolderError, WeightsError
 from wsc_ray.files import atomic, first_line, read_json, write_json
 from wsc_ray.mil.fit import Fit
-from wsc_ray.mil.head import Settings, save_head, settings_from, settings_values
+from wsc_ray.mil.head import PackedHead, Settings, load_head, save_head, settings_from, settings_values
 from wsc_ray.storage import AnyPath
 
-RECORD = "trial.json"
+RECORD, HISTORY = "trial.json", "history.json"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished trial. `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`."""
+    """A finished trial. `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`.
+
+    One that the scheduler has `stopped` has the scores of its best epoch until then.
+    """
 
     number: int
     setting: Settings
@@ -31,6 +35,7 @@ class Trial:
     best_epoch: int
     epochs: int
     seconds: float
+    stopped: bool = False
 
     @property
     def name(self) -> str:
@@ -50,12 +55,44 @@ def trial_folder(out: AnyPath, number: int) -> AnyPath:
     return out / "trials" / trial_name(number)
 
 
-def write_trial(out: AnyPath, trial: Trial, fit: Fit, classes: Sequence[str]) -> None:
-    """Leave a trial's head and record; the same trial run twice writes the same."""
-    folder = trial_folder(out, trial.number)
-    save_head(folder, fit.head, trial.setting, classes)
-    write_json(folder / "history.json", {"history": fit.history})
-    write_json(folder / RECORD, {**asdict(trial), "setting": trial.described})
+def write_fit(out: AnyPath, number: int, setting: Settings, fit: Fit, classes: Sequence[str]) -> None:
+    """Leave a trial's head and history, as yet without its record; the same trial run twice writes the same."""
+    folder = trial_folder(out, number)
+    save_head(folder, fit.head, setting, classes)
+    write_json(folder / HISTORY, {"history": fit.history})
+
+
+def write_record(out: AnyPath, trial: Trial) -> None:
+    """Say that a trial is done, whose head is there already."""
+    write_json(trial_folder(out, trial.number) / RECORD, {**asdict(trial), "setting": trial.described})
+
+
+def head_of_trial(out: AnyPath, number: int) -> PackedHead:
+    """The head of a finished trial.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    folder = trial_folder(out, number)
+    try:
+        return load_head(folder)[0]
+    except (RunFolderError, WeightsError) as error:
+        raise RunFolderError(f"{error}, once {folder} is deleted: the same command runs that trial again") from None
+
+
+def read_losses(out: AnyPath, number: int) -> list[float]:
+    """The validation loss of each epoch of a finished trial.
+
+    Raises:
+        RunFolderError: its history is damaged.
+    """
+    path = trial_folder(out, number) / HISTORY
+    try:
+        return [float(entry["val_loss"]) for entry in read_json(path)["history"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read: {first_line(error)}; delete {path.parent}, and the same command runs that trial again"
+        ) from None
 
 
 def read_trial(out: AnyPath, number: int) -> Trial | None:
@@ -90,26 +127,34 @@ def read_trials(out: AnyPath, count: int) -> dict[int, Trial]:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The highest validation AUROC; of equals the lowest validation loss, then the first.
+    """The highest validation AUROC; of equals the lowest validation loss, then the first. None that was stopped is chosen.
 
     AUROC asks how well slides are ranked and moves with every pair of slides, where balanced accuracy moves in steps
     of a slide and hangs on a threshold; with few validation slides even AUROC ties, and the loss decides.
     """
-    return min(trials, key=lambda trial: (-trial.scores["auroc"], trial.scores["loss"], trial.number))
+    ended = [trial for trial in trials if not trial.stopped]
+    return min(ended or trials, key=lambda trial: (-trial.scores["auroc"], trial.scores["loss"], trial.number))
 
 
-def write_table(path: AnyPath, trials: Sequence[Trial], best: Trial) -> None:
-    """`trials.csv`: a row a trial, with settings and scores."""
+def write_table(path: AnyPath, searches: Mapping[str | None, Sequence[Trial]]) -> None:
+    """`trials.csv`: a row a trial, with settings and scores; of several searches with their fold first.
+
+    Args:
+        searches: trials by the fold that was held out from them; None: the only search.
+    """
     rows = [
         {
+            **({} if fold is None else {"fold": fold}),
             "trial": trial.name,
             **trial.described,
             **{f"val_{key}": value for key, value in trial.scores.items()},
             "best_epoch": trial.best_epoch,
             "epochs": trial.epochs,
             "seconds": round(trial.seconds, 2),
-            "chosen": trial.number == best.number,
+            "stopped": trial.stopped,
+            "chosen": trial.number == best_trial(trials).number,
         }
+        for fold, trials in searches.items()
         for trial in trials
     ]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

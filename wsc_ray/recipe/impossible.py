@@ -103,6 +103,18 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             ("encoder.norm", "encoder.weights"),
             "ImageNet weights were trained with BatchNorm and do not fit group; use sync, or encoder.weights: random",
         )
+    if recipe.tune.scheduler == "asha" and recipe.tune.grace >= recipe.tune.epochs:
+        yield (
+            ("tune.grace", "tune.epochs", "tune.scheduler"),
+            f"{recipe.tune.grace} epochs leave asha none of {recipe.tune.epochs} (tune.epochs) to stop; give fewer",
+        )
+    if recipe.tune.precision == "bf16" and not recipe.tune.gpus_per_trial:
+        yield (
+            ("tune.precision", "tune.gpus_per_trial"),
+            "bf16 needs a GPU; set tune.gpus_per_trial, or use fp32",
+        )
+    if 1 < recipe.tune.cpus_per_trial != int(recipe.tune.cpus_per_trial):
+        yield ("tune.cpus_per_trial",), f"{recipe.tune.cpus_per_trial:g}: above 1 give a whole number of CPUs"
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
 

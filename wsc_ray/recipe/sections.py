@@ -73,6 +73,9 @@ class Data(Section):
     )
     target: Name = Field("label", description="column of the slides' table that holds the label to learn")
     split_column: Name = Field("split", description="column that says which split a slide is in")
+    fold: Name | None = Field(
+        None, description="column of folds, which `tune` and `evaluate` hold out in turn, whatever the splits"
+    )
     pure: Annotated[list[Name], Field(min_length=1, max_length=1000)] = Field(
         ["negative"], description="slide labels whose every patch is truly of that label"
     )
@@ -218,7 +221,28 @@ class Tune(Section):
         "instance-mean, or a plug-in's",
     )
     trials: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="settings to try")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        5, description="fits of the chosen setting, each with a seed of its own; a prediction is the mean of theirs"
+    )
+    search: Literal["random", "tpe"] = Field(
+        "random", description="random: heads in turn, settings at random; tpe: Optuna's, over heads and settings"
+    )
+    scheduler: Literal["none", "asha"] = Field("none", description="asha: stop trials early that others are ahead of")
+    grace: Epochs = Field(5, description="epochs after which asha compares first, and again at three times as many")
     concurrent: Annotated[int, Field(ge=1, le=1024)] = Field(2, description="trials at a time")
+    cpus_per_trial: Annotated[float, Field(ge=0.01, le=1024)] = Field(
+        1.0, description="CPUs that a trial reserves; it has a thread for each whole one"
+    )
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of a GPU that a trial reserves; 0: trials run on CPUs"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    features: Literal["memory", "disk"] = Field(
+        "memory", description="memory: read once; disk: read at each step, for cohorts larger than memory"
+    )
+    max_instances: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="patches of a slide that a gradient step sees, drawn anew each time; null: all"
+    )
     epochs: Epochs = Field(50, description="most epochs of a trial")
     patience: Epochs = Field(10, description="epochs without a better validation loss before a trial stops")
     bags_per_step: Annotated[int, Field(ge=1, le=10_000)] = Field(8, description="slides a gradient step")
@@ -254,6 +278,9 @@ class Tracking(Section):
         None, description="MLflow store; null: $MLFLOW_TRACKING_URI, else mlflow.db, here or beside a remote run"
     )
     experiment: Name = Field("wsc-ray", description="MLflow experiment")
+    model: Annotated[str, Field(min_length=1, max_length=NAME, pattern=r"^[^/:'\\]+$")] | None = Field(
+        "wsc-ray", description="name in MLflow's model registry of which `tune` makes versions; null: none"
+    )
 
 
 class Recipe(Section):
@@ -283,7 +310,7 @@ class Recipe(Section):
         """
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
         # What the cohort comes to for training is compared by its digest; see `wsc_ray.pretrain.run`.
-        for key in ("val_split", "test_split", "cohort", "target", "split_column"):
+        for key in ("val_split", "test_split", "cohort", "target", "split_column", "fold"):
             del part["data"][key]
         for key in ("pixel_mean", "pixel_std"):  # a run keeps what they come to, and compares that
             del part["encoder"][key]
