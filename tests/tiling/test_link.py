@@ -16,7 +16,7 @@ from tests.slides.drawn import draw
 from tests.slides.jpeg_slides import Jpeg, write_jpeg_slide
 from tests.stream.test_read import Stream
 from tests.tiling.test_run import listed
-from wsc_ray.commands import manifest_check, tile
+from wsc_ray.commands import manifest_check, pretrain, tile
 from wsc_ray.errors import DataError, ManifestError, RunFolderError
 from wsc_ray.features.lots import Lots
 from wsc_ray.features.read import read_lot
@@ -24,6 +24,7 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.schema import schema_for
 from wsc_ray.manifest.write import write_file
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.slides import open_slides
 from wsc_ray.slides.slide import open_slide
 from wsc_ray.stream.quarantine import from_json
@@ -207,6 +208,18 @@ def test_embedding_sees_the_same_pixels(linked, embedded):
         assert "slide_uri" not in one.first
         count += len(one)
     assert count == open_manifest(str(linked)).rows
+
+
+def test_training_is_fed_the_same(linked, embedded, settings, tmp_path):
+    """Through Ray: one and two workers on slides, and one on the pixels in the manifest."""
+    digests = set()
+    for place, workers in ((embedded, 1), (linked, 1), (linked, 2)):
+        changed = recipe(settings, place, record=True)
+        changed["train"] = {**settings["train"], "workers": workers}
+        summary = pretrain(recipe=validate_recipe(changed), out=tmp_path / f"{place.name}-{workers}")
+        assert summary["steps_done"] == 8
+        digests.add(summary["samples_sha256"])
+    assert len(digests) == 1
 
 
 def test_few_slides_stay_open(linked, settings):
