@@ -48,7 +48,7 @@ def test_rows_are_regions_in_their_order(folder, slides):
     rows = [
         row("b.svs", 100, 200),
         row(f"{folder}/a.svs", 5, 7, patch_size_level0=64),
-        row("b.svs", 0, 0, level=1),
+        row(f"file://{folder}/b.svs", 0, 0, level=1),
         row("b.svs", 9, 3, patch_size_level0=128),
         row("b.svs", 100, 200, patch_size_level0=None),
         row("b.svs", 8, 16, level=1, patch_size_level0=512),

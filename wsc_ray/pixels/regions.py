@@ -67,6 +67,7 @@ def read_rows(
 
 
 def _path(uri: str, folder: str) -> Path:
+    uri, folder = uri.removeprefix("file://"), folder.removeprefix("file://")
     if "://" in uri or ("://" in folder and not uri.startswith("/")):
         raise DataError(f"the slide {uri} is an object, and slides are read from a path that every node mounts")
     return Path(folder, uri)

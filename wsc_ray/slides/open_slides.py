@@ -1,4 +1,4 @@
-"""Slides that stay open between one use and the next: opening one reads its tags, and closes nothing that others use."""
+"""Slides that stay open between one use and the next: opening one reads all of its tags."""
 
 from __future__ import annotations
 
