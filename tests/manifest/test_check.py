@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.pixels.files import encode
+from tests.slides.drawn import draw
+from tests.slides.drawn import write as write_slide
 from wsc_ray.commands import manifest_check, manifest_import
 from wsc_ray.errors import ManifestError
 from wsc_ray.files import read_json
@@ -118,9 +120,13 @@ def test_images_that_viewers_show_in_different_ways_are_named_with_the_reason(tm
         manifest_import(source=source, out=tmp_path / "out")
 
 
-def test_regions_of_slides_are_not_decoded(tmp_path):
+def test_regions_of_slides_are_read(tmp_path):
     table = one_label().drop_columns("image").append_column("slide_uri", pa.array(["a.svs"] * 20))
-    assert manifest_check(manifest=write(table, tmp_path / "m.parquet"))["images_decoded"] == 0
+    place = write(table, tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match=r"20 unreadable images of 20 decoded: row 0 .*a\.svs is not there"):
+        manifest_check(manifest=place)
+    write_slide(tmp_path / "a.svs", draw(512))
+    assert manifest_check(manifest=place)["images_decoded"] == 20
 
 
 def test_what_cannot_be_opened(tmp_path):

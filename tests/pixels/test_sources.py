@@ -46,16 +46,9 @@ def test_files_start_at_the_folder_and_wait_together(folder):
     assert "cut short" in to_image(found[3]).reason
 
 
-def test_regions_of_slides_are_refused_in_a_sentence(folder):
-    source = PixelSource(["slide_uri", "x"], folder)
-    assert "slide_uri" in source.columns
-    (found,) = source.read([{"slide_uri": "s.svs", "x": 3}])
-    assert found == Unreadable("the patch is a region of s.svs, and reading regions of slides is not supported yet")
-
-
 def test_a_row_is_read_by_its_first_column_that_is_not_null(folder):
     source = PixelSource(["slide_uri", "image_uri", "image"], folder)
-    assert source.columns == ("image", "image_uri", "slide_uri")
+    assert source.columns == ("image", "image_uri", "slide_uri", "x", "y", "level", "patch_size")
     rows = [
         {"image": None, "image_uri": "a.png", "slide_uri": "s.svs"},
         {"image": png(7), "image_uri": "gone.png"},
@@ -70,6 +63,7 @@ def test_a_row_is_read_by_its_first_column_that_is_not_null(folder):
 def test_a_source_may_give_pixels_that_need_no_decoding(folder, monkeypatch):
     class Black:
         columns = ("slide_uri", "x")
+        optional = ("y", "mpp")
 
         def __init__(self, folder, read_all):
             pass
@@ -80,5 +74,6 @@ def test_a_source_may_give_pixels_that_need_no_decoding(folder, monkeypatch):
     monkeypatch.setitem(SOURCES, "slide_uri", Black)
     source = PixelSource(["slide_uri"], folder)
     assert source.columns == ("slide_uri", "x")
+    assert PixelSource(["slide_uri", "y"], folder).columns == ("slide_uri", "x", "y")
     found = list(source.read([{"slide_uri": "s", "x": 4}, {"slide_uri": "s", "x": 5}]))
     assert [image.max() for image in found] == [4, 5]

@@ -45,7 +45,7 @@ def write_jpeg_slide(
     tile: tuple[int, int] = (240, 240),
     jpeg: Jpeg = Jpeg(),
     missing: Collection[tuple[int, int]] = (),
-    aperio: bool = True,
+    vendor: str = "aperio",
 ) -> Path:
     """Write the levels of a slide.
 
@@ -53,7 +53,7 @@ def write_jpeg_slide(
         levels: (h, w, 3) uint8 each, the largest first.
         tile: width and height, px.
         missing: level and number of tiles that are not stored.
-        aperio: whether it is Aperio's; else a generic tiled TIFF.
+        vendor: `aperio`, `philips`, whose levels are padded to whole tiles, or `generic`.
     """
     width, height = tile
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,27 +73,43 @@ def write_jpeg_slide(
                 for column in range(across)
             ]
             tables = jpeg.save(padded[:height, :width], _TABLES)
-            told = _APERIO.format(width=w, height=h, colours="RGB" if jpeg.rgb else "YCbCr")
+            told = {
+                "aperio": _APERIO.format(width=w, height=h, colours="RGB" if jpeg.rgb else "YCbCr"),
+                "philips": _philips([levels[0].shape[1] // each.shape[1] for each in levels]) if not level else None,
+            }
             file.write(
                 iter(tiles),
-                shape=picture.shape,
+                shape=padded.shape if vendor == "philips" else picture.shape,
                 dtype=np.uint8,
                 tile=(height, width),
                 photometric="rgb",
                 compression="zlib",  # which tifffile knows without another package; the tag is put right below
                 extratags=[(_JPEG_TABLES, 7, len(tables), tables, True)] if jpeg.shared else [],
-                description=told if aperio else None,
-                subfiletype=1 if level and not aperio else 0,
+                description=told.get(vendor),
+                subfiletype=1 if level and vendor != "aperio" else 0,
                 resolution=(1e4 / 0.499, 1e4 / 0.499),
                 resolutionunit="CENTIMETER",
                 metadata=None,
-                software=False,
+                software="Philips DP v1.0" if vendor == "philips" else False,
             )
     with tifffile.TiffFile(path, mode="r+b") as file:
         for page in file.pages:
             page.tags["Compression"].overwrite(7)
             page.tags["PhotometricInterpretation"].overwrite(2 if jpeg.rgb else 6)
     return path
+
+
+def _philips(downsamples: Sequence[int]) -> str:
+    """The description of a Philips slide: what OpenSlide asks of it."""
+    spacing = '<Attribute Name="DICOM_PIXEL_SPACING">"{0}" "{0}"</Attribute>'
+    levels = "".join(
+        f'<DataObject ObjectType="PixelDataRepresentation">{spacing.format(0.000499 * down)}</DataObject>'
+        for down in downsamples
+    )
+    sequence = f'<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"><Array>{levels}</Array></Attribute>'
+    image = f'<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute>{sequence}</DataObject>'
+    images = f'<Attribute Name="PIM_DP_SCANNED_IMAGES"><Array>{image}</Array></Attribute>'
+    return f'<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">{spacing.format(0.000499)}{images}</DataObject>'
 
 
 def without_markers(data: bytes) -> bytes:

@@ -76,9 +76,9 @@ def test_pixels_are_openslides(tmp_path, data):
     missing = {
         (0, number) for number in data.draw(st.sets(integers(0, count - 1), max_size=min(3, count - 1)), "missing")
     }
-    aperio = data.draw(st.booleans(), "aperio")
-    path = write_jpeg_slide(tmp_path / "a.svs", levels, tile=tile, jpeg=jpeg, missing=missing, aperio=aperio)
-    ours = open_slide(path, "stored-tiles") if missing and aperio else alone(path)
+    vendor = data.draw(st.sampled_from(("aperio", "philips", "generic")), "vendor")
+    path = write_jpeg_slide(tmp_path / "a.svs", levels, tile=tile, jpeg=jpeg, missing=missing, vendor=vendor)
+    ours = open_slide(path, "stored-tiles") if missing and vendor == "aperio" else alone(path)
     theirs = open_slide(path, "openslide")
     assert (ours.size, ours.downsamples, ours.mpp, ours.scanned) == (
         theirs.size,
@@ -89,6 +89,7 @@ def test_pixels_are_openslides(tmp_path, data):
     x, y = data.draw(integers(0, width - 1), "x"), data.draw(integers(0, height - 1), "y")
     w, h = data.draw(integers(1, 300), "w"), data.draw(integers(1, 300), "h")
     np.testing.assert_array_equal(ours.read(x, y, 0, w, h), theirs.read(x, y, 0, w, h))
+    assert ours._vendor == {"generic": "generic-tiff"}.get(vendor, vendor)
     np.testing.assert_array_equal(ours.read(0, 0, 1, w, h), theirs.read(0, 0, 1, w, h))
     away = np.abs(ours.read(x, y, 1, w, h).astype(int) - theirs.read(x, y, 1, w, h))
     assert away.max() <= TOLERANCE + 1
@@ -161,6 +162,15 @@ def test_openslide_reads_what_tiles_cannot_give(slide, tmp_path):
         ours, theirs = open_slide(path, "stored-tiles"), open_slide(path, "openslide")
         np.testing.assert_array_equal(ours.read(*region), theirs.read(*region))
     assert open_slide(other, "stored-tiles")._levels == [None, None]
+
+
+def test_levels_of_philips_that_are_padded_to_one_size_are_known_by_their_order(tmp_path):
+    levels = [PICTURE[:512, :512], *(smaller(PICTURE[:512, :512], by) for by in (2, 4, 8))]
+    path = write_jpeg_slide(tmp_path / "a.tif", levels, tile=(256, 256), vendor="philips")
+    ours, theirs = alone(path), open_slide(path, "openslide")
+    assert (ours.downsamples, ours.mpp) == ((1, 2, 4, 8), pytest.approx((0.499, 0.499)))
+    for level in range(4):
+        np.testing.assert_array_equal(ours.read(64, 32, level, 99, 99), theirs.read(64, 32, level, 99, 99))
 
 
 def test_levels_of_one_size_are_not_confused(tmp_path):

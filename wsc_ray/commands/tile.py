@@ -75,6 +75,10 @@ def tile(
     overlap: Annotated[int, Option("Overlap of neighbouring patches, px at that scale.")] = 0,
     tissue: Annotated[float, Option("Least share of a patch that is tissue.")] = 0.5,
     quality: Annotated[int, Option("Quality of the JPEGs, 1 to 100.")] = 90,
+    link: Annotated[
+        bool,
+        Option("Write no pixels: rows point into the slides, which are read in training, on every node."),
+    ] = False,
     reader: Annotated[
         str,
         Option(
@@ -107,6 +111,8 @@ def tile(
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
         --constant split=train --out manifest
 
+    With --link no pixels are written: training reads the slides.
+
     Look at OUT/previews for what was taken for tissue. Type the same command again after an interruption and it
     goes on with what is missing.
 
@@ -130,6 +136,7 @@ def tile(
         overlap=overlap,
         tissue=tissue,
         quality=quality,
+        link=link,
         reader=reader,
         skip_bad=skip_bad,
         row_group_rows=row_group_rows,

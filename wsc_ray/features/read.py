@@ -126,7 +126,7 @@ def _images(manifest: Manifest, rows: list[dict[str, Any]], retries: int) -> Ite
         DataError: as `read_lot`.
     """
     source = PixelSource(
-        [manifest.pixels], manifest.folder, retries=retries, threads=1
+        manifest.patch_columns, manifest.folder, retries=retries, threads=1
     )  # this is one thread of several
     for row, image in zip(rows, source.read(rows), strict=True):
         if isinstance(image, Unreadable):

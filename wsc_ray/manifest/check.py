@@ -18,6 +18,7 @@ from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.problems import SHOWN, find_problems
 from wsc_ray.manifest.read import Manifest, open_any
+from wsc_ray.manifest.schema import PIXELS
 from wsc_ray.manifest.verify import wrong_files
 from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.progress import Progress
@@ -74,7 +75,7 @@ def check_manifest(
     if all:
         problems += wrong_files(opened)
     decoded = 0
-    if set(opened.columns) & {"image", "image_uri"}:
+    if set(opened.columns) & set(PIXELS.names):
         picks = pick_images(
             [rows for footer in opened.file_footers for rows in footer.groups], None if all else sample, seed
         )

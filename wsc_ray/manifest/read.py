@@ -73,6 +73,11 @@ class Manifest:
         return next(name for name in PIXELS.names if name in self.columns)
 
     @property
+    def patch_columns(self) -> list[str]:
+        """What may be read of a patch: all columns but the pixel columns besides `pixels`."""
+        return [name for name in self.columns if name == self.pixels or name not in PIXELS.names]
+
+    @property
     def rows(self) -> int:
         return sum(rows for footer in self.file_footers for rows in footer.groups)
 

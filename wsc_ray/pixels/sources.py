@@ -18,6 +18,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.pixels.images import decode
+from wsc_ray.pixels.regions import read_rows
 from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.pixels.uris import read_uri
 
@@ -44,9 +45,11 @@ class ColumnSource(Protocol):
 
     Attributes:
         columns: of the manifest that it reads, its own and others.
+        optional: others that it reads where the manifest has them.
     """
 
     columns: tuple[str, ...]
+    optional: tuple[str, ...]
 
     def __init__(self, folder: str, read_all: ReadAll): ...
 
@@ -59,6 +62,7 @@ class EmbeddedImages:
     """`image`: encoded files inside the manifest."""
 
     columns: tuple[str, ...] = ("image",)
+    optional: tuple[str, ...] = ()
 
     def __init__(self, folder: str, read_all: ReadAll):
         pass
@@ -71,6 +75,7 @@ class ImageFiles:
     """`image_uri`: a file or object for each patch."""
 
     columns: tuple[str, ...] = ("image_uri",)
+    optional: tuple[str, ...] = ()
 
     def __init__(self, folder: str, read_all: ReadAll):
         self._folder, self._read_all = folder, read_all
@@ -82,20 +87,17 @@ class ImageFiles:
 
 
 class SlideRegions:
-    """`slide_uri`: regions of slides, which nothing reads yet."""
+    """`slide_uri`: regions of slides, see `regions`; they come decoded."""
 
-    columns: tuple[str, ...] = ("slide_uri",)
+    columns: tuple[str, ...] = ("slide_uri", "x", "y", "level", "patch_size")
+    optional: tuple[str, ...] = ("patch_size_level0",)
 
     def __init__(self, folder: str, read_all: ReadAll):
-        pass
+        self._folder, self._read_all = folder, read_all
 
     def fetch(self, rows: Sequence[Row]) -> list[Fetched]:
-        return [
-            Unreadable(
-                f"the patch is a region of {row['slide_uri']}, and reading regions of slides is not supported yet"
-            )
-            for row in rows
-        ]
+        found = read_rows(rows, self._folder, self._read_all)
+        return [Unreadable(each) if isinstance(each, str) else each for each in found]
 
 
 # Pixel column -> its source. A row that has several is read by the first.
@@ -106,7 +108,7 @@ class PixelSource:
     """The pixels of a manifest's rows.
 
     Args:
-        columns: the manifest's, or those that are read of it; the pixel columns among them decide.
+        columns: the manifest's, or those that may be read of it; the pixel columns among them decide.
         folder: a path or URI where relative URIs start, see `Manifest.folder`.
         retries: further tries where storage fails, see `read_all`.
         threads: that read at a time.
@@ -127,7 +129,8 @@ class PixelSource:
     ):
         tries = partial(read_all, retries=retries, threads=threads, sleep=sleep)
         self._sources = {name: source(folder, tries) for name, source in SOURCES.items() if name in columns}
-        self.columns = tuple(dict.fromkeys(name for source in self._sources.values() for name in source.columns))
+        used = [(*source.columns, *(set(source.optional) & set(columns))) for source in self._sources.values()]
+        self.columns = tuple(dict.fromkeys(name for names in used for name in names))
 
     def fetch(self, rows: Sequence[Row]) -> list[Fetched]:
         """Each row's image as storage has it, in order: encoded ones, which take a tenth of the memory, are not decoded."""

@@ -11,7 +11,7 @@ import torch
 from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_exported, load_weights
 from wsc_ray.encoders.model import require_name
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state, statistics_for
-from wsc_ray.errors import CollapseError, DataError, RecipeError, RunFolderError, WeightsError
+from wsc_ray.errors import CollapseError, RecipeError, RunFolderError, WeightsError
 from wsc_ray.files import read_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
@@ -69,11 +69,6 @@ def pretrain_encoder(
         raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
     folder = RunFolder(out)
     manifest = open_manifest(source)
-    if manifest.pixels == "slide_uri":
-        raise DataError(
-            f"the patches of {source} are regions of slides, which cannot be read yet; import a table with "
-            "their images or image files"
-        )
     require_method(recipe.loss)
     plan = make_plan(manifest, recipe)
     statistics = _statistics(recipe, start_from)

@@ -87,7 +87,7 @@ class Slide(ABC):
 READERS: Registry[type[Slide]] = Registry("slide reader", "wsc_ray.slides.readers")
 ASPECT, ROUNDED = 0.02, 2  # a share, and px of a level; see `pyramid`
 AUTO = ("stored-tiles", "openslide", "cucim")  # the first of these that is installed
-MAX_SLIDE, MAX_TILE = 2**37, 2**26  # px: a header can claim more than any scanner makes, or any memory holds
+MAX_SLIDE, MAX_TILE = 2**37, 2**28  # px: a header can claim more than any scanner makes, or any memory holds
 
 
 def choose_reader(name: str) -> str:

@@ -62,9 +62,13 @@ def tiled_levels(
             pages = [page for page in _tiled(file) if page.index == 0 or not reduced or page.subfiletype & _REDUCED]
             pages.sort(key=lambda page: -page.imagewidth)
             told = [(page.imagewidth, page.imagelength) for page in pages]
-            if len(pages) != len(sizes) or len(set(told)) != len(told):  # which is which?
+            if len(pages) != len(sizes):
                 return [None] * len(sizes)
-            return [_level(page, size, padded) for page, size in zip(pages, sizes, strict=True)]
+            # Of several levels of one size nobody knows which is which, unless they stand in order, as Philips' do.
+            return [
+                _level(page, size, padded) if padded or told.count(own) == 1 else None
+                for page, own, size in zip(pages, told, sizes, strict=True)
+            ]
     except _DAMAGED as error:
         raise DataError(f"{path} has damaged tags: {str(error).splitlines()[0] if str(error) else error!r}") from None
 

@@ -60,7 +60,7 @@ class Patches:
     ):
         self.manifest, self.groups, self.allowed = manifest, groups, allowed
         self._retries, self._sleep = retries, sleep
-        self._source = PixelSource([manifest.pixels], manifest.folder, retries=retries, sleep=sleep)
+        self._source = PixelSource(manifest.patch_columns, manifest.folder, retries=retries, sleep=sleep)
         self._rows: dict[Place, dict[str, Any]] = {}  # names of the patches that have been loaded
         self._fetched: dict[Place, Fetched] = {}  # their images, decoded when they are needed
         self._reasons: dict[Place, str] = {}

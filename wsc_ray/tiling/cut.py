@@ -1,4 +1,6 @@
-"""One file of the manifest: its patches read from their slides, encoded, and written in one step."""
+"""One file of the manifest: its patches read from their slides, encoded, and written in one step; or rows that point into
+the slides, of which nothing is read.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ class PatchFile:
         slide: of each row, a key of `slides`, (n,) int64.
         spans: rows of its row groups.
         slides: path and scale of each slide.
-        quality: of the JPEGs, 1 to 100.
+        quality: of the JPEGs, 1 to 100; None: rows point into the slides.
         unreadable: a file for the patches that cannot be read, which are left out; None: they are an error.
     """
 
@@ -47,7 +49,7 @@ class PatchFile:
     spans: Sequence[Span]
     slides: Mapping[int, tuple[Path, Scale]]
     reader: str
-    quality: int
+    quality: int | None
     unreadable: AnyPath | None
 
 
@@ -68,10 +70,11 @@ def cut(patch_file: PatchFile) -> int:
         DataError: patches cannot be read and may not be left out, or none can be read.
     """
     bad: list[Unreadable] = []
-    schema = schema_for([*patch_file.table.column_names, "image"])
+    linked = patch_file.quality is None
+    schema = schema_for([*patch_file.table.column_names, "slide_uri" if linked else "image"])
     rows = patch_file.table.num_rows
     with atomic(patch_file.path) as temporary:
-        groups = (group for group in _groups(patch_file, bad) if group.num_rows)
+        groups = _links(patch_file) if linked else (group for group in _groups(patch_file, bad) if group.num_rows)
         write_file(fs.LocalFileSystem(), str(temporary), schema, groups, part=patch_file.number, parts=patch_file.parts)
         if bad and (patch_file.unreadable is None or len(bad) == rows):
             first = bad[0]
@@ -90,6 +93,14 @@ def _write_unreadable(path: AnyPath, bad: Sequence[Unreadable]) -> None:
         writer.writerows([each.slide_id, each.x, each.y, each.reason] for each in bad)
 
 
+def _links(patch_file: PatchFile) -> Iterator[pa.Table]:
+    """The row groups, without pixels."""
+    uris = {slide: str(path) for slide, (path, _) in patch_file.slides.items()}
+    column = pa.array([uris[slide] for slide in patch_file.slide.tolist()], pa.string())
+    table = patch_file.table.append_column("slide_uri", column)
+    return (conform(table.slice(start, stop - start)) for start, stop in patch_file.spans)
+
+
 def _groups(patch_file: PatchFile, bad: list[Unreadable]) -> Iterator[pa.Table]:
     """The row groups, each when it is asked for: the images of one are in memory at a time."""
     images = _images(patch_file)
@@ -106,6 +117,7 @@ def _groups(patch_file: PatchFile, bad: list[Unreadable]) -> Iterator[pa.Table]:
 
 def _images(patch_file: PatchFile) -> Iterator[bytes | DataError]:
     """The image of each row, in order, or why there is none. Rows of a slide stand together: it is opened once."""
+    assert patch_file.quality is not None
     corners = np.stack([patch_file.table[name].to_numpy() for name in ("x", "y")], axis=1)
     for slide, rows in itertools.groupby(range(len(corners)), patch_file.slide.tolist().__getitem__):
         path, scale = patch_file.slides[slide]

@@ -29,14 +29,14 @@ class TilingJob:
     """What is to be done.
 
     Attributes:
-        quality: of the JPEGs, 1 to 100.
+        quality: of the JPEGs, 1 to 100; None: rows point into the slides.
         out: the manifest's folder.
         skip_bad: leave out slides and patches that cannot be read.
     """
 
     entries: Sequence[Entry]
     settings: Settings
-    quality: int
+    quality: int | None
     out: AnyPath
     skip_bad: bool
 

@@ -33,6 +33,10 @@ from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
+LINKED = (
+    "stored-tiles",
+    "openslide",
+)  # readers that give the same pixels, whichever of them is installed where rows are read
 
 
 def tile_slides(
@@ -48,6 +52,7 @@ def tile_slides(
     overlap: int = 0,
     tissue: float = 0.5,
     quality: int = 90,
+    link: bool = False,
     reader: str = "auto",
     skip_bad: bool = False,
     row_group_rows: int = ROW_GROUP_ROWS,
@@ -69,6 +74,7 @@ def tile_slides(
         patch_size, overlap: side of a patch and its overlap with the next one, px at that scale.
         tissue: least share of a patch that is tissue.
         quality: of the JPEGs, 1 to 100.
+        link: write rows that point into the slides, without pixels; whoever reads them reads the slides.
         reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of the three that is installed.
         skip_bad: leave out slides and patches that cannot be read, instead of stopping.
         row_group_rows, file_rows, seed: as in `manifest_import`.
@@ -83,13 +89,18 @@ def tile_slides(
         RunFolderError: `out` is taken by something else, or by patches of other settings or other slides.
     """
     out = as_path(out)
-    settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=choose_reader(reader))
+    settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=_reader(reader, link))
     _check(settings, quality, row_group_rows, file_rows)
     listed = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
     entries = listed.entries
-    job = TilingJob(entries, settings, quality, out, skip_bad)
-    cutting = {"quality": quality, "row_group_rows": row_group_rows, "file_rows": file_rows, "seed": seed}
-    identity = {**asdict(settings), **cutting, "list": _digest(entries)}
+    job = TilingJob(entries, settings, None if link else quality, out, skip_bad)
+    cutting = {
+        "quality": None if link else quality,
+        "row_group_rows": row_group_rows,
+        "file_rows": file_rows,
+        "seed": seed,
+    }
+    identity = {**asdict(settings), **cutting, "list": _digest(entries, link)}
     laid_out = _layout_there(out, identity)
     looked = [known(entry, settings, out) for entry in entries]
     plan = {
@@ -100,6 +111,7 @@ def tile_slides(
         "overlap": overlap,
         "tissue": tissue,
         "reader": settings.reader,
+        "link": link,
         "listed": len(entries),
         "looked_at": sum(each is not None for each in looked),
         "notes": list(listed.notes),
@@ -133,6 +145,12 @@ def tile_slides(
     return carry_out("tile", out=out, identity=now, plan=plan, params={**plan, **identity}, store=store, work=work)
 
 
+def _reader(name: str, link: bool) -> str:
+    if link and (name not in ("auto", *LINKED) or choose_reader(name) not in LINKED):
+        raise DataError(f"--link: rows that point into slides are read by {' or '.join(LINKED)}, and not by {name}")
+    return choose_reader(name)
+
+
 def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int) -> None:
     wrong = [
         sentence
@@ -162,7 +180,9 @@ def _layout_there(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
     known = claim_folder("tile", out)
     if known is None or not any((out / PATCHES).glob("*.parquet")):
         return None
-    refuse_other(out, "patches", known, identity, words={"list": "the list: it names other slides"})
+    refuse_other(
+        out, "patches", known, identity, words={"list": "the list: it names other slides, or other places of them"}
+    )
     return known.get("layout")
 
 
@@ -188,9 +208,12 @@ def _summary(
     }
 
 
-def _digest(entries: Sequence[Entry]) -> str:
-    """SHA-256 (hex) of what the list says, but for where the files lie."""
-    said = [[entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp] for entry in entries]
+def _digest(entries: Sequence[Entry], link: bool) -> str:
+    """SHA-256 (hex) of what the list says; of where the files lie only where rows point there."""
+    said = [
+        [entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp, *([str(entry.path)] if link else [])]
+        for entry in entries
+    ]
     return hashlib.sha256(json.dumps(sorted(said, key=lambda line: line[0])).encode()).hexdigest()
 
 

@@ -41,11 +41,11 @@ class StoredTilesSlide(OpenSlideSlide):
 
     package, title, extra = "tifffile", "tifffile with OpenSlide", "slides"
 
+    _file = -1  # until it is open, and once it is closed
+
     @classmethod
     def installed(cls) -> bool:
         return super().installed() and OpenSlideSlide.installed()
-
-    _file = -1
 
     def __init__(self, path: Path):
         super().__init__(path)
