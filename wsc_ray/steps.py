@@ -12,11 +12,11 @@ from typing import Any
 
 from wsc_ray.evaluate.run import evaluate_head
 from wsc_ray.features.embed import embed_slides
-from wsc_ray.files import write_json
+from wsc_ray.files import read_summary, write_json
 from wsc_ray.mil.search import search_head
 from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import STEPS, STEPS_FILE
+from wsc_ray.run_folder import STEPS, STEPS_FILE, RunFolder
 from wsc_ray.storage import as_path
 
 
@@ -39,7 +39,7 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         return {**plan, "then": list(STEPS[1:])}
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "pretrain": lambda: pretrain_encoder(out=run, recipe=recipe),
-        "embed": lambda: embed_slides(run=run, recipe=recipe),
+        "embed": lambda: _embed(run, recipe),
         "tune": lambda: search_head(run=run, recipe=recipe),
         "evaluate": lambda: evaluate_head(run=run, recipe=recipe),
     }
@@ -54,3 +54,15 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         seconds[name] = round(time.time() - started, 1)
     write_json(folder / STEPS_FILE, {"step": None, "seconds": seconds})
     return {"run": run, "seconds": seconds, "evaluate": summary}
+
+
+def _embed(run: str, recipe: Recipe) -> dict[str, Any]:
+    """Embed, or leave a complete step as it is, with the summary of when it was done.
+
+    The command alone would look through the slides and write a summary that says nothing was left to do.
+    """
+    plan = embed_slides(run=run, recipe=recipe, dry_run=True)
+    done = read_summary(RunFolder(run).features)
+    if done is not None and plan["slides"] == plan["slides_there"]:
+        return {**done, "already_complete": True}
+    return embed_slides(run=run, recipe=recipe)
