@@ -5,7 +5,6 @@ Each step takes up what an earlier one of the same name left, so that the whole 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,9 +48,8 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         print(f"step {number} of {len(STEPS)}: {name}", flush=True)
         if seconds:  # before the first step the folder is not yet known as its own
             write_json(folder / STEPS_FILE, {"step": name, "seconds": seconds})
-        started = time.time()
         summary = work[name]()
-        seconds[name] = round(time.time() - started, 1)
+        seconds[name] = summary["seconds"]
     write_json(folder / STEPS_FILE, {"step": None, "seconds": seconds})
     return {"run": run, "seconds": seconds, "evaluate": summary}
 
