@@ -5,18 +5,17 @@ Each step takes up what an earlier one of the same name left, so that the whole 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from wsc_ray.evaluate.run import evaluate_head
 from wsc_ray.features.embed import embed_slides
-from wsc_ray.files import write_json
+from wsc_ray.files import read_summary, write_json
 from wsc_ray.mil.search import search_head
 from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import STEPS, STEPS_FILE
+from wsc_ray.run_folder import STEPS, STEPS_FILE, RunFolder
 from wsc_ray.storage import as_path
 
 
@@ -39,7 +38,7 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         return {**plan, "then": list(STEPS[1:])}
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "pretrain": lambda: pretrain_encoder(out=run, recipe=recipe),
-        "embed": lambda: embed_slides(run=run, recipe=recipe),
+        "embed": lambda: _embed(run, recipe),
         "tune": lambda: search_head(run=run, recipe=recipe),
         "evaluate": lambda: evaluate_head(run=run, recipe=recipe),
     }
@@ -49,8 +48,19 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         print(f"step {number} of {len(STEPS)}: {name}", flush=True)
         if seconds:  # before the first step the folder is not yet known as its own
             write_json(folder / STEPS_FILE, {"step": name, "seconds": seconds})
-        started = time.time()
         summary = work[name]()
-        seconds[name] = round(time.time() - started, 1)
+        seconds[name] = summary["seconds"]
     write_json(folder / STEPS_FILE, {"step": None, "seconds": seconds})
     return {"run": run, "seconds": seconds, "evaluate": summary}
+
+
+def _embed(run: str, recipe: Recipe) -> dict[str, Any]:
+    """Embed, or leave a complete step as it is, with the summary of when it was done.
+
+    The command alone would look through the slides and write a summary that says nothing was left to do.
+    """
+    plan = embed_slides(run=run, recipe=recipe, dry_run=True)
+    done = read_summary(RunFolder(run).features)
+    if done is not None and plan["slides"] == plan["slides_there"]:
+        return {**done, "already_complete": True}
+    return embed_slides(run=run, recipe=recipe)

@@ -170,7 +170,7 @@ def test_a_limit_that_nothing_keeps_is_refused(cluster_file):
 def test_limits_are_read_in_minutes_hours_and_dollars():
     assert limits_of() == Limits(600, 1800, None)
     assert limits_of(autostop="0.5", keep_failed=2, max_hours=3) == Limits(30, 120, 3 * 3600)
-    assert limits_of(autostop="never", max_hours=1) == Limits(None, None, 3600)
+    assert limits_of(autostop="never", max_hours=1) == Limits(None, 1800, 3600)
     assert limits_of(max_cost=10, dollars_an_hour=4) == Limits(600, 1800, 2.5 * 3600)
     assert limits_of(max_cost=10, max_hours=1, dollars_an_hour=4).longest == 3600
     assert limits_of(max_cost=10, dollars_an_hour=0).longest is None, "machines of one's own"
@@ -203,11 +203,11 @@ def test_a_cluster_that_is_up_gets_the_limits_that_are_given_and_keeps_the_other
     assert (first.given, first.since) == (10, 10)
     given = Spending(autostop="5").limited
     second = merged(Orders(Limits(50, 60, None), "wsc-ray", None, 0.0, given), first, now=20)
-    assert second.limits == Limits(50, 60, 3)
+    assert second.limits == Limits(50, 2, 3)
     assert (second.given, second.since) == (20, 10), "the hours go on from where they began"
     given = Spending(max_hours=1).limited
     third = merged(Orders(Limits(7, 8, 9), "wsc-ray", None, 0.0, given), second, now=30)
-    assert third.limits == Limits(50, 60, 9)
+    assert third.limits == Limits(50, 2, 9)
     assert (third.given, third.since) == (30, 30)
     assert merged(Orders(Limits(), "wsc-ray", None, 0.0), third, now=40).limits == Limits(), "brought up anew"
 
@@ -250,4 +250,4 @@ def test_a_cluster_that_may_stay_stays():
         jobs = [
             job(drawn.choice(["SUCCEEDED", "FAILED", "STOPPED", "RUNNING"]), drawn.uniform(0, 50)) for _ in range(3)
         ]
-        assert verdict(Limits(None, None, None), now=drawn.uniform(0, 1e9), began=0, since=0, busy=0, jobs=jobs) is None
+        assert verdict(Limits(None, 1, None), now=drawn.uniform(0, 1e9), began=0, since=0, busy=0, jobs=jobs) is None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from wsc_ray.errors import ClusterError
 
@@ -19,27 +18,24 @@ class Limits:
     """Seconds after which a cluster is taken down.
 
     Attributes:
-        idle: without a job; None for never.
-        failed: without a job after one that failed; None where `idle` is.
+        idle: without a job; None for never, after a job that failed too.
+        failed: without a job after one that failed.
         longest: since the cluster was brought up, whatever runs; None for no limit.
     """
 
     idle: float | None = IDLE
-    failed: float | None = FAILED
+    failed: float = FAILED
     longest: float | None = None
 
     def __str__(self) -> str:
         parts = []
-        if self.idle is not None and self.failed is not None:
+        if self.idle is not None:
             parts.append(
                 f"when no job has run for {duration(self.idle)} ({duration(self.failed)} after one that failed)"
             )
         if self.longest is not None:
             parts.append(f"after {duration(self.longest)}, whatever runs")
         return ", or ".join(parts) or NEVER
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def limits_of(
@@ -74,7 +70,7 @@ def limits_of(
             )
         if dollars_an_hour > 0:
             hours.append(_seconds("--max-cost", max_cost, 3600 / dollars_an_hour))
-    return Limits(idle, None if idle is None else failed, min(hours, default=None))
+    return Limits(idle, failed, min(hours, default=None))
 
 
 def duration(seconds: float) -> str:

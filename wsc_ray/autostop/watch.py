@@ -58,7 +58,8 @@ class _Watch:
 
     def look(self) -> str | None:
         """Why the cluster is to be taken down; None while it is not."""
-        self.orders = orders.read()
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            self.orders = orders.read()  # where they have been deleted, the last ones hold
         now = time.time()
         # A dashboard that does not answer runs no job that anybody could reach: the time without a job goes on.
         self.jobs = dashboard.jobs() or [job for job in self.jobs if not job.running]
@@ -90,7 +91,7 @@ class _Watch:
             dashboard.stop(job_id)
         deadline = time.monotonic() + _GRACE
         while ended and time.monotonic() < deadline:
-            self.jobs = dashboard.jobs() or []
+            self.jobs = dashboard.jobs() or self.jobs
             if not any(job.running for job in self.jobs):
                 break
             time.sleep(0.5)

@@ -74,7 +74,7 @@ def bring_up(
     limits = None
     if not cluster.is_up():
         agree(money, yes=spending.yes)
-        _start(cluster, down, money.orders)
+        _start(cluster, down, None if str(money.limits) == NEVER else money.orders)
         limits = money.limits
     elif spending.limited and money.orders:
         _watch(cluster, replace(money.orders, changes=spending.limited))

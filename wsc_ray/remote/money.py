@@ -36,7 +36,7 @@ class Spending:
         """Names of the limits that were given, which a cluster that is up gets."""
         given = {
             "idle": self.autostop is not None,
-            "failed": self.autostop is not None or self.keep_failed is not None,
+            "failed": self.keep_failed is not None,
             "longest": self.max_hours is not None or self.max_cost is not None,
         }
         return tuple(name for name, is_given in given.items() if is_given)
@@ -53,7 +53,7 @@ class Money:
 
     Attributes:
         limits: of its watch; None where nothing can watch it.
-        orders: for the watch; None where nothing can watch it, or nothing is limited.
+        orders: for the watch; None where nothing can watch it.
         text: the table of machines and prices; None where they cost nothing here.
     """
 
