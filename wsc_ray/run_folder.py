@@ -17,6 +17,7 @@ RUN/
   summary.json
   features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
   mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
+  probe/               neighbours.csv, linear.csv, summary.json
   evaluate/            predictions.csv, member_predictions.csv, confusion.csv, summary.json
 """
 

@@ -16,7 +16,20 @@ from wsc_ray.errors import PluginError, UserError
 from wsc_ray.uris import values_without_secrets
 
 # The order of the help: the way through, then what looks at it.
-_ORDER = ("init", "tile", "manifest", "pretrain", "embed", "tune", "evaluate", "demo", "doctor", "job", "bench")
+_ORDER = (
+    "init",
+    "tile",
+    "manifest",
+    "pretrain",
+    "embed",
+    "probe",
+    "tune",
+    "evaluate",
+    "demo",
+    "doctor",
+    "job",
+    "bench",
+)
 _GROUPS = {
     "manifest": "Make and check the table of patches.",
     "job": "Come back to a job on a cluster.",
@@ -92,6 +105,7 @@ The way through:
   wsc-ray manifest import TABLE --out DIR      or patches -> manifest
   wsc-ray pretrain --out RUN                   manifest -> encoder
   wsc-ray embed --run RUN                      encoder -> features
+  wsc-ray probe --run RUN                      features, measured without a head
   wsc-ray tune --run RUN                       features -> MIL head
   wsc-ray evaluate --run RUN                   head -> metrics on the test split
 """
