@@ -321,6 +321,14 @@ def test_threshold_and_temperature_are_of_validation_slides_alone(places: dict[s
     assert evaluate(**places, overrides=FAST)["calibrated"]["chosen"] == [chosen]
 
 
+def test_slides_that_a_member_was_chosen_with_are_not_measured(places: dict[str, Path]) -> None:
+    """Other splits than `tune` had: what validated then is a test slide now."""
+    add_members(places, val_slides=["train-000", "test-003"])
+    with pytest.raises(DataError, match=r"slide test-003 is to be measured, and member seed-0 .* was chosen with it"):
+        evaluate(**places, overrides=FAST)
+    assert not places["out"].exists()
+
+
 def test_a_head_that_says_nothing_of_its_validation_slides_is_not_calibrated(places: dict[str, Path]) -> None:
     summary = evaluate(**places, overrides=FAST)
     assert summary["calibrated"] is None
