@@ -274,7 +274,7 @@ def test_an_ensemble_is_measured_with_its_members(places: dict[str, Path]) -> No
     for row in rows:
         own = [float(one["prob_positive"]) for one in each if one["slide_id"] == row["slide_id"]]
         assert float(row["prob_positive"]) == pytest.approx(np.mean(own), abs=1e-15)
-    assert "one by one their AUROC" in describe(summary)
+    assert "one by one the AUROC of the 3 members is" in describe(summary)
     assert "and of 3 members" in describe(summary)
 
 

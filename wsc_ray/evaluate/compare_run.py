@@ -51,7 +51,7 @@ def compare_results(
     """
     _, recipe = resolve_run(None, recipe, overrides)
     names = [str(each) for each in results]
-    if len(names) < 2 or len(set(names)) < len(names):
+    if len(names) < 2 or len({str(find_predictions(name)[0]) for name in names}) < len(names):
         raise RecipeError("evaluate", ["--compare: give two different results at least"])
     folder = None if out is None else as_path(out)
     if folder is not None:

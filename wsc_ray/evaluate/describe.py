@@ -75,8 +75,9 @@ def _scatter(summary: Mapping[str, Any]) -> list[str]:
     members, lines = summary["members"], []
     found = members["scatter"].get("auroc")
     if found:
+        folds = ", those of its fold" if summary["folds"] else ""
         lines.append(
-            f"each figure is of the mean of {members['count']} members; one by one their AUROC is {found['least']:.3f} to "
+            f"a slide's prediction is the mean of its members{folds}; one by one the AUROC of the {members['count']} members is {found['least']:.3f} to "
             f"{found['most']:.3f} (mean {found['mean']:.3f}, standard deviation {found['sd']:.3f})"
         )
     if summary["folds"]:

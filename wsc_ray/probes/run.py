@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsc_ray.cohort import Cohort, choose_slides
 from wsc_ray.cohort.cohort import SITE
 from wsc_ray.cohort.overlay import overlay
 from wsc_ray.cohort.tables import read_user_table
-from wsc_ray.errors import DataError
+from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.evaluate.assess import class_positions, entry, metric_key
 from wsc_ray.evaluate.bootstrap import Resample, bootstrap
+from wsc_ray.evaluate.inputs import FOLD
 from wsc_ray.evaluate.ledger import LEDGER, Opening, digest_of_recipe, digest_of_slides, record
 from wsc_ray.evaluate.metrics import measure
 from wsc_ray.evaluate.report import write_slides
@@ -53,7 +55,8 @@ def probe_features(
         features: a feature store (`RUN/features`).
         out: where the results go (`RUN/probe`).
         test: learn from training and validation slides and measure on test slides, which the ledger records. Otherwise test
-            slides are not looked at: every patient is predicted from others.
+            slides are not looked at: every patient is predicted from others. With folds all slides are, and the ledger
+            records it, since each is a test slide once.
         recipe, overrides: of these, `seed`, `data`, `evaluate` and `tracking` are used (`RUN/recipe.yaml`).
         dry_run: check everything, return the plan and touch nothing.
 
@@ -71,8 +74,11 @@ def probe_features(
     cohort = read_slides(features)
     chosen = choose_slides(cohort, recipe.data)
     learn, measured = _sides(chosen.slides, features, recipe, test)
+    folds = FOLD in learn.column_names  # of which every slide is a test slide once
     classes = class_order(learn["label"].to_pylist(), recipe.data.pure)
     plan = _plan(features, out, recipe, classes, learn, measured)
+    if folds:
+        plan["learned_from"] = "all folds"
     if dry_run:
         return plan
     bags = load_bags(features, learn, classes, patch_labels=True)
@@ -91,7 +97,10 @@ def probe_features(
     slides = pairs["slides"][0]
     site, notes = robustness(slides, _sites(cohort, recipe, slides), recipe.seed)
     values = {"probes": entries, "site": site, "notes": [*chosen.notes, *_empty(bags, query), *notes]}
-    opening = None if query is None or measured is None else _opening(features, measured, query, bags, recipe)
+    opening = None
+    if folds or measured is not None:
+        opened, where = (learn, "all folds") if measured is None else (measured, f"split {recipe.data.test_split}")
+        opening = _opening(features, opened, where, query or bags, bags, recipe)
     store = open_store(
         recipe.tracking.uri, recipe.tracking.experiment, out, features, *([folder.path] if folder else [])
     )
@@ -122,8 +131,17 @@ def probe_features(
 
 
 def _sides(slides: pa.Table, features: AnyPath, recipe: Recipe, test: bool) -> tuple[pa.Table, pa.Table | None]:
-    """The slides to learn from, and with `test` those to measure on; slides of other splits are not looked at."""
+    """The slides to learn from, and with `test` those to measure on; slides of other splits are not looked at.
+
+    Raises:
+        DataError: there are none, or patients are in both.
+        RecipeError: `test`, where folds take the place of the splits.
+    """
     data = recipe.data
+    if FOLD in slides.column_names:
+        if test:
+            raise RecipeError("probe", ["--test: with data.fold there is no test split; leave one of them out"])
+        return slides.filter(pc.is_valid(slides[FOLD])).sort_by("slide_id"), None
     learn = pa.concat_tables([slides_of(slides, name) for name in (data.train_split, data.val_split)])
     learn = learn.sort_by("slide_id")
     if not learn.num_rows:
@@ -190,12 +208,12 @@ def _sites(cohort: Cohort, recipe: Recipe, samples: Samples) -> np.ndarray:
     return np.array([site_of[slide] or "" for slide in samples.slides.tolist()], dtype=str)
 
 
-def _opening(features: AnyPath, measured: pa.Table, query: Bags, bags: Bags, recipe: Recipe) -> Opening:
+def _opening(features: AnyPath, measured: pa.Table, where: str, query: Bags, bags: Bags, recipe: Recipe) -> Opening:
     embedded = encoder_of(features)
     return Opening(
         command="probe",
         cohort=digest_of_slides(measured),
-        where=f"split {recipe.data.test_split}",
+        where=where,
         slides=len(query),
         head=f"probe of {bags.digest()}",  # what it learned from stands in for weights
         encoder=embedded["encoder"] if embedded else None,

@@ -28,9 +28,11 @@ def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str
         seed: of the groups of patients.
 
     Returns:
-        The figures, None where fewer than two sites have two patients; and notes.
+        The figures, None where fewer than two sites have two patients; and notes, none where no site is known.
     """
     patients_of = {site: len(set(samples.patients[sites == site])) for site in sorted(set(sites) - {""})}
+    if not patients_of:
+        return None, []
     enough = [site for site, count in patients_of.items() if count > 1]
     notes = [f"slides whose site is not known, left out of its figures: {n}"] if (n := int((sites == "").sum())) else []
     few = [site for site, count in patients_of.items() if count < 2]
