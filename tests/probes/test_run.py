@@ -8,10 +8,12 @@ import pytest
 from tests.evaluate.test_run import change
 from tests.mil.cohort import write_store
 from wsc_ray.commands import evaluate, probe
-from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.ledger import LEDGER, read_ledger
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
 from wsc_ray.probes.describe import describe_probes
+from wsc_ray.probes.run import _sides
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.storage import as_path
 
 FAST = ["evaluate.bootstrap=100"]
@@ -88,6 +90,15 @@ def test_a_cohort_with_sites_says_how_much_of_them_is_in_the_features(places: di
     table.write_text("\n".join(["patient_id,site", *rows]))
     other = probe(**places, overrides=[*FAST, f"data.cohort={table}"])
     assert other["site"]["site_balanced_accuracy"] != summary["site"]["site_balanced_accuracy"]
+
+
+def test_with_folds_all_slides_take_part(places: dict[str, Path]) -> None:
+    slides = read_slides(places["features"]).slides
+    folds = [None if i < 4 else str(i % 2) for i in range(slides.num_rows)]
+    learn, measured = _sides(slides.append_column("fold", pa.array(folds)), places["features"], Recipe(), False)
+    assert (learn.num_rows, measured) == (slides.num_rows - 4, None)
+    with pytest.raises(RecipeError, match="there is no test split"):
+        _sides(slides.append_column("fold", pa.array(folds)), places["features"], Recipe(), True)
 
 
 def test_slides_without_patches_are_named(places: dict[str, Path]) -> None:
