@@ -38,6 +38,7 @@ setup(
         "fsspec>=2024.6",
         "numpy>=2",
         "scipy>=1.11",  # optimisation and distributions (BSD); mlflow brings it too
+        "scikit-learn>=1.5",  # logistic regression and groups of patients for `probe` (BSD); mlflow brings it too
         "opencv-python-headless>=4.10",  # augmentation, and PNG
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
         "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too
@@ -54,6 +55,7 @@ setup(
     ],
     extras_require={
         "slides": SLIDES,  # what `tile` reads with; cuCIM reads too, and OpenSlide more formats
+        "probe": ["faiss-cpu>=1.8", "croma>=1"],  # neighbours of `probe` (MIT), and its robustness index (Apache-2.0)
         "cpu": ["faiss-cpu>=1.8", *SLIDES],
         # cuCIM for CUDA 13, as torch; faiss-gpu brings its own CUDA 12 libraries, which a driver for 13 runs beside them.
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
@@ -72,8 +74,8 @@ setup(
             "types-PyYAML>=6",
             "types-tqdm>=4.66",
             "pandas>=2",
-            "scikit-learn>=1.5",
-            "tifffile>=2025.1",  # writes the slides that tests read
+            "tifffile>=2025.1",  # writes the slides that tests read (BSD)
+            "croma>=1",
             "moto[server]>=5",
             "torchmil>=1.0.2",  # whose MIL heads ours are compared with (Apache-2.0)
             "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in

@@ -18,6 +18,7 @@ RUN/
   steps.json           of `wsc-ray run`: how far it has come
   features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
   mil/                 the chosen head (model.safetensors, config.json), members/, trials.csv, summary.json
+  probe/               neighbours.csv, linear.csv, summary.json
   evaluate/            predictions.csv, member_predictions.csv, confusion.csv, summary.json
 """
 

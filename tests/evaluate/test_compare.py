@@ -234,7 +234,8 @@ def test_tables_that_disagree_are_named(tables: list[Path]) -> None:
 
 
 def test_a_comparison_wants_two_results_and_no_run(tables: list[Path], tmp_path: Path, wsc_ray_command) -> None:
-    for results in (tables[:1], [tables[0], tables[0]], []):
+    again = tables[0].parent / ".." / tables[0].parent.name / tables[0].name
+    for results in (tables[:1], [tables[0], tables[0]], [tables[0], again], []):
         with pytest.raises(RecipeError, match="give two different results at least"):
             evaluate(results=results, compare=True)
     for arguments in ({"results": tables}, {"results": tables, "compare": True, "run": tmp_path}):

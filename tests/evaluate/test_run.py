@@ -275,7 +275,7 @@ def test_an_ensemble_is_measured_with_its_members(places: dict[str, Path]) -> No
     for row in rows:
         own = [float(one["prob_positive"]) for one in each if one["slide_id"] == row["slide_id"]]
         assert float(row["prob_positive"]) == pytest.approx(np.mean(own), abs=1e-15)
-    assert "one by one their AUROC" in describe(summary)
+    assert "one by one the AUROC of the 3 members is" in describe(summary)
     assert "and of 3 members" in describe(summary)
 
 
@@ -320,6 +320,14 @@ def test_threshold_and_temperature_are_of_validation_slides_alone(places: dict[s
     flip = {"negative": "positive", "positive": "negative"}
     change(places["features"], "label", lambda r: flip[r["label"]] if r["split"] == "test" else r["label"])
     assert evaluate(**places, overrides=FAST)["calibrated"]["chosen"] == [chosen]
+
+
+def test_slides_that_a_member_was_chosen_with_are_not_measured(places: dict[str, Path]) -> None:
+    """Other splits than `tune` had: what validated then is a test slide now."""
+    add_members(places, val_slides=["train-000", "test-003"])
+    with pytest.raises(DataError, match=r"slide test-003 is to be measured, and member seed-0 .* was chosen with it"):
+        evaluate(**places, overrides=FAST)
+    assert not places["out"].exists()
 
 
 def test_a_head_that_says_nothing_of_its_validation_slides_is_not_calibrated(places: dict[str, Path]) -> None:

@@ -23,6 +23,7 @@ _ORDER = (
     "cohort",
     "pretrain",
     "embed",
+    "probe",
     "tune",
     "evaluate",
     "run",
@@ -107,9 +108,10 @@ The way through:
   wsc-ray manifest import TABLE --out DIR      or patches -> manifest
   wsc-ray pretrain --out RUN                   manifest -> encoder
   wsc-ray embed --run RUN                      encoder -> features
+  wsc-ray probe --run RUN                      features, measured without a head
   wsc-ray tune --run RUN                       features -> MIL head
   wsc-ray evaluate --run RUN                   head -> metrics on the test split
-  wsc-ray run RECIPE --out RUN                 the last four as one
+  wsc-ray run RECIPE --out RUN                 pretrain, embed, tune and evaluate as one
 """
 
 

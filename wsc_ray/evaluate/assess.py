@@ -240,7 +240,7 @@ def flat_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
     for name, each in entries.items():
         for key, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
             if each.get(key) is not None:
-                flat[_metric_name(name) + suffix] = each[key]
+                flat[metric_key(name) + suffix] = each[key]
     return flat
 
 
@@ -248,6 +248,6 @@ def _deviations(measured: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return ((f"sd_{name}", each) for name, each in measured["members"]["scatter"].items())
 
 
-def _metric_name(name: str) -> str:
+def metric_key(name: str) -> str:
     """MLflow takes letters, digits, `_-. :/` in a metric's name."""
     return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)

@@ -51,7 +51,7 @@ def compare_results(
     """
     _, recipe = resolve_run(None, recipe, overrides)
     names = [str(each) for each in results]
-    if len(names) < 2 or len(set(names)) < len(names):
+    if len(names) < 2 or len({_place(name) for name in names}) < len(names):
         raise RecipeError("evaluate", ["--compare: give two different results at least"])
     folder = None if out is None else as_path(out)
     if folder is not None:
@@ -111,6 +111,12 @@ def describe_comparison(summary: Mapping[str, Any]) -> str:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines += ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", *summary["notes"]]).rstrip()
+
+
+def _place(name: str) -> str:
+    """Where a result's predictions are, the same for every way to write it."""
+    path, _ = find_predictions(name)
+    return str(path.resolve() if isinstance(path, Path) else path)
 
 
 def _plan(pairing: Pairing, out: AnyPath | None, recipe: Recipe) -> dict[str, Any]:

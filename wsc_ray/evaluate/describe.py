@@ -32,11 +32,11 @@ def describe(summary: Mapping[str, Any]) -> str:
         "",
         f"{draws['confidence']:.0%} intervals from {draws['samples']:,} draws of patients{_and_members(summary)}",
     ]
-    lines += _table(columns, summary["metrics"])
+    lines += metric_table(columns, summary["metrics"])
     if summary["attention"]:
         lines.append(f"attention AUROC {_cell(summary['attention']['auroc']).strip()}")
     lines += ["", *_matrix(summary["classes"], summary["confusion"])]
-    sentences = [*_scatter(summary), *_chosen(summary), *summary["notes"], _openings(summary["ledger"])]
+    sentences = [*_scatter(summary), *_chosen(summary), *summary["notes"], openings_sentence(summary["ledger"])]
     return "\n".join([*lines, "", *sentences, "", f"predictions  {as_path(summary['out']) / PREDICTIONS}"])
 
 
@@ -49,7 +49,7 @@ def _and_members(summary: Mapping[str, Any]) -> str:
     return f" and of {summary['members']['count']} members" if summary["members"]["count"] > 1 else ""
 
 
-def _table(columns: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
+def metric_table(columns: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
     """Metrics down, what they are of across."""
     rows = [["", *columns]]
     rows += [[metric_name(name), *(_cell(entries.get(name)) for entries in columns.values())] for name in names]
@@ -75,8 +75,9 @@ def _scatter(summary: Mapping[str, Any]) -> list[str]:
     members, lines = summary["members"], []
     found = members["scatter"].get("auroc")
     if found:
+        folds = ", those of its fold" if summary["folds"] else ""
         lines.append(
-            f"each figure is of the mean of {members['count']} members; one by one their AUROC is {found['least']:.3f} to "
+            f"a slide's prediction is the mean of its members{folds}; one by one the AUROC of the {members['count']} members is {found['least']:.3f} to "
             f"{found['most']:.3f} (mean {found['mean']:.3f}, standard deviation {found['sd']:.3f})"
         )
     if summary["folds"]:
@@ -102,7 +103,7 @@ def _chosen(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _openings(ledger: Mapping[str, Any]) -> str:
+def openings_sentence(ledger: Mapping[str, Any]) -> str:
     """How often the slides were looked at, in a sentence."""
     if ledger["repeat"]:
         this = "the same evaluation again"

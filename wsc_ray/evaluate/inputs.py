@@ -86,10 +86,18 @@ def predict_members(
         The predictions, and attention (n,) float32: the mean over the members that never saw the slide.
 
     Raises:
-        DataError: the features are not as wide as the head takes, or a slide's fold has no member.
+        DataError: the features are not as wide as the head takes, a slide's fold has no member, or a member has seen a slide
+            that is to be measured: splits or folds are others than `tune` had.
     """
     _check_width(members, bags, head)
     own = [_unseen(member, bags, folds) for member in members]
+    for member, slides in zip(members, own, strict=True):
+        seen = {bags.slide_ids[slide] for slide in slides} & set(member.config.get("val_slides", ()))
+        if seen:
+            raise DataError(
+                f"slide {min(seen)} is to be measured, and member {member.name} in {head} was chosen with it; give the splits "
+                "and folds that `tune` had, or tune again"
+            )
     lacking = np.flatnonzero(np.bincount(np.concatenate(own), minlength=len(bags)) == 0)
     if len(lacking):
         slide = bags.slide_ids[lacking[0]]

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from wsc_ray.evaluate.assess import Result
 from wsc_ray.files import atomic
 from wsc_ray.storage import AnyPath
@@ -14,8 +16,30 @@ PREDICTIONS, CONFUSION, MEMBERS = "predictions.csv", "confusion.csv", "member_pr
 
 
 def write_predictions(path: AnyPath, result: Result) -> None:
-    """`predictions.csv`: a row a slide. Probabilities have all their digits, so that ranks and differences survive."""
-    _write_csv(path, _predictions(result))
+    """`predictions.csv`: a row a slide."""
+    bags = result.bags
+    write_slides(path, bags.slide_ids, bags.patient_ids, result.labels, result.classes, result.probabilities)
+
+
+def write_slides(
+    path: AnyPath,
+    slides: Sequence[str],
+    patients: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+) -> None:
+    """A row a slide, as `evaluate --compare` reads it. Probabilities have all their digits, so that ranks and differences
+    survive.
+
+    Args:
+        slides, patients, labels: (n,).
+        probabilities: (n, C).
+    """
+    rows: list[list[Any]] = [["slide_id", "patient_id", "label", "predicted", *_columns(classes)]]
+    for slide, patient, label, row in zip(slides, patients, labels, probabilities, strict=True):
+        rows.append([slide, patient, classes[label], classes[row.argmax()], *map(float, row)])
+    _write_csv(path, rows)
 
 
 def write_members(path: AnyPath, result: Result) -> None:
@@ -26,15 +50,6 @@ def write_members(path: AnyPath, result: Result) -> None:
 def write_confusion(path: AnyPath, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
     """`confusion.csv`: a row a true class, a column a predicted one."""
     _write_csv(path, [["label", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))])
-
-
-def _predictions(result: Result) -> Iterable[list[Any]]:
-    bags, classes = result.bags, result.classes
-    yield ["slide_id", "patient_id", "label", "predicted", *_columns(classes)]
-    for slide, patient, label, row in zip(
-        bags.slide_ids, bags.patient_ids, bags.labels, result.probabilities, strict=True
-    ):
-        yield [slide, patient, classes[label], classes[row.argmax()], *map(float, row)]
 
 
 def _member_predictions(result: Result) -> Iterable[list[Any]]:

@@ -271,6 +271,10 @@ class Evaluate(Section):
     order: Annotated[list[Name], Field(min_length=2, max_length=1000)] | None = Field(
         None, description="labels from the mildest to the most severe, for quadratic kappa; null: they have no order"
     )
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = Field(20, description="neighbours that `probe` asks")
+    probe_patches: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        200, description="patches of known label of each slide that `probe` takes, drawn"
+    )
 
 
 class Tracking(Section):

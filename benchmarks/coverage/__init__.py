@@ -1,0 +1,1 @@
+"""How often intervals of `evaluate --compare` cover a difference that is known."""

@@ -1,0 +1,26 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from benchmarks.command_line import Comparison
+
+
+@click.command("python -m benchmarks.coverage", cls=Comparison)
+@click.option("--out", required=True, metavar="DIR", help="Folder for summary.json.")
+@click.option("--repetitions", default=400, show_default=True, help="Cohorts of each kind.")
+@click.option("--samples", default=600, show_default=True, help="Bootstrap samples of an interval.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the cohorts.")
+@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+def main(**options: Any) -> None:
+    """Count how often intervals of differences cover the truth."""
+    from benchmarks.coverage.run import measure_coverage
+
+    click.echo(measure_coverage(**options)["table"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""How much of a site (a hospital, a scanner) is in features, beside what is to be learned."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from wsc_ray.evaluate.metrics import measure_classes
+from wsc_ray.probes.linear import linear_probabilities
+from wsc_ray.probes.samples import Samples
+
+NEIGHBOURS = (5, 11, 21)  # of which the robustness index takes the best by its own rule
+
+
+def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str, Any] | None, list[str]]:
+    """How well sites can be told from features, and whether neighbours share the label or the site.
+
+    `site_balanced_accuracy` is that of a linear classifier of sites on patients that it was not fitted to; 1 / (number of
+    sites), `chance`, is what features without a trace of the site give. `robustness_index` (arXiv 2507.17845) is the share of
+    neighbours with the same label and another site among those that have one of the two in common; above 0.5 the label counts
+    more. It is the package croma's, with patients as its groups, so that no neighbour is of the same patient.
+
+    Args:
+        samples: slides.
+        sites: of each sample, (n,) text, "" where not known.
+        seed: of the groups of patients.
+
+    Returns:
+        The figures, None where fewer than two sites have two patients; and notes, none where no site is known.
+    """
+    patients_of = {site: len(set(samples.patients[sites == site])) for site in sorted(set(sites) - {""})}
+    if not patients_of:
+        return None, []
+    enough = [site for site, count in patients_of.items() if count > 1]
+    notes = [f"slides whose site is not known, left out of its figures: {n}"] if (n := int((sites == "").sum())) else []
+    few = [site for site, count in patients_of.items() if count < 2]
+    if few:
+        notes.append(f"sites of one patient, left out: {', '.join(few)}")
+    if len(enough) < 2:
+        return None, [*notes, "robustness to site needs two sites with two patients each at least"]
+    chosen = np.isin(sites, enough)
+    known, their_sites = samples.select(chosen), sites[chosen]
+    of_site = known.labelled(their_sites.tolist())
+    predicted = linear_probabilities(of_site, None, seed).argmax(axis=1)
+    accuracy = measure_classes(of_site.labels, predicted, of_site.classes, np.ones((1, len(known))))[
+        "balanced_accuracy"
+    ]
+    figures: dict[str, Any] = {
+        "sites": len(enough),
+        "slides": len(known),
+        "site_balanced_accuracy": float(accuracy[0]),
+        "chance": 1 / len(enough),
+    }
+    index, reason = _robustness_index(known, their_sites)
+    return {**figures, **index}, [*notes, *reason]
+
+
+def _robustness_index(samples: Samples, sites: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+    try:
+        from croma import RI
+    except ImportError:
+        return {}, ["the robustness index is the package croma's; install it: pip install 'wsc-ray[probe]'"]
+    import pandas as pd
+
+    largest = max(np.unique(samples.patients, return_counts=True)[1])
+    neighbours = [k for k in NEIGHBOURS if k <= len(samples) - largest]
+    if not neighbours:
+        return {}, [f"the robustness index needs {NEIGHBOURS[0]} slides of other patients at least"]
+    table = pd.DataFrame(
+        {
+            "sample_id": samples.slides,
+            "image_path": samples.slides,
+            "label": np.array(samples.classes, dtype=str)[samples.labels],
+            "group_id": samples.patients,
+            "site": sites,
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of little support, which stands beside the index
+        found = RI.compute(samples.features, table, confounder_column="site", k_candidates=neighbours)
+    if not found.support:
+        return {}, ["no slide has a neighbour that shares its label or its site alone: there is no robustness index"]
+    return {"robustness_index": float(found.value), "neighbours": int(found.k), "support": float(found.support)}, []
