@@ -1,6 +1,7 @@
 """Views that are embedded beside patches: pretraining's augmentations, of a patch the same whoever makes them and when."""
 
 import hashlib
+import json
 from dataclasses import replace
 
 import h5py
@@ -9,8 +10,13 @@ import pytest
 
 from tests.features.manifests import colour, picture, rows_of, write_manifest
 from tests.features.test_embed_lot import FILES, job, same, whole_lot
+from wsc_ray.commands import embed, pretrain
+from wsc_ray.errors import RecipeError, RunFolderError
+from wsc_ray.feature_files.table import open_features
 from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.embed_lot import embed_lot
+from wsc_ray.features.store import stored_slides
+from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.augment import apply_view, two_views
 from wsc_ray.stream.parameters import view_draws, view_parameters
@@ -88,3 +94,38 @@ def test_a_slide_embedded_again_is_the_same(tmp_path):
     embed_lot(with_views(manifest, tmp_path / "one"), lot, colour, same, threads=1)
     embed_lot(with_views(manifest, tmp_path / "two", batch_size=5), whole_lot(manifest, ["b"]), colour, same, threads=3)
     np.testing.assert_array_equal(stored(tmp_path / "two", "b"), stored(tmp_path / "one", "b"))
+
+
+def test_the_command_stores_views_and_knows_how_many(ray_cluster, settings, tmp_path):
+    settings["train"]["epochs"] = 0
+    run = tmp_path / "run"
+    pretrain(recipe=validate_recipe(settings), out=run)
+    embed(run=run, out=tmp_path / "plain")
+    summary = embed(run=run, views=3)
+    assert summary["views"] == 3
+    store = run / "features"
+    slide = sorted(stored_slides(store))[0]
+    views, features = stored(store, slide), stored(store, slide, "features")
+    assert views.shape == (len(features), 3, features.shape[1])
+    np.testing.assert_allclose(features, stored(tmp_path / "plain", slide, "features"), rtol=1e-4, atol=1e-5)
+    assert np.abs(views.astype(np.float32) - features[:, None]).max() > 1e-2
+
+    table = open_features(str(store))
+    assert (table.views, table.width, len(table.files)) == (3, features.shape[1], summary["slides"])
+    assert table.encoder == json.loads((store / "identity.json").read_text())["encoder"]
+
+    # What is missing is done again, and comes out the same.
+    (store / f"{slide}.h5").unlink()
+    embed(run=run, views=3, overrides=["embed.batch_size=5"])
+    np.testing.assert_allclose(stored(store, slide).astype(np.float32), views.astype(np.float32), rtol=2e-3, atol=1e-3)
+    for change, said in (
+        ({"views": 4}, "`views.count`: 3 there, 4 here"),
+        ({}, "`views`: "),
+        ({"views": 3, "overrides": ["augment.hue=0.2"]}, "`views.augment.hue`: 0.1 there, 0.2 here"),
+    ):
+        with pytest.raises(RunFolderError, match=said):
+            embed(run=run, **change)
+    with pytest.raises(RecipeError, match="--views: training pairs two different views"):
+        embed(run=run, views=1, out=tmp_path / "one")
+    with pytest.raises(RecipeError, match=r"--features: .*encoder is an encoder of pixels; give --manifest"):
+        embed(run=run, features=store, out=tmp_path / "one")
