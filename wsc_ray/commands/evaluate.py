@@ -13,7 +13,7 @@ from wsc_ray.describe import describe
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
     if dry_run or "metrics" not in summary:
         return describe(summary, dry_run=dry_run)
-    from wsc_ray.evaluate.report import describe as describe_evaluation
+    from wsc_ray.evaluate.describe import describe as describe_evaluation
 
     return describe_evaluation(dict(summary))
 
