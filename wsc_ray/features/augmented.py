@@ -48,7 +48,8 @@ class Augmentation:
         """
         digest = hashlib.sha256(f"{slide_id}\0{x}\0{y}".encode()).digest()
         draws = view_draws(-(-self.views // 2), self.seed, int.from_bytes(digest[:16]))  # a row is of two views
-        parameters = np.concatenate([view_parameters(self.augment, *image.shape[:2], row.tolist()) for row in draws])
+        height, width, _ = image.shape
+        parameters = np.concatenate([view_parameters(self.augment, height, width, row.tolist()) for row in draws])
         views = np.empty((self.views, size, size, 3), np.uint8)
         for row, view in zip(parameters, views, strict=False):  # of an odd number the last one is left
             apply_view(image, row, size, out=view)

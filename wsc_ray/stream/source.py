@@ -56,7 +56,7 @@ class Contents(Protocol):
 
     columns: tuple[str, ...]
 
-    def fetch(self, rows: Sequence[Mapping[str, Any]]) -> list[Fetched]:
+    def fetch(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Fetched]:
         """What belongs to each row, in order."""
         ...
 
