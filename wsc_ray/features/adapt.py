@@ -78,10 +78,11 @@ def adapt_features(
         )
     for slide in counts:
         slide_path(out, slide)  # raises for an id that cannot be a file name, before anything is written
+    digest = store_digest(made_of, counts)
     identity = {
         "encoder": adapter.digest,
         "size": made_of.get("size"),
-        "features": store_digest(made_of, counts),
+        "features": digest,
         "features_encoder": made_of.get("encoder"),
     }
     known = claim_folder("embed", out)
@@ -105,7 +106,7 @@ def adapt_features(
 
     def work(tracker: Tracker) -> dict[str, Any]:
         started = time.time()
-        tracker.log_dataset(name=source.name, digest=identity["features"], source=str(named), context="inference")
+        tracker.log_dataset(name=source.name, digest=digest, source=str(named), context="inference")
         patches = sum(counts[slide] for slide in todo)
         with Progress("embed", patches, unit="patches") as progress:
             for slide in todo:
