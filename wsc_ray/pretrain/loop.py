@@ -119,7 +119,7 @@ class Loop:
             "similarity": terms.similarity.detach(),
             "contrastive": terms.contrastive.detach(),
             "lr": lr,
-            "similarity_weight": weight,
+            "similarity_weight": weight if terms.weight is None else terms.weight.detach(),
             **(self._health(views, labels) if looks else {}),
         }
 

@@ -16,6 +16,7 @@ from wsc_ray.uris import values_without_secrets
 
 DEFAULT_RECIPE = "wsc-ray.yaml"
 MLP = "mlp"  # the backbone that takes features
+PROGRESS = "progress"  # of the contrastive half, that the similarity half's weight follows
 
 # Every number has an upper limit, which stands in the file that `wsc-ray init` writes: beyond what anybody needs, and below
 # what ends in an overflow, in no memory, or never.
@@ -101,8 +102,10 @@ class Loss(Section):
     temperature: Scale = Field(0.1, description="t in the loss")
     base_temperature: Scale = Field(0.07, description="t0 in the loss")
     similarity_weight: Annotated[float, Field(ge=0, le=1000)] = Field(1.0, description="weight of the similarity half")
-    similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] = Field(
-        0, description="steps over which that weight rises from 0; from random weights use a slow rise"
+    similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] | Literal["progress"] = Field(
+        0,
+        description="steps over which that weight rises from 0; or progress: it rises and falls with what the contrastive half has "
+        "learned, so that features do not fall together",
     )
     on_collapse: Literal["warn", "stop"] = Field(
         "warn", description="when all features become one point: warn, or stop"
