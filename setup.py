@@ -38,13 +38,12 @@ setup(
         "fsspec>=2024.6",
         "numpy>=2",
         "scipy>=1.11",  # optimisation and distributions (BSD); mlflow brings it too
-        "scikit-learn>=1.5",  # logistic regression and groups of patients for `probe` (BSD); mlflow brings it too
+        "scikit-learn>=1.5",  # folds by patient and label, linear probes (BSD); mlflow brings it too
         "opencv-python-headless>=4.10",  # augmentation, and PNG
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
         "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too
         "h5py>=3.11",
         "mlflow>=3.1",
-        "scikit-learn>=1.5",  # folds by patient and label; mlflow brings it too
         "optuna>=5",  # TPE, through Ray Tune's searcher (MIT)
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too
         "pydantic>=2.8",

@@ -45,7 +45,7 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
     """
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}"
+        temporary = path.parent / f".{path.name[-60:]}.{secrets.token_hex(4)}"
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     else:
         handle, name = tempfile.mkstemp(prefix="wsc-ray-")

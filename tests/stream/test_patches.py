@@ -47,7 +47,7 @@ class Case:
         patches = patches or self.patches()
         patches.fetch([divmod(row, ROWS)])
         patch = patches.get(*divmod(row, ROWS))
-        (found,) = [number for number, image in enumerate(self.images) if np.array_equal(image, patch.image)]
+        (found,) = [number for number, image in enumerate(self.images) if np.array_equal(image, patch.content)]
         assert patch.x == found * 8
         assert patch.group == found // ROWS
         return found, [bad.row_group * ROWS + bad.row for bad in patch.bad]
@@ -125,13 +125,13 @@ def test_a_row_group_that_cannot_be_read(tmp_path, images_only):
     patches = case.patches()
     patches.fetch([(0, 0), (1, 2)])
     patch = patches.get(1, 2)
-    assert np.array_equal(patch.image, case.images[8])
+    assert np.array_equal(patch.content, case.images[8])
     assert [bad.row for bad in patch.bad] == [0, 1, 2, 3]
     assert {bad.row_group for bad in patch.bad} == {1}
     assert all("row group 1 cannot be read" in bad.reason for bad in patch.bad)
     # The names beside damaged images are whole.
     assert [bad.x for bad in patch.bad] == ([32, 40, 48, 56] if images_only else [None] * 4)
-    assert np.array_equal(patches.get(0, 0).image, case.images[0])
+    assert np.array_equal(patches.get(0, 0).content, case.images[0])
     assert patches.get(1, 3).bad == []
 
 
@@ -146,9 +146,9 @@ def test_past_what_is_allowed_no_stand_in_is_sought(tmp_path):
     patches = case.patches(allowed=2)
     patches.fetch([(1, 0), (0, 1)])
     patch = patches.get(1, 0)
-    assert not patch.image.any()
+    assert not patch.content.any()
     assert 2 < len(patch.bad) < 8
-    assert np.array_equal(patches.get(0, 1).image, case.images[1])
+    assert np.array_equal(patches.get(0, 1).content, case.images[1])
 
 
 def test_missing_objects_wait_together(tmp_path):

@@ -29,7 +29,7 @@ def _resources(recipe: Any) -> dict[str, str]:
 
 @command(
     "embed",
-    reads="manifest, `RUN/encoder`",
+    reads="manifest or features, `RUN/encoder`",
     writes="`RUN/features`",
     sent=True,
     out_in_run="features",
@@ -51,11 +51,28 @@ def embed(
     manifest: Annotated[
         str | None, Option("Patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path")
     ] = None,
+    features: Annotated[
+        str | Path | None,
+        Option(
+            "Feature store in place of a manifest, for an encoder that was trained on features.  [default: the recipe's]",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
     out: Annotated[
         str | Path | None, Option("Folder for the features.  [default: RUN/features]", metavar="DIR", kind="path")
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),
+    views: Annotated[
+        int,
+        Option(
+            "Embed so many augmented views of each patch beside it, made as the recipe's augment says, to train on as data.features.",
+            metavar="K",
+            least=0,
+            most=256,
+        ),
+    ] = 0,
     fetch: Annotated[bool, Option("Fetch the weights of timm:NAME where they are not in the cache.")] = False,
     dry_run: DryRun = False,
     address: Address = None,
@@ -76,6 +93,12 @@ def embed(
       wsc-ray embed --manifest cohort --encoder timm:resnet18.tv_in1k --out features
       wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --out features
 
+    \b
+    Its features with views to train on, and those that a run trained on them makes of them:
+      wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --views 8 --out features
+      wsc-ray pretrain jobs/recipes/adapter.yaml --set data.features=features --out run
+      wsc-ray embed --run run
+
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan.
 
@@ -88,9 +111,11 @@ def embed(
         run=run,
         encoder=encoder,
         manifest=manifest,
+        features=features,
         out=out,
         recipe=recipe,
         overrides=overrides,
+        views=views,
         fetch=fetch,
         dry_run=dry_run,
     )

@@ -52,7 +52,7 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
 
 @command(
     "pretrain",
-    reads="manifest",
+    reads="manifest or features",
     writes="`RUN`",
     sent=True,
     default_out=default_out,

@@ -16,19 +16,15 @@ import pyarrow as pa
 
 from wsc_ray.cohort import Cohort
 from wsc_ray.encoders import IMAGENET
+from wsc_ray.encoders.adapter import is_adapter
 from wsc_ray.encoders.choose import choose_encoder
 from wsc_ray.encoders.frozen import AS_TRAINED, FrozenEncoder
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.features.adapt import adapt_features
+from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.embed_lot import Job
 from wsc_ray.features.lots import Lots
-from wsc_ray.features.store import (
-    SlideFeatures,
-    clear_unfinished,
-    slide_path,
-    stored_slides,
-    write_slide,
-    write_slides,
-)
+from wsc_ray.features.store import SlideFile, clear_unfinished, slide_path, stored_slides, write_slides
 from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
@@ -44,9 +40,11 @@ def embed_slides(
     run: str | Path | None = None,
     encoder: str | Path | None = None,
     manifest: str | None = None,
+    features: str | Path | None = None,
     out: str | Path | None = None,
     recipe: str | Path | Recipe | None = None,
     overrides: Sequence[str] = (),
+    views: int = 0,
     fetch: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -56,8 +54,10 @@ def embed_slides(
         run: the run folder, from which everything below is taken where it is not given.
         encoder: folder of an exported encoder (`RUN/encoder`), `timm:NAME` or `local-dir:FOLDER`; see `wsc_ray.encoders.choose`.
         manifest: of the patches (`data.manifest`); another cohort may be embedded.
+        features: a feature store (`data.features`) in place of a manifest, for an encoder of features; see `wsc_ray.features.adapt`.
         out: where the features go (`RUN/features`): a path that every node mounts, or a URI.
-        recipe, overrides: of these, `embed`, `stream.retries` and `tracking` are used.
+        recipe, overrides: of these, `embed`, `stream.retries` and `tracking` are used; with views `augment` and `seed` too.
+        views: K augmented views of each patch that are embedded beside it.
         fetch: whether timm's weights may be fetched.
 
     Returns:
@@ -70,9 +70,21 @@ def embed_slides(
     own, out = resolve_paths(
         "embed", encoder=(encoder, folder and folder.encoder), out=(out, folder and folder.features)
     )
+    if is_adapter(own):
+        if manifest or views:
+            given = "--manifest" if manifest else "--views"
+            raise RecipeError(
+                "embed", [f"{given}: {own} is an encoder of features and sees no pixels; give --features"]
+            )
+        return adapt_features(folder=folder, encoder=own, features=features, out=out, recipe=recipe, dry_run=dry_run)
+    if features is not None:
+        raise RecipeError("embed", [f"--features: {encoder or own} is an encoder of pixels; give --manifest"])
+    if views == 1:
+        raise RecipeError("embed", ["--views: training pairs two different views of a patch; give 2 or more, or 0"])
     source = manifest or recipe.data.manifest
     if source is None:
         raise RecipeError("embed", ["--manifest: missing; give it or --run"])
+    augmentation = Augmentation(views, recipe.augment, recipe.seed) if views else None
     frozen = choose_encoder(encoder if encoder is not None else own, size=recipe.embed.size, fetch=fetch)
     patches = open_manifest(source)
     if folder is not None and manifest is None:
@@ -90,11 +102,12 @@ def embed_slides(
         "pixels": frozen.pixels.to_json(),
         "interpolation": frozen.interpolation,
         "manifest": patches.digest,
+        "views": augmentation.to_json() if augmentation else None,
     }
     known = claim_folder("embed", out)
     if known is not None:
-        # Before they were kept, all pixels were normalised with ImageNet's, and resized in one way.
-        older = {"pixels": IMAGENET.to_json(), "interpolation": AS_TRAINED}
+        # Before they were kept, all pixels were normalised with ImageNet's and resized in one way, and there were no views.
+        older = {"pixels": IMAGENET.to_json(), "interpolation": AS_TRAINED, "views": None}
         refuse_other(out, "features", {**older, **known}, identity)
     stored = stored_slides(out)
     lots = Lots(runs, patches.row_groups, counts.keys() - stored, recipe.embed.workers)
@@ -107,19 +120,21 @@ def embed_slides(
         "slides": len(counts),
         "slides_there": len(counts.keys() & stored),
         "patches": sum(counts.values()),
+        "views": views,
     }
     if dry_run:
         return plan
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, out, *([folder.path] if folder else []))
     attributes = {"encoder": frozen.name}
-    job = Job(patches, out, identity, attributes, frozen.size, recipe.embed.batch_size, recipe.stream.retries)
+    batch_size, retries = recipe.embed.batch_size, recipe.stream.retries
+    job = Job(patches, out, identity, attributes, frozen.size, batch_size, retries, augmentation)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         started = time.time()
         tracker.log_dataset(name=as_path(source).name, digest=patches.digest, source=source, context="inference")
         _embed(job, frozen, lots, recipe.embed.workers)
         for slide in set(cohort.ids) - counts.keys() - stored:
-            _write_empty(slide, out, frozen.width, attributes)
+            _write_empty(slide, out, frozen.width, views, attributes)
         clear_unfinished(out)
         write_slides(out, _summary(cohort, counts))
         seconds = time.time() - started
@@ -152,10 +167,15 @@ def _embed(job: Job, encoder: FrozenEncoder, lots: Lots, workers: int) -> None:
         progress.to(lots.patches)
 
 
-def _write_empty(slide: str, out: AnyPath, width: int, attributes: Mapping[str, Any]) -> None:
+def _write_empty(slide: str, out: AnyPath, width: int, views: int, attributes: Mapping[str, Any]) -> None:
     """A slide without patches has a file too, as TRIDENT writes it: shapes (0, D) and (0, 2)."""
-    empty = SlideFeatures(slide, np.empty((0, width), np.float32), np.empty((0, 2), np.int64))
-    write_slide(out, empty, attributes=attributes, coords_attributes={"overlap": 0})
+    file = SlideFile(out, slide, 0, attributes)
+    try:
+        none = np.empty((0, views, width), np.float32)
+        file.append(none[:, 0] if views else np.empty((0, width)), np.empty((0, 2)), views=none if views else None)
+        file.finish({"overlap": 0})
+    finally:
+        file.discard()
 
 
 def _summary(cohort: Cohort, counts: Mapping[str, int]) -> pa.Table:

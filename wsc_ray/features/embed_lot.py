@@ -11,8 +11,9 @@ import numpy as np
 
 from wsc_ray.errors import ResourceError, RunFolderError
 from wsc_ray.features.attributes import coords_attributes
+from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot
-from wsc_ray.features.read import PIECE, Fit, Piece, read_lot
+from wsc_ray.features.read import Fit, Piece, piece_size, read_lot
 from wsc_ray.features.store import SlideFile
 from wsc_ray.files import read_json
 from wsc_ray.manifest import Manifest
@@ -32,8 +33,9 @@ class Job:
         identity: of the store, by which a process tells that it sees it.
         attributes: of `features` in every file.
         size: side of a patch as the encoder takes it, px.
-        batch_size: patches a forward pass, at most.
+        batch_size: pictures a forward pass, at most: patches, or views of them.
         retries: how often storage that fails is asked again.
+        augmentation: of the views that are embedded beside each patch; None: none.
     """
 
     manifest: Manifest
@@ -43,6 +45,12 @@ class Job:
     size: int
     batch_size: int
     retries: int
+    augmentation: Augmentation | None = None
+
+    @property
+    def patches_at_a_time(self) -> int:
+        """Patches that are encoded together: with views as many as have a batch of views."""
+        return max(1, self.batch_size // (self.augmentation.views if self.augmentation else 1))
 
 
 def check_sight(job: Job, node: str) -> None:
@@ -87,20 +95,30 @@ def embed_lot(
         DataError: an image that cannot be read or decoded.
         RunFolderError: a file cannot be written.
     """
-    ahead = threads + -(-job.batch_size // PIECE)
-    pieces = read_lot(job.manifest, lot, fit, threads=threads, ahead=ahead, retries=job.retries)
+    ahead = threads + -(-job.patches_at_a_time // piece_size(job.augmentation))
+    pieces = read_lot(
+        job.manifest,
+        lot,
+        fit,
+        threads=threads,
+        ahead=ahead,
+        retries=job.retries,
+        augmentation=job.augmentation,
+    )
     files: dict[int, SlideFile] = {}
     first: dict[int, Mapping[str, Any]] = {}
     try:
-        for batch in batches(pieces, job.batch_size):
+        for batch in batches(pieces, job.patches_at_a_time):
             features = encode(np.concatenate([piece.pixels for piece in batch]))
+            views = _encode_views(batch, encode, job.batch_size)
             start = 0
             for piece in batch:
                 slide, stop = piece.slide, start + len(piece)
                 if slide not in files:
                     first[slide] = piece.first
                     files[slide] = SlideFile(job.out, lot.slides[slide], lot.sizes[slide], job.attributes)
-                files[slide].append(features[start:stop], piece.coords, piece.patch_label)
+                own = None if views is None else views[start:stop]
+                files[slide].append(features[start:stop], piece.coords, piece.patch_label, own)
                 if files[slide].done == lot.sizes[slide]:
                     file = files.pop(slide)
                     try:
@@ -115,6 +133,17 @@ def embed_lot(
         for file in files.values():
             file.discard()
         pieces.close()
+
+
+def _encode_views(batch: Sequence[Piece], encode: Encode, size: int) -> np.ndarray | None:
+    """Features of the views of every patch, (n, K, d), `size` pictures at a time; None where there are no views."""
+    found = [piece.views for piece in batch if piece.views is not None]
+    if not found:
+        return None
+    views = np.concatenate(found)
+    pictures = views.reshape(-1, *views.shape[2:])
+    features = np.concatenate([encode(pictures[start : start + size]) for start in range(0, len(pictures), size)])
+    return features.reshape(*views.shape[:2], -1)
 
 
 def batches(pieces: Iterable[Piece], size: int) -> Iterator[Sequence[Piece]]:
@@ -137,4 +166,5 @@ def _cut(piece: Piece, size: int) -> Iterator[Piece]:
     for start in range(0, len(piece), size):
         rows = slice(start, start + size)
         label = None if piece.patch_label is None else piece.patch_label[rows]
-        yield Piece(piece.slide, piece.pixels[rows], piece.coords[rows], label, piece.first)
+        views = None if piece.views is None else piece.views[rows]
+        yield Piece(piece.slide, piece.pixels[rows], piece.coords[rows], label, piece.first, views)

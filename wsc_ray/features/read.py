@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from wsc_ray.errors import DataError
+from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot, Part
 from wsc_ray.manifest import Manifest
 from wsc_ray.manifest.schema import OPTIONAL, REQUIRED
 from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.pixels.retry import read_all
 
-PIECE = 32  # patches that a thread decodes at a time
+PIECE = 32  # pictures that a thread makes at a time: a patch is one, and each view of it
 _GROUPS_AHEAD = 4  # row groups that are being read before they are wanted: storage far away is waited for
 _LARGE = 4096  # rows: of row groups as large as other tools write them, only one is held
 
@@ -29,11 +30,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Neighbouring patches of one slide, `PIECE` at most.
+    """Neighbouring patches of one slide, `piece_size` at most.
 
     Attributes:
         slide: an index into the lot's slides.
         pixels: (n, s, s, 3) uint8.
+        views: (n, K, s, s, 3) uint8, augmented; None where none were asked for.
         coords: (n, 2) int64, level-0 px.
         patch_label: (n,) int8, -1 where unknown; None where the manifest has none.
         first: the first patch's row without its pixels.
@@ -44,13 +46,26 @@ class Piece:
     coords: np.ndarray
     patch_label: np.ndarray | None
     first: Mapping[str, Any]
+    views: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
 
+def piece_size(augmentation: Augmentation | None) -> int:
+    """Patches of a piece, at most."""
+    return PIECE if augmentation is None else max(1, PIECE // (1 + augmentation.views))
+
+
 def read_lot(
-    manifest: Manifest, lot: Lot, fit: Fit, *, threads: int, ahead: int, retries: int
+    manifest: Manifest,
+    lot: Lot,
+    fit: Fit,
+    *,
+    threads: int,
+    ahead: int,
+    retries: int,
+    augmentation: Augmentation | None = None,
 ) -> Generator[Piece, None, None]:
     """Every patch of a lot's slides, in the manifest's order; each row group is read once.
 
@@ -59,6 +74,7 @@ def read_lot(
         threads: that decode.
         ahead: pieces that are decoded, or being decoded, before they are asked for.
         retries: how often storage that fails is asked again.
+        augmentation: of the views; None: no views.
 
     Raises:
         DataError: an image that cannot be read or decoded; a slide's features must not lack any.
@@ -67,11 +83,11 @@ def read_lot(
     columns = [*names, manifest.pixels]
 
     def read(part: Part) -> list[tuple[int, pa.Table]]:
-        return _read_part(manifest, part, columns, retries)
+        return _read_part(manifest, part, columns, retries, piece_size(augmentation))
 
     def load(rows: tuple[int, pa.Table]) -> Piece:
         slide, table = rows
-        return _decode(manifest, slide, table, fit, retries)
+        return _decode(manifest, slide, table, fit, retries, augmentation)
 
     large = any(sum(rows for _, rows, _ in part.runs) > _LARGE for part in lot.parts)
     with ThreadPoolExecutor(_GROUPS_AHEAD) as readers, ThreadPoolExecutor(threads) as decoders:
@@ -96,27 +112,35 @@ def in_order(
             future.cancel()
 
 
-def _read_part(manifest: Manifest, part: Part, columns: list[str], retries: int) -> list[tuple[int, pa.Table]]:
-    """A row group's rows as pieces: slide and table."""
+def _read_part(
+    manifest: Manifest, part: Part, columns: list[str], retries: int, size: int
+) -> list[tuple[int, pa.Table]]:
+    """A row group's rows as pieces of at most `size` rows: slide and table."""
     tables, failed = read_all(
         [part], lambda part: manifest.read_group(part.file, part.row_group, columns), retries, threads=1
     )
     for reason in failed.values():
         raise DataError(reason)
     return [
-        (slide, tables[part].slice(start, min(PIECE, first + rows - start)))
+        (slide, tables[part].slice(start, min(size, first + rows - start)))
         for first, rows, slide in part.runs
-        for start in range(first, first + rows, PIECE)
+        for start in range(first, first + rows, size)
     ]
 
 
-def _decode(manifest: Manifest, slide: int, table: pa.Table, fit: Fit, retries: int) -> Piece:
+def _decode(
+    manifest: Manifest, slide: int, table: pa.Table, fit: Fit, retries: int, augmentation: Augmentation | None
+) -> Piece:
     rows = table.to_pylist()
-    pixels = np.stack([fit(image) for image in _images(manifest, rows, retries)])
+    pixels, views = [], []
+    for row, image in zip(rows, _images(manifest, rows, retries), strict=True):
+        pixels.append(fit(image))
+        if augmentation is not None:
+            views.append(augmentation.apply(image, len(pixels[-1]), row["slide_id"], row["x"], row["y"]))
     label = table["patch_label"].fill_null(-1).to_numpy() if "patch_label" in table.column_names else None
     coords = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
     first = {name: value for name, value in rows[0].items() if name != manifest.pixels}
-    return Piece(slide, pixels, coords, label, first)
+    return Piece(slide, np.stack(pixels), coords, label, first, np.stack(views) if views else None)
 
 
 def _images(manifest: Manifest, rows: list[dict[str, Any]], retries: int) -> Iterator[np.ndarray]:

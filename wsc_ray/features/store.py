@@ -16,15 +16,26 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wsc_ray import checksums
-from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort, write_cohort
-from wsc_ray.cohort.cohort import PATCHES
-from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.files import atomic, first_line, is_file_name, local_file
-from wsc_ray.storage import AnyPath, as_path, check_store
+from wsc_ray.cohort import write_cohort
+from wsc_ray.errors import DataError
+from wsc_ray.feature_files.files import COORDS, FEATURES, VIEWS, read_slides, slide_path
+from wsc_ray.files import atomic, first_line, local_file
+from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.uris import shown
+
+__all__ = [
+    "SlideFeatures",
+    "SlideFile",
+    "clear_unfinished",
+    "read_slide",
+    "read_slides",
+    "slide_path",
+    "stored_slides",
+    "write_slide",
+    "write_slides",
+]
 
 # What HDF5 raises for what a file should not hold.
 _UNREADABLE = (
@@ -47,17 +58,6 @@ class SlideFeatures:
     features: np.ndarray
     coords: np.ndarray
     patch_label: np.ndarray | None = None
-
-
-def slide_path(folder: AnyPath, slide_id: str) -> AnyPath:
-    """Where a slide's features lie.
-
-    Raises:
-        DataError: the id cannot be a file name.
-    """
-    if not is_file_name(slide_id):
-        raise DataError(f"slide id {slide_id!r} cannot be a file name; `wsc-ray manifest check` lists such ids")
-    return folder / f"{slide_id}.h5"
 
 
 def stored_slides(folder: AnyPath) -> set[str]:
@@ -95,17 +95,39 @@ class SlideFile:
         temporary = self._stack.enter_context(atomic(self.path, checksum=True))
         self._file = self._stack.enter_context(h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK))
 
-    def append(self, features: np.ndarray, coords: np.ndarray, patch_label: np.ndarray | None = None) -> None:
-        """The next patches: (n, D), (n, 2) and (n,) or None."""
-        if "features" not in self._file:
-            shape = (self.patches, features.shape[1])
-            self._file.create_dataset("features", shape, np.float32).attrs.update({**self._common, **self._attributes})
-        if len(features):
-            self._file["features"][self.done : self.done + len(features)] = features
+    def append(
+        self,
+        features: np.ndarray,
+        coords: np.ndarray,
+        patch_label: np.ndarray | None = None,
+        views: np.ndarray | None = None,
+    ) -> None:
+        """The next patches: (n, D), (n, 2), (n,) or None, and (n, K, D) or None.
+
+        Raises:
+            DataError: views that half precision cannot hold.
+        """
+        self._write(FEATURES, features, np.float32)
+        if views is not None:
+            with np.errstate(over="ignore"):
+                halved = views.astype(np.float16)
+            if np.isinf(halved).any() and np.isfinite(views).all():
+                raise DataError(
+                    f"slide {self._common['name']}: its features reach {np.abs(views).max():.3g}, and views hold up to "
+                    f"{np.finfo(np.float16).max:g}; embed without --views"
+                )
+            self._write(VIEWS, halved, np.float16)
         self.done += len(features)
         self._coords.append(np.asarray(coords, np.int64))
         if patch_label is not None:
             self._labels.append(np.asarray(patch_label, np.int8))
+
+    def _write(self, name: str, rows: np.ndarray, dtype: type) -> None:
+        if name not in self._file:
+            shape = (self.patches, *rows.shape[1:])
+            self._file.create_dataset(name, shape, dtype).attrs.update({**self._common, **self._attributes})
+        if len(rows):
+            self._file[name][self.done : self.done + len(rows)] = rows
 
     @property
     def coords(self) -> np.ndarray:
@@ -116,7 +138,7 @@ class SlideFile:
         """Put the file in its place, with these attributes of `coords` beside TRIDENT's."""
         if self.done != self.patches:
             raise ValueError(f"{self.path.name}: {self.done} of {self.patches} patches have come")
-        coords = self._file.create_dataset("coords", data=self.coords)
+        coords = self._file.create_dataset(COORDS, data=self.coords)
         coords.attrs.update({**self._common, **coords_attributes})
         if self._labels:
             self._file.create_dataset("patch_label", data=np.concatenate(self._labels))
@@ -227,25 +249,3 @@ def read_file(path: str | AnyPath) -> np.ndarray:
 def write_slides(folder: AnyPath, slides: pa.Table) -> None:
     """Write the table of slides: a cohort with `patches`, how many each slide has, int64."""
     write_cohort(folder, slides)
-
-
-def read_slides(folder: AnyPath) -> Cohort:
-    """Read the table of slides, which has `patches`.
-
-    Raises:
-        DataError: the folder holds none, or one that cannot be read.
-        RunFolderError: its store does not answer.
-    """
-    check_store(folder)
-    try:
-        cohort = read_cohort(folder)
-    except ManifestError as error:
-        raise DataError(f"{error}; delete it and embed again") from None
-    if cohort is None:
-        raise DataError(f"{folder} holds no features ({COHORT_FILE} is missing); `wsc-ray embed --run RUN` writes them")
-    counts = cohort.slides[PATCHES] if PATCHES in cohort.slides.column_names else None
-    if counts is None or not pa.types.is_integer(counts.type) or counts.null_count or (pc.min(counts).as_py() or 0) < 0:
-        raise DataError(
-            f"{folder / COHORT_FILE} does not say how many patches each slide has; delete it and embed again"
-        )
-    return cohort

@@ -22,11 +22,14 @@ class Method(ABC):
         pure: how many of the slide labels are pure; they are 0 .. pure-1.
         temperature: t in the loss.
         base_temperature: t0 in the loss.
+        follows: whether the weight of a similarity half follows the contrastive half (`loss.similarity_warmup: progress`); a method
+            that has none leaves it aside.
     """
 
     pure: int
     temperature: float
     base_temperature: float
+    follows: bool = False
 
     @abstractmethod
     def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:

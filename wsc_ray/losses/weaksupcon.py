@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,13 +14,37 @@ from wsc_ray.losses.inputs import require_labels, require_positive, require_tile
 from wsc_ray.losses.ntxent import ntxent_of_views
 from wsc_ray.losses.similarity import similarity_of_classes
 
+FULL_PROGRESS = 0.25  # of the way from the plateau to 0, from which on the similarity half has its whole weight
+
 
 class WeakSupConTerms(NamedTuple):
-    """The loss and its two halves, scalars over the global batch, the same on every worker."""
+    """The loss and its two halves, scalars over the global batch, the same on every worker.
+
+    `weight` is what the similarity half was multiplied with, where the method decided it; else None.
+    """
 
     total: Tensor
     similarity: Tensor
     contrastive: Tensor
+    weight: Tensor | None = None
+
+
+def progress_weight(contrastive: Tensor, patches: int, temperature: float, base_temperature: float) -> Tensor:
+    """How much of its weight the similarity half has, from 0 to 1, by how far the contrastive half has come.
+
+    Features that are one point have the contrastive loss (t / t0) ln(2 n - 1), a plateau. The similarity half wants exactly that point, and
+    from new weights it can have it within some steps, while the contrastive half has little to lose. So its weight is 0 on the plateau and
+    rises in proportion to the way from there to 0, up to `FULL_PROGRESS` of it; and when features fall together, it falls with them.
+
+    Args:
+        contrastive: the contrastive half, a scalar; no gradient goes through it.
+        patches: n, mixed patches of the global batch. Without two of them nothing holds features apart, and the weight is 0.
+        temperature, base_temperature: t and t0.
+    """
+    if patches < 2:
+        return torch.zeros_like(contrastive)
+    plateau = temperature / base_temperature * math.log(2 * patches - 1)
+    return ((1 - contrastive.detach() / plateau) / FULL_PROGRESS).clamp(0, 1)
 
 
 class WeakSupConLoss(nn.Module):
@@ -40,6 +65,7 @@ class WeakSupConLoss(nn.Module):
         similarity_weight: w, from 0; the paper's is 1.
         temperature: t of the contrastive half.
         base_temperature: t0 of both halves.
+        follows: whether the weight follows the contrastive half, see `progress_weight`; else it is w.
         tile: edge of the largest matrix kept, in views; None takes a good one for the device.
         group: the workers that share the batch; the default group if None, this process alone without any.
 
@@ -55,6 +81,7 @@ class WeakSupConLoss(nn.Module):
         similarity_weight: float = 1.0,
         temperature: float = 0.1,
         base_temperature: float = 0.07,
+        follows: bool = False,
         tile: int | None = None,
         group: Group = None,
     ) -> None:
@@ -69,6 +96,7 @@ class WeakSupConLoss(nn.Module):
         self.similarity_weight = similarity_weight
         self.temperature = temperature
         self.base_temperature = base_temperature
+        self.follows = follows
         self.tile = tile
         self.group = group
 
@@ -95,7 +123,10 @@ class WeakSupConLoss(nn.Module):
         contrastive = ntxent_of_views(views[~is_pure], mixed, self.temperature, self.base_temperature, self.tile)
         similarity = self._similarity(views[is_pure], match[is_pure], [2 * shards.total for shards in pure])
         weight = self.similarity_weight if similarity_weight is None else similarity_weight
-        return WeakSupConTerms(weight * similarity + contrastive, similarity, contrastive)
+        if not self.follows:
+            return WeakSupConTerms(weight * similarity + contrastive, similarity, contrastive)
+        own = weight * progress_weight(contrastive, mixed.total, self.temperature, self.base_temperature)
+        return WeakSupConTerms(own * similarity + contrastive, similarity, contrastive, own)
 
     def _similarity(self, views: Tensor, match: Tensor, counts: list[int]) -> Tensor:
         z = views.flatten(0, 1)

@@ -12,7 +12,6 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsc_ray.errors import ResourceError, UserError
-from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.preflight import storage_probe
 from wsc_ray.preflight.all_reduce import try_reduce
 from wsc_ray.preflight.facts import Facts, Node, Reduce, Storage
@@ -20,8 +19,9 @@ from wsc_ray.preflight.mlflow_store import look_at_store
 from wsc_ray.preflight.node_facts import node_facts, now
 from wsc_ray.preflight.storage_probe import Probe
 from wsc_ray.pretrain.ray_train import check_resources, uses_gpu
-from wsc_ray.recipe.sections import Recipe
+from wsc_ray.recipe.sections import Data, Recipe
 from wsc_ray.storage import AnyPath
+from wsc_ray.stream.source import Source, named_source, open_source
 from wsc_ray.tracking import tracking_uri
 
 SECONDS = 120.0  # a node has to answer: its first worker unpacks the job's package and imports torch
@@ -38,7 +38,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], train
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     trial = storage_probe.begin(out) if out else None
-    manifest, problem = _open(recipe.data.manifest)
+    manifest, problem = _open(recipe.data)
     with ThreadPoolExecutor(1) as pool:  # the gang imports torch while the nodes are asked
         reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if reduces else None
         nodes, silent = _ask(alive, trial, manifest)
@@ -52,7 +52,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], train
         nodes=tuple(nodes.values()),
         silent=silent,
         out=out,
-        manifest=recipe.data.manifest,
+        manifest=named_source(recipe.data),
         tracking=look_at_store(tracking_uri(recipe.tracking.uri, *folders), recipe.tracking.experiment),
         cpus=_cpus(recipe) if trains else "",
         reduce=reduced,
@@ -60,7 +60,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], train
 
 
 def _ask(
-    alive: Sequence[dict[str, Any]], trial: Probe | None, manifest: Manifest | None
+    alive: Sequence[dict[str, Any]], trial: Probe | None, manifest: Source | None
 ) -> tuple[dict[str, Node], tuple[str, ...]]:
     """Every node by its id, and the names of those that do not answer."""
     task = ray.remote(num_cpus=0, max_retries=0)(node_facts)
@@ -100,9 +100,9 @@ def _ahead(node_id: str) -> float:
     return 0.0 if sent <= there <= received else there - (sent + received) / 2
 
 
-def _open(uri: str | None) -> tuple[Manifest | None, str]:
+def _open(data: Data) -> tuple[Source | None, str]:
     try:
-        return (open_manifest(uri) if uri else None), ""
+        return (open_source(data) if named_source(data) else None), ""
     except UserError as error:
         return None, str(error)
 

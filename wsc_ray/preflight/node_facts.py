@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 from wsc_ray.errors import UserError
-from wsc_ray.manifest import Manifest
 from wsc_ray.preflight import storage_probe
 from wsc_ray.preflight.facts import NEEDED
 from wsc_ray.preflight.storage_probe import Probe
+from wsc_ray.stream.source import Source
 
 
-def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Manifest | None) -> dict[str, Any]:
+def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Source | None) -> dict[str, Any]:
     """What this node can say of itself for `facts.Node`, by the names of its attributes.
 
     Args:
@@ -48,7 +48,7 @@ def now() -> float:
     return time.time()
 
 
-def _readable(manifest: Manifest) -> str:
+def _readable(manifest: Source) -> str:
     try:
         manifest.read_group(0, 0, ["slide_id"])
     except (UserError, OSError) as error:

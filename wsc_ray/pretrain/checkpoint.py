@@ -32,7 +32,7 @@ class State:
     recipe_digest: str
     world_size: int
     pixels: dict[str, list[float]] | None = (
-        None  # what pixels are normalised with; None: ImageNet's, before it was kept
+        None  # what pixels are normalised with; None: of features, or ImageNet's, before it was kept
     )
 
 

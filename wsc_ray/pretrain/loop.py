@@ -36,14 +36,14 @@ class Loop:
     """One worker's loop.
 
     Args:
-        model: normalised pixels (m, 3, s, s) -> unit vectors (m, d); in DDP where there are several workers.
+        model: normalised pixels (m, 3, s, s), or features (m, D), -> unit vectors (m, d); in DDP where there are several workers.
         precision: of the forward pass, `fp32` or `bf16`.
         on_log: called with (steps done, metrics) every `log_every` steps and at the end.
         on_checkpoint: called with (steps done, metrics) every `checkpoint_every` steps and at the end.
         look: called before both; how many bad patches came in so far, and whether they are too many to go on. It
             says the same on all workers.
         clock: where each step's time goes.
-        statistics: that pixels are normalised with.
+        statistics: that pixels are normalised with; None of features, which go to the model as they are.
     """
 
     model: nn.Module
@@ -57,7 +57,7 @@ class Loop:
     on_checkpoint: Callable[[int, Metrics], None]
     look: Callable[[], tuple[int, bool]] = lambda: (0, False)
     clock: Clock = field(default_factory=Clock)
-    statistics: PixelStatistics = IMAGENET
+    statistics: PixelStatistics | None = IMAGENET
     _uploads: torch.cuda.Stream | None = field(default=None, init=False, repr=False)
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
@@ -107,7 +107,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         with self.clock.phase("encode"):
-            pixels = self._views(batch)  # (n, 2, s, s, 3)
+            pixels = self._views(batch)  # (n, 2, s, s, 3) or (n, 2, D)
             labels = torch.from_numpy(np.array(batch["label"]))  # on the host, where the loss counts them
             self.optimizer.zero_grad(set_to_none=True)
             terms, views = self._backward(pixels, labels, weight, self._micro_batches(step))
@@ -119,12 +119,13 @@ class Loop:
             "similarity": terms.similarity.detach(),
             "contrastive": terms.contrastive.detach(),
             "lr": lr,
-            "similarity_weight": weight,
+            "similarity_weight": weight if terms.weight is None else terms.weight.detach(),
             **(self._health(views, labels) if looks else {}),
         }
 
     def _views(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
-        """Both views of every patch (n, 2, s, s, 3) uint8: as they came, or made here of patches and parameters."""
+        """Both views of every patch, (n, 2, s, s, 3) uint8 or (n, 2, D): as they came, or made here of patches and
+        parameters."""
         name = "views" if "views" in batch else "images"
         pixels = self._upload(torch.from_numpy(np.ascontiguousarray(batch[name])))
         if name == "views":
@@ -172,9 +173,11 @@ class Loop:
         return min(-(-max(patches) // self.recipe.train.micro_batch), min(patches))
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Both views of every patch (n, 2, s, s, 3) uint8 in one pass, so that BatchNorm sees both classes: (n, 2, d)."""
+        """Both views of every patch, (n, 2, s, s, 3) uint8 or (n, 2, D), in one pass, so that BatchNorm sees both classes:
+        (n, 2, d)."""
+        views = pixels.flatten(0, 1)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            z = self.model(normalise_pixels(pixels.flatten(0, 1), self.statistics))
+            z = self.model(views.float() if self.statistics is None else normalise_pixels(views, self.statistics))
         return z.unflatten(0, (-1, 2))
 
     def _health(self, views: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

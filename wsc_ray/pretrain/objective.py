@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsc_ray.errors import RecipeError
 from wsc_ray.losses.method import METHODS, Method
-from wsc_ray.recipe.sections import Loss
+from wsc_ray.recipe.sections import PROGRESS, Loss
 
 
 def make_objective(config: Loss, pure: int) -> Method:
@@ -17,7 +17,8 @@ def make_objective(config: Loss, pure: int) -> Method:
         RecipeError: there is none of that name.
     """
     require_method(config)
-    return METHODS[config.method](pure, config.temperature, config.base_temperature)
+    follows = config.similarity_warmup == PROGRESS
+    return METHODS[config.method](pure, config.temperature, config.base_temperature, follows)
 
 
 def require_method(config: Loss) -> None:

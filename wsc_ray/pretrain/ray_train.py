@@ -16,14 +16,14 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 
 from wsc_ray.distributed import all_gather_bytes
-from wsc_ray.encoders import PixelStatistics, build_encoder
+from wsc_ray.encoders import PixelStatistics
 from wsc_ray.encoders.weights import read_state
 from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.files import local_folder
-from wsc_ray.manifest import Manifest
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
+from wsc_ray.pretrain.model import make_encoder
 from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.pretrain.ray_rendezvous import FileRendezvous, loopback_variables, on_loopback
 from wsc_ray.pretrain.resume import checkpoint_name, forget_notes, keep_newest, newest_whole
@@ -35,6 +35,7 @@ from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import readers_for
+from wsc_ray.stream.source import Source
 
 
 def uses_gpu(recipe: Recipe) -> bool:
@@ -65,13 +66,13 @@ def check_resources(recipe: Recipe) -> None:
 
 
 def train(
-    recipe: Recipe, plan: Plan, manifest: Manifest, folder: RunFolder, initial: AnyPath, statistics: PixelStatistics
+    recipe: Recipe, plan: Plan, source: Source, folder: RunFolder, initial: AnyPath, statistics: PixelStatistics | None
 ) -> AnyPath:
     """Train to the end, or on from the last checkpoint in the run folder, and return the final checkpoint.
 
     Args:
         initial: safetensors that every worker starts from.
-        statistics: that pixels are normalised with.
+        statistics: that pixels are normalised with; None of features.
 
     Raises:
         UserError: what a worker found wrong, such as too many unreadable patches.
@@ -90,7 +91,7 @@ def train(
         train_loop_config={
             "recipe": recipe,
             "plan": plan,
-            "manifest": manifest,
+            "source": source,
             "folder": str(folder.path),
             "initial": str(initial),
             "resumed": resumed,
@@ -194,13 +195,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     if device.type == "cpu":
         torch.set_num_threads(max(1, int(recipe.train.cpus_per_worker)))
     torch.manual_seed(recipe.seed + rank)
-    encoder = build_encoder(
-        recipe.encoder.backbone,
-        size=recipe.augment.size,
-        head_hidden=recipe.encoder.head_hidden,
-        head_dim=recipe.encoder.head_dim,
-        norm=recipe.encoder.norm,
-    ).to(device)
+    encoder = make_encoder(recipe, config["source"]).to(device)
     optimizer = make_optimizer(encoder, recipe)
     first_step = 0
     with _last_checkpoint(folder, config["resumed"]) as saved:
@@ -229,9 +224,9 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint.save_rng(Path(temporary), rank)
             if rank == 0:
-                state = checkpoint.State(
-                    step, plan.geometry.steps, recipe.digest(), world_size, config["statistics"].to_json()
-                )
+                statistics = config["statistics"]
+                pixels = statistics.to_json() if statistics else None
+                state = checkpoint.State(step, plan.geometry.steps, recipe.digest(), world_size, pixels)
                 checkpoint.save(Path(temporary), encoder, optimizer, state)
             name = checkpoint_name(step)
             ray.train.report({"step": step, **metrics}, Checkpoint.from_directory(temporary), checkpoint_dir_name=name)
@@ -257,7 +252,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     readers = readers_for(rank, places, cluster_cpus(), recipe.train.cpus_per_worker)
     batches = worker_batches(
         plan,
-        config["manifest"],
+        config["source"],
         recipe.augment,
         rank=rank,
         world_size=world_size,

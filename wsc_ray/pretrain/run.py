@@ -8,19 +8,21 @@ from typing import Any
 
 import torch
 
-from wsc_ray.encoders import IMAGENET, PixelStatistics, build_encoder, export_encoder, load_exported, load_weights
+from wsc_ray.encoders import IMAGENET, PixelStatistics, export_encoder, load_exported, load_weights
+from wsc_ray.encoders.adapter import export_adapter, is_adapter, read_adapter
 from wsc_ray.encoders.model import require_name
 from wsc_ray.encoders.weights import WEIGHTS, read_state, save_state, statistics_for
 from wsc_ray.errors import CollapseError, RecipeError, RunFolderError, WeightsError
+from wsc_ray.feature_files.table import FeatureTable
 from wsc_ray.files import read_summary
-from wsc_ray.manifest import open_manifest
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.checkpoint import load_state
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.pretrain.follow import followed
+from wsc_ray.pretrain.model import make_encoder, mlp_shape
 from wsc_ray.pretrain.objective import require_method
 from wsc_ray.recipe.reading import absolute_paths, load_recipe
-from wsc_ray.recipe.sections import Recipe
+from wsc_ray.recipe.sections import MLP, Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other
 from wsc_ray.storage import AnyPath, as_path
@@ -28,11 +30,13 @@ from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
 from wsc_ray.stream.record import samples_digest
+from wsc_ray.stream.source import Source, named_source, open_source
 from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
 
 WORDS = {
     "manifest": "the manifest's content: it is another now",
+    "features": "the features' content: it is another now",
     "cohort": "the training slides: other slides, patients or labels are chosen (data.cohort, data.target, data.split_column)",
 }
 
@@ -45,7 +49,7 @@ def pretrain_encoder(
     start_from: str | Path | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Pretrain a patch encoder and leave it in `OUT/encoder`.
+    """Pretrain an encoder of patches, or of their features, and leave it in `OUT/encoder`.
 
     The same call again resumes a run that was interrupted, at its last checkpoint and in the same MLflow run.
 
@@ -64,21 +68,21 @@ def pretrain_encoder(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     recipe = absolute_paths(recipe)  # the run folder keeps it, and later commands are typed elsewhere
-    source = recipe.data.manifest
-    if not source:
-        raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
+    if recipe.encoder.backbone == MLP and not recipe.data.features:
+        raise RecipeError("recipe", [f"`data.features`: missing; encoder.backbone: {MLP} trains on features"])
+    source = open_source(recipe.data)
     folder = RunFolder(out)
-    manifest = open_manifest(source)
     require_method(recipe.loss)
-    plan = make_plan(manifest, recipe)
+    plan = make_plan(source, recipe)
     statistics = _statistics(recipe, start_from)
+    kind, named = ("features", recipe.data.features) if recipe.data.features else ("manifest", recipe.data.manifest)
     identity = {
         "format": FORMAT,
         "training": recipe.training_part(),
-        "manifest": {"uri": recipe.data.manifest, "digest": manifest.digest},
+        kind: {"uri": named, "digest": source.digest},
         "cohort": plan.cohort,
         "start_from": shown(as_path(start_from)) if start_from else None,
-        "pixels": statistics.to_json(),
+        "pixels": statistics.to_json() if statistics else None,
     }
     known = claim_folder("pretrain", folder.path)
     if known is not None:
@@ -97,20 +101,20 @@ def pretrain_encoder(
     metrics_file.read(folder.metrics)  # a damaged line is said before anything starts
 
     initial = folder.path / "initial.safetensors"
-    state = None if known is not None and _is_readable(initial) else _initial_encoder(recipe, start_from)
+    state = None if known is not None and _is_readable(initial) else _initial_encoder(recipe, source, start_from)
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, folder.path)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         folder.write_recipe(recipe.to_yaml())
         if state is not None:  # the weights that every worker starts from
             save_state(state, initial)
-        tracker.log_dataset(name=as_path(source).name, digest=manifest.digest, source=source)
+        tracker.log_dataset(name=as_path(str(named)).name, digest=source.digest, source=str(named))
         if plan.total_steps == 0:
-            return _finish(recipe, folder, initial, tracker, statistics)
+            return _finish(recipe, source, folder, initial, tracker, statistics)
         with followed(folder, plan, tracker):
-            last = train(recipe, plan, manifest, folder, initial, statistics)
+            last = train(recipe, plan, source, folder, initial, statistics)
         _check_complete(folder, last, plan)
-        return _finish(recipe, folder, last, tracker, statistics)
+        return _finish(recipe, source, folder, last, tracker, statistics)
 
     stage: dict[str, Any] = {
         "out": folder.path,
@@ -143,43 +147,41 @@ def _is_readable(weights: AnyPath) -> bool:
 def _is_exported(folder: RunFolder) -> bool:
     """Whether the run's encoder is there, undamaged."""
     try:
-        load_exported(folder.encoder)
+        if is_adapter(folder.encoder):
+            read_adapter(folder.encoder)
+        else:
+            load_exported(folder.encoder)
     except WeightsError:
         return False
     return True
 
 
 def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same to resume a run, by the names that a user knows: where the manifest lies may change."""
-    names = {"--from": identity["start_from"], "pixels": identity["pixels"], "manifest": identity["manifest"]["digest"]}
-    names |= {"cohort": identity.get("cohort")}
+    """What must be the same to resume a run, by the names that a user knows: where the patches lie may change."""
+    names = {"--from": identity["start_from"], "pixels": identity["pixels"], "cohort": identity.get("cohort")}
+    names |= {kind: identity[kind]["digest"] for kind in ("manifest", "features") if kind in identity}
     training = identity["training"]
     data = {name: value for name, value in training["data"].items() if name != "manifest"}
     return {**training, "data": data, **names}
 
 
-def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistics:
-    """What pixels are normalised with: the recipe's word, else what the weights were trained with."""
+def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistics | None:
+    """What pixels are normalised with: the recipe's word, else what the weights were trained with; None of features."""
     encoder = recipe.encoder
+    if recipe.data.features:
+        return None
     path = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
     require_name(encoder.backbone)
     known = statistics_for(encoder.backbone, encoder.weights, as_path(path) if path else None)
     return PixelStatistics(encoder.pixel_mean or known.mean, encoder.pixel_std or known.std)
 
 
-def _initial_encoder(recipe: Recipe, start_from: str | Path | None) -> torch.nn.Module:
+def _initial_encoder(recipe: Recipe, source: Source, start_from: str | Path | None) -> torch.nn.Module:
     """The encoder that a run starts from: built once, so that every worker starts from the same."""
     encoder = recipe.encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = build_encoder(
-            encoder.backbone,
-            size=recipe.augment.size,
-            head_hidden=encoder.head_hidden,
-            head_dim=encoder.head_dim,
-            norm=encoder.norm,
-            pretrained=encoder.weights == "imagenet" and start_from is None,
-        )
+        model = make_encoder(recipe, source, pretrained=encoder.weights == "imagenet" and start_from is None)
     weights = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
     if weights is not None:
         load_weights(model, as_path(weights))
@@ -210,21 +212,25 @@ def _check_complete(folder: RunFolder, weights: AnyPath, plan: Plan) -> None:
 
 
 def _finish(
-    recipe: Recipe, folder: RunFolder, weights: AnyPath, tracker: Tracker, statistics: PixelStatistics
+    recipe: Recipe,
+    source: Source,
+    folder: RunFolder,
+    weights: AnyPath,
+    tracker: Tracker,
+    statistics: PixelStatistics | None,
 ) -> dict[str, Any]:
     """Export the encoder, and return what the run came to."""
     encoder = recipe.encoder
-    model = build_encoder(
-        encoder.backbone,
-        size=recipe.augment.size,
-        head_hidden=encoder.head_hidden,
-        head_dim=encoder.head_dim,
-        norm=encoder.norm,
-    )
+    model = make_encoder(recipe, source)
     model.load_state_dict(read_state(weights))
-    export_encoder(
-        model, folder.encoder, name=encoder.backbone, size=recipe.augment.size, norm=encoder.norm, statistics=statistics
-    )
+    if isinstance(source, FeatureTable):
+        export_adapter(model, folder.encoder, shape=mlp_shape(recipe, source), features=source.encoder)
+    else:
+        assert statistics is not None  # of pixels
+        size = recipe.augment.size
+        export_encoder(
+            model, folder.encoder, name=encoder.backbone, size=size, norm=encoder.norm, statistics=statistics
+        )
     lines = metrics_file.read(folder.metrics)
     rates = sorted(line["patches_per_second"] for line in lines if "patches_per_second" in line)
     tracker.log_artifact(folder.recipe)
@@ -244,7 +250,7 @@ def _plan_summary(plan: Plan, recipe: Recipe) -> dict[str, Any]:
     return {
         "method": recipe.loss.method,
         "backbone": recipe.encoder.backbone,
-        "manifest": recipe.data.manifest,
+        "features" if recipe.data.features else "manifest": named_source(recipe.data),
         "cohort": recipe.data.cohort,
         "notes": list(plan.notes),
         "labels": {"pure": list(plan.labels[: plan.pure]), "mixed": list(plan.labels[plan.pure :])},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wsc_ray.recipe.sections import STEPS, Recipe
+from wsc_ray.recipe.sections import MLP, STEPS, Recipe
 from wsc_ray.uris import has_secrets
 
 
@@ -115,8 +115,36 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         )
     if 1 < recipe.tune.cpus_per_trial != int(recipe.tune.cpus_per_trial):
         yield ("tune.cpus_per_trial",), f"{recipe.tune.cpus_per_trial:g}: above 1 give a whole number of CPUs"
+    if data.features:
+        yield from _impossible_on_features(recipe)
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
+
+
+def _impossible_on_features(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
+    """What does not go together with `data.features`."""
+    if recipe.data.manifest:
+        yield (
+            ("data.features", "data.manifest"),
+            "a run trains on features or on the pixels of a manifest; set one of the two to null",
+        )
+    if recipe.encoder.backbone != MLP:
+        yield (
+            ("encoder.backbone", "data.features"),
+            f"{recipe.encoder.backbone} takes pixels, and the run trains on features (data.features); set it to {MLP}",
+        )
+    elif recipe.encoder.weights == "imagenet":
+        yield (
+            ("encoder.weights", "data.features"),
+            f"there are no ImageNet weights for {MLP}; use random, or the folder of another run's encoder",
+        )
+    if recipe.encoder.pixel_mean or recipe.encoder.pixel_std:
+        yield ("encoder.pixel_mean", "encoder.pixel_std", "data.features"), "features have no pixels; set both to null"
+    if recipe.stream.augment_on == "device":
+        yield (
+            ("stream.augment_on", "data.features"),
+            "device makes views of images, and those of features are stored by embed --views; set it to cpu",
+        )
 
 
 def _largest_divisor(number: int, at_most: int) -> int:

@@ -58,7 +58,7 @@ def absolute_paths(recipe: Recipe) -> Recipe:
     """The recipe with its paths as they hold in any folder: a job's, and the one where a later command is typed."""
     data, encoder = recipe.data, recipe.encoder
     data = data.model_copy(
-        update={name: _absolute(value) for name in ("manifest", "cohort") if (value := getattr(data, name))}
+        update={name: _absolute(value) for name in ("manifest", "features", "cohort") if (value := getattr(data, name))}
     )
     if encoder.weights not in ("imagenet", "random"):
         encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})

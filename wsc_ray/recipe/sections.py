@@ -16,6 +16,8 @@ from pydantic_core import PydanticCustomError
 from wsc_ray.uris import values_without_secrets
 
 DEFAULT_RECIPE = "wsc-ray.yaml"
+MLP = "mlp"  # the backbone that takes features
+PROGRESS = "progress"  # of the contrastive half, that the similarity half's weight follows
 
 # Every number has an upper limit, which stands in the file that `wsc-ray init` writes: beyond what anybody needs, and below
 # what ends in an overflow, in no memory, or never.
@@ -68,6 +70,11 @@ class Section(BaseModel):
 
 class Data(Section):
     manifest: Place | None = Field(None, description="folder (or file, or URI) of the patch manifest")
+    features: Place | None = Field(
+        None,
+        description="folder (or URI) of features to train on instead of pixels, with the views that `embed --views` writes; null: "
+        "pixels of the manifest",
+    )
     cohort: Place | None = Field(
         None, description="CSV or Parquet table of slides with other labels, splits or folds; null: the manifest's own"
     )
@@ -89,7 +96,8 @@ class Data(Section):
 
 class Encoder(Section):
     backbone: Name = Field(
-        "resnet18.tv_in1k", description="any timm model name; the paper's weights are torchvision's, tag tv_in1k"
+        "resnet18.tv_in1k",
+        description="any timm model name; the paper's weights are torchvision's, tag tv_in1k; with data.features: mlp",
     )
     weights: Place = Field(
         "imagenet", description="imagenet (fetched by timm), random, or a folder or .safetensors file"
@@ -105,6 +113,10 @@ class Encoder(Section):
         None, description="standard deviation of R, G, B that pixels are divided by; null: likewise"
     )
     head_dim: Width = Field(128, description="width of the projected features the loss sees")
+    mlp_hidden: Annotated[list[Width], Field(max_length=16)] = Field(
+        [512], description="widths of the hidden layers of backbone mlp"
+    )
+    mlp_width: Width = Field(256, description="width of the features that backbone mlp gives")
 
 
 class Loss(Section):
@@ -112,8 +124,10 @@ class Loss(Section):
     temperature: Scale = Field(0.1, description="t in the loss")
     base_temperature: Scale = Field(0.07, description="t0 in the loss")
     similarity_weight: Annotated[float, Field(ge=0, le=1000)] = Field(1.0, description="weight of the similarity half")
-    similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] = Field(
-        0, description="steps over which that weight rises from 0; from random weights use a slow rise"
+    similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] | Literal["progress"] = Field(
+        0,
+        description="steps over which that weight rises from 0; or progress: it rises and falls with what the contrastive half has "
+        "learned, so that features do not fall together",
     )
     on_collapse: Literal["warn", "stop"] = Field(
         "warn", description="when all features become one point: warn, or stop"
@@ -313,6 +327,11 @@ class Recipe(Section):
         result (the number of workers and their resources, logging, checkpointing, retries, tracking).
         """
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
+        if self.data.features:
+            del part["augment"]  # the views are there; a run compares the digest of their store
+        else:  # a digest is what it was before there were adapters
+            del part["encoder"]["mlp_hidden"], part["encoder"]["mlp_width"]
+        del part["data"]["features"]
         # What the cohort comes to for training is compared by its digest; see `wsc_ray.pretrain.run`.
         for key in ("val_split", "test_split", "cohort", "target", "split_column", "fold"):
             del part["data"][key]

@@ -16,12 +16,12 @@ import numpy as np
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, UserError
-from wsc_ray.manifest import Manifest
-from wsc_ray.pixels import PixelSource, Unreadable, to_image
+from wsc_ray.pixels import Unreadable, to_image
 from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.pixels.sources import Fetched
 from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
+from wsc_ray.stream.source import Source, blank_of, contents_of
 
 _NAMES = ("slide_id", "x", "y")  # what a patch is known by
 Place = tuple[int, int]  # group, an index into the class's, and row inside it
@@ -29,9 +29,13 @@ Place = tuple[int, int]  # group, an index into the class's, and row inside it
 
 @dataclass(frozen=True)
 class Patch:
-    """A decoded patch, (h, w, 3) uint8, with the row group it is of, and what was found bad on the way to it."""
+    """A patch with the row group it is of, and what was found bad on the way to it.
 
-    image: np.ndarray
+    Attributes:
+        content: its image, (h, w, 3) uint8; of a feature store its views, (K, D) float16.
+    """
+
+    content: np.ndarray
     slide_id: str
     x: int
     y: int
@@ -46,12 +50,12 @@ class Patches:
         groups: row groups of the class.
         retries: see `read_all`.
         allowed: bad patches from which on no stand-in is sought: the run stops anyway, and a store that does not
-            answer would be asked for every patch of the class. A black patch is given then.
+            answer would be asked for every patch of the class. A patch of zeros is given then.
     """
 
     def __init__(
         self,
-        manifest: Manifest,
+        manifest: Source,
         groups: Sequence[Group],
         *,
         retries: int,
@@ -60,15 +64,15 @@ class Patches:
     ):
         self.manifest, self.groups, self.allowed = manifest, groups, allowed
         self._retries, self._sleep = retries, sleep
-        self._source = PixelSource(manifest.patch_columns, manifest.folder, retries=retries, sleep=sleep)
+        self._contents = contents_of(manifest, retries=retries, sleep=sleep)
         self._rows: dict[Place, dict[str, Any]] = {}  # names of the patches that have been loaded
-        self._fetched: dict[Place, Fetched] = {}  # their images, decoded when they are needed
+        self._fetched: dict[Place, Fetched] = {}  # what they hold; images are decoded when they are needed
         self._reasons: dict[Place, str] = {}
         self._closed: dict[int, str] = {}  # row groups that cannot be read, and why
         self._told: set[Place] = set()
         self._asks_names = True
         self._ahead = 1
-        self._shape = (8, 8, 3)
+        self._example = blank_of(manifest)  # of what a row holds
 
     def fetch(self, picks: Iterable[Place]) -> None:
         """Read the encoded patches at these places, each row group once."""
@@ -83,17 +87,17 @@ class Patches:
         Raises:
             DataError: no patch of the class can be read.
         """
-        image = self._image((group, row))
-        if image is not None:
-            return self._patch(image, (group, row), ())
+        content = self._content((group, row))
+        if content is not None:
+            return self._patch(content, (group, row), ())
         bad: list[Bad] = []
         for place in self._from(group, row):
-            image = self._image(place)
-            if image is not None:
-                return self._patch(image, place, bad)
+            content = self._content(place)
+            if content is not None:
+                return self._patch(content, place, bad)
             bad += self._tell(place)
             if len(self._told) > self.allowed:
-                return Patch(np.zeros(self._shape, np.uint8), "", 0, 0, group, bad)
+                return Patch(np.zeros_like(self._example), "", 0, 0, group, bad)
         example = self._bad((group, row), self._rows.get((group, row), {}))
         rows = sum(group.rows for group in self.groups)
         raise DataError(
@@ -139,34 +143,34 @@ class Patches:
         loaded = {
             (group, row): patch for group in found for row, patch in zip(wanted[group], found[group], strict=True)
         }
-        fetched = self._source.fetch(list(loaded.values()))
-        for (place, row), image in zip(loaded.items(), fetched, strict=True):
+        fetched = self._contents.fetch(list(loaded.values()))
+        for (place, row), content in zip(loaded.items(), fetched, strict=True):
             self._rows[place] = {name: row[name] for name in _NAMES}
-            if isinstance(image, Unreadable):
-                self._reasons[place] = image.reason
+            if isinstance(content, Unreadable):
+                self._reasons[place] = content.reason
             else:
-                self._fetched[place] = image
+                self._fetched[place] = content
 
     def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
         where = self.groups[group]
-        columns = list(dict.fromkeys([*_NAMES, *self._source.columns]))
+        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns]))
         table = self.manifest.read_group(where.file, where.row_group, columns)
         return table.take([where.start + row for row in rows]).to_pylist()
 
-    def _image(self, place: Place) -> np.ndarray | None:
-        """The pixels; None where they cannot be had, with the reason kept."""
+    def _content(self, place: Place) -> np.ndarray | None:
+        """The image or views; None where they cannot be had, with the reason kept."""
         if place[0] in self._closed or place in self._reasons:
             return None
-        image = to_image(self._fetched[place])
-        if isinstance(image, Unreadable):
-            self._reasons[place] = image.reason
+        content = to_image(self._fetched[place])
+        if isinstance(content, Unreadable):
+            self._reasons[place] = content.reason
             return None
-        self._shape = image.shape
-        return image
+        self._example = content
+        return content
 
-    def _patch(self, image: np.ndarray, place: Place, bad: Sequence[Bad]) -> Patch:
+    def _patch(self, content: np.ndarray, place: Place, bad: Sequence[Bad]) -> Patch:
         row = self._rows[place]
-        return Patch(image, row["slide_id"], row["x"], row["y"], place[0], bad)
+        return Patch(content, row["slide_id"], row["x"], row["y"], place[0], bad)
 
     def _tell(self, place: Place) -> list[Bad]:
         """The patch at a bad place, or every patch of a row group that cannot be read, unless told before."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError
-from wsc_ray.manifest import Manifest
 from wsc_ray.manifest.runs import Runs
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.class_order import ClassOrder, equal_sources, whole_groups
 from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, worker_patches
+from wsc_ray.stream.source import Source, named_source
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def class_names(found: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
     mixed = [label for label in wanted if label in found]
     missing = sorted((set(recipe.data.pure) | set(recipe.data.mixed or [])) - found)
     have = ", ".join(sorted(found)) or "none"
-    where = f"split {recipe.data.train_split!r} of {recipe.data.manifest}"
+    where = f"split {recipe.data.train_split!r} of {named_source(recipe.data)}"
     if not pure:
         raise DataError(
             f"{where} holds no patch of a pure label ({', '.join(recipe.data.pure)}); its labels are: {have}; set data.pure"
@@ -126,8 +126,8 @@ def class_names(found: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
     return pure, mixed
 
 
-def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
-    """The plan of a run, from the manifest's footers and its table of slides alone.
+def make_plan(manifest: Source, recipe: Recipe) -> Plan:
+    """The plan of a run, from the manifest's footers and its table of slides alone; of a feature store from its table.
 
     Raises:
         DataError: the training split is empty or lacks a class, is too small for one step, or leaves a worker without
@@ -141,7 +141,7 @@ def make_plan(manifest: Manifest, recipe: Recipe) -> Plan:
     train = {slide: slides[slide] for slide in runs.slides if slide in slides and slides[slide]["split"] == split}
     if not train:
         others = ", ".join(sorted({row["split"] for row in slides.values() if row["split"]})) or "none"
-        raise DataError(f"split {split!r} of {recipe.data.manifest} is empty; the manifest's splits are: {others}")
+        raise DataError(f"split {split!r} of {named_source(recipe.data)} is empty; the manifest's splits are: {others}")
     pure, mixed = class_names({row["label"] for row in train.values()}, recipe)
     labels = (*pure, *mixed)
     label_of = np.array([_number(labels, train.get(slide)) for slide in runs.slides], dtype=np.int64)
@@ -175,7 +175,7 @@ class _Kind:
     slide: np.ndarray
 
 
-def _groups(manifest: Manifest, runs: Runs, label_of: np.ndarray, labels: range) -> _Kind:
+def _groups(manifest: Source, runs: Runs, label_of: np.ndarray, labels: range) -> _Kind:
     """The groups of a class: neighbouring runs of one row group and one label are one group.
 
     Args:
@@ -230,7 +230,7 @@ def _digest(train: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> st
 
 
 def _geometry(recipe: Recipe, classes: Sequence[ClassOrder]) -> Geometry:
-    where = f"split {recipe.data.train_split!r} of {recipe.data.manifest}"
+    where = f"split {recipe.data.train_split!r} of {named_source(recipe.data)}"
     places = [lines.total for lines in classes]
     half = recipe.train.batch_size // 2
     steps, rest = epoch_steps(max(places), half)

@@ -1,7 +1,7 @@
 """The Ray Data glue: a worker's windows read, decoded and augmented by Ray tasks, beside it or anywhere in the cluster.
 
 Every worker runs a data set of its own, made inside the worker from the step it resumes at, so that its order is the
-plan's and nothing before that step is read. The train worker only receives finished uint8 batches.
+plan's and nothing before that step is read. The train worker only receives finished batches of bytes, or of half-precision features.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import ray
 import ray.data
 
-from wsc_ray.manifest import Manifest
 from wsc_ray.recipe.sections import Augment, Stream
 from wsc_ray.stream.order import worker_patches, worker_shards
 from wsc_ray.stream.plan import Plan
@@ -22,13 +21,15 @@ from wsc_ray.stream.ray_pace import start_pace
 from wsc_ray.stream.ray_source import Batch, read_calls
 from wsc_ray.stream.read import DEFAULTS, read_window
 from wsc_ray.stream.readers import Readers
+from wsc_ray.stream.source import Source
+from wsc_ray.stream.views import step_bytes
 
 PREFETCH = 2  # blocks
 
 
 def worker_batches(
     plan: Plan,
-    manifest: Manifest,
+    manifest: Source,
     augment: Augment,
     *,
     rank: int,
@@ -48,10 +49,9 @@ def worker_batches(
     geometry = plan.geometry
     if first_step >= plan.total_steps:
         return
-    # Of a worker, in the smallest step; a patch that is augmented later is of half a view's side at least.
-    rows = min(worker_patches(geometry, geometry.steps - 1, world_size))
-    step_bytes = rows * 3 * ((augment.size // 2) ** 2 if stream.augment_on == "device" else 2 * augment.size**2)
-    block_bytes = max(1 << 20, step_bytes)  # the trainer gets a window's first step before its last is decoded
+    rows = min(worker_patches(geometry, geometry.steps - 1, world_size))  # of a worker, in the smallest step
+    least = step_bytes(manifest, augment, on_device=stream.augment_on == "device", rows=rows)
+    block_bytes = max(1 << 20, least)  # the trainer gets a window's first step before its last is decoded
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
@@ -59,7 +59,7 @@ def worker_batches(
     pace = start_pace(first_step)
     # A step is whole once the block that holds the first row of the next is there, and Ray Data gives a block once it
     # holds the prefetched ones: with less lead, reading and training would wait for each other.
-    block_steps = 2 * block_bytes // step_bytes + 1  # Ray Data fills a block beyond its size, by half at most
+    block_steps = 2 * block_bytes // least + 1  # Ray Data fills a block beyond its size, by half at most
     lead = readers.count * geometry.window + (PREFETCH + 2) * block_steps
     shards = worker_shards(geometry.shards, rank, world_size)
     windows = _Windows(plan, manifest, augment, stream, shards, first_step, lead, pace)
@@ -105,7 +105,7 @@ class _Windows:
     """The windows of a worker from `first_step` to the end, counted from 0."""
 
     plan: Plan
-    manifest: Manifest
+    manifest: Source
     augment: Augment
     stream: Stream
     shards: range

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from wsc_ray.manifest import Manifest
 from wsc_ray.recipe.sections import Augment, Stream
-from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.order import MIXED, PURE, window_picks
-from wsc_ray.stream.parameters import view_draws, view_parameters
 from wsc_ray.stream.patches import Patches
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.quarantine import allowed, to_json
+from wsc_ray.stream.source import Source
+from wsc_ray.stream.views import views_of
 
 Batch = dict[str, np.ndarray]
 DEFAULTS = Stream()
@@ -23,7 +22,7 @@ DEFAULTS = Stream()
 
 def read_window(
     plan: Plan,
-    manifest: Manifest,
+    manifest: Source,
     augment: Augment,
     *,
     epoch: int,
@@ -46,7 +45,8 @@ def read_window(
         (n,) int64 (an index into `plan.labels`), `step` (n,) int64 counted over the whole run, `position` (n,) int64 in
         the global batch, `slide_id` (n,), `x` and `y` (n,), and `bad` (n,): what could not be read on the way to this
         patch and is new to the window, see `from_json`. A patch that cannot be read has a stand-in, see `Patches`.
-        With `stream.augment_on: device`, `images` (n, h, w, 3) uint8 instead of `views`; see `padded`.
+        With `stream.augment_on: device`, `images` (n, h, w, 3) uint8 instead of `views`; see `padded`. Of a feature store `views`
+        are (n, 2, D) float16, and their parameters (n, 2, 1) the numbers of the stored views.
 
     Raises:
         DataError: no patch of a class can be read.
@@ -67,42 +67,28 @@ def read_window(
     for index in keep:
         step = steps[index]
         count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
-        views = np.empty((0 if on_device else count, 2, augment.size, augment.size, 3), np.uint8)
-        images: list[np.ndarray] = []
         rows: list[tuple[Any, ...]] = []
-        draws = view_draws(2 * geometry.size(step), geometry.seed, begin + step)
+        views = views_of(
+            manifest,
+            augment,
+            on_device=on_device,
+            rows=count,
+            patches=2 * geometry.size(step),
+            key=(geometry.seed, begin + step),
+        )
         for kind in (PURE, MIXED):
             first = kind * geometry.size(step) + geometry.first_position(step, shards.start)
             for position, (group, row) in enumerate(picks[kind][index], start=first):
                 patch = patches[kind].get(group, row)
-                height, width, _ = patch.image.shape
-                parameters = view_parameters(augment, height, width, draws[position].tolist())
-                if on_device:
-                    images.append(patch.image)
-                else:
-                    for view, drawn in zip(views[len(rows)], parameters, strict=True):
-                        apply_view(patch.image, drawn, augment.size, out=view)
+                parameters = views.add(patch.content, position)
                 label = plan.groups[kind][patch.group].label
                 rows.append((parameters, label, position, patch.slide_id, patch.x, patch.y, to_json(patch.bad)))
         names = ("parameters", "label", "position", "slide_id", "x", "y", "bad")
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         yield {
-            **({"images": padded(images, augment.size)} if on_device else {"views": views}),
+            **views.columns(),
             "parameters": np.stack(columns.pop("parameters")),
             "step": np.full(count, begin + step),
             "bad": np.array(columns.pop("bad"), dtype=object),  # texts of very different lengths
             **{name: np.array(values) for name, values in columns.items()},
         }
-
-
-def padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Pictures of any sizes as one array, (n, h, w, 3) uint8, black below and to the right of smaller ones.
-
-    Args:
-        size: of a view; a picture takes the room of half of it at least, so that a step is never of a few bytes.
-    """
-    height, width = (max(max(image.shape[axis] for image in images), size // 2) for axis in (0, 1))
-    whole = np.zeros((len(images), height, width, 3), np.uint8)
-    for image, place in zip(images, whole, strict=True):
-        place[: image.shape[0], : image.shape[1]] = image
-    return whole

@@ -105,7 +105,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
         named = given.get("recipe")
         recipe = absolute_paths(named if isinstance(named, Recipe) else load_recipe(named, overrides))
         given["recipe"], overrides = RECIPE, ()
-        if not declaration.takes("run") and not recipe.data.manifest:
+        if not declaration.takes("run") and not (recipe.data.manifest or recipe.data.features):
             raise RecipeError(
                 "recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"]
             )
@@ -251,7 +251,7 @@ def _absolute(path: Any) -> str:
 
 def _data_of(recipe: Recipe | None) -> list[str]:
     """The paths and URIs of a recipe's data."""
-    return [uri for uri in (recipe.data.manifest, recipe.data.cohort) if uri] if recipe else []
+    return [uri for uri in (recipe.data.manifest, recipe.data.features, recipe.data.cohort) if uri] if recipe else []
 
 
 def _refuse_passwords(texts: Iterable[str]) -> None:

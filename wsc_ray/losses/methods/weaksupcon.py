@@ -19,7 +19,9 @@ class WeakSupCon(Method):
     @cached_property
     def _loss(self) -> WeakSupConLoss:
         pure = tuple(range(self.pure))
-        return WeakSupConLoss(pure=pure, temperature=self.temperature, base_temperature=self.base_temperature)
+        return WeakSupConLoss(
+            pure=pure, temperature=self.temperature, base_temperature=self.base_temperature, follows=self.follows
+        )
 
     def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
         return self._loss(views, labels, similarity_weight=similarity_weight)

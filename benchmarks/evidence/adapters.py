@@ -1,0 +1,128 @@
+"""Encoders of features, trained on pseudo-slides by the package's own loop, order and losses, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.evidence.embedding import Features
+from benchmarks.evidence.pool import Slides
+from wsc_ray.encoders import PatchEncoder
+from wsc_ray.encoders.mlp import FeatureMlp, MlpShape
+from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
+from wsc_ray.pretrain.objective import make_objective
+from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stream.class_order import whole_groups
+from wsc_ray.stream.order import MIXED, PURE, Geometry, window_picks
+from wsc_ray.stream.views import pair_draws
+
+SHARDS = 1  # one process
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What may be chosen for an arm; every other setting is the same for all."""
+
+    method: str
+    temperature: float = 0.1
+    weight: float = 0.0
+    warmup: int | None = None
+    steps: int = 600
+
+    def recipe(self, seed: int, batch_size: int) -> Recipe:
+        """The recipe of a training."""
+        loss: dict[str, Any] = {"method": self.method, "temperature": self.temperature}
+        if self.method == "weaksupcon":
+            loss["similarity_weight"] = self.weight
+            if self.warmup is not None:
+                loss["similarity_warmup"] = self.warmup
+        return validate_recipe(
+            {
+                "seed": seed,
+                "data": {"features": "pool"},
+                "encoder": {"backbone": "mlp", "weights": "random", "mlp_hidden": [256], "mlp_width": 128},
+                "loss": loss,
+                "stream": {"sampling": "epoch", "shards": SHARDS},
+                "train": {
+                    "epochs": 1,
+                    "steps_per_epoch": self.steps,
+                    "batch_size": batch_size,
+                    "lr": 0.1,
+                    "warmup_epochs": 0.1,
+                    "schedule": "cosine",
+                    "log_every": 50,
+                },
+            }
+        )
+
+    def __str__(self) -> str:
+        words = [f"temperature {self.temperature:g}", f"{self.steps} steps"]
+        if self.method == "weaksupcon":
+            words.insert(1, f"weight {self.weight:g}")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """An encoder, and whether and how its features were healthy in the end."""
+
+    encoder: FeatureMlp
+    last: Metrics
+
+    @torch.inference_mode()
+    def __call__(self, features: np.ndarray) -> torch.Tensor:
+        """Features (n, D) -> (n, d)."""
+        return self.encoder(torch.from_numpy(features))
+
+
+def train_adapter(setting: Setting, slides: Slides, features: Features, *, seed: int, batch_size: int) -> Trained:
+    """Train one encoder."""
+    recipe = setting.recipe(seed, batch_size)
+    torch.manual_seed(seed)
+    shape = MlpShape(features.plain.shape[1], tuple(recipe.encoder.mlp_hidden), recipe.encoder.mlp_width)
+    model = PatchEncoder(FeatureMlp(shape), shape.outputs, recipe.encoder.head_dim)
+    geometry = Geometry(
+        seed=seed,
+        sampling="epoch",
+        batch_size=batch_size,
+        shards=SHARDS,
+        steps=setting.steps,
+        window=min(16, setting.steps),
+    )
+    logged: list[Metrics] = []
+    loop = Loop(
+        model=model,
+        optimizer=make_optimizer(model, recipe),
+        objective=make_objective(recipe.loss, pure=1),
+        recipe=recipe,
+        geometry=geometry,
+        device=torch.device("cpu"),
+        precision="fp32",
+        on_log=lambda step, metrics: logged.append({"step": step, **metrics}),
+        on_checkpoint=lambda step, metrics: None,
+        statistics=None,
+    )
+    loop.run(batches(slides, features, geometry), 0)
+    assert isinstance(model.backbone, FeatureMlp)  # as it was made
+    return Trained(model.backbone.eval(), logged[-1])
+
+
+def batches(slides: Slides, features: Features, geometry: Geometry) -> Iterator[Mapping[str, np.ndarray]]:
+    """Every step's batch, as the stream gives it: pure patches, then mixed ones, two of the stored views of each."""
+    halves = [slides.rows[~slides.positive], slides.rows[slides.positive]]
+    orders = [whole_groups([slides.rows.shape[1]] * len(half)) for half in halves]
+    for window in range(geometry.windows):
+        picks = [window_picks(geometry, orders[kind], kind, 0, window, range(SHARDS)) for kind in (PURE, MIXED)]
+        for number, step in enumerate(geometry.window_steps(window)):
+            rows = np.concatenate([halves[kind][tuple(picks[kind][number].T)] for kind in (PURE, MIXED)])
+            pairs = pair_draws(features.views.shape[1], len(rows), geometry.seed, step)
+            yield {
+                "views": features.views[features.place[rows][:, None], pairs],
+                "label": np.repeat([0, 1], geometry.half),
+                "step": np.full(len(rows), step),
+            }

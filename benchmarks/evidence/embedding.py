@@ -1,0 +1,109 @@
+"""The frozen encoder's features of the pool, through `wsc-ray manifest import` and `wsc-ray embed`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.evidence.pool import Pool
+from wsc_ray.bench.environment import usable_cores
+from wsc_ray.commands import embed, manifest_import
+from wsc_ray.encoders import build_encoder, export_encoder, load_weights
+from wsc_ray.encoders.weights import statistics_for
+from wsc_ray.files import read_summary
+
+BACKBONE = "tf_efficientnet_lite0"
+PIXELS = 64  # side that patches of 96 px are seen at
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What the frozen encoder says of the pool's patches.
+
+    Attributes:
+        plain: (n, D) float32; NaN where a patch is in no pseudo-slide.
+        views: (m, K, D) float16, of the patches that encoders are trained on.
+        place: (n,) row of each patch in `views`; -1 where it has none.
+    """
+
+    plain: np.ndarray
+    views: np.ndarray
+    place: np.ndarray
+
+
+def embed_pool(
+    folder: Path, table: pa.Table, pool: Pool, weights: Path, *, trained: np.ndarray, seen: np.ndarray, views: int
+) -> Features:
+    """The features of the pool; what `folder` holds of them already is taken.
+
+    Args:
+        weights: of the frozen encoder, a folder.
+        trained: patches that need views.
+        seen: others that need plain features.
+        views: K.
+    """
+    encoder = folder / "encoder"
+    if not (encoder / "config.json").exists():
+        model = build_encoder(BACKBONE, size=PIXELS, head_hidden=8, head_dim=8)
+        load_weights(model, weights)
+        pixels = statistics_for(BACKBONE, str(weights), weights)
+        export_encoder(model, encoder, name=BACKBONE, size=PIXELS, statistics=pixels)
+    stores = {}
+    for name, rows, count in (("trained", trained, views), ("seen", seen, 0)):
+        stores[name] = folder / name / "features"
+        if read_summary(stores[name]) is None:
+            _embed(folder / name, table, pool, rows, encoder, count)
+    plain, place, found = None, np.full(len(pool), -1), []
+    for name, store in stores.items():
+        for path in sorted(store.glob("*.h5")):
+            with h5py.File(path) as file:
+                rows, features = file["coords"][:, 0], file["features"][:]
+                plain = np.full((len(pool), features.shape[1]), np.nan, np.float32) if plain is None else plain
+                plain[rows] = features
+                if name == "trained":
+                    place[rows] = sum(map(len, found)) + np.arange(len(rows))
+                    found.append(file["views"][:])
+    assert plain is not None  # there are patches
+    return Features(plain, np.concatenate(found), place)
+
+
+def _embed(folder: Path, table: pa.Table, pool: Pool, rows: np.ndarray, encoder: Path, views: int) -> None:
+    """Import and embed some patches: a stain group stands for a slide, and x is the patch's row in the pool."""
+    groups = pool.group[rows].tolist()
+    patches = pa.table(
+        {
+            "slide_id": groups,
+            "patient_id": groups,
+            "label": ["pool"] * len(rows),
+            "split": ["pool"] * len(rows),
+            "x": rows,
+            "y": np.zeros_like(rows),
+            "patch_size": [96] * len(rows),
+            "level": [0] * len(rows),
+            "mpp": table["mpp"].take(pa.array(rows)),
+            "image": table["image"].take(pa.array(rows)),
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "patches.parquet"
+    pq.write_table(patches, source)
+    manifest_import(source=source, out=folder / "manifest")
+    settings = ("augment.vflip=0.5", "augment.rotate90=true", f"embed.workers={usable_cores()}", "embed.batch_size=128")
+    embed(
+        encoder=encoder,
+        manifest=str(folder / "manifest"),
+        out=folder / "features",
+        views=views,
+        overrides=[*settings, f"tracking.uri=sqlite:///{folder}/mlflow.db"],
+    )
+
+
+def used_rows(slides: Sequence[np.ndarray]) -> np.ndarray:
+    """The patches of some pseudo-slides, each once, in order."""
+    return np.unique(np.concatenate([rows.ravel() for rows in slides]))

@@ -1,0 +1,117 @@
+"""The page of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.pool import SIZE
+from benchmarks.evidence.summary import OURS, Row
+from wsc_ray.bench.markdown import environment, table
+
+NAMES = {"frozen": "frozen ImageNet", "supcon": "SupCon", "simclr": "SimCLR", "weaksupcon": "WeakSupCon"}
+_HEAD = """\
+# When WeakSupCon helps
+
+Adapters on frozen ImageNet features (EfficientNet-Lite0 at {pixels} px, {views} augmented views of each patch), trained on the labels of pseudo-slides
+of real patches (PatchCamelyon, cut from Camelyon16), by how much tumour a positive slide holds. PatchCamelyon ships no slide ids: a **pseudo-slide** is {size} patches of one stain
+group, in a negative one all normal. All arms see the same slides, patches, views, steps ({steps} of {batch} patches) and network (1280 -> 256 -> 128, head 128 -> 128 -> 128);
+{train} slides train encoders and ABMIL heads; {test} test slides are of the pool's part `valid`, whose patches are cut from other slides of Camelyon16.
+"""
+
+
+def markdown(summary: Mapping[str, Any], rows: Sequence[Row], picture: str | None) -> str:
+    """The whole page."""
+    options = summary["options"]
+    head = _HEAD.format(
+        pixels=summary["pixels"],
+        views=options["views"],
+        size=SIZE,
+        steps=options["steps"],
+        batch=options["batch_size"],
+        train=2 * options["pairs"],
+        test=2 * options["test_pairs"],
+    )
+    seeds = f"{options['seeds']} trainings x {options['heads']} heads"
+    parts = [
+        head,
+        environment(summary) + f"\n* Seconds: {summary['seconds']:,.0f}, with {summary['processes']} processes",
+        f"## Slides\n\nAUROC of ABMIL over test slides, mean of {seeds}, and the least and the largest mean of a training:",
+        curve(rows),
+        *([f"![AUROC over the share of tumour patches]({picture})"] if picture else []),
+        "WeakSupCon less the others, with 95% intervals over both at once: test patches, which slides share and which are drawn anew within stain group "
+        f"and label ({options['resamples']} times), and trainings and heads, drawn with replacement:",
+        differences(rows),
+        "## Patches\n\nAUROC for tumour over the patches of `valid` (attention: of the positive test slides): a ridge regression on patch labels, the "
+        "distance from the centre of negative slides' patches, which needs no patch label, and the heads' attention:",
+        patches(rows),
+        "## Settings\n\nChosen for each arm among as many candidates, at 10% tumour, on pseudo-slides of stain groups of the part `train` that train "
+        "nothing, and written to `chosen.json` before `valid` was read; ABMIL's AUROC of each training there:",
+        candidates(summary["chosen"]),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def curve(rows: Sequence[Row]) -> str:
+    """AUROC by share of tumour and arm."""
+    cells = {(row.fraction, row.arm): f"{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f})" for row in rows}
+    return _by_fraction(rows, cells)
+
+
+def differences(rows: Sequence[Row]) -> str:
+    """WeakSupCon less each other arm."""
+    cells = {
+        (row.fraction, row.arm): "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.difference)
+        for row in rows
+        if row.difference is not None
+    }
+    return _by_fraction([row for row in rows if row.arm != OURS], cells)
+
+
+def patches(rows: Sequence[Row]) -> str:
+    """AUROC over patches."""
+    cells = {(row.fraction, row.arm): f"{row.linear:.3f}, {row.distance:.3f}, {row.attention:.3f}" for row in rows}
+    return _by_fraction(rows, cells)
+
+
+def candidates(chosen: Mapping[str, Any]) -> str:
+    """What was chosen among."""
+    lines = []
+    for arm, found in chosen.items():
+        best = max(found["candidates"], key=lambda each: sum(each[1]) / len(each[1]))
+        for setting, scores in found["candidates"]:
+            mark = "chosen" if setting == best[0] else ""
+            lines.append([NAMES[arm], setting, ", ".join(f"{score:.3f}" for score in scores), mark])
+    return table(["arm", "setting", "AUROC", ""], lines)
+
+
+def _by_fraction(rows: Sequence[Row], cells: Mapping[tuple[float, str], str]) -> str:
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    fractions = list(dict.fromkeys(row.fraction for row in rows))
+    header = ["tumour patches", *(NAMES[arm] for arm in arms)]
+    return table(header, [[f"{fraction:.0%}", *(cells[fraction, arm] for arm in arms)] for fraction in fractions])
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """The curve as a picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for arm in dict.fromkeys(row.arm for row in rows):
+        own = [row for row in rows if row.arm == arm]
+        places = [100 * row.fraction for row in own]
+        line = axes.plot(places, [row.auroc for row in own], marker="o", label=NAMES[arm])[0]
+        axes.fill_between(
+            places, [row.low for row in own], [row.high for row in own], alpha=0.15, color=line.get_color()
+        )
+    axes.set_xscale("log")
+    axes.set_xticks([100 * row.fraction for row in rows], [f"{row.fraction:.0%}" for row in rows])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("tumour patches in a positive pseudo-slide")
+    axes.set_ylabel("AUROC over test slides")
+    axes.legend()
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,120 @@
+"""The pool of patches, and the pseudo-slides that are drawn from it.
+
+PatchCamelyon ships no slide ids. A pseudo-slide has its patches from one stain group, as a real slide has one stain: a negative one
+normal patches alone, a positive one a stated number of tumour patches. Stain groups of the pool's part `train` are divided: pseudo-slides
+of some train encoders and heads (FIT), those of others choose settings and when a head stops (CHOOSE). The part `valid`, cut from other
+slides, is TEST.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsc_ray.errors import DataError
+
+SIZE = 50  # patches of a pseudo-slide
+FIT = tuple(f"train-{number}" for number in (0, 1, 2, 4, 6))
+CHOOSE = tuple(f"train-{number}" for number in (3, 5, 7, 8, 9))
+TEST = tuple(f"valid-{number}" for number in range(5))
+_COLUMNS = ("stain_group", "patch_label", "mpp", "image")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Patches of the pool: stain group (n,), and whether each is tumour (n,) bool."""
+
+    group: np.ndarray
+    tumour: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+
+@dataclass(frozen=True, eq=False)
+class Slides:
+    """Pseudo-slides: their patches as rows of the pool, (b, SIZE); even ones are negative, odd ones positive."""
+
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def positive(self) -> np.ndarray:
+        """(b,) bool."""
+        return np.arange(len(self.rows)) % 2 == 1
+
+
+def read_pool(path: Path) -> tuple[Pool, pa.Table]:
+    """The pool, and its table.
+
+    Raises:
+        DataError: the file is missing, or is no such table.
+    """
+    try:
+        table = pq.read_table(path, columns=list(_COLUMNS))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as a pool of patches: {str(error).splitlines()[0]}") from None
+    pool = Pool(np.array(table["stain_group"].to_pylist()), table["patch_label"].to_numpy() == 1)
+    lacking = [group for group in (*FIT, *CHOOSE, *TEST) if group not in set(pool.group.tolist())]
+    if lacking:
+        raise DataError(f"{path} lacks the stain groups {', '.join(lacking)}")
+    return pool, table
+
+
+def tumour_patches(fraction: float) -> int:
+    """Of a positive pseudo-slide."""
+    return round(SIZE * fraction)
+
+
+def draw_apart(pool: Pool, groups: tuple[str, ...], pairs: int, fraction: float, seed: int) -> Slides:
+    """Pseudo-slides that share no patch, as many negative as positive.
+
+    The same seed gives the same negative slides for every fraction, and positive ones in which tumour patches take the place of normal
+    ones. A stain group gives slides in proportion to its normal patches.
+
+    Raises:
+        DataError: there are not enough patches.
+    """
+    rng = np.random.default_rng(seed)
+    normal = {group: rng.permutation(np.flatnonzero((pool.group == group) & ~pool.tumour)) for group in groups}
+    tumour = {group: rng.permutation(np.flatnonzero((pool.group == group) & pool.tumour)) for group in groups}
+    sizes = np.array([len(normal[group]) for group in groups])
+    share = pairs * sizes / sizes.sum()
+    counts = np.floor(share).astype(int)
+    counts[np.argsort(counts - share)[: pairs - counts.sum()]] += 1
+    positives, rows = tumour_patches(fraction), []
+    for group, count in zip(groups, counts.tolist(), strict=True):
+        if 2 * count * SIZE > len(normal[group]) or count * positives > len(tumour[group]):
+            raise DataError(f"{group} has too few patches for {count} slides of each label with {fraction:.0%} tumour")
+        for slide in range(count):
+            own = normal[group][2 * slide * SIZE : 2 * (slide + 1) * SIZE]
+            ill = tumour[group][slide * positives : (slide + 1) * positives]
+            rows += [own[:SIZE], np.concatenate([ill, own[SIZE : 2 * SIZE - positives]])]
+    return Slides(np.stack(rows))
+
+
+def draw_sharing(
+    pool: Pool, groups: tuple[str, ...], pairs: int, fraction: float, seed: int, *, resample: bool = False
+) -> Slides:
+    """Pseudo-slides that may share patches with each other, as many of each stain group.
+
+    Args:
+        resample: first draw each group's normal and tumour patches anew with replacement: a bootstrap of the patches that slides share.
+    """
+    rng = np.random.default_rng(seed)
+    positives, rows, known = tumour_patches(fraction), [], {}
+    for group in groups:
+        kinds = [np.flatnonzero((pool.group == group) & (pool.tumour == kind)) for kind in (False, True)]
+        known[group] = [rng.choice(kind, len(kind)) for kind in kinds] if resample else kinds
+    for number in range(pairs):
+        normal, tumour = known[groups[number % len(groups)]]
+        rows.append(rng.choice(normal, SIZE, replace=len(normal) < SIZE))
+        ill = rng.choice(tumour, positives, replace=len(tumour) < positives)
+        rows.append(np.concatenate([ill, rng.choice(normal, SIZE - positives, replace=len(normal) < SIZE)]))
+    return Slides(np.stack(rows))

@@ -1,0 +1,232 @@
+"""The study: settings chosen on the pool's part `train`, written down, then one opening of `valid`.
+
+A training and what is measured of it is one file of `OUT/runs`, so that a study which was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.evidence.adapters import Setting, train_adapter
+from benchmarks.evidence.embedding import Features, embed_pool, used_rows
+from benchmarks.evidence.measure import distance_auroc, fit, linear_auroc
+from benchmarks.evidence.pool import CHOOSE, FIT, TEST, Slides, draw_apart, draw_sharing, read_pool
+from wsc_ray.bench.environment import usable_cores
+from wsc_ray.errors import RunFolderError
+from wsc_ray.files import read_json, write_json
+
+FROZEN = "frozen"
+ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
+CANDIDATES = {  # as many for each arm
+    "supcon": [Setting("supcon", temperature=t) for t in (0.05, 0.1, 0.2, 0.5)],
+    "simclr": [Setting("simclr", temperature=t) for t in (0.05, 0.1, 0.2, 0.5)],
+    "weaksupcon": [
+        Setting("weaksupcon", temperature=t, weight=w) for t, w in ((0.1, 0.3), (0.1, 1.0), (0.2, 1.0), (0.1, 3.0))
+    ],
+}
+CHOSEN_AT = 0.1  # tumour share at which settings are chosen
+CHOOSING_SEEDS = (100, 101)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a study is; a folder holds one.
+
+    Attributes:
+        fractions: shares of tumour in positive slides.
+        seeds: trainings of an arm at a share.
+        heads: fits of a head to each.
+        pairs: negative and positive slides to train on, so many of each.
+        test_pairs: likewise, to test on.
+        resamples: bootstraps of the test patches.
+        batch_size: patches a step.
+        steps: of a training.
+        views: of a patch.
+    """
+
+    fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
+    seeds: int = 3
+    heads: int = 2
+    pairs: int = 60
+    test_pairs: int = 200
+    resamples: int = 200
+    batch_size: int = 256
+    steps: int = 600
+    views: int = 8
+
+
+QUICK = Options(
+    fractions=(0.1,), seeds=1, heads=1, pairs=6, test_pairs=10, resamples=3, batch_size=16, steps=4, views=2
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, or none for the frozen features, with the heads on it.
+
+    Attributes:
+        chooses: whether it is measured on the slides that choose settings, else on the test's.
+    """
+
+    arm: str
+    fraction: float
+    seed: int
+    setting: Setting | None
+    chooses: bool
+    heads: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        how = (
+            "" if self.setting is None or not self.chooses else f"-{self.setting.temperature:g}-{self.setting.weight:g}"
+        )
+        return f"{'choose' if self.chooses else 'test'}-{self.fraction:g}-{self.arm}{how}-{self.seed}.json"
+
+
+class Study:
+    """The data of a study in one process."""
+
+    def __init__(self, out: Path, pool_file: Path, weights: Path, options: Options):
+        self.out, self.options = out, options
+        self.pool, table = read_pool(pool_file)
+        train = [self.fit_slides(fraction).rows for fraction in options.fractions]
+        trained = used_rows(train)
+        others = np.flatnonzero(np.isin(self.pool.group, (*CHOOSE, *TEST)))
+        self.features: Features = embed_pool(
+            out / "pool", table, self.pool, weights, trained=trained, seen=others, views=options.views
+        )
+
+    def fit_slides(self, fraction: float) -> Slides:
+        """That encoders and heads are trained on."""
+        return draw_apart(self.pool, FIT, self.options.pairs, fraction, seed=1)
+
+    def run(self, task: Task) -> None:
+        """Do a task and write its file."""
+        started = time.monotonic()
+        train, fraction = self.fit_slides(task.fraction), task.fraction
+        stop = draw_sharing(self.pool, CHOOSE, 50, fraction, seed=2)
+        found: dict[str, Any] = {**asdict(task)}
+        if task.setting is None:
+            features = torch.from_numpy(self.features.plain)
+        else:
+            size = self.options.batch_size
+            trained = train_adapter(task.setting, train, self.features, seed=task.seed, batch_size=size)
+            features, found["last"] = trained(self.features.plain), trained.last
+        heads = [fit(features, train, stop, seed=1000 * task.seed + number) for number in range(task.heads)]
+        if task.chooses:
+            held = draw_sharing(self.pool, CHOOSE, 100, fraction, seed=3)
+            found["auroc"] = [head.auroc(held) for head in heads]
+        else:
+            held = draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=4)
+            rows = np.flatnonzero(np.isin(self.pool.group, TEST))
+            found["auroc"] = [head.auroc(held) for head in heads]
+            found["attention_auroc"] = [head.attention_auroc(held, self.pool) for head in heads]
+            found["linear_auroc"] = linear_auroc(features, train, self.pool, rows)
+            found["distance_auroc"] = distance_auroc(features, train, self.pool, rows)
+            again = [
+                draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=5000 + number, resample=True)
+                for number in range(self.options.resamples)
+            ]
+            found["resampled"] = [[head.auroc(slides) for slides in again] for head in heads]
+        found["seconds"] = time.monotonic() - started
+        write_json(self.out / "runs" / task.name, found)
+
+
+def carry_out(
+    out: Path, pool_file: Path, weights: Path, options: Options, processes: int | None = None
+) -> dict[str, Any]:
+    """The whole study.
+
+    Args:
+        out: a folder that is new, or holds the same study.
+        processes: that train at a time.
+
+    Returns:
+        `chosen`, a setting an arm with its candidates' figures, and `results`, what every test task found.
+
+    Raises:
+        RunFolderError: the folder holds a study of other options.
+        DataError: the pool cannot be used.
+    """
+    values = json.loads(json.dumps(asdict(options)))
+    known = out / "options.json"
+    if known.exists() and read_json(known) != values:
+        raise RunFolderError(f"{out} holds a study of other options; give another --out")
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    write_json(known, values)
+    Study(out, pool_file, weights, options)  # embeds
+    workers = processes or usable_cores()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (out, pool_file, weights, options)) as pool:
+        choosing = [
+            Task(arm, CHOSEN_AT, seed, _with_steps(setting, options), True, 1)
+            for arm, settings in CANDIDATES.items()
+            for setting in settings
+            for seed in CHOOSING_SEEDS[: options.seeds]
+        ]
+        _do(pool, out, choosing)
+        chosen = _choose(out, choosing)
+        write_json(out / "chosen.json", chosen)  # before anything is measured on the test's patches
+        tasks = [
+            Task(
+                arm, fraction, seed, None if arm == FROZEN else Setting(**chosen[arm]["setting"]), False, options.heads
+            )
+            for fraction in options.fractions
+            for seed in range(options.seeds)
+            for arm in ARMS
+        ]
+        _do(pool, out, tasks)
+    return {"chosen": chosen, "results": [read_json(out / "runs" / task.name) for task in tasks]}
+
+
+def _with_steps(setting: Setting, options: Options) -> Setting:
+    return Setting(**{**asdict(setting), "steps": options.steps})
+
+
+def _choose(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:
+    """The setting of each arm that is best on the slides that choose, with what all of them came to."""
+    scores: dict[str, dict[Setting, list[float]]] = {}
+    for task in tasks:
+        assert task.setting is not None  # only trainings are chosen among
+        own = scores.setdefault(task.arm, {}).setdefault(task.setting, [])
+        own.extend(read_json(out / "runs" / task.name)["auroc"])
+    return {
+        arm: {
+            "setting": asdict(max(found, key=lambda setting: float(np.mean(found[setting])))),
+            "candidates": [[str(setting), [round(score, 4) for score in own]] for setting, own in found.items()],
+        }
+        for arm, found in scores.items()
+    }
+
+
+def _do(pool: ProcessPoolExecutor, out: Path, tasks: Iterable[Task]) -> None:
+    """Do the tasks whose file is not there."""
+    todo = [task for task in tasks if not (out / "runs" / task.name).exists()]
+    for number, task in enumerate(pool.map(_task, todo), start=1):
+        print(f"{number}/{len(todo)} {task}", flush=True)
+
+
+_study: Study | None = None  # of a worker process
+
+
+def _begin(out: Path, pool_file: Path, weights: Path, options: Options) -> None:
+    global _study
+    torch.set_num_threads(1)
+    _study = Study(out, pool_file, weights, options)
+
+
+def _task(task: Task) -> str:
+    assert _study is not None  # `_begin` has made it
+    _study.run(task)
+    return task.name

@@ -1,0 +1,68 @@
+"""A feature store's files: where a slide's lies, how it is opened, and the table of slides beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort
+from wsc_ray.cohort.cohort import PATCHES
+from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.files import is_file_name
+from wsc_ray.storage import AnyPath, check_store
+
+FEATURES, COORDS, VIEWS = "features", "coords", "views"  # datasets of a file: (N, D), (N, 2) and (N, K, D)
+
+
+def slide_path(folder: AnyPath, slide_id: str) -> AnyPath:
+    """Where a slide's features lie.
+
+    Raises:
+        DataError: the id cannot be a file name.
+    """
+    if not is_file_name(slide_id):
+        raise DataError(f"slide id {slide_id!r} cannot be a file name; `wsc-ray manifest check` lists such ids")
+    return folder / f"{slide_id}.h5"
+
+
+@contextmanager
+def open_rows(path: AnyPath) -> Iterator[h5py.File]:
+    """Open a slide's file to read some of its rows: of an object those bytes alone travel.
+
+    Raises:
+        OSError: it is missing, or no HDF5.
+    """
+    if isinstance(path, Path):
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    files, place = path.locate()
+    with files.open_input_file(place) as stream, h5py.File(stream, "r") as file:
+        yield file
+
+
+def read_slides(folder: AnyPath) -> Cohort:
+    """Read the table of slides, which has `patches`.
+
+    Raises:
+        DataError: the folder holds none, or one that cannot be read.
+        RunFolderError: its store does not answer.
+    """
+    check_store(folder)
+    try:
+        cohort = read_cohort(folder)
+    except ManifestError as error:
+        raise DataError(f"{error}; delete it and embed again") from None
+    if cohort is None:
+        raise DataError(f"{folder} holds no features ({COHORT_FILE} is missing); `wsc-ray embed --run RUN` writes them")
+    counts = cohort.slides[PATCHES] if PATCHES in cohort.slides.column_names else None
+    if counts is None or not pa.types.is_integer(counts.type) or counts.null_count or (pc.min(counts).as_py() or 0) < 0:
+        raise DataError(
+            f"{folder / COHORT_FILE} does not say how many patches each slide has; delete it and embed again"
+        )
+    return cohort

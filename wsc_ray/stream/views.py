@@ -1,0 +1,137 @@
+"""How the two views of a patch are made: drawn and applied to its image, or chosen among the ones that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from wsc_ray.feature_files.table import FeatureTable
+from wsc_ray.random import uniform
+from wsc_ray.recipe.sections import Augment
+from wsc_ray.stream.augment import apply_view
+from wsc_ray.stream.parameters import view_draws, view_parameters
+from wsc_ray.stream.source import Source
+
+_PAIR = 5  # what a random number is for; see order.py
+
+
+class Views(Protocol):
+    """The two views of each patch of a step."""
+
+    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+        """Make the views of the next patch.
+
+        Args:
+            content: what its row holds.
+            position: of the patch in the global batch.
+
+        Returns:
+            What they were made by, (2, P) float32.
+        """
+        ...
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """What goes to the model, once every patch has been added."""
+        ...
+
+
+def views_of(
+    source: Source, augment: Augment, *, on_device: bool, rows: int, patches: int, key: tuple[int, ...]
+) -> Views:
+    """The views of a worker's part of a step.
+
+    Args:
+        rows: patches of the part.
+        patches: of the global batch.
+        key: integers that, with a patch's position, alone decide its views.
+    """
+    if isinstance(source, FeatureTable):
+        return ChosenViews(source.views, source.width, rows, pair_draws(source.views, patches, *key))
+    draws = view_draws(patches, *key)
+    return PaddedImages(augment, draws) if on_device else DrawnViews(augment, rows, draws)
+
+
+def step_bytes(source: Source, augment: Augment, *, on_device: bool, rows: int) -> int:
+    """What the views of so many patches take, at least."""
+    if isinstance(source, FeatureTable):
+        return rows * 2 * source.width * np.dtype(np.float16).itemsize
+    # A patch that is augmented later is of half a view's side at least.
+    return rows * 3 * ((augment.size // 2) ** 2 if on_device else 2 * augment.size**2)
+
+
+def pair_draws(views: int, count: int, *key: int) -> np.ndarray:
+    """Which two of its `views` each of `count` patches shows, (count, 2) int64: different ones, every pair as likely.
+
+    Args:
+        key: integers that, with the row, alone decide them.
+    """
+    draws = uniform(2 * count, _PAIR, *key).reshape(count, 2)
+    first = (draws[:, 0] * views).astype(np.int64)
+    return np.stack([first, (first + 1 + (draws[:, 1] * (views - 1)).astype(np.int64)) % views], axis=1)
+
+
+class DrawnViews:
+    """Views made of images on the CPU: `views` (n, 2, size, size, 3) uint8."""
+
+    def __init__(self, augment: Augment, rows: int, draws: np.ndarray):
+        self._augment, self._draws, self._row = augment, draws, 0
+        self._views = np.empty((rows, 2, augment.size, augment.size, 3), np.uint8)
+
+    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+        height, width, _ = content.shape
+        parameters = view_parameters(self._augment, height, width, self._draws[position].tolist())
+        for view, drawn in zip(self._views[self._row], parameters, strict=True):
+            apply_view(content, drawn, self._augment.size, out=view)
+        self._row += 1
+        return parameters
+
+    def columns(self) -> dict[str, np.ndarray]:
+        return {"views": self._views}
+
+
+class PaddedImages:
+    """Images whose views are made beside the model: `images` (n, h, w, 3) uint8, see `padded`."""
+
+    def __init__(self, augment: Augment, draws: np.ndarray):
+        self._augment, self._draws = augment, draws
+        self._images: list[np.ndarray] = []
+
+    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+        height, width, _ = content.shape
+        self._images.append(content)
+        return view_parameters(self._augment, height, width, self._draws[position].tolist())
+
+    def columns(self) -> dict[str, np.ndarray]:
+        return {"images": padded(self._images, self._augment.size)}
+
+
+class ChosenViews:
+    """Two of the stored views of each patch: `views` (n, 2, D) float16, made by their numbers."""
+
+    def __init__(self, views: int, width: int, rows: int, pairs: np.ndarray):
+        self._pairs, self._row = pairs, 0
+        self._views = np.empty((rows, 2, width), np.float16)
+
+    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+        pair = self._pairs[position]
+        self._views[self._row] = content[pair]
+        self._row += 1
+        return pair[:, None].astype(np.float32)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        return {"views": self._views}
+
+
+def padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Pictures of any sizes as one array, (n, h, w, 3) uint8, black below and to the right of smaller ones.
+
+    Args:
+        size: of a view; a picture takes the room of half of it at least, so that a step is never of a few bytes.
+    """
+    height, width = (max(max(image.shape[axis] for image in images), size // 2) for axis in (0, 1))
+    whole = np.zeros((len(images), height, width, 3), np.uint8)
+    for image, place in zip(images, whole, strict=True):
+        place[: image.shape[0], : image.shape[1]] = image
+    return whole
