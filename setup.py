@@ -33,6 +33,7 @@ setup(
         "pyarrow>=17",
         "fsspec>=2024.6",
         "numpy>=2",
+        "scipy>=1.11",  # optimisation and distributions (BSD); mlflow brings it too
         "opencv-python-headless>=4.10",  # augmentation, and PNG
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
         "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too

@@ -20,6 +20,8 @@ def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{prefix}{key}.")
+        elif key == "notes":  # sentences
+            yield from ((f"{prefix}note", sentence) for sentence in value)
         elif value not in (None, []) and key != "already_complete":
             yield f"{prefix}{key}", _text(value)
 

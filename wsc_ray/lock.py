@@ -27,12 +27,14 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def locked(folder: AnyPath, command: str) -> Iterator[None]:
+def locked(folder: AnyPath, command: str, *, name: str = LOCK, wait: float = 0.0) -> Iterator[None]:
     """Hold a folder's lock while the block runs.
 
     Args:
         folder: exists.
         command: that holds it, for others to read.
+        name: of the lock's file: of the whole folder, or of something in it.
+        wait: seconds to wait for another process.
 
     Raises:
         RunFolderError: another process holds it, or it cannot be written.
@@ -40,8 +42,8 @@ def locked(folder: AnyPath, command: str) -> Iterator[None]:
     if not isinstance(folder, Path) or sys.platform == "win32":
         yield
         return
-    path = folder / LOCK
-    file = _locked_file(path, folder)
+    path = folder / name
+    file = _locked_file(path, folder, time.monotonic() + wait)
     try:
         file.truncate(0)
         told = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
@@ -68,8 +70,8 @@ def waiting_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _locked_file(path: Path, folder: Path) -> IO[str]:
-    """The file at `path`, open and locked."""
+def _locked_file(path: Path, folder: Path, until: float) -> IO[str]:
+    """The file at `path`, open and locked; until then (of `time.monotonic`) it is tried again."""
     while True:
         try:
             file = path.open("a+")
@@ -80,6 +82,9 @@ def _locked_file(path: Path, folder: Path) -> IO[str]:
         except BlockingIOError:
             told = _holder(path)
             file.close()
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
             raise RunFolderError(f"{folder} is in use{told}; wait until it has ended, or give another --out") from None
         except OSError:  # a mount that has no locks, as some network filesystems
             return file

@@ -13,10 +13,11 @@ RUN/
   cluster.json         of a run on a cluster: jobs, nodes, versions
   checkpoints/         Ray Train's: checkpoint_<step>/ with model.safetensors, trainer.pt, state.json
   encoder/             model.safetensors and config.json, as timm loads them; written when training is complete
+  ledger.jsonl         a line each time that test slides were looked at
   summary.json
   features/            <slide>.h5 (TRIDENT's datasets and attributes), slides.parquet, summary.json
   mil/                 the chosen head (model.safetensors, config.json), trials.csv, summary.json
-  evaluate/            predictions.csv, confusion.csv, summary.json
+  evaluate/            predictions.csv, member_predictions.csv, confusion.csv, summary.json
 """
 
 from __future__ import annotations

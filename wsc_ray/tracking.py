@@ -163,6 +163,18 @@ class Tracker:
         except Exception as error:
             raise _unreachable(self.uri, error) from error
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run, which `search_runs` finds it by.
+
+        Raises:
+            TrackingError: the store does not take them.
+        """
+        try:
+            for key, value in tags.items():
+                self.client.set_tag(self.run_id, key, value)
+        except Exception as error:
+            raise _unreachable(self.uri, error) from error
+
     def last_step(self, key: str) -> int:
         """The last step at which `key` was logged, -1 where it never was: a resumed run logs what comes after.
 

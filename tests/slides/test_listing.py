@@ -115,6 +115,29 @@ def test_a_wrong_list_is_a_sentence(folder, lines, options, said):
         read_list(written(folder, *lines), **options)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("a.svs,a1,p,x,train", "a.svs,a2,q,x,test"),
+        ("a.svs,a1,p,x,train", "../slides/a.svs,a2,p,x,train"),
+        ("a.svs,a1,p,x,train", "link.svs,a2,q,x,test"),
+    ],
+    ids=["one name", "one name in two ways", "a link, of another patient"],
+)
+def test_one_file_under_several_ids_is_refused(folder, rows):
+    (folder / "slides" / "link.svs").symlink_to("a.svs")
+    source = written(folder, "path,slide_id,patient_id,label,split", *rows)
+    with pytest.raises(ManifestError, match=r"the file a\.svs is in the list under several ids \(line 2 and line 3\)"):
+        read_list(source, folder=folder / "slides")
+
+
+def test_links_to_one_file_are_noted_where_the_list_says_no_patients(folder):
+    (folder / "slides" / "link.svs").symlink_to("a.svs")
+    found = read_list(written(folder, "path,label,split", "a.svs,x,train", "link.svs,x,test"), folder=folder / "slides")
+    assert [entry.slide_id for entry in found.entries] == ["a", "link"]
+    assert found.notes[1] == "one slide file under 2 names, each taken for a slide (line 2 and line 3): a.svs"
+
+
 def test_a_list_that_is_not_there(folder):
     with pytest.raises(ManifestError, match="does not exist"):
         read_list(folder / "none.csv")

@@ -1,68 +1,185 @@
 """Metrics of slide predictions, for many weightings of the slides at once.
 
 Every function takes `weights` (s, n), s weightings of n slides, and gives one value for each: a bootstrap sample is a
-weighting by how often a slide was drawn, so thousands of samples are a matrix product. A metric that a weighting does
-not define (no slide of a class that it needs) is NaN.
+weighting by how often a slide was drawn. Predictions are the same for every weighting, (n, ...), or each weighting's own,
+(s, n, ...): a sample draws members of an ensemble too. A metric that a weighting does not define (no slide of a class that
+it needs) is NaN. docs/statistics.md says in words what each metric means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from wsc_ray.mil.auroc import auroc, ratio
+from wsc_ray.mil.auroc import auroc, average_precision, ratio
+
+BINS = 10  # of equal width, in the reliability curve and the calibration error
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
     """Weighted confusion matrices.
 
     Args:
-        labels, predicted: (n,) class indices.
+        labels: (n,) class indices.
+        predicted: (n,) or (s, n) class indices.
         classes: C.
         weights: (s, n).
 
     Returns:
         (s, C, C): rows are true classes, columns predicted ones.
     """
-    cell = np.eye(classes * classes)[labels * classes + predicted]  # (n, C * C)
-    return (weights @ cell).reshape(-1, classes, classes)
+    return _sums(labels * classes + predicted, classes * classes, weights).reshape(-1, classes, classes)
 
 
 def measure(
-    labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], weights: np.ndarray | None = None
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    weights: np.ndarray | None = None,
+    *,
+    order: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Every metric of slide predictions; the predicted class is the most probable one.
 
-    With two classes, the second is the positive one: `balanced_accuracy` (mean of sensitivity and specificity),
-    `auroc`, `sensitivity`, `specificity`, `accuracy`. With more, `auroc` is the macro average of one
-    class against the rest, `balanced_accuracy` the mean sensitivity, and `sensitivity_<class>` and
-    `specificity_<class>` are each class's against the rest.
-
     Args:
         labels: (n,) class indices.
-        probabilities: (n, C), rows summing to 1.
+        probabilities: (n, C) or (s, n, C), rows summing to 1.
         names: of the C classes.
         weights: (s, n); by default one weighting, all ones.
+        order: the classes from the mildest to the most severe, where they have an order.
+
+    Returns:
+        By name, (s,) values; NaN where undefined: `balanced_accuracy`, those of `measure_scores` and of `measure_classes`.
+    """
+    weights = np.ones((1, len(labels))) if weights is None else weights
+    decisions = measure_classes(labels, probabilities.argmax(axis=-1), names, weights, order=order)
+    first = {"balanced_accuracy": decisions.pop("balanced_accuracy")}
+    return {**first, **measure_scores(labels, probabilities, weights), **decisions}
+
+
+def measure_scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics that need no predicted class: `auroc`, `auprc`, `brier`, `ece`.
+
+    With two classes the second is the positive one. With more, `auroc` and `auprc` are macro averages of one class against
+    the rest, `brier` sums over the classes (0 to 2), and `ece` is of the most probable class (Guo et al. 2017, arXiv 1706.04599).
+
+    Args, Returns: as of `measure`.
+    """
+    classes = probabilities.shape[-1]
+    each = [1] if classes == 2 else range(classes)
+    truth = np.eye(classes)[labels]  # (n, C)
+    squares = ((probabilities - truth) ** 2).sum(axis=-1)  # of two classes, twice that of one
+    score, hit = judged(labels, probabilities)
+    total = weights.sum(axis=1)
+    gap = _sums(_bin(score), BINS, weights * (score - hit))
+    return {
+        "auroc": np.mean([auroc(labels == c, probabilities[..., c], weights) for c in each], axis=0),
+        "auprc": np.mean([average_precision(labels == c, probabilities[..., c], weights) for c in each], axis=0),
+        "brier": ratio((weights * squares).sum(axis=1), total) / (2 if classes == 2 else 1),
+        "ece": ratio(np.abs(gap).sum(axis=1), total),
+    }
+
+
+def measure_classes(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    names: Sequence[str],
+    weights: np.ndarray,
+    *,
+    order: Sequence[int] | None = None,
+) -> dict[str, np.ndarray]:
+    """The metrics of predicted classes.
+
+    `balanced_accuracy` is the mean over classes of their sensitivity. With two classes, the second is the positive one:
+    `f1`, `sensitivity`, `specificity` are its own. With more, `f1` is the mean over classes, and `sensitivity_<class>` and
+    `specificity_<class>` are each class's against the rest. Cohen's kappa is `kappa`, or `quadratic_kappa` where classes
+    have an order.
+
+    Args:
+        predicted: (n,) or (s, n) class indices.
+        labels, names, weights, order: as of `measure`.
 
     Returns:
         By name, (s,) values; NaN where undefined.
     """
-    weights = np.ones((1, len(labels))) if weights is None else weights
-    matrix = confusion(labels, probabilities.argmax(axis=1), len(names), weights)
+    matrix = confusion(labels, predicted, len(names), weights)
     total, right = matrix.sum(axis=(1, 2)), np.trace(matrix, axis1=1, axis2=2)
-    true = matrix.sum(axis=2)  # (s, C)
+    true, called = matrix.sum(axis=2), matrix.sum(axis=1)  # (s, C)
     hit = np.diagonal(matrix, axis1=1, axis2=2)
     sensitivity = ratio(hit, true)
-    others = total[:, None] - true
-    specificity = ratio(others - (matrix.sum(axis=1) - hit), others)
-    values = {"balanced_accuracy": sensitivity.mean(axis=1)}
+    specificity = ratio(total[:, None] - true - (called - hit), total[:, None] - true)
+    f1 = ratio(2 * hit, true + called)
+    values = {"balanced_accuracy": sensitivity.mean(axis=1), "f1": f1[:, 1] if len(names) == 2 else f1.mean(axis=1)}
+    values["kappa" if order is None else "quadratic_kappa"] = _kappa(matrix, order)
     if len(names) == 2:
-        values["auroc"] = auroc(labels == 1, probabilities[:, 1], weights)
         values |= {"sensitivity": sensitivity[:, 1], "specificity": specificity[:, 1]}
     else:
-        each = [auroc(labels == c, probabilities[:, c], weights) for c in range(len(names))]
-        values["auroc"] = np.mean(each, axis=0)
         values |= {f"sensitivity_{name}": sensitivity[:, c] for c, name in enumerate(names)}
         values |= {f"specificity_{name}": specificity[:, c] for c, name in enumerate(names)}
     return {**values, "accuracy": ratio(right, total)}
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Slides whose probability lies in [low, high): how many, their mean probability, and how often it came true."""
+
+    low: float
+    high: float
+    slides: int
+    predicted: float
+    observed: float
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[ReliabilityBin]:
+    """The reliability curve: the bins that hold slides.
+
+    Args:
+        labels: (n,).
+        probabilities: (n, C).
+    """
+    score, hit = judged(labels, probabilities)
+    bins = _bin(score)
+    return [
+        ReliabilityBin(
+            b / BINS, (b + 1) / BINS, int(inside.sum()), float(score[inside].mean()), float(hit[inside].mean())
+        )
+        for b in range(BINS)
+        if (inside := bins == b).any()
+    ]
+
+
+def judged(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The probability that calibration looks at and whether it came true, (..., n) each: of two classes that of the
+    positive one, of more that of the most probable one."""
+    if probabilities.shape[-1] == 2:
+        score = probabilities[..., 1]
+        return score, np.broadcast_to(labels == 1, score.shape)
+    return probabilities.max(axis=-1), probabilities.argmax(axis=-1) == labels
+
+
+def _kappa(matrix: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
+    """Cohen's kappa of confusion matrices (s, C, C): 1 - observed / chance disagreement, quadratic in the distance of
+    classes where they have an order (Cohen 1968)."""
+    classes = matrix.shape[1]
+    if order is None:
+        disagreement = 1 - np.eye(classes)
+    else:
+        place = np.argsort(order)
+        disagreement = (place[:, None] - place[None, :]) ** 2.0
+    total = matrix.sum(axis=(1, 2))
+    chance = ratio(matrix.sum(axis=2)[:, :, None] * matrix.sum(axis=1)[:, None, :], total[:, None, None])
+    observed = (matrix * disagreement).sum(axis=(1, 2))
+    return 1 - ratio(observed, (chance * disagreement).sum(axis=(1, 2)))
+
+
+def _bin(score: np.ndarray) -> np.ndarray:
+    """The bin of each score: bin b is from b / BINS to below (b + 1) / BINS, and the last has 1 too."""
+    return np.searchsorted(np.arange(1, BINS) / BINS, score, side="right")
+
+
+def _sums(index: np.ndarray, size: int, values: np.ndarray) -> np.ndarray:
+    """Sums of `values` (s, n) by `index`, (n,) or (s, n) below `size`: (s, size)."""
+    flat = index + np.arange(len(values))[:, None] * size
+    return np.bincount(flat.ravel(), weights=values.ravel(), minlength=len(values) * size).reshape(-1, size)

@@ -113,9 +113,17 @@ def parse_footer(footer: bytes, path: str) -> pq.FileMetaData:
     Raises:
         ManifestError: it is not Parquet's.
     """
+    return _open(footer, path).metadata
+
+
+def _open(footer: bytes, path: str) -> pq.ParquetFile:
+    """A file of magic and footer alone: no column can be read from it, only what the footer says.
+
+    Its schema is asked of the file. A `FileMetaData` that was asked for it is in a circle with it, so that a large manifest's
+    footers pile up until Python looks for circles.
+    """
     try:
-        # A file of magic and footer alone: no column can be read from it, only what the footer says.
-        return pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        return pq.ParquetFile(pa.BufferReader(_MAGIC + footer))
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
 
@@ -126,7 +134,8 @@ def read_footer(footer: bytes, path: str) -> Footer:
     Raises:
         ManifestError: the file is not Parquet, or is of a newer format.
     """
-    metadata = parse_footer(footer, path)
+    opened = _open(footer, path)
+    metadata = opened.metadata
     own = metadata.metadata or {}
     version = own.get(FORMAT_KEY, b"0")
     number = _number(version)
@@ -135,7 +144,7 @@ def read_footer(footer: bytes, path: str) -> Footer:
             f"{path} is of manifest format {_short(version)} and this wsc-ray reads up to "
             f"{FORMAT_VERSION}; upgrade it (the file is by {_short(own.get(CREATOR_KEY, b'?'))})"
         )
-    columns = _columns(metadata, path)
+    columns = _columns(opened, path)
     part, _, parts = own.get(PART_KEY, b"0/0").partition(b"/")
     groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     return Footer(
@@ -156,9 +165,9 @@ def written_digest(metadata: pq.FileMetaData) -> str | None:
     return found.decode() if _DIGEST.fullmatch(found) else None
 
 
-def _columns(metadata: pq.FileMetaData, path: str) -> tuple[str, ...]:
+def _columns(opened: pq.ParquetFile, path: str) -> tuple[str, ...]:
     try:
-        names = metadata.schema.to_arrow_schema().names
+        names = opened.schema_arrow.names
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} has columns that cannot be read: {str(error).splitlines()[0]}") from None
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -178,12 +187,11 @@ def _short(text: bytes) -> str:
 
 def _mixed(metadata: pq.FileMetaData) -> tuple[int, ...]:
     """Row groups of which the statistics do not say that they have one split and one slide label."""
-    places = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
     return tuple(
         number
         for number in range(metadata.num_row_groups)
         if metadata.row_group(number).num_rows
-        and any(only_value(metadata.row_group(number), places.get(name)) is None for name in ("split", "label"))
+        and any(only_value(metadata.row_group(number), name) is None for name in ("split", "label"))
     )
 
 

@@ -133,11 +133,10 @@ def join_runs(files: Sequence[FileRuns], groups: Sequence[int]) -> Runs:
     return Runs(group, ends - rows - (ends - rows)[begins], rows, slide, tuple(numbers))
 
 
-def only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
+def only_value(group: pq.RowGroupMetaData, name: str) -> str | None:
     """The one value that all rows of a row group have in a column, by its statistics."""
-    if column is None:
-        return None
-    statistics = group.column(column).statistics
+    columns = (group.column(index) for index in range(group.num_columns))
+    statistics = next((column.statistics for column in columns if column.path_in_schema == name), None)
     if statistics is None or not statistics.has_min_max or (statistics.has_null_count and statistics.null_count):
         return None
     low, high = statistics.min, statistics.max
@@ -147,13 +146,12 @@ def only_value(group: pq.RowGroupMetaData, column: int | None) -> str | None:
 
 
 def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
-    places = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
     group, rows, slides = [], [], []
     for number in range(metadata.num_row_groups):
         size = metadata.row_group(number).num_rows
         if not size:
             continue
-        slide = only_value(metadata.row_group(number), places.get("slide_id"))
+        slide = only_value(metadata.row_group(number), "slide_id")
         if slide is None:
             return None
         group.append(number)

@@ -75,6 +75,9 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         yield ("data.mixed", "data.pure"), f"{', '.join(both)} is in data.pure too; a label is either pure or mixed"
     if data.mixed == []:
         yield ("data.mixed",), "no label is mixed; name at least one, or null for every label that is not pure"
+    order = recipe.evaluate.order
+    if order is not None and len(set(order)) < len(order):
+        yield ("evaluate.order",), f"a label is there twice in {', '.join(order)}; name each once"
     splits = [data.train_split, data.val_split, data.test_split]
     if len(set(splits)) < 3:
         yield (

@@ -221,8 +221,13 @@ class Tune(Section):
 
 
 class Evaluate(Section):
-    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(2000, description="bootstrap samples of patients")
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(
+        2000, description="bootstrap samples, each of patients and of members"
+    )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
+    order: Annotated[list[Name], Field(min_length=2, max_length=1000)] | None = Field(
+        None, description="labels from the mildest to the most severe, for quadratic kappa; null: they have no order"
+    )
 
 
 class Tracking(Section):

@@ -17,6 +17,7 @@ slides' folder that is called `<slide_id>`, or `<slide_id>.<something>`; annotat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,14 @@ def read_list(
         told = {name: texts[row] for name, texts in values.items()}
         entry = _entry(table.where(row), told, folder, by_name, label_names, problems)
         found += [(row, entry)] if entry is not None else []
-    _raise(source, problems + _contradictions(table, found))
-    notes = [] if "patient_id" in values else ["every slide is taken for another patient, since the list names none"]
+    names_patients = "patient_id" in values
+    _raise(source, problems + _contradictions(table, found, names_patients=names_patients))
+    notes = [] if names_patients else ["every slide is taken for another patient, since the list names none"]
+    notes += [
+        f"one slide file under {len(rows)} names, each taken for a slide ({_lines(table, rows)}): {path.name}"
+        for path, rows in _rows_of_files(found).items()
+        if len(rows) > 1
+    ]
     return SlideList(tuple(entry for _, entry in found), tuple(notes))
 
 
@@ -244,24 +251,38 @@ def _number(text: str) -> tuple[float | None, str]:
     return value, "" if value is None or 0 < value < float("inf") else f"mpp is {text}, not above 0 um/px"
 
 
-def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]]) -> list[str]:
-    """Slides and files that are there twice, patients in several splits, labels that differ in capitals alone."""
+def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, names_patients: bool) -> list[str]:
+    """Slides and files that are there twice, patients in several splits, labels that differ in capitals alone.
+
+    Links give one file several names. That is a mistake where the list says that it is of several patients; where it says
+    nothing, `read_list` notes it.
+    """
     problems = []
     slides: dict[str, list[int]] = {}
-    files: dict[Path, list[int]] = {}
     for row, entry in found:
         slides.setdefault(entry.slide_id, []).append(row)
-        files.setdefault(entry.path.resolve(), []).append(row)
     for name, rows in slides.items():
         if len(rows) > 1:
             problems.append(f"slide {name} is in the list {len(rows)} times ({_lines(table, rows)})")
-    ids = {row: entry.slide_id for row, entry in found}
-    for path, rows in files.items():
-        if len({ids[row] for row in rows}) > 1:
+    entry_of = dict(found)
+    for path, rows in _rows_of_files(found).items():
+        same = [entry_of[row] for row in rows]
+        ids = {entry.slide_id for entry in same}
+        one_name = len({os.path.normpath(entry.path) for entry in same}) < len(ids)
+        several_patients = names_patients and len({entry.patient_id for entry in same}) > 1
+        if len(ids) > 1 and (one_name or several_patients):
             problems.append(f"the file {path.name} is in the list under several ids ({_lines(table, rows)})")
     entries = [entry for _, entry in found]
     problems += patients_in_several([each.patient_id for each in entries], [each.split for each in entries], "split")
     return problems + differ_in_capitals([each.label for each in entries], "label")
+
+
+def _rows_of_files(found: Sequence[tuple[int, Entry]]) -> dict[Path, list[int]]:
+    """The rows of each slide file, by its path without links."""
+    rows: dict[Path, list[int]] = {}
+    for row, entry in found:
+        rows.setdefault(entry.path.resolve(), []).append(row)
+    return rows
 
 
 def _lines(table: UserTable, rows: Sequence[int]) -> str:

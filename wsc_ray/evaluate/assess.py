@@ -1,0 +1,253 @@
+"""From predictions to figures: metrics with intervals, per slide and per patient, and what the members say one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from wsc_ray.evaluate.attention import pooled, weighted_mean, within_slides
+from wsc_ray.evaluate.bootstrap import Interval, Resample, bootstrap
+from wsc_ray.evaluate.calibration import Calibration, tempered
+from wsc_ray.evaluate.ensemble import MemberPredictions
+from wsc_ray.evaluate.metrics import confusion, measure, measure_classes, measure_scores, reliability
+from wsc_ray.evaluate.patients import Patients, by_patient
+from wsc_ray.mil.bags import Bags
+from wsc_ray.recipe.sections import Recipe
+
+_SLIDES, _PATIENTS, _CALIBRATED, _ATTENTION = "slides ", "patients ", "calibrated ", "attention "
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What an ensemble says of b slides: its members' probabilities (M, b, C), and `attention` (n,) float32."""
+
+    bags: Bags
+    classes: list[str]
+    members: MemberPredictions
+    attention: np.ndarray
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(b, C) float64."""
+        return self.members.ensemble()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(b,) class indices."""
+        return self.bags.labels.numpy()
+
+
+def assess(result: Result, recipe: Recipe, calibration: Calibration | None = None) -> dict[str, Any]:
+    """Every figure of an evaluation.
+
+    Args:
+        calibration: what was chosen on validation slides, of these slides.
+
+    Returns:
+        `metrics` (of slides), `confusion`, `reliability`, `per_patient`, `calibrated`, `members`, `folds`, `attention` and
+        `notes` in words. Each metric has `value`, `low`, `high` and `left_out`.
+    """
+    labels, classes, members = result.labels, result.classes, result.members
+    order = class_positions(recipe.evaluate.order, classes)
+    patients = by_patient(result.bags.patient_ids, labels, len(classes), order)
+    each = None if result.bags.patch_labels is None else within_slides(result.attention, result.bags)
+
+    def statistic(draw: Resample) -> dict[str, np.ndarray]:
+        probabilities = draw.probabilities(members)
+        found = _named(_SLIDES, measure(labels, probabilities, classes, draw.weights, order=order))
+        if len(patients):
+            weights = patients.weights(draw.weights)
+            values = measure(patients.labels, patients.mean(probabilities), classes, weights, order=order)
+            found |= _named(_PATIENTS, values)
+        if calibration is not None:
+            found |= _named(_CALIBRATED, _calibrated(labels, probabilities, classes, draw.weights, order, calibration))
+        if each is not None:
+            found[f"{_ATTENTION}auroc"] = weighted_mean(each, draw.weights)
+        return found
+
+    ones = np.ones((1, len(labels)))
+    points = statistic(Resample(ones, (np.ones((1, len(members))),)))
+    settings = recipe.evaluate
+    intervals = bootstrap(
+        statistic,
+        result.bags.patient_ids,
+        [members],
+        samples=settings.bootstrap,
+        confidence=settings.confidence,
+        seed=recipe.seed,
+    )
+    entries = {name: entry(name, value[0], intervals[name], len(classes)) for name, value in points.items()}
+    metrics = _of(_SLIDES, entries)
+    probabilities = members.ensemble()
+    attention = None
+    if each is not None:
+        attention = {
+            **_of(_ATTENTION, entries),
+            "auroc_pooled": number(pooled(result.attention, result.bags)),
+            "slides": int((~np.isnan(each)).sum()),
+        }
+    return {
+        "metrics": metrics,
+        "confusion": _matrix(labels, probabilities, len(classes)),
+        "reliability": [asdict(each_bin) for each_bin in reliability(labels, probabilities)],
+        "per_patient": {
+            "patients": len(patients),
+            "metrics": _of(_PATIENTS, entries),
+            "confusion": _matrix(patients.labels, patients.mean(probabilities), len(classes)) if len(patients) else [],
+            "left_out": list(patients.left_out),
+        },
+        "calibrated": calibration and {"chosen": calibration.described(), "metrics": _of(_CALIBRATED, entries)},
+        "members": _members(labels, members, classes, order),
+        "folds": _folds(labels, members, classes, order),
+        "attention": attention,
+        "notes": _notes(result, metrics, patients),
+    }
+
+
+def class_positions(order: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """The classes' indices from the mildest to the most severe; None where they have no order."""
+    return None if order is None else [classes.index(name) for name in order]
+
+
+def entry(name: str, value: float, spread: Interval, classes: int) -> dict[str, Any]:
+    """A metric as JSON, its interval within what the metric can be."""
+    low, high = bounds(name, classes)
+    return {
+        "value": number(value),
+        "low": number(np.clip(spread.low, low, high)),
+        "high": number(np.clip(spread.high, low, high)),
+        "left_out": spread.left_out,
+    }
+
+
+def bounds(name: str, classes: int) -> tuple[float, float]:
+    """The least and the most that a metric of C classes can be."""
+    return -1.0 if "kappa" in name else 0.0, 2.0 if classes > 2 and "brier" in name else 1.0
+
+
+def number(value: float) -> float | None:
+    """JSON has no NaN: what is not defined is null."""
+    return None if math.isnan(value) else float(value)
+
+
+def _calibrated(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    weights: np.ndarray,
+    order: Sequence[int] | None,
+    calibration: Calibration,
+) -> dict[str, np.ndarray]:
+    """What a threshold changes, and what a temperature changes."""
+    scores = measure_scores(labels, tempered(probabilities, calibration.temperatures), weights)
+    changed = {name: scores[name] for name in ("brier", "ece")}
+    if calibration.thresholds is None:
+        return changed
+    return measure_classes(labels, calibration.predicted(probabilities), classes, weights, order=order) | changed
+
+
+def _members(
+    labels: np.ndarray, members: MemberPredictions, classes: Sequence[str], order: Sequence[int] | None
+) -> dict[str, Any]:
+    """Each member alone on the slides that it never saw, and how far they scatter."""
+    values = []
+    for predicted, unseen in zip(members.probabilities, members.unseen, strict=True):
+        found = measure(labels[unseen], predicted[unseen], classes, order=order)
+        values.append({name: value[0] for name, value in found.items()})
+    scatter = {}
+    for name in values[0] if len(members) > 1 else ():
+        known = np.array([each[name] for each in values if not math.isnan(each[name])])
+        if len(known) > 1:
+            spread = {"mean": known.mean(), "sd": known.std(ddof=1), "least": known.min(), "most": known.max()}
+            scatter[name] = {key: float(value) for key, value in spread.items()}
+    return {
+        "count": len(members),
+        "each": [
+            {"name": name, "seed": seed, "fold": fold, **{key: number(each[key]) for key in each}}
+            for name, seed, fold, each in zip(members.names, members.seeds, members.folds, values, strict=True)
+        ],
+        "scatter": scatter,
+    }
+
+
+def _folds(
+    labels: np.ndarray, members: MemberPredictions, classes: Sequence[str], order: Sequence[int] | None
+) -> dict[str, Any] | None:
+    """The ensemble of each fold on the slides of that fold; None without folds."""
+    if members.fold_names == [None]:
+        return None
+    probabilities, folds = members.ensemble(), {}
+    for fold in members.fold_names:
+        here = members.unseen[members.of_fold(fold)].any(axis=0)
+        found = measure(labels[here], probabilities[here], classes, order=order)
+        folds[str(fold)] = {"slides": int(here.sum()), **{name: number(value[0]) for name, value in found.items()}}
+    return folds
+
+
+def _notes(result: Result, metrics: Mapping[str, Any], patients: Patients) -> list[str]:
+    classes, bags, notes = result.classes, result.bags, []
+    absent = [name for c, name in enumerate(classes) if c not in result.labels]
+    if absent:
+        lacking = ", ".join(name for name, each in metrics.items() if each["value"] is None)
+        notes.append(f"no test slide is {', '.join(absent)}, so {lacking} cannot be said")
+    if bags.empty:
+        notes.append(f"{len(bags.empty)} test slides have no patches and are left out: {', '.join(bags.empty[:5])}")
+    count = len(set(bags.patient_ids))
+    if any(each["low"] == each["value"] == each["high"] == 1 for each in metrics.values()):
+        notes.append(f"a value of 1 is 1 in every draw: its interval has no width, few as {count} patients may be")
+    if patients.differing:
+        notes.append(
+            f"patients whose slides differ in their label, and who count by the most severe one: {patients.differing}"
+        )
+    if patients.left_out:
+        notes.append(
+            f"patients whose slides differ in their label are left out of the figures per patient: {len(patients.left_out)} "
+            f"({', '.join(patients.left_out[:5])}); `evaluate.order` says which label is the most severe"
+        )
+    if not result.members.drawn:
+        notes.append("one fit only: the intervals hold what other patients would change, not what another seed would")
+    return notes
+
+
+def _matrix(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> list[list[int]]:
+    ones = np.ones((1, len(labels)))
+    return confusion(labels, probabilities.argmax(axis=1), classes, ones)[0].astype(int).tolist()
+
+
+def _named(prefix: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {prefix + name: each for name, each in values.items()}
+
+
+def _of(prefix: str, entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): each for name, each in entries.items() if name.startswith(prefix)}
+
+
+def flat_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics for MLflow: `auroc`, `auroc_low`, `auroc_high`, ..., those that are defined."""
+    entries: dict[str, Any] = dict(measured["metrics"])
+    entries |= {f"patient_{name}": each for name, each in measured["per_patient"]["metrics"].items()}
+    if measured["calibrated"]:
+        entries |= {f"calibrated_{name}": each for name, each in measured["calibrated"]["metrics"].items()}
+    entries |= {f"members_{name}": {"value": each["sd"]} for name, each in _deviations(measured)}
+    if measured["attention"]:
+        entries["attention_auroc"] = measured["attention"]["auroc"]
+        entries["attention_auroc_pooled"] = {"value": measured["attention"]["auroc_pooled"]}
+    flat = {}
+    for name, each in entries.items():
+        for key, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+            if each.get(key) is not None:
+                flat[_metric_name(name) + suffix] = each[key]
+    return flat
+
+
+def _deviations(measured: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return ((f"sd_{name}", each) for name, each in measured["members"]["scatter"].items())
+
+
+def _metric_name(name: str) -> str:
+    """MLflow takes letters, digits, `_-. :/` in a metric's name."""
+    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)

@@ -1,0 +1,186 @@
+"""Which slides an evaluation measures on, which it calibrates on, and what the members say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.evaluate.ensemble import MemberPredictions, pool
+from wsc_ray.mil.bags import Bags, load_bags, slides_of
+from wsc_ray.mil.ensemble import Member
+from wsc_ray.mil.fit import predict
+from wsc_ray.mil.inputs import encoder_of, fitting_slides, refuse_shared
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stage import read_identity
+from wsc_ray.storage import AnyPath
+
+FOLD = "fold"
+
+
+def measured_slides(slides: pa.Table, members: Sequence[Member], features: AnyPath, recipe: Recipe) -> pa.Table:
+    """Rows of the slides to measure on: of the test split, or where members have folds those of their folds.
+
+    Args:
+        slides: of the cohort that is chosen, with a column `fold` where it has folds.
+
+    Raises:
+        DataError: there are none, a fold has no member, or a test patient has slides in a split that heads are fitted or
+            chosen on.
+    """
+    data = recipe.data
+    if any(member.fold is not None for member in members):
+        return _slides_of_folds(slides, members)
+    test = slides_of(slides, data.test_split)
+    if not test.num_rows:
+        there = ", ".join(sorted({split for split in slides["split"].to_pylist() if split})) or "none"
+        raise DataError(
+            f"no slide in {features} is in split `{data.test_split}` (splits there: {there}); set data.test_split"
+        )
+    for name in (data.train_split, data.val_split):
+        refuse_shared(test, slides_of(slides, name), data.test_split, name)
+    return test
+
+
+def fold_of(slides: pa.Table) -> dict[str, str]:
+    """The fold of each slide that is in one."""
+    if FOLD not in slides.column_names:
+        return {}
+    pairs = zip(slides["slide_id"].to_pylist(), slides[FOLD].to_pylist(), strict=True)
+    return {slide: fold for slide, fold in pairs if fold is not None}
+
+
+def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -> list[str]:
+    """The classes of the members, which all have the same, and features of the encoder that they were tuned on.
+
+    Raises:
+        DataError: they differ. Features of another encoder and equal width would give nonsense in silence.
+    """
+    classes = members[0].config["classes"]
+    other = next((member.name for member in members if member.config["classes"] != classes), None)
+    if other is not None:
+        raise DataError(f"members {members[0].name} and {other} of {head} have other classes; tune again")
+    here = encoder_of(features)
+    there = [member.config["embed"] for member in members if member.config.get("embed")]
+    if here and any(here != each for each in there):
+        raise DataError(
+            f"features in {features} are by another encoder or patch size than the head in {head} was tuned on; "
+            "tune again"
+        )
+    return classes
+
+
+def predict_members(
+    members: Sequence[Member], bags: Bags, folds: Mapping[str, str], head: AnyPath
+) -> tuple[MemberPredictions, np.ndarray]:
+    """What each member says of the slides that it never saw.
+
+    Args:
+        folds: of slides, where members have folds.
+
+    Returns:
+        The predictions, and attention (n,) float32: the mean over the members that never saw the slide.
+
+    Raises:
+        DataError: the features are not as wide as the head takes, or a slide's fold has no member.
+    """
+    _check_width(members, bags, head)
+    own = [_unseen(member, bags, folds) for member in members]
+    lacking = np.flatnonzero(np.bincount(np.concatenate(own), minlength=len(bags)) == 0)
+    if len(lacking):
+        slide = bags.slide_ids[lacking[0]]
+        raise DataError(f"no member in {head} was held out from fold {folds.get(slide)} of slide {slide}; tune again")
+    attention, counts = np.zeros(len(bags.features)), np.zeros(len(bags.features))
+    parts, lengths = [], bags.lengths.numpy()
+    for member, slides in zip(members, own, strict=True):
+        probabilities, each = _predict(member, bags, slides)
+        parts.append((slides, probabilities))
+        rows = np.repeat(np.isin(np.arange(len(bags)), slides), lengths)
+        attention[rows] += each
+        counts[rows] += 1
+    return _pooled(members, parts, bags), (attention / counts).astype(np.float32)
+
+
+def validation_predictions(
+    members: Sequence[Member], slides: pa.Table, features: AnyPath, recipe: Recipe, head: AnyPath
+) -> tuple[MemberPredictions, np.ndarray] | str:
+    """What each member says of its validation slides, and their labels; or why that cannot be had.
+
+    A member's `config.json` lists its validation slides (`val_slides`). Of a head that does not say, they are what the
+    recipe makes of the cohort, if the search has seen the same.
+    """
+    listed: list[Sequence[str]] = [member.config.get("val_slides", ()) for member in members]
+    if all("val_slides" in member.config for member in members):
+        ids = set().union(*listed)
+        table = _rows(slides, ids)
+        if len(ids) > table.num_rows:
+            return "validation slides of the search are not in these features"
+        bags = load_bags(features, table, members[0].config["classes"])
+    else:
+        try:
+            classes, _, table = fitting_slides(slides, recipe)
+            bags = load_bags(features, table, classes)
+            known = read_identity(head, "tune") or {}
+        except (DataError, RunFolderError):
+            return "these features have no validation slides"
+        if classes != members[0].config["classes"] or known.get("features", "")[32:] != bags.digest()[:32]:
+            return "the validation slides that the head was chosen on are not known"
+        listed = [bags.slide_ids] * len(members)
+    parts = []
+    for member, names in zip(members, listed, strict=True):
+        chosen = set(names)
+        where = np.array([index for index, slide in enumerate(bags.slide_ids) if slide in chosen], dtype=np.int64)
+        parts.append((where, _predict(member, bags, where)[0]))
+    return _pooled(members, parts, bags), bags.labels.numpy()
+
+
+def _slides_of_folds(slides: pa.Table, members: Sequence[Member]) -> pa.Table:
+    """Slides that are in a fold; a fold that no member was held out from is an error of `predict_members`."""
+    if FOLD not in slides.column_names:
+        raise DataError("the head was tuned with folds; name their column with data.fold, as `tune` had it")
+    if any(member.fold is None for member in members):
+        raise DataError("some members of the head have a fold and others none; tune again")
+    chosen = slides.filter(pc.is_valid(slides[FOLD])).sort_by("slide_id")
+    if not chosen.num_rows:
+        raise DataError("no slide is in a fold; name their column with data.fold")
+    return chosen
+
+
+def _rows(slides: pa.Table, ids: set[str]) -> pa.Table:
+    return slides.filter(pc.is_in(slides["slide_id"], pa.array(sorted(ids)))).sort_by("slide_id")
+
+
+def _unseen(member: Member, bags: Bags, folds: Mapping[str, str]) -> np.ndarray:
+    """The slides to measure a member on, (k,) indices."""
+    if member.fold is None:
+        return np.arange(len(bags))
+    return np.array([i for i, slide in enumerate(bags.slide_ids) if folds.get(slide) == member.fold], dtype=np.int64)
+
+
+def _predict(member: Member, bags: Bags, slides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (k, C) float64 of some slides, and attention over their patches."""
+    if not len(slides):
+        return np.zeros((0, len(member.config["classes"]))), np.zeros(0)
+    some = bags if len(slides) == len(bags) else bags.select(slides.tolist())
+    logits, attention = predict(member.head, some)
+    return logits.double().softmax(dim=1).numpy(), attention.numpy()
+
+
+def _pooled(members: Sequence[Member], parts: Sequence[tuple[np.ndarray, np.ndarray]], bags: Bags) -> MemberPredictions:
+    names, seeds, folds = zip(*((member.name, member.seed, member.fold) for member in members), strict=True)
+    return MemberPredictions(names, seeds, folds, pool(parts, len(bags), len(members[0].config["classes"])))
+
+
+def _check_width(members: Sequence[Member], bags: Bags, head: AnyPath) -> None:
+    width = bags.features.shape[1]
+    for member in members:
+        wanted: Any = member.config["features"]
+        if width != wanted:
+            raise DataError(
+                f"features have {width} dimensions and the head in {head} was fitted to {wanted}; use the encoder it was "
+                "tuned with, or tune again"
+            )

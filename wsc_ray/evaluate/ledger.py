@@ -1,0 +1,133 @@
+"""The ledger of a run: every time its test slides were looked at, `ledger.jsonl`, a line a time.
+
+A test split is worth what it is only as long as nothing is chosen with it. Nobody can prevent that, but everybody can see
+how often it was opened, for how many heads, and whether an evaluation only repeats an earlier one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+import wsc_ray
+from wsc_ray.errors import RunFolderError
+from wsc_ray.files import atomic
+from wsc_ray.lock import locked
+from wsc_ray.mil.ensemble import Member
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.storage import AnyPath
+from wsc_ray.uris import values_without_secrets
+
+LEDGER = "ledger.jsonl"
+_WAIT = 30.0  # seconds for another command that writes its line
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What an evaluation looked at; all digests are SHA-256 (hex).
+
+    Attributes:
+        cohort: digest of the slides: their ids, patients and labels.
+        where: the split or the folds, in words.
+        head: digest of all members' weights.
+        encoder: of the features, None where they do not say.
+        features: digest of the slides' features.
+        recipe: digest of `seed`, `data` and `evaluate`.
+    """
+
+    command: str
+    cohort: str
+    where: str
+    slides: int
+    head: str
+    encoder: str | None
+    features: str
+    recipe: str
+
+    def repeats(self, line: dict[str, Any]) -> bool:
+        """Whether a line is of the identical evaluation."""
+        return all(line.get(name) == getattr(self, name) for name in ("cohort", "head", "features", "recipe"))
+
+
+def read_ledger(folder: AnyPath) -> list[dict[str, Any]]:
+    """The lines so far.
+
+    Raises:
+        RunFolderError: the ledger cannot be read.
+    """
+    path = folder / LEDGER
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or "cohort" not in values:
+            raise RunFolderError(f"{path}, line {number}, is no line of a ledger; put the file back as it was written")
+        lines.append(values)
+    return lines
+
+
+def record(folder: AnyPath, opening: Opening) -> dict[str, Any]:
+    """Add a line, whole or not at all, while no other command adds one.
+
+    Returns:
+        `opening`, how often the slides have been opened with this time; `heads`, of how many different heads; `repeats`, how
+        many of these times repeated an earlier one; `repeat`, whether this one did.
+
+    Raises:
+        RunFolderError: the ledger cannot be read, or another command holds it for too long.
+    """
+    with locked(folder, opening.command, name=f".{LEDGER}.lock", wait=_WAIT):
+        lines = read_ledger(folder)
+        repeat = any(opening.repeats(line) for line in lines)
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        lines.append({"when": when, "wsc_ray": wsc_ray.__version__, "repeat": repeat, **asdict(opening)})
+        with atomic(folder / LEDGER) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return counted(lines, opening.cohort) | {"repeat": repeat}
+
+
+def counted(lines: Sequence[dict[str, Any]], cohort: str) -> dict[str, int]:
+    """How often the slides of a digest were opened, see `record`."""
+    own = [line for line in lines if line["cohort"] == cohort]
+    heads = {line.get("head") for line in own}
+    return {"opening": len(own), "heads": len(heads), "repeats": sum(bool(line.get("repeat")) for line in own)}
+
+
+def digest_of_slides(slides: pa.Table) -> str:
+    """Of the ids, patients and labels of slides, in any order."""
+    columns = (slides[name].to_pylist() for name in ("slide_id", "patient_id", "label"))
+    return _digest(sorted(zip(*columns, strict=True)))
+
+
+def digest_of_members(members: Sequence[Member]) -> str:
+    """Of the weights of all members."""
+    digest = hashlib.sha256()
+    for member in members:
+        digest.update(repr((member.name, member.fold)).encode())
+        for name, tensor in sorted(member.head.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_recipe(recipe: Recipe) -> str:
+    """Of what an evaluation takes from a recipe."""
+    return _digest(values_without_secrets(recipe.model_dump(mode="json", include={"seed", "data", "evaluate"})))
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
