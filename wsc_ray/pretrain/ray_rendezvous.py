@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import ray
-from ray.train.backend import Backend
+from ray.train.backend import Backend, BackendConfig
 from ray.train.torch import TorchConfig
 
 from wsc_ray.distributed import join_group, leave_group
@@ -52,7 +52,8 @@ class _FileRendezvousBackend(Backend):
     share_cuda_visible_devices = True
     folder: str | None = None
 
-    def on_start(self, worker_group: Any, backend_config: FileRendezvous) -> None:
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        assert isinstance(backend_config, FileRendezvous)
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
         self.folder = tempfile.mkdtemp(prefix="wsc-ray-rendezvous-")  # of mode 0700
         size = len(worker_group)
@@ -71,7 +72,7 @@ class _FileRendezvousBackend(Backend):
             ]
         )
 
-    def on_shutdown(self, worker_group: Any, backend_config: FileRendezvous) -> None:
+    def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
         try:
             ray.get(worker_group.execute_async(leave_group), timeout=30)
         except ray.exceptions.RayError:  # the workers have gone, or hang in a collective; Ray Train ends them next

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from wsc_ray.errors import ResourceError
 
@@ -73,7 +73,7 @@ def _serve(count: int, cpus: int, requests: IO[str]) -> None:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 
-    def add() -> object:
+    def add() -> Any:
         return cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES)
 
     try:

@@ -77,8 +77,9 @@ def measure_chaos(
         found: list[str] = []
         rounds = 0
         killer = Killer(random.Random(seed), kills)
-        while killer.left and not found:
-            rounds += 1
+        before = kills + 1
+        while 0 < killer.left < before:  # a round in which nothing could be killed is the last
+            rounds, before = rounds + 1, killer.left
             folder = place / f"round-{rounds}"
             for attempt in play(stages(folder), folder, killer, {name: each.seconds for name, each in calm.items()}):
                 attempts.append(attempt)
