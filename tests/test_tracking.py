@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -54,6 +55,23 @@ def test_a_folder_has_one_run(uri, tmp_path):
     assert run.last_step("loss") == 2
     assert run.last_step("never") == -1
     assert run.ui_command == f"mlflow ui --backend-store-uri {uri}"
+
+
+def test_a_folder_with_odd_characters(tmp_path, monkeypatch):
+    odd = tmp_path / "we ird;ü#100%&'q"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    uri = tracking_uri(None)
+    with tracker(uri, odd / "run") as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+    assert shlex.split(run.ui_command)[-1] == uri
+    assert (odd / "mlflow.db").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["store", odd.name])
+    for name in ("who?", "100%25"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with pytest.raises(TrackingError, match=r"a folder with `\?` or `%` in its name"):
+            tracking_uri(None)
 
 
 def test_several_who_are_the_first_to_use_a_store(uri, tmp_path):

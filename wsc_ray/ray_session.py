@@ -13,6 +13,7 @@ import ray
 
 from wsc_ray.errors import ResourceError
 from wsc_ray.ray_token import prepare_token
+from wsc_ray.ray_trouble import said_in_a_sentence
 
 STARTS = 3
 
@@ -26,7 +27,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             turns on a single core.
 
     Raises:
-        ResourceError: RAY_ADDRESS names a cluster that does not answer, or Ray does not start here.
+        ResourceError: RAY_ADDRESS names a cluster that does not answer, Ray does not start here, or one of its processes was killed
+            while the block ran.
     """
     if ray.is_initialized():
         yield
@@ -39,7 +41,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         _connect(address, num_cpus, folder)
         quieten()
         try:
-            yield
+            with said_in_a_sentence(local=not address):
+                yield
         finally:
             ray.shutdown()
 
@@ -66,7 +69,7 @@ def _connect(address: str | None, num_cpus: int | None, folder: str) -> None:
                 _start_here(num_cpus or max(2, os.cpu_count() or 1))
     except ResourceError:
         raise
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:  # of a port above 65535, too
+    except Exception as error:  # Ray raises this very class, too
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ResourceError(f"no Ray at {address or 'this machine'}: {reason}") from None
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -23,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 from wsc_ray.errors import TrackingError
 from wsc_ray.files import atomic, first_line, is_file_name, local_file, local_folder, read_json, write_json
@@ -46,6 +48,9 @@ def tracking_uri(configured: str | None, *folders: AnyPath) -> str:
 
     Args:
         folders: the command's output folder first, the run folder last.
+
+    Raises:
+        TrackingError: it would be in the current folder, whose path no store can have.
     """
     if configured or os.environ.get("MLFLOW_TRACKING_URI"):
         return configured or os.environ["MLFLOW_TRACKING_URI"]
@@ -55,7 +60,15 @@ def tracking_uri(configured: str | None, *folders: AnyPath) -> str:
             return known["uri"]
     if folders and isinstance(folders[-1], StoragePath):
         return shown(folders[-1] / STORE)
-    return f"sqlite:///{Path(STORE).absolute()}"
+    path = Path(STORE).absolute()
+    if "?" in str(path) or unquote(str(path)) != str(
+        path
+    ):  # parts of a URI's own: SQLAlchemy would make another path of them
+        raise TrackingError(
+            f"{path}: an MLflow store cannot lie in a folder with `?` or `%` in its name; set tracking.uri or MLFLOW_TRACKING_URI, or work "
+            "in another folder"
+        )
+    return f"sqlite:///{path}"
 
 
 class Tracker:
@@ -248,7 +261,7 @@ class Tracker:
         uri = shown(self.uri)
         if _on_object_store(uri):
             return f"mlflow ui --backend-store-uri sqlite:///{STORE} (beside a copy of {uri})"
-        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def connect(uri: str, experiment: str) -> tuple[Any, str]:

@@ -1,0 +1,169 @@
+"""Typing a command, and killing one of its processes while it runs."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from wsc_ray.bench.chaos.processes import DRIVER, GCS, NODE, RAYLET, below, still_there, victim
+from wsc_ray.bench.chaos.ray_cluster import NodesHere, nodes_here
+from wsc_ray.bench.chaos.stages import WORKERS, Stage
+
+LIMIT_SECONDS = 900.0  # for one attempt: what takes longer hangs
+ORPHAN_SECONDS = 60.0  # until the processes of a command that has ended have to be gone
+POLL_SECONDS = 0.05
+LOOK_SECONDS = 0.5
+NODES_SHARE = 0.4  # of the attempts of a command that can lose nodes
+TRACEBACK = "Traceback (most recent call last)"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A command that was typed once.
+
+    Attributes:
+        kills: what was killed, in order.
+        status: that it ended with; negative: the signal that ended it.
+        seconds: it took.
+        said: its stderr.
+        orphans: command lines of its processes that outlived it by `ORPHAN_SECONDS`.
+    """
+
+    stage: str
+    kills: tuple[str, ...]
+    status: int
+    seconds: float
+    said: str
+    orphans: tuple[str, ...] = ()
+
+    def faults(self) -> list[str]:
+        """What is wrong with how it ended: a hang, a traceback, processes left behind."""
+        killed = f"{self.stage} after the death of {', '.join(self.kills) or 'nobody'}"
+        found = [f"{killed}: left {line[:80]} behind" for line in self.orphans]
+        if self.seconds >= LIMIT_SECONDS:
+            found.append(f"{killed}: did not end within {LIMIT_SECONDS:g} s")
+        elif self.status not in (0, 2) and DRIVER not in self.kills:
+            found.append(f"{killed}: exit status {self.status}, and not a sentence with 2")
+        if TRACEBACK in self.said:
+            found.append(f"{killed}: a traceback")
+        return found
+
+
+@dataclass
+class Killer:
+    """Draws what is killed and when, so many times."""
+
+    generator: random.Random
+    left: int
+    done: list[str] = field(default_factory=list)
+
+    def roles(self, stage: Stage) -> tuple[str, ...]:
+        """What may be killed in the next attempt; with nodes among it, that runs on a cluster whose head is left alone."""
+        if NODE in stage.victims and self.generator.random() < NODES_SHARE:
+            return tuple(role for role in stage.victims if role not in (RAYLET, GCS))
+        return tuple(role for role in stage.victims if role != NODE)
+
+    def next(self, roles: Sequence[str], seconds: float) -> tuple[str, float]:
+        """What is killed next and when, in a command that takes so many seconds when left alone."""
+        return self.generator.choice(roles), time.monotonic() + self.generator.uniform(0, seconds)
+
+    def strike(self, role: str, pids: list[int], nodes: NodesHere | None) -> bool:
+        """Kill a process of that role, or a node, if there is one."""
+        if role == NODE and nodes is not None:
+            nodes.lose_a_node()
+        elif role == DRIVER:
+            _kill(psutil.Process(pids[0]))
+        else:
+            process = victim(role, pids, self.generator)
+            if process is None:
+                return False
+            _kill(process)
+        self.left -= 1
+        self.done.append(role)
+        return True
+
+
+def type_once(stage: Stage, folder: Path, killer: Killer | None, usual_seconds: float, log: Path) -> Attempt:
+    """Type a command in a folder, wait for its end, and let the killer strike meanwhile.
+
+    Args:
+        usual_seconds: that it takes when left alone.
+        log: where its stderr goes.
+    """
+    environment = own_environment()
+    roles = killer.roles(stage) if killer and killer.left else ()
+    with ExitStack() as stack:
+        nodes = None
+        if NODE in roles:
+            nodes = stack.enter_context(nodes_here(WORKERS, cpus=2, environment=environment))
+            environment["RAY_ADDRESS"] = nodes.address
+        stderr = stack.enter_context(log.open("w"))
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wsc_ray", *stage.line()],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+        try:
+            seen = _disturb(process, killer, roles, usual_seconds, nodes)
+            seconds = time.monotonic() - started
+        finally:
+            process.kill()
+            process.wait()
+        orphans = still_there(seen, ORPHAN_SECONDS)
+        lines = tuple(" ".join(each.cmdline()) for each in orphans)
+        for each in orphans:
+            _kill(each)
+    kills = tuple(killer.done) if killer else ()
+    if killer:
+        killer.done.clear()
+    return Attempt(stage.name, kills, process.returncode, seconds, log.read_text(errors="replace"), lines)
+
+
+def _disturb(
+    process: subprocess.Popen[bytes],
+    killer: Killer | None,
+    roles: Sequence[str],
+    usual_seconds: float,
+    nodes: NodesHere | None,
+) -> list[psutil.Process]:
+    """Wait for a command's end, let the killer strike meanwhile, and return the processes that were seen below it."""
+    pids = [process.pid, *([nodes.pid] if nodes else [])]
+    seen: dict[int, psutil.Process] = {}
+    started = look = time.monotonic()
+    role, due = killer.next(roles, usual_seconds) if killer and killer.left else ("", math.inf)
+    while process.poll() is None and (now := time.monotonic()) - started < LIMIT_SECONDS:
+        time.sleep(POLL_SECONDS)
+        if now >= min(look, due):
+            seen |= {each.pid: each for each in below(pids[:1])}
+            look = now + LOOK_SECONDS
+        if killer is None or now < due:
+            continue
+        if not killer.strike(role, pids, nodes):
+            due = now + LOOK_SECONDS  # there is none of it yet
+        else:
+            role, due = killer.next(roles, usual_seconds) if killer.left else ("", math.inf)
+    return list(seen.values())
+
+
+def own_environment() -> dict[str, str]:
+    """This process's environment without what would lead the commands to another Ray or MLflow."""
+    left_out = ("RAY_ADDRESS", "MLFLOW_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+
+
+def _kill(process: psutil.Process) -> None:
+    with suppress(psutil.Error):
+        process.kill()

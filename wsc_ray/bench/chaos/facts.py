@@ -1,0 +1,111 @@
+"""What a folder of results holds, in a form in which two runs of the same commands are equal."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Times, rates and what is named after them; the rest of every file has to be the same.
+_VARIES = {
+    "seconds",
+    "patches_per_second",
+    "data_wait_fraction",
+    "mlflow",
+    "run_id",
+    "slides_there",
+    "patches_there",
+    "patches_embedded",
+    "trials_there",
+    "started",
+    "ended",
+}
+# Of Ray Train and MLflow, or of a process that is working.
+_NOT_OURS = {"checkpoint_manager_snapshot.json", ".validate_storage_marker", ".lock", "mlflow.db", ".mlflow.db.lock"}
+_FOLDERS_NOT_OURS = {"mlartifacts"}
+
+
+def folder_facts(folder: Path) -> dict[str, str]:
+    """Every file's name with a digest of what it says, apart from times, rates and where the folder lies."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and path.name not in _NOT_OURS and not _FOLDERS_NOT_OURS & set(name.parts):
+            found[str(name)] = _digest(path, str(folder))
+    return found
+
+
+def store_facts(store: Path) -> dict[str, Any]:
+    """Every run of an MLflow store: how it ended, and how many times each step of each metric is there."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+    found: dict[str, Any] = {}
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    for run in client.search_runs(experiments, max_results=1000):
+        steps = {
+            key: [metric.step for metric in client.get_metric_history(run.info.run_id, key)] for key in run.data.metrics
+        }
+        counted = {key: {"steps": len(set(each)), "values": len(each)} for key, each in sorted(steps.items())}
+        name = str(run.info.run_name)
+        while name in found:
+            name += " again"
+        found[name] = {"status": run.info.status, "metrics": counted}
+    return found
+
+
+def differences(calm: Mapping[str, Any], disturbed: Mapping[str, Any], what: str) -> list[str]:
+    """What is missing, what is too much and what is another, a sentence each."""
+    found = [f"{what}: {name} is missing" for name in calm if name not in disturbed]
+    found += [f"{what}: {name} was left" for name in disturbed if name not in calm]
+    found += [f"{what}: {name} differs" for name in calm if name in disturbed and calm[name] != disturbed[name]]
+    return found
+
+
+def _digest(path: Path, folder: str) -> str:
+    if path.suffix == ".json":
+        content = _plain(json.loads(path.read_text()), folder)
+    elif path.suffix == ".jsonl":
+        content = [_plain(json.loads(line), folder) for line in path.read_text().splitlines()]
+    elif path.suffix == ".h5":
+        content = _arrays(path)
+    elif path.suffix == ".csv":
+        with path.open(newline="") as file:
+            content = [_plain(row, folder) for row in csv.DictReader(file)]
+    elif path.suffix == ".yaml":
+        content = _plain(path.read_text(), folder)
+    elif path.suffix == ".parquet":
+        content = _table(path)
+    else:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _plain(value: Any, folder: str) -> Any:
+    """JSON's values without what varies, and without where the folder lies."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each, folder) for key, each in value.items() if key not in _VARIES}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each, folder) for each in value]
+    return value.replace(folder, "") if isinstance(value, str) else value
+
+
+def _arrays(path: Path) -> list[str]:
+    import h5py
+
+    with h5py.File(path) as file:
+        return [
+            f"{name} {file[name].dtype} {file[name].shape} {hashlib.sha256(file[name][()].tobytes()).hexdigest()}"
+            for name in sorted(file)
+        ]
+
+
+def _table(path: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    columns = [hashlib.sha256(repr(table[name].to_pylist()).encode()).hexdigest() for name in table.column_names]
+    return [f"{name} {digest}" for name, digest in zip(table.column_names, columns, strict=True)]

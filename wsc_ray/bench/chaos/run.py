@@ -1,0 +1,167 @@
+"""Run the commands once in peace and then with kills, as many rounds as the kills last, and compare what they leave."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.bench.chaos.attempts import Attempt, Killer, type_once
+from wsc_ray.bench.chaos.facts import differences, folder_facts, store_facts
+from wsc_ray.bench.chaos.page import page, tables
+from wsc_ray.bench.chaos.stages import Stage, known_names, prepare, stages_of
+from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
+from wsc_ray.bench.output import invocation, require_file, require_folder
+from wsc_ray.errors import DataError, UserError
+from wsc_ray.files import atomic, write_summary
+from wsc_ray.places import local_path
+from wsc_ray.progress import Progress
+
+COMMAND = "bench chaos"
+PACKAGES = ("wsc-ray", "ray", "torch", "timm", "numpy", "pyarrow", "mlflow")
+CALM = "calm"
+STORE = "mlflow.db"
+MOST_ATTEMPTS = 40  # of one command, before it counts as one that never ends
+
+
+def measure_chaos(
+    *,
+    out: str | Path,
+    kills: int,
+    seed: int,
+    commands: Sequence[str],
+    slides: str | Path | None,
+    steps: int,
+    markdown: str | Path | None,
+) -> dict[str, Any]:
+    """Kill processes of commands at random until `kills` have been, typing each command again until it is done.
+
+    Args:
+        out: folder for the rounds, their logs and `summary.json`.
+        seed: of what is killed and when, and of the cohort.
+        commands: which; none: all of them.
+        slides: a list of slides for `tile`; None: without `tile`.
+        steps: of training.
+        markdown: a file for the whole page.
+
+    Returns:
+        The summary: what was killed where, how the attempts ended, and every difference from the round in peace.
+    """
+    place = require_folder(out, COMMAND)
+    unknown = [name for name in commands if name not in known_names()]
+    if unknown:
+        raise UserError(f"--command {unknown[0]}: give one of {', '.join(known_names())}")
+    file = require_file(markdown) if markdown else None
+    listed = local_path(slides) if slides is not None else None
+    if listed is not None and not listed.is_file():
+        raise DataError(f"--slides {listed}: no such file")
+    options = {"out": str(out), "kills": kills, "seed": seed, "command": list(commands), "steps": steps}
+    options |= {"slides": str(slides) if slides is not None else None}
+    started = time.time()
+    for old in [place / CALM, *place.glob("round-*")]:
+        shutil.rmtree(old, ignore_errors=True)
+
+    def stages(folder: Path) -> list[Stage]:
+        return stages_of(prepare(folder, steps=steps, seed=seed), listed, commands)
+
+    with Progress(COMMAND, kills, unit="kills") as progress:
+        progress.say("once in peace")
+        calm = {stage.name: type_calmly(stage, place / CALM) for stage in stages(place / CALM)}
+        attempts: list[Attempt] = []
+        found: list[str] = []
+        rounds = 0
+        killer = Killer(random.Random(seed), kills)
+        before = kills + 1
+        while 0 < killer.left < before:  # a round in which nothing could be killed is the last
+            rounds, before = rounds + 1, killer.left
+            folder = place / f"round-{rounds}"
+            for attempt in play(stages(folder), folder, killer, {name: each.seconds for name, each in calm.items()}):
+                attempts.append(attempt)
+                found += attempt.faults()
+                progress.to(kills - killer.left, f"round {rounds}, {attempt.stage}: status {attempt.status}")
+            found += compare(place / CALM, folder)
+    summary = {
+        "kills": kills - killer.left,
+        "rounds": rounds,
+        "attempts": len(attempts),
+        "killed": count(attempts),
+        "faults": found,
+        "ended": {str(status): number for status, number in Counter(each.status for each in attempts).items()},
+        "sentences": sorted({sentence(each) for each in attempts if each.status == 2}),
+        "calm_seconds": {name: round(each.seconds, 1) for name, each in calm.items()},
+        "seconds": round(time.time() - started, 1),
+        "machine": describe_machine(usable_cores()),
+        "versions": versions(PACKAGES),
+        "commit": commit(),
+        "invocation": invocation(f"wsc-ray {COMMAND}", options, markdown),
+    }
+    summary["table"] = tables(summary)
+    (place / "attempts.json").write_text(json.dumps([asdict(each) for each in attempts], indent=1))
+    if file is not None:
+        with atomic(file) as temporary:
+            temporary.write_text(page(summary))
+    return write_summary(place, COMMAND, summary)
+
+
+def type_calmly(stage: Stage, folder: Path) -> Attempt:
+    """Type a command once, and kill nothing.
+
+    Raises:
+        UserError: it fails all the same.
+    """
+    attempt = type_once(stage, folder, None, 0.0, log_of(folder, stage, 1))
+    if attempt.status:
+        raise UserError(f"`wsc-ray {stage.name}` fails when nothing is killed: {sentence(attempt)}")
+    return attempt
+
+
+def play(stages: Sequence[Stage], folder: Path, killer: Killer, usual: Mapping[str, float]) -> Iterator[Attempt]:
+    """Type every command until it is done, killing meanwhile, and yield each attempt."""
+    for stage in stages:
+        for number in range(1, MOST_ATTEMPTS + 1):
+            attempt = type_once(stage, folder, killer, usual[stage.name], log_of(folder, stage, number))
+            yield attempt
+            if attempt.status == 0 or is_done(stage, folder):
+                break
+        else:
+            raise UserError(f"`wsc-ray {stage.name}` is not done after {MOST_ATTEMPTS} attempts; see {folder}")
+
+
+def is_done(stage: Stage, folder: Path) -> bool:
+    """Whether a command that may not be typed again has left all of its work, killed as it ended."""
+    return not stage.repeats and (folder / stage.out / "summary.json").exists()
+
+
+def compare(calm: Path, disturbed: Path) -> list[str]:
+    """Every difference in what the commands left, in their folders and in MLflow."""
+    found = differences(folder_facts(calm), folder_facts(disturbed), disturbed.name)
+    if (calm / STORE).exists() and (disturbed / STORE).exists():
+        found += differences(store_facts(calm / STORE), store_facts(disturbed / STORE), f"{disturbed.name}, MLflow")
+    return found
+
+
+def count(attempts: Sequence[Attempt]) -> dict[str, dict[str, int]]:
+    """How many times what was killed, by command."""
+    counted: dict[str, Counter[str]] = {}
+    for attempt in attempts:
+        counted.setdefault(attempt.stage, Counter()).update(attempt.kills)
+    return {name: dict(each) for name, each in counted.items()}
+
+
+def sentence(attempt: Attempt) -> str:
+    """What the command said last."""
+    lines = [line for line in attempt.said.splitlines() if line.startswith("wsc-ray: ")]
+    return lines[-1] if lines else (attempt.said.strip().splitlines() or ["nothing"])[-1]
+
+
+def log_of(folder: Path, stage: Stage, number: int) -> Path:
+    """Where an attempt's stderr goes, beside the folder that is compared."""
+    logs = folder.parent / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    return logs / f"{folder.name}-{stage.name.replace(' ', '-')}-{number}.err"

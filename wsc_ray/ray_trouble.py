@@ -1,0 +1,137 @@
+"""Ray's own processes that end before a command does: one sentence, in place of Ray's tracebacks.
+
+Results are written in one step each, and the same command goes on from them; what is left to say is that, and which process ended. A local
+Ray is watched, because a driver without its raylet or GCS waits for up to minutes before Ray notices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import psutil
+from ray import exceptions
+
+from wsc_ray.errors import ResourceError, UserError
+
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 5.0  # for Ray to raise what it knows, before the command is interrupted
+_PROCESSES = {"raylet": "raylet", "gcs_server": "GCS"}
+_TROUBLE = (
+    exceptions.LocalRayletDiedError,
+    exceptions.NodeDiedError,
+    exceptions.WorkerCrashedError,
+    exceptions.OutOfMemoryError,
+    exceptions.RayActorError,
+    exceptions.RaySystemError,
+    exceptions.ObjectLostError,
+    exceptions.RpcError,
+)
+
+
+@contextlib.contextmanager
+def said_in_a_sentence(*, local: bool) -> Iterator[None]:
+    """Turn what Ray raises in a block when its processes are killed, or run out of memory, into a sentence.
+
+    Args:
+        local: Ray has been started by this process, which watches it.
+
+    Raises:
+        ResourceError: one of Ray's processes ended.
+    """
+    watch = _Watch() if local else None
+    try:
+        with watch or contextlib.nullcontext():
+            yield
+    except UserError:
+        raise
+    except KeyboardInterrupt:
+        if watch is None or watch.reason is None:
+            raise
+        raise _sentence(watch.reason) from None
+    except Exception as error:
+        dead = watch.dead() if watch else None
+        trouble = find_trouble(error)
+        if dead is None and trouble is None:
+            raise
+        raise _sentence(dead or _first_line(trouble)) from error
+
+
+def find_trouble(error: BaseException) -> BaseException | None:
+    """What Ray raised about a process of its own, in `error`, its causes and the failures of training workers; None: nothing."""
+    waiting, seen = [error], set()
+    while waiting:
+        now = waiting.pop()
+        if id(now) in seen:
+            continue
+        seen.add(id(now))
+        if isinstance(now, _TROUBLE) and not getattr(now, "actor_init_failed", False):
+            return now
+        waiting += [each for each in (now.__cause__, now.__context__, getattr(now, "cause", None)) if each is not None]
+        waiting += [each for each in (getattr(now, "controller_failure", None),) if each is not None]
+        waiting += list(getattr(now, "worker_failures", {}).values())
+    return None
+
+
+class _Watch:
+    """A thread that looks whether Ray's processes below this one are alive, and interrupts the main thread when one is not."""
+
+    reason: str | None = None  # why the main thread was interrupted
+
+    def __init__(self) -> None:
+        below = psutil.Process().children(recursive=True)
+        self._processes = [process for process in below if _name(process) in _PROCESSES]
+        self._names = {process.pid: _PROCESSES[_name(process)] for process in self._processes}
+        self._ended = threading.Event()
+        self._in_main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1")
+
+    def dead(self) -> str | None:
+        """Which of them has ended, in words; None where all are alive."""
+        for process in self._processes:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return f"its {self._names[process.pid]} was killed or crashed"
+        return None
+
+    def __enter__(self) -> None:
+        if self._in_main:
+            self._before = signal.signal(signal.SIGUSR1, self._raise)
+            self._thread = threading.Thread(target=self._look, name="wsc-ray-watch", daemon=True)
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._in_main:
+            self._thread.join()  # a signal that came after the handler has gone would end the process
+            signal.signal(signal.SIGUSR1, self._before)
+
+    def _look(self) -> None:
+        while not self._ended.wait(POLL_SECONDS):
+            if self.dead() and not self._ended.wait(GRACE_SECONDS):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                return
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if not self._ended.is_set():
+            self.reason = self.dead()
+            raise KeyboardInterrupt  # the one exception of a signal that leads out of `ray.get`
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return process.name()
+    return ""
+
+
+def _first_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _sentence(why: str) -> ResourceError:
+    return ResourceError(
+        f"Ray ended before the command did ({why}); nothing that was finished is lost: type the command again, and it goes on from there. "
+        "If that happens again, look for what kills processes, such as too little memory"
+    )
