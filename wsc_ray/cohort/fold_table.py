@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from wsc_ray.cohort.cohort import KEYS, PATCHES, PATIENT, SITE
 from wsc_ray.cohort.folds import By, make_folds
 from wsc_ray.cohort.overlay import ALIASES
-from wsc_ray.cohort.problems import differ_in_capitals
+from wsc_ray.cohort.problems import alike
 from wsc_ray.cohort.store import read_cohort
 from wsc_ray.cohort.tables import choose_column, read_user_table
 from wsc_ray.cohort.values import suggest
@@ -52,7 +52,7 @@ def write_folds(
     nameless = sum(not each for each in columns[patient])
     if nameless:
         raise DataError(f"{source} has {nameless:,} rows without a patient; folds keep patients together")
-    problems = differ_in_capitals(columns[label], target)
+    problems = alike(columns[label], target)
     if problems:
         raise DataError(f"{source}: {problems[0]}")
     known = [row for row, value in enumerate(columns[label]) if value is not None]
