@@ -75,8 +75,8 @@ def tumour_patches(fraction: float) -> int:
 def draw_apart(pool: Pool, groups: tuple[str, ...], pairs: int, fraction: float, seed: int) -> Slides:
     """Pseudo-slides that share no patch, as many negative as positive.
 
-    The same seed gives the same negative slides for every fraction, and positive ones in which tumour patches take the place of normal
-    ones. A stain group gives slides in proportion to its normal patches.
+    The same seed gives the same negative slides for every fraction, and in positive ones the same normal patches, as many as tumour
+    leaves room for. A stain group gives slides in proportion to its normal patches.
 
     Raises:
         DataError: there are not enough patches.

@@ -1,0 +1,191 @@
+"""The study of when WeakSupCon helps: how pseudo-slides are drawn, what is trained on them, and how sure its differences are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.evidence.__main__ import main
+from benchmarks.evidence.adapters import Setting, batches
+from benchmarks.evidence.embedding import Features
+from benchmarks.evidence.page import differences
+from benchmarks.evidence.pool import CHOOSE, FIT, SIZE, TEST, Pool, draw_apart, draw_sharing
+from benchmarks.evidence.summary import paired_difference, summarise
+from wsc_ray.errors import DataError
+from wsc_ray.stream.order import Geometry
+
+POOL = Path(os.environ.get("WSC_RAY_COHORTS", "/nonexistent")) / "pcam-pool" / "patches.parquet"
+WEIGHTS = Path(os.environ.get("WSC_RAY_WEIGHTS", "/nonexistent")) / "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Every stain group with 400 normal and 200 tumour patches."""
+    groups = [*FIT, *CHOOSE, *TEST]
+    return Pool(np.repeat(groups, 600), np.tile(np.repeat([False, True], [400, 200]), len(groups)))
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.4])
+def test_training_slides_share_no_patch_and_hold_the_tumour_that_is_said(pool, fraction):
+    slides = draw_apart(pool, FIT, 10, fraction, seed=1)
+    assert slides.rows.shape == (20, SIZE)
+    assert len(np.unique(slides.rows)) == slides.rows.size
+    tumour = pool.tumour[slides.rows].sum(1)
+    assert tumour[~slides.positive].tolist() == [0] * 10
+    assert tumour[slides.positive].tolist() == [round(fraction * SIZE)] * 10
+    assert all(len(set(groups)) == 1 and groups[0] in FIT for groups in pool.group[slides.rows].tolist())
+
+
+def test_shares_of_tumour_differ_in_nothing_else(pool):
+    few, many = (draw_apart(pool, FIT, 10, fraction, seed=1) for fraction in (0.1, 0.4))
+    np.testing.assert_array_equal(few.rows[~few.positive], many.rows[~many.positive])
+    for one, other in zip(few.rows[few.positive], many.rows[many.positive], strict=True):
+        assert np.isin(other[~pool.tumour[other]], one).all()
+    with pytest.raises(DataError, match=r"train-0 has too few patches for 8 slides of each label with 10% tumour"):
+        draw_apart(pool, FIT, 40, 0.1, seed=1)
+
+
+def test_a_bootstrap_draws_patches_anew_and_keeps_the_slides_make(pool):
+    plain = draw_sharing(pool, TEST, 30, 0.1, seed=4)
+    again = draw_sharing(pool, TEST, 30, 0.1, seed=4, resample=True)
+    for slides in (plain, again):
+        tumour = pool.tumour[slides.rows].sum(1)
+        assert tumour.tolist() == [0, 5] * 30
+        assert all(len(set(groups)) == 1 and groups[0] in TEST for groups in pool.group[slides.rows].tolist())
+    # Of 400 normal patches of a group a bootstrap knows about 1 - 1/e; 6 slides of 95 patches see most of what there is.
+    normal = [np.unique(slides.rows[~pool.tumour[slides.rows]]).size for slides in (plain, again)]
+    assert normal[1] < 0.9 * normal[0]
+
+
+def test_what_is_trained_on_are_pairs_of_stored_views_of_the_right_slides(pool):
+    slides = draw_apart(pool, FIT, 5, 0.1, seed=1)
+    place = np.full(len(pool), -1)
+    used = np.unique(slides.rows)
+    place[used] = np.arange(len(used))
+    stored = (used[:, None, None] + np.array([0.0, 0.25, 0.5])[:, None]).astype(np.float64)  # a view says whose it is
+    features = Features(np.zeros((len(pool), 1), np.float32), stored, place)
+    geometry = Geometry(seed=0, sampling="epoch", batch_size=20, shards=1, steps=50, window=25)
+    seen = []
+    for step, batch in enumerate(batches(slides, features, geometry)):
+        assert batch["views"].shape == (20, 2, 1)
+        rows = np.floor(batch["views"][..., 0]).astype(int)
+        assert (rows[:, 0] == rows[:, 1]).all()
+        assert (batch["views"][:, 0] != batch["views"][:, 1]).all()
+        assert np.isin(rows[batch["label"] == 0], slides.rows[~slides.positive]).all()
+        assert np.isin(rows[batch["label"] == 1], slides.rows[slides.positive]).all()
+        assert set(batch["step"].tolist()) == {step}
+        seen.append(rows[:, 0])
+    counts = np.bincount(np.concatenate(seen[:25]), minlength=len(pool))[used]
+    assert counts.min() == counts.max() == 1  # 25 steps of 20 are every patch once
+
+
+def result(arm, scores, resampled, fraction=0.1):
+    return {
+        "arm": arm,
+        "fraction": fraction,
+        "auroc": scores,
+        "attention_auroc": [0.5],
+        "linear_auroc": 0.6,
+        "distance_auroc": 0.7,
+        "resampled": resampled,
+    }
+
+
+def drawn(
+    rng, shift, trainings=8, heads=3, resamples=150, of_training=0.02, of_head=0.01, of_patches=0.03, common=None
+):
+    """Trainings whose true mean is `shift`: patches move all arms alike, trainings and heads each on their own."""
+    common = rng.normal(0, of_patches) if common is None else common
+    found = []
+    for _ in range(trainings):
+        training = rng.normal(0, of_training)
+        means = [0.8 + shift + training + rng.normal(0, of_head) for _ in range(heads)]
+        found.append(result("any", [mean + common for mean in means], [[mean + common] * resamples for mean in means]))
+    return found
+
+
+def test_a_difference_is_covered_as_often_as_is_said():
+    """Trainings and heads alone: 95% intervals over eight trainings cover the truth nearly as often; a bootstrap of few is short."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(100):
+        common = rng.normal(0, 0.03)
+        ours, theirs = (drawn(rng, shift, common=common, resamples=1) for shift in (0.02, 0.0))
+        _, low, high = paired_difference(ours, theirs, draws=200)
+        covered.append(low <= 0.02 <= high)
+    assert 0.86 < np.mean(covered) < 0.99
+
+
+def test_what_moves_both_arms_alike_does_not_widen_a_difference():
+    rng = np.random.default_rng(1)
+    shake = rng.normal(0, 0.1, 200)
+    one, other = ([result("any", [0.8 + d], [(0.8 + d + shake).tolist()])] for d in (0.05, 0.0))
+    value, low, high = paired_difference(one, other)
+    assert value == pytest.approx(0.05)
+    assert (low, high) == pytest.approx((0.05, 0.05))
+
+
+def test_rows_say_what_results_do():
+    results = [
+        result(arm, [0.5 + 0.1 * number, 0.6 + 0.1 * number], [[0.5 + 0.1 * number]] * 2)
+        for number, arm in enumerate(("frozen", "supcon", "simclr", "weaksupcon"))
+        for _ in range(2)
+    ]
+    rows = {row.arm: row for row in summarise(results)}
+    assert rows["weaksupcon"].auroc == pytest.approx(0.85)
+    assert rows["weaksupcon"].difference is None
+    assert rows["frozen"].difference[0] == pytest.approx(0.3)
+    assert "+0.300 (+0.300 to +0.300)" in differences(list(rows.values()))
+
+
+def test_settings_are_recipes():
+    recipe = Setting("weaksupcon", weight=1.0, warmup=200, steps=10).recipe(3, 64)
+    assert (recipe.seed, recipe.train.batch_size, recipe.loss.similarity_warmup) == (3, 64, 200)
+    assert Setting("simclr").recipe(0, 64).loss.method == "simclr"
+
+
+def test_a_pool_that_is_none_is_a_sentence(tmp_path):
+    (tmp_path / "pool.parquet").write_bytes(b"no Parquet")
+    told = CliRunner().invoke(
+        main,
+        [
+            "--pool",
+            str(tmp_path / "pool.parquet"),
+            "--weights",
+            str(tmp_path),
+            "--out",
+            str(tmp_path / "out"),
+            "--quick",
+        ],
+    )
+    assert told.exit_code == 2
+    assert "cannot be read as a pool of patches" in told.output
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.skipif(not POOL.is_file() or not WEIGHTS.is_dir(), reason="WSC_RAY_COHORTS or WSC_RAY_WEIGHTS lacks them")
+def test_the_study_runs_and_goes_on(ray_cluster, tmp_path):
+    page = tmp_path / "page.md"
+    arguments = ["--pool", str(POOL), "--weights", str(WEIGHTS), "--out", str(tmp_path / "out"), "--processes", "1"]
+    arguments += ["--quick", "--markdown", str(page)]
+    told = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert page.with_suffix(".png").is_file()
+    first = page.read_text()
+    lost = next((tmp_path / "out" / "runs").glob("test-0.1-simclr-*.json"))
+    lost.unlink()
+    told = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "1/1 test-0.1-simclr-0.json" in told.output
+    assert table_of(page.read_text()) == table_of(first)
+    assert lost.is_file()
+    told = CliRunner().invoke(main, [word for word in arguments if word != "--quick"])
+    assert told.exit_code == 2
+    assert "holds a study of other options" in told.output
+
+
+def table_of(text):
+    return [line for line in text.splitlines() if line.startswith("| 10%")]
