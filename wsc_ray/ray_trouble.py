@@ -91,7 +91,10 @@ class _Watch:
     def dead(self) -> str | None:
         """Which of them has ended, in words; None where all are alive."""
         for process in self._processes:
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            alive = False
+            with contextlib.suppress(psutil.NoSuchProcess):
+                alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            if not alive:
                 return f"its {self._names[process.pid]} was killed or crashed"
         return None
 
