@@ -94,14 +94,23 @@ _READ_BY_EVALUATE = (
     "identity.json", "recipe.yaml", "features/identity.json", "features/slides.parquet", "mil/config.json", "evaluate/identity.json",
     "evaluate/mlflow.json",
 )  # fmt: skip
-_READ_BY_PRETRAIN = ("identity.json", "mlflow.json", "metrics.jsonl", "summary.json", "encoder/config.json", "initial.safetensors")
+_READ_BY_PRETRAIN = (
+    "identity.json",
+    "mlflow.json",
+    "metrics.jsonl",
+    "summary.json",
+    "encoder/config.json",
+    "initial.safetensors",
+)
 
 
 def _as_parquet(source: Path, target: Path) -> None:
     header, *lines = (line.split(",") for line in source.read_text().splitlines())
     columns = {name: [line[place] for line in lines] for place, name in enumerate(header)}
     numbers = {"x": int, "y": int, "level": int, "mpp": float}
-    pq.write_table(pa.table({name: list(map(numbers.get(name, str), values)) for name, values in columns.items()}), target)
+    pq.write_table(
+        pa.table({name: list(map(numbers.get(name, str), values)) for name, values in columns.items()}), target
+    )
 
 
 # What commands say, as far as it can be compared.
@@ -137,7 +146,11 @@ def _patches(folder: Path) -> Counter[tuple[Any, ...]]:
     slides = {row["slide_id"]: row for row in manifest.cohort().slides.to_pylist()}
     rows = manifest.read_rows(["slide_id", "x", "y"]).to_pylist()
     return Counter(
-        (row["slide_id"], *(slides[row["slide_id"]][name] for name in ("patient_id", "label", "split")), (row["x"], row["y"]))
+        (
+            row["slide_id"],
+            *(slides[row["slide_id"]][name] for name in ("patient_id", "label", "split")),
+            (row["x"], row["y"]),
+        )
         for row in rows
     )
 
@@ -173,7 +186,9 @@ def _rows(folder: Path) -> Any:
 def _check(world: World) -> Any:
     with contextlib.redirect_stderr(io.StringIO()):
         found = commands.manifest_check(manifest=world.manifest, all=True)
-    return json.dumps({name: found[name] for name in ("patches", "splits", "digest", "cohort_digest")}), _rows(world.manifest)
+    return json.dumps({name: found[name] for name in ("patches", "splits", "digest", "cohort_digest")}), _rows(
+        world.manifest
+    )
 
 
 def _evaluate(run: Path) -> Any:
@@ -221,7 +236,9 @@ def _decode(path: Path) -> Any:
 
 def _as_list(content: bytes, result: Any, mutation: Mutation) -> str:
     said = oracles.counts_of_list(content)
-    found = Counter({(split, label): count for split, labels in result["splits"].items() for label, count in labels.items()})
+    found = Counter(
+        {(split, label): count for split, labels in result["splits"].items() for label, count in labels.items()}
+    )
     return AS_SAID if said == found else WRONG
 
 
@@ -254,7 +271,11 @@ def _as_text(content: bytes) -> bytes:
 
 def _as_recipe(content: bytes, result: Any, mutation: Mutation) -> str:
     said = oracles.settings_of(content)
-    return AS_SAID if all(name in result and oracles.same_value(value, result[name]) for name, value in said.items()) else WRONG
+    return (
+        AS_SAID
+        if all(name in result and oracles.same_value(value, result[name]) for name, value in said.items())
+        else WRONG
+    )
 
 
 def _rewritten(content: bytes, result: Any, mutation: Mutation) -> str:

@@ -81,7 +81,9 @@ def text_table(content: bytes, rng: random.Random) -> bytes:
         return _joined(rows)
 
     def letters(value: str) -> str:
-        return rng.choice([value.upper(), value.title(), f" {value}", f"{value}\u00a0", f"{value}\u200b", f'"{value}"', f'"{value}'])
+        return rng.choice(
+            [value.upper(), value.title(), f" {value}", f"{value}\u00a0", f"{value}\u200b", f'"{value}"', f'"{value}']
+        )
 
     return rng.choice(
         [
@@ -108,7 +110,9 @@ def text_table(content: bytes, rng: random.Random) -> bytes:
 
 
 def _joined(rows: list[list[str]], header: list[str] | None = None) -> bytes:
-    return ("\n".join(",".join(row) for row in ([header] if header else []) + rows) + "\n").encode("utf-8", "surrogatepass")
+    return ("\n".join(",".join(row) for row in ([header] if header else []) + rows) + "\n").encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def values_of(values: Any, rng: random.Random) -> Any:

@@ -40,7 +40,9 @@ def labels_of(rows: list[dict[str, str]]) -> list[str]:
 
 def has_missing(values: list[str]) -> bool:
     """Whether pandas takes any of the values for missing."""
-    read = pd.read_csv(io.StringIO("a\n" + "\n".join(f'"{value}"' for value in values)), dtype=str, skip_blank_lines=False)
+    read = pd.read_csv(
+        io.StringIO("a\n" + "\n".join(f'"{value}"' for value in values)), dtype=str, skip_blank_lines=False
+    )
     return bool(read["a"].isna().any())
 
 

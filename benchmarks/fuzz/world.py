@@ -28,7 +28,12 @@ from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import write_identity
 
-SLIDES = {"s1": ("negative", "train"), "s2": ("positive", "train"), "s3": ("negative", "test"), "s4": ("positive", "test")}
+SLIDES = {
+    "s1": ("negative", "train"),
+    "s2": ("positive", "train"),
+    "s3": ("negative", "test"),
+    "s4": ("positive", "test"),
+}
 PLACES = (0, 64)  # x of each slide's patches; y is 0
 CLASSES = ["negative", "positive"]
 SETTING = AttentionSettings(lr=5e-3, weight_decay=1e-4, dropout=0.0, hidden=8, attention=8, gated=True)
