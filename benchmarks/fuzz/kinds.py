@@ -25,7 +25,6 @@ from benchmarks.fuzz.mutate import BYTES, Mutation
 from benchmarks.fuzz.world import World, recipe_of
 from wsc_ray import commands
 from wsc_ray.encoders import build_encoder
-from wsc_ray.features.store import read_slides
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import decode
 from wsc_ray.pretrain import checkpoint
@@ -75,7 +74,7 @@ def kinds(world: World) -> list[Kind]:
         Kind("manifest, read", [(path, BYTES) for path in [*patches, world.manifest / "slides.parquet"]], lambda _: _rows(world.manifest)),
         Kind("manifest, check --all", [(path, BYTES) for path in [*patches, world.manifest / "slides.parquet"]], lambda _: _check(world)),
         Kind("manifest of other values", [(path, [mutate.parquet_table]) for path in [*patches, world.manifest / "slides.parquet"]], lambda _: _rows(world.manifest), _rewritten),
-        Kind("run folder", [(run / name, BYTES) for name in _READ_BY_EVALUATE], lambda _: _evaluate(run), _cut_recipe),
+        Kind("run folder", [(run / name, BYTES) for name in _READ_BY_EVALUATE], lambda _: _evaluate(run)),
         Kind("run folder, other JSON", [(run / name, [mutate.json_file]) for name in _READ_BY_EVALUATE if name.endswith(".json")], lambda _: _evaluate(run), _rewritten),
         Kind("run folder, gone on with", [(run / name, BYTES) for name in _READ_BY_PRETRAIN], lambda _: _pretrain(world), _cut_metrics),
         Kind("features", [(path, BYTES) for path in sorted((run / "features").glob("*.h5"))[6:]], lambda _: _evaluate(run)),
@@ -283,10 +282,6 @@ def _rewritten(content: bytes, result: Any, mutation: Mutation) -> str:
     return UNTOLD if mutation in (mutate.json_file, mutate.feature_file, mutate.parquet_table) else WRONG
 
 
-def _cut_recipe(content: bytes, result: Any, mutation: Mutation) -> str:
-    return WRONG
-
-
 def _cut_metrics(content: bytes, result: Any, mutation: Mutation) -> str:
     """Metrics that end at a whole line: a run that was killed leaves as much; weights are the same."""
     return UNTOLD if content.startswith(b'{"step"') or content == b"" else WRONG
@@ -311,4 +306,4 @@ def random_of(seed: int, kind: str, number: int) -> random.Random:
     return random.Random(f"{seed} {kind} {number}")
 
 
-__all__ = ["AS_SAID", "EQUAL", "UNTOLD", "WRONG", "Kind", "kinds", "random_of", "read_slides"]
+__all__ = ["AS_SAID", "EQUAL", "UNTOLD", "WRONG", "Kind", "kinds", "random_of"]

@@ -224,7 +224,8 @@ def _first_line(source: str) -> str:
     try:
         text = start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.end < len(start) - 4:  # not merely cut in the middle of a letter
+        cut = len(start) == _HEADER_BYTES and error.end >= len(start) - 4  # by us, in the middle of a letter
+        if not cut:
             raise ManifestError(f"{source} is not UTF-8 text; save it as UTF-8 (a spreadsheet's `CSV UTF-8`)") from None
         text = start.decode("utf-8-sig", errors="ignore")
     line, _, _ = text.replace("\r\n", "\n").replace("\r", "\n").partition("\n")

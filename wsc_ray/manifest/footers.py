@@ -136,8 +136,12 @@ def _open(footer: bytes, path: str) -> pq.ParquetFile:
         raise ManifestError(f"{path} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
 
 
-def read_footer(footer: bytes, path: str) -> Footer:
+def read_footer(footer: bytes, path: str, *, statistics: bool = True) -> Footer:
     """What the footer of one of a manifest's files tells; see `read_footer_bytes`.
+
+    Args:
+        statistics: whether those of a file of other origin are looked at. pyarrow ends the process where such a footer is damaged in
+            certain places; reading the columns themselves is an error that can be caught.
 
     Raises:
         ManifestError: the file is not Parquet, or is of a newer format.
@@ -167,8 +171,8 @@ def read_footer(footer: bytes, path: str) -> Footer:
         part=_number(part) or 0,
         parts=_number(parts) or 0,
         groups=groups,
-        mixed=_mixed(metadata) if number < 2 else (),
-        runs=read_runs(metadata, path),
+        mixed=_mixed(metadata) if number < 2 and statistics else (),
+        runs=read_runs(metadata, path, statistics=statistics),
     )
 
 

@@ -225,8 +225,11 @@ def open_manifest(uri: str) -> Manifest:
     return manifest
 
 
-def open_any(uri: str) -> Manifest:
+def open_any(uri: str, *, statistics: bool = True) -> Manifest:
     """Open what may lack columns or have mixed row groups, to check or to import it.
+
+    Args:
+        statistics: see `footers.read_footer`; without them no row group counts as mixed.
 
     Raises:
         ManifestError: nothing there, no or broken Parquet files, a missing file, or a newer format.
@@ -237,7 +240,7 @@ def open_any(uri: str) -> Manifest:
     except DataError as error:
         raise ManifestError(str(error)) from None
     files = footers.find_files(filesystem, path, uri)
-    read = _read_footers(filesystem, files)
+    read = _read_footers(filesystem, files, statistics=statistics)
     parts = max(footer.parts for footer in read)
     numbers = {footer.part for footer in read}
     if parts and len(numbers & set(range(1, min(parts, len(read)) + 1))) < parts:
@@ -289,8 +292,10 @@ def _metadata(uri: str, digest: str, path: str) -> pq.FileMetaData:
     return footers.parse_footer(footers.read_footer_bytes(_filesystem(uri)[0], path), path)
 
 
-def _read_footers(filesystem: fs.FileSystem, files: Sequence[str]) -> tuple[Footer, ...]:
-    return tuple(footers.read_footer(footer, path) for path, footer in _footer_bytes(filesystem, files))
+def _read_footers(filesystem: fs.FileSystem, files: Sequence[str], *, statistics: bool = True) -> tuple[Footer, ...]:
+    return tuple(
+        footers.read_footer(footer, path, statistics=statistics) for path, footer in _footer_bytes(filesystem, files)
+    )
 
 
 def _footer_bytes(filesystem: fs.FileSystem, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:

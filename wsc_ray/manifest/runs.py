@@ -76,7 +76,7 @@ def encode_runs(groups: Iterable[GroupRuns]) -> bytes:
     return json.dumps({"slides": list(numbers), "groups": flat}, separators=(",", ":")).encode()
 
 
-def read_runs(metadata: pq.FileMetaData, path: str) -> FileRuns | None:
+def read_runs(metadata: pq.FileMetaData, path: str, *, statistics: bool = True) -> FileRuns | None:
     """The runs of a file, from its footer; None where it does not tell.
 
     Raises:
@@ -84,7 +84,7 @@ def read_runs(metadata: pq.FileMetaData, path: str) -> FileRuns | None:
     """
     told = (metadata.metadata or {}).get(RUNS_KEY)
     if told is None:
-        return _from_statistics(metadata)
+        return _from_statistics(metadata) if statistics else None
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     try:
         values = json.loads(told)

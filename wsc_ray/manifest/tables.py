@@ -61,7 +61,7 @@ def read_table(
         # A CSV holds no bytes: a column called `image` is not the manifest's.
         available = [name for name in names if name and (name != "image" or "image" in columns.values())]
     else:
-        opened = open_any(source)
+        opened = open_any(source, statistics=False)
         cohort = opened.cohort() if not opened.of_slide else None
         available = list(opened.file_footers[0].columns)
         available += [name for name in cohort.slides.column_names if name not in available] if cohort else []
