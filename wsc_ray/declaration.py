@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-Kind = Literal["value", "path", "file", "pairs", "texts", "numbers"]
+Kind = Literal["value", "path", "paths", "file", "pairs", "texts", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Option:
         metavar: what stands for the value in the help, such as `DIR`.
         name: on the command line, where it is not the parameter's.
         argument: whether it is given by its position.
-        kind: `path`: a folder, a file or a URI, made absolute before it travels to a cluster. `file`: a local file whose text travels.
+        kind: `path`: a folder, a file or a URI, made absolute before it travels to a cluster. `paths`: any
+            number of them, by position. `file`: a local file whose text travels.
             `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
         choices: the values that may be given.
         least, most: the smallest and the largest number that may be given.

@@ -48,6 +48,12 @@ def test_later_commands_work_where_their_results_belong(here):
     assert made.arguments["overrides"] == ["embed.batch_size=8"]
 
 
+def test_results_to_compare_travel_as_paths(here):
+    made = make_call("evaluate", results=("run", "s3://b/other", "theirs.csv"), compare=True, out="compared")
+    assert made.arguments["results"] == [str(here / "run"), "s3://b/other", str(here / "theirs.csv")]
+    assert (made.arguments["compare"], made.out) == (True, str(here / "compared"))
+
+
 def test_an_encoder_that_is_no_folder_travels_as_it_is_written(here):
     def sent(encoder):
         return make_call("embed", manifest="cohort", encoder=encoder, out="features").arguments["encoder"]

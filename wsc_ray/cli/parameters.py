@@ -15,7 +15,8 @@ def as_click(parameter: Parameter) -> click.Parameter:
     """The option or argument of a command line."""
     option, default = parameter.option, None if parameter.required else parameter.default
     if option.argument:
-        return click.Argument([parameter.name], required=parameter.required, metavar=option.metavar)
+        many = -1 if option.kind == "paths" else 1
+        return click.Argument([parameter.name], required=parameter.required, metavar=option.metavar, nargs=many)
     names = [f"--{parameter.flag}", parameter.name]
     if parameter.type is bool:
         return click.Option(names, is_flag=True, default=default, help=option.help)
@@ -37,6 +38,8 @@ def as_value(parameter: Parameter, given: Any) -> Any:
     kind, flag = parameter.option.kind, parameter.flag
     if kind in ("path", "file") and given == "":
         raise UserError(f"--{flag}: an empty path; leave the option out, or give the name of a file or folder")
+    if kind == "paths" and "" in given:
+        raise UserError(f"{parameter.option.metavar}: an empty path; give the name of a file or folder")
     if kind == "pairs":
         return dict(_pair(flag, text) for text in given)
     if kind == "numbers" and given is not None:

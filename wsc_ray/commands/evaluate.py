@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, RecipeFile, Run, command
 from wsc_ray.describe import describe
+from wsc_ray.errors import RecipeError
 
 
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
+    if "differences" in summary:
+        from wsc_ray.evaluate.compare_run import describe_comparison
+
+        return describe_comparison(summary)
     if dry_run or "metrics" not in summary:
         return describe(summary, dry_run=dry_run)
     from wsc_ray.evaluate.describe import describe as describe_evaluation
@@ -21,7 +26,7 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
 @command(
     "evaluate",
     reads="`RUN/features`, `RUN/mil`",
-    writes="`RUN/evaluate`",
+    writes="`RUN/evaluate`, `RUN/ledger.jsonl`",
     sent=True,
     out_in_run="evaluate",
     resources=lambda recipe: {"process": "1, on the head"},
@@ -29,6 +34,14 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
 )
 def evaluate(
     *,
+    results: Annotated[Sequence[str | Path], Option(metavar="RESULT...", argument=True, kind="paths")] = (),
+    compare: Annotated[
+        bool,
+        Option(
+            "Compare RESULTs of the same slides: run folders, folders of `evaluate`, or tables with slide_id and "
+            "prob_<label>. Without --out they are only printed."
+        ),
+    ] = False,
     run: Run = None,
     features: Annotated[
         str | Path | None, Option("Features to use.  [default: RUN/features]", metavar="DIR", kind="path")
@@ -46,15 +59,29 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the chosen head on the test split.
 
-    Every metric has a bootstrap interval over patients. The same command again writes the same anew.
+    Every metric has a bootstrap interval over patients and members. The same command again writes the same anew, and the
+    run's ledger says how often the test split was opened.
+
+    \b
+    Predictions of the same slides are compared, with intervals of their differences:
+      wsc-ray evaluate --compare RUN_A RUN_B theirs.csv
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan. Each metric has `value`, `low`, `high` (null
-        where it is not defined) and `left_out`, the bootstrap samples that did not define it.
+        where it is not defined) and `left_out`, the bootstrap samples that did not define it. Of a comparison: `metrics`
+        of each result, and `differences`.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
+    if compare or results:
+        if not compare or any(each is not None for each in (run, features, head)):
+            raise RecipeError(
+                "evaluate", ["--compare: results are compared by --compare RESULT..., and measured by --run RUN"]
+            )
+        from wsc_ray.evaluate.compare_run import compare_results
+
+        return compare_results(results=results, out=out, recipe=recipe, overrides=overrides, dry_run=dry_run)
     from wsc_ray.evaluate.run import evaluate_head
 
     return evaluate_head(

@@ -115,13 +115,18 @@ def class_positions(order: Sequence[str] | None, classes: Sequence[str]) -> list
 
 def entry(name: str, value: float, spread: Interval, classes: int) -> dict[str, Any]:
     """A metric as JSON, its interval within what the metric can be."""
-    low, high = -1.0 if "kappa" in name else 0.0, 2.0 if classes > 2 and "brier" in name else 1.0
+    low, high = bounds(name, classes)
     return {
         "value": number(value),
         "low": number(np.clip(spread.low, low, high)),
         "high": number(np.clip(spread.high, low, high)),
         "left_out": spread.left_out,
     }
+
+
+def bounds(name: str, classes: int) -> tuple[float, float]:
+    """The least and the most that a metric of C classes can be."""
+    return -1.0 if "kappa" in name else 0.0, 2.0 if classes > 2 and "brier" in name else 1.0
 
 
 def number(value: float) -> float | None:

@@ -188,6 +188,8 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
             return str(value)
         prefix = next((each for each in parameter.option.before if str(value).startswith(each)), "")
         return prefix + _absolute(str(value).removeprefix(prefix))
+    if kind == "paths":
+        return [_absolute(each) for each in value]
     if kind == "pairs":
         return {str(key): str(each) for key, each in value.items()}
     if kind == "texts":

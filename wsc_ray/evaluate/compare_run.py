@@ -1,0 +1,167 @@
+"""The command: results of the same slides side by side, and what they differ by."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from wsc_ray.errors import RecipeError
+from wsc_ray.evaluate.compare import Difference, Pairing, compare, pair
+from wsc_ray.evaluate.describe import metric_name
+from wsc_ray.evaluate.ledger import counted, digest_of_slides, read_ledger
+from wsc_ray.evaluate.predictions import find_predictions, read_predictions
+from wsc_ray.files import atomic
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_run
+from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
+
+COMMAND = "evaluate --compare"
+DIFFERENCES = "differences.csv"
+
+
+def compare_results(
+    *,
+    results: Sequence[str | Path],
+    out: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Compare predictions of the same slides, two and two.
+
+    Args:
+        results: run folders, folders of `evaluate`, or tables with `slide_id`, `prob_<label>` and where known `label` and
+            `patient_id`.
+        out: where the differences go; None: nothing is written.
+        recipe, overrides: of these, `seed`, `evaluate` and `tracking` are used.
+        dry_run: read and check everything, return the plan.
+
+    Returns:
+        The summary: `metrics` of each result and `differences`.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    _, recipe = resolve_run(None, recipe, overrides)
+    names = [str(each) for each in results]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise RecipeError("evaluate", ["--compare: give two different results at least"])
+    folder = None if out is None else as_path(out)
+    if folder is not None:
+        claim_folder(COMMAND, folder)
+    pairing = pair([read_predictions(name) for name in names])
+    order = recipe.evaluate.order
+    if order is not None and sorted(order) != sorted(pairing.classes):
+        raise RecipeError("recipe", [f"`evaluate.order`: order the labels {', '.join(pairing.classes)}"])
+    settings = recipe.evaluate
+    plan = _plan(pairing, folder, recipe)
+    if dry_run:
+        return plan
+    metrics, differences = compare(
+        pairing, samples=settings.bootstrap, confidence=settings.confidence, seed=recipe.seed, order=order
+    )
+    values = {"metrics": metrics, "differences": [asdict(each) for each in differences], "notes": _notes(pairing)}
+    if folder is None:
+        return {"command": COMMAND, **plan, **values}
+    store = open_store(recipe.tracking.uri, recipe.tracking.experiment, folder)
+
+    def work(tracker: Tracker) -> Mapping[str, Any]:
+        _write(folder / DIFFERENCES, differences)
+        tracker.log_artifact(folder / DIFFERENCES)
+        return values
+
+    params = {"results": ", ".join(names), **settings.model_dump(mode="json")}
+    # What lies there is written anew, so that there is nothing to compare.
+    return carry_out(COMMAND, out=folder, identity={}, plan=plan, params=params, store=store, work=work)
+
+
+def describe_comparison(summary: Mapping[str, Any]) -> str:
+    """A comparison for people: the results, then a block a metric."""
+    positive = f" (positive: {summary['positive']})" if summary["positive"] else ""
+    results = summary["results"]
+    numbers = {each["name"]: f"#{place}" for place, each in enumerate(results, start=1)}
+    lines = [f"compared  {summary['slides']} slides of {summary['patients']} patients{positive}"]
+    for each in results:
+        opened = f", slides opened so far: {each['opened']}" if each["opened"] else ""
+        lines.append(
+            f"{numbers[each['name']]}  {each['name']} ({each['members']} member{'s' * (each['members'] > 1)}{opened})"
+        )
+    draws = summary["bootstrap"]
+    lines += ["", f"differences with {draws['confidence']:.0%} intervals from {draws['samples']:,} shared draws"]
+    rows = [["", "", "first", "second", "difference", "interval", "p", "p (Holm)"]]
+    for each in summary["differences"]:
+        one, other = (summary["metrics"][each[key]][each["metric"]]["value"] for key in ("a", "b"))
+        rows.append(
+            [
+                metric_name(each["metric"]),
+                f"{numbers[each['a']]} - {numbers[each['b']]}",
+                *(_shown(value, "") for value in (one, other)),
+                _shown(each["value"], "+"),
+                f"{_shown(each['low'], '+')} to {_shown(each['high'], '+')}",
+                *(_shown(each[key], "") for key in ("p", "p_holm")),
+            ]
+        )
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines += ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", *summary["notes"]]).rstrip()
+
+
+def _plan(pairing: Pairing, out: AnyPath | None, recipe: Recipe) -> dict[str, Any]:
+    labels = [pairing.classes[label] for label in pairing.labels]
+    slides = pa.table({"slide_id": pairing.slides, "patient_id": pairing.patients, "label": labels})
+    return {
+        "results": [
+            {"name": each.name, "members": len(each.members), "opened": _opened(each.name, slides)}
+            for each in pairing.results
+        ],
+        "out": None if out is None else shown(out),
+        "classes": list(pairing.classes),
+        "positive": pairing.classes[1] if len(pairing.classes) == 2 else None,
+        "slides": len(pairing.slides),
+        "patients": len(set(pairing.patients)),
+        "bootstrap": {
+            "samples": recipe.evaluate.bootstrap,
+            "confidence": recipe.evaluate.confidence,
+            "over": "patients and members",
+        },
+    }
+
+
+def _opened(name: str, slides: pa.Table) -> int | None:
+    """How often a run has opened these slides; None of what is no run."""
+    _, run = find_predictions(name)
+    return None if run is None else counted(read_ledger(run), digest_of_slides(slides))["opening"]
+
+
+def _notes(pairing: Pairing) -> list[str]:
+    notes = []
+    if not pairing.known_patients:
+        notes.append("no table says the patient of some slides: each of these counts as a patient of its own")
+    single = [each.name for each in pairing.results if not each.members.drawn]
+    if single:
+        notes.append(
+            f"one fit only in {', '.join(single)}: the intervals do not hold what another seed of it would change"
+        )
+    if len(pairing.classes) == 2:
+        notes.append(
+            "p of AUROC is DeLong's for slides that share patients, and takes the fits as they are; other p are of the draws"
+        )
+    return notes
+
+
+def _write(path: AnyPath, differences: Sequence[Difference]) -> None:
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Difference)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(each) for each in differences)
+
+
+def _shown(value: float | None, sign: str) -> str:
+    return "-" if value is None else f"{value:{sign}.3f}"
