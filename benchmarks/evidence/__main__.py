@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from benchmarks.command_line import Comparison
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file
+from wsc_ray.errors import UserError
 from wsc_ray.files import write_summary
 
 PROGRAM = "python -m benchmarks.evidence"
@@ -22,13 +24,34 @@ PROGRAM = "python -m benchmarks.evidence"
 )
 @click.option("--weights", required=True, metavar="DIR", help="Folder with ImageNet weights of tf_efficientnet_lite0.")
 @click.option("--out", required=True, metavar="DIR", help="Folder for features, results and summary.json.")
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each arm at each share of tumour.")
-@click.option("--heads", default=2, show_default=True, help="Heads that are fitted to each training's features.")
-@click.option("--processes", type=int, help="Trainings at a time.  [default: every core]")
+@click.option(
+    "--fractions",
+    default="0.05,0.1,0.2,0.4",
+    show_default=True,
+    metavar="F,F",
+    help="Shares of tumour patches in positive slides; 0.1 has to be one of them.",
+)
+@click.option("--steps", default=600, show_default=True, type=click.IntRange(1, 100_000), help="Steps of a training.")
+@click.option("--choosing", default=2, show_default=True, type=click.IntRange(1), help="Trainings of each candidate.")
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Trainings of each arm at each share of tumour.",
+)
+@click.option(
+    "--heads",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Heads that are fitted to each training's features.",
+)
+@click.option("--processes", type=click.IntRange(1), help="Trainings at a time.  [default: every core]")
 @click.option("--quick", is_flag=True, help="Show that all runs, in a minute; the figures mean nothing.")
 @click.option("--markdown", metavar="FILE", help="File for the whole page; its picture goes beside it.")
 def main(
-    pool: str, weights: str, out: str, seeds: int, heads: int, processes: int | None, quick: bool, markdown: str | None
+    pool: str, weights: str, out: str, processes: int | None, quick: bool, markdown: str | None, **sizes: Any
 ) -> None:
     """Compare adapters by WeakSupCon, SimCLR and SupCon with the features that they start from.
 
@@ -41,12 +64,13 @@ def main(
     from benchmarks.evidence.summary import summarise
 
     started = time.monotonic()
-    options = QUICK if quick else replace(Options(), seeds=seeds, heads=heads)
+    chosen = {**sizes, "fractions": _fractions(sizes["fractions"])}
+    options = QUICK if quick else replace(Options(), **chosen)
     target = require_file(markdown) if markdown else None
     folder = Path(out).resolve()
     found = carry_out(folder, Path(pool), Path(weights), options, processes)
     rows = summarise(found["results"])
-    given = {"pool": pool, "weights": weights, "out": out, "seeds": seeds, "heads": heads, "quick": quick}
+    given = {"pool": pool, "weights": weights, "out": out, **sizes, "quick": quick}
     summary = write_summary(
         folder,
         PROGRAM,
@@ -67,6 +91,23 @@ def main(
         draw(rows, target.with_suffix(".png"))
         target.write_text(page(summary, rows, target.with_suffix(".png").name))
     click.echo(curve(rows))
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    """The shares of an option, such as `0.1,0.2`.
+
+    Raises:
+        UserError: something else than shares with commas between them, or none at which settings are chosen.
+    """
+    from benchmarks.evidence.study import CHOSEN_AT
+
+    try:
+        shares = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise UserError(f"--fractions {text}: write shares with commas between them, such as 0.1,0.2") from None
+    if CHOSEN_AT not in shares or not all(0 < share <= 0.4 for share in shares):
+        raise UserError(f"--fractions {text}: give shares above 0 and up to 0.4, {CHOSEN_AT} among them")
+    return shares
 
 
 if __name__ == "__main__":

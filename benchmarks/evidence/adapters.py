@@ -26,12 +26,17 @@ SHARDS = 1  # one process
 
 @dataclass(frozen=True)
 class Setting:
-    """What may be chosen for an arm; every other setting is the same for all."""
+    """What may be chosen for an arm; every other setting is the same for all.
+
+    Attributes:
+        weight: of WeakSupCon's similarity half.
+        rise: share of the steps over which it rises.
+    """
 
     method: str
     temperature: float = 0.1
     weight: float = 0.0
-    warmup: int | None = None
+    rise: float = 0.0
     steps: int = 600
 
     def recipe(self, seed: int, batch_size: int) -> Recipe:
@@ -39,8 +44,7 @@ class Setting:
         loss: dict[str, Any] = {"method": self.method, "temperature": self.temperature}
         if self.method == "weaksupcon":
             loss["similarity_weight"] = self.weight
-            if self.warmup is not None:
-                loss["similarity_warmup"] = self.warmup
+            loss["similarity_warmup"] = round(self.rise * self.steps)
         return validate_recipe(
             {
                 "seed": seed,
@@ -63,7 +67,7 @@ class Setting:
     def __str__(self) -> str:
         words = [f"temperature {self.temperature:g}", f"{self.steps} steps"]
         if self.method == "weaksupcon":
-            words.insert(1, f"weight {self.weight:g}")
+            words.insert(1, f"weight {self.weight:g} rising over {round(self.rise * self.steps)}")
         return ", ".join(words)
 
 

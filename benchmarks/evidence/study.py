@@ -27,15 +27,13 @@ from wsc_ray.files import read_json, write_json
 
 FROZEN = "frozen"
 ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
-CANDIDATES = {  # as many for each arm
-    "supcon": [Setting("supcon", temperature=t) for t in (0.05, 0.1, 0.2, 0.5)],
-    "simclr": [Setting("simclr", temperature=t) for t in (0.05, 0.1, 0.2, 0.5)],
-    "weaksupcon": [
-        Setting("weaksupcon", temperature=t, weight=w) for t, w in ((0.1, 0.3), (0.1, 1.0), (0.2, 1.0), (0.1, 3.0))
-    ],
+CANDIDATES = {  # as many for each arm; a weight rises over a part of the steps
+    "supcon": [Setting("supcon", temperature=t) for t in (0.1, 0.2, 0.5)],
+    "simclr": [Setting("simclr", temperature=t) for t in (0.1, 0.2, 0.5)],
+    "weaksupcon": [Setting("weaksupcon", weight=w, rise=r) for w, r in ((0.1, 1 / 3), (1.0, 1 / 2), (3.0, 1 / 2))],
 }
 CHOSEN_AT = 0.1  # tumour share at which settings are chosen
-CHOOSING_SEEDS = (100, 101)
+CHOOSING_SEED = 100
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class Options:
         heads: fits of a head to each.
         pairs: negative and positive slides to train on, so many of each.
         test_pairs: likewise, to test on.
+        choosing: trainings of each candidate.
         resamples: bootstraps of the test patches.
         batch_size: patches a step.
         steps: of a training.
@@ -57,6 +56,7 @@ class Options:
     fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     seeds: int = 3
     heads: int = 2
+    choosing: int = 2
     pairs: int = 60
     test_pairs: int = 200
     resamples: int = 200
@@ -66,7 +66,7 @@ class Options:
 
 
 QUICK = Options(
-    fractions=(0.1,), seeds=1, heads=1, pairs=6, test_pairs=10, resamples=3, batch_size=16, steps=4, views=2
+    fractions=(0.1,), seeds=1, heads=1, choosing=1, pairs=6, test_pairs=10, resamples=3, batch_size=16, steps=4, views=2
 )
 
 
@@ -173,7 +173,7 @@ def carry_out(
             Task(arm, CHOSEN_AT, seed, _with_steps(setting, options), True, 1)
             for arm, settings in CANDIDATES.items()
             for setting in settings
-            for seed in CHOOSING_SEEDS[: options.seeds]
+            for seed in range(CHOOSING_SEED, CHOOSING_SEED + options.choosing)
         ]
         _do(pool, out, choosing)
         chosen = _choose(out, choosing)

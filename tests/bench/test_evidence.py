@@ -141,8 +141,8 @@ def test_rows_say_what_results_do():
 
 
 def test_settings_are_recipes():
-    recipe = Setting("weaksupcon", weight=1.0, warmup=200, steps=10).recipe(3, 64)
-    assert (recipe.seed, recipe.train.batch_size, recipe.loss.similarity_warmup) == (3, 64, 200)
+    recipe = Setting("weaksupcon", weight=1.0, rise=0.5, steps=10).recipe(3, 64)
+    assert (recipe.seed, recipe.train.batch_size, recipe.loss.similarity_warmup) == (3, 64, 5)
     assert Setting("simclr").recipe(0, 64).loss.method == "simclr"
 
 
