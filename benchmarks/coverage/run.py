@@ -84,7 +84,9 @@ def measure_coverage(
 
 
 def _scenario(scenario: Scenario, repetitions: int, samples: int, seed: int, progress: Progress) -> dict[str, Any]:
-    ways = [OURS, *([SLIDES_APART] if scenario.slides > 1 else []), *([ONE_FIT] if scenario.members > 1 else [])]
+    ways = [OURS]
+    if scenario.forgetting:
+        ways += [SLIDES_APART, *([ONE_FIT] if scenario.members > 1 else [])]
     truth, covered = scenario.truth(), {way: dict.fromkeys(METRICS, 0) for way in ways}
     widths = {way: dict.fromkeys(METRICS, 0.0) for way in ways}
     rejected = 0

@@ -41,6 +41,7 @@ class Scenario:
     skill: float = 0.0  # standard deviation of a_m
     noise: float = 0.0  # standard deviation of s_im
     deltas: tuple[float, float] = (1.6, 1.0)
+    forgetting: bool = False  # whether to show what comes of forgetting patients, or seeds
     judged: bool = True  # whether it has to reach the target, or shows where intervals end to hold
 
     def truth(self) -> dict[str, float]:
@@ -62,8 +63,8 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("200 patients, a slide each, one fit", 200, 1, 1),
-    Scenario("100 patients, 3 slides each, one fit", 100, 3, 1),
-    Scenario("100 patients, 3 slides each, 5 seeds", 100, 3, 5, skill=0.3, noise=1.0),
+    Scenario("100 patients, 3 slides each, one fit", 100, 3, 1, forgetting=True),
+    Scenario("100 patients, 3 slides each, 5 seeds", 100, 3, 5, skill=0.3, noise=1.0, forgetting=True),
     Scenario("100 patients, 3 slides each, 5 folds of 3 seeds", 100, 3, 3, folds=5, skill=0.3, noise=1.0),
     Scenario("30 patients, a slide each, one fit", 30, 1, 1, judged=False),
 )

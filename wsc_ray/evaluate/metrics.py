@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsc_ray.mil.auroc import auroc, average_precision, ratio
+from wsc_ray.mil.auroc import auroc, average_precision, rank, ratio
 
 BINS = 10  # of equal width, in the reliability curve and the calibration error
 
@@ -68,15 +68,20 @@ def measure_scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
     Args, Returns: as of `measure`.
     """
     classes = probabilities.shape[-1]
-    each = [1] if classes == 2 else range(classes)
+    areas = []
+    for c in [1] if classes == 2 else range(classes):
+        one = probabilities[..., c]
+        ranking = rank(one) if len(labels) else None
+        areas.append([area(labels == c, one, weights, ranking) for area in (auroc, average_precision)])
+    both = np.mean(areas, axis=0)
     truth = np.eye(classes)[labels]  # (n, C)
     squares = ((probabilities - truth) ** 2).sum(axis=-1)  # of two classes, twice that of one
     score, hit = judged(labels, probabilities)
     total = weights.sum(axis=1)
     gap = _sums(_bin(score), BINS, weights * (score - hit))
     return {
-        "auroc": np.mean([auroc(labels == c, probabilities[..., c], weights) for c in each], axis=0),
-        "auprc": np.mean([average_precision(labels == c, probabilities[..., c], weights) for c in each], axis=0),
+        "auroc": both[0],
+        "auprc": both[1],
         "brier": ratio((weights * squares).sum(axis=1), total) / (2 if classes == 2 else 1),
         "ece": ratio(np.abs(gap).sum(axis=1), total),
     }
