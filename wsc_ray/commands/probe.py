@@ -6,7 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from wsc_ray.command import Address, Cluster, Down, DryRun, Option, Overrides, RecipeFile, Run, command
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    DryRun,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Overrides,
+    RecipeFile,
+    Run,
+    Yes,
+    command,
+)
 from wsc_ray.describe import describe
 
 
@@ -46,6 +61,11 @@ def probe(
     address: Address = None,
     cluster: Cluster = None,
     down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> dict[str, Any]:
     """Measure features without a head.
 
