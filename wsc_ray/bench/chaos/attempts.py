@@ -61,10 +61,16 @@ class Attempt:
 
 @dataclass
 class Killer:
-    """Draws what is killed and when, so many times."""
+    """Draws what is killed and when, so many times.
+
+    Attributes:
+        left: kills that are left.
+        allowed: how many of them the command that runs may have.
+    """
 
     generator: random.Random
     left: int
+    allowed: int = 0
     done: list[str] = field(default_factory=list)
 
     def roles(self, stage: Stage) -> tuple[str, ...]:
@@ -89,6 +95,7 @@ class Killer:
                 return False
             _kill(process)
         self.left -= 1
+        self.allowed -= 1
         self.done.append(role)
         return True
 
@@ -101,7 +108,7 @@ def type_once(stage: Stage, folder: Path, killer: Killer | None, usual_seconds: 
         log: where its stderr goes.
     """
     environment = own_environment()
-    roles = killer.roles(stage) if killer and killer.left else ()
+    roles = killer.roles(stage) if killer and killer.allowed else ()
     with ExitStack() as stack:
         nodes = None
         if NODE in roles:
@@ -143,7 +150,7 @@ def _disturb(
     pids = [process.pid, *([nodes.pid] if nodes else [])]
     seen: dict[int, psutil.Process] = {}
     started = look = time.monotonic()
-    role, due = killer.next(roles, usual_seconds) if killer and killer.left else ("", math.inf)
+    role, due = killer.next(roles, usual_seconds) if killer and killer.allowed else ("", math.inf)
     while process.poll() is None and (now := time.monotonic()) - started < LIMIT_SECONDS:
         time.sleep(POLL_SECONDS)
         if now >= min(look, due):
@@ -154,7 +161,7 @@ def _disturb(
         if not killer.strike(role, pids, nodes):
             due = now + LOOK_SECONDS  # there is none of it yet
         else:
-            role, due = killer.next(roles, usual_seconds) if killer.left else ("", math.inf)
+            role, due = killer.next(roles, usual_seconds) if killer.allowed else ("", math.inf)
     return list(seen.values())
 
 

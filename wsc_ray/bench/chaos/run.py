@@ -26,6 +26,7 @@ from wsc_ray.progress import Progress
 COMMAND = "bench chaos"
 PACKAGES = ("wsc-ray", "ray", "torch", "timm", "numpy", "pyarrow", "mlflow")
 CALM = "calm"
+WORK = "work"  # where every round works: what files say of paths is the same in all of them
 STORE = "mlflow.db"
 MOST_ATTEMPTS = 40  # of one command, before it counts as one that never ends
 
@@ -64,15 +65,17 @@ def measure_chaos(
     options = {"out": str(out), "kills": kills, "seed": seed, "command": list(commands), "steps": steps}
     options |= {"slides": str(slides) if slides is not None else None}
     started = time.time()
-    for old in [place / CALM, *place.glob("round-*")]:
+    for old in [place / CALM, place / WORK, *place.glob("round-*")]:
         shutil.rmtree(old, ignore_errors=True)
+    work = place / WORK
 
-    def stages(folder: Path) -> list[Stage]:
-        return stages_of(prepare(folder, steps=steps, seed=seed), listed, commands)
+    def stages() -> list[Stage]:
+        return stages_of(prepare(work, steps=steps, seed=seed), listed, commands)
 
     with Progress(COMMAND, kills, unit="kills") as progress:
         progress.say("once in peace")
-        calm = {stage.name: type_calmly(stage, place / CALM) for stage in stages(place / CALM)}
+        calm = {stage.name: type_calmly(stage, work) for stage in stages()}
+        work.rename(place / CALM)
         attempts: list[Attempt] = []
         found: list[str] = []
         rounds = 0
@@ -81,10 +84,12 @@ def measure_chaos(
         while 0 < killer.left < before:  # a round in which nothing could be killed is the last
             rounds, before = rounds + 1, killer.left
             folder = place / f"round-{rounds}"
-            for attempt in play(stages(folder), folder, killer, {name: each.seconds for name, each in calm.items()}):
+            usual = {name: each.seconds for name, each in calm.items()}
+            for attempt in play(stages(), work, killer, usual, folder.name):
                 attempts.append(attempt)
                 found += attempt.faults()
                 progress.to(kills - killer.left, f"round {rounds}, {attempt.stage}: status {attempt.status}")
+            work.rename(folder)
             found += compare(place / CALM, folder)
     summary = {
         "kills": kills - killer.left,
@@ -115,17 +120,27 @@ def type_calmly(stage: Stage, folder: Path) -> Attempt:
     Raises:
         UserError: it fails all the same.
     """
-    attempt = type_once(stage, folder, None, 0.0, log_of(folder, stage, 1))
+    attempt = type_once(stage, folder, None, 0.0, log_of(folder, CALM, stage, 1))
     if attempt.status:
         raise UserError(f"`wsc-ray {stage.name}` fails when nothing is killed: {sentence(attempt)}")
     return attempt
 
 
-def play(stages: Sequence[Stage], folder: Path, killer: Killer, usual: Mapping[str, float]) -> Iterator[Attempt]:
-    """Type every command until it is done, killing meanwhile, and yield each attempt."""
-    for stage in stages:
+def play(
+    stages: Sequence[Stage], folder: Path, killer: Killer, usual: Mapping[str, float], name: str
+) -> Iterator[Attempt]:
+    """Type every command until it is done, killing meanwhile, and yield each attempt.
+
+    The kills that are left are shared out among the commands that are left, so that a short one does not take them all.
+
+    Args:
+        usual: seconds that each command takes when left alone.
+        name: of the round, for the logs.
+    """
+    for place, stage in enumerate(stages):
+        killer.allowed = -(-killer.left // (len(stages) - place))
         for number in range(1, MOST_ATTEMPTS + 1):
-            attempt = type_once(stage, folder, killer, usual[stage.name], log_of(folder, stage, number))
+            attempt = type_once(stage, folder, killer, usual[stage.name], log_of(folder, name, stage, number))
             yield attempt
             if attempt.status == 0 or is_done(stage, folder):
                 break
@@ -160,8 +175,8 @@ def sentence(attempt: Attempt) -> str:
     return lines[-1] if lines else (attempt.said.strip().splitlines() or ["nothing"])[-1]
 
 
-def log_of(folder: Path, stage: Stage, number: int) -> Path:
-    """Where an attempt's stderr goes, beside the folder that is compared."""
+def log_of(folder: Path, name: str, stage: Stage, number: int) -> Path:
+    """Where an attempt's stderr goes, beside the folder that is compared; `name` is of the round."""
     logs = folder.parent / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    return logs / f"{folder.name}-{stage.name.replace(' ', '-')}-{number}.err"
+    return logs / f"{name}-{stage.name.replace(' ', '-')}-{number}.err"
