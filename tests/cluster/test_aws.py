@@ -43,7 +43,9 @@ def aws(home):
             CHANGE_ME_BUCKET=BUCKET,
         )
         config, provider = ask_for_all(file)
-        found = [instance for group in ec2.describe_instances()["Reservations"] for instance in group["Instances"]]
+        of_ray = [{"Name": "tag-key", "Values": ["ray-user-node-type"]}]  # other tests have machines there too
+        groups = ec2.describe_instances(Filters=of_ray)["Reservations"]
+        found = [instance for group in groups for instance in group["Instances"]]
         machines = {tag["Value"]: one for one in found for tag in one["Tags"] if tag["Key"] == "ray-user-node-type"}
         assert len(found) == len(machines) == 2
         yield SimpleNamespace(ec2=ec2, file=file, config=config, provider=provider, made=made, **machines)
