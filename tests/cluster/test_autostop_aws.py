@@ -67,7 +67,7 @@ def alive(ec2, machines: list[str]) -> list[str]:
 
 
 def test_a_cluster_without_a_job_ends_from_its_head_the_head_last(head):
-    orders = Orders(Limits(idle=IDLE, failed=IDLE), "wsc-ray", None, 1.07)
+    orders = Orders(Limits(idle=IDLE, failed=IDLE, first=IDLE), "wsc-ray", None, 1.07)
     begin = f"{sys.executable} -m wsc_ray.autostop.start {shlex.quote(orders.to_json())}"
     done = head(begin)
     assert done.returncode == 1, "EC2 shows no head of this cluster yet: nothing could be ended from here"

@@ -216,7 +216,7 @@ def job(status, ended=None, started=0.0):
     return SeenJob("job-1", status, started, ended)
 
 
-LIMITS = Limits(idle=10, failed=30, longest=100)
+LIMITS = Limits(idle=10, failed=30, longest=100, first=0)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,21 @@ LIMITS = Limits(idle=10, failed=30, longest=100)
 def test_when_a_cluster_is_taken_down(now, busy, jobs, why):
     found = verdict(LIMITS, now=now, began=0, since=0, busy=busy, jobs=jobs)
     assert found is None if why is None else found.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("now", "jobs", "ends"),
+    [
+        (1049, [], False),
+        (1050, [], True),
+        (1049, [job("SUCCEEDED", 900, started=800)], False),  # of an earlier client
+        (1025, [job("SUCCEEDED", 1014, started=1001)], True),
+        (1025, [job("SUCCEEDED", 1016, started=1001)], False),
+    ],
+)
+def test_a_client_has_time_to_send_its_first_job(now, jobs, ends):
+    limits = Limits(idle=10, failed=10, first=50)
+    assert (verdict(limits, now=now, began=1000, since=1000, busy=1000, jobs=jobs) is not None) == ends
 
 
 def test_a_cluster_that_may_stay_stays():

@@ -46,7 +46,8 @@ def check_able(file: ClusterFile) -> None:
 
 def end(file: ClusterFile, say: Callable[[str], None]) -> None:
     """Take the cluster down, this machine last."""
-    subprocess.run([RAY, "stop"], stdin=subprocess.DEVNULL, check=False)
+    # What it says of each process is long, and what is left is looked for here.
+    subprocess.run([RAY, "stop"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if file.provider == "local":
         _end_on_machines(file, say)
     else:

@@ -10,6 +10,7 @@ from wsc_ray.errors import ClusterError
 NEVER = "never"
 IDLE = 10 * 60.0  # s without a job
 FAILED = 30 * 60.0  # s after a job that failed, to look at what it left on the machines
+FIRST = 120.0  # s for a client to send its job: a busy machine or a slow line takes more than a short `idle`
 _MOST = 10 * 365 * 24 * 3600.0  # s; anything above is a slip of the keyboard
 
 
@@ -21,11 +22,13 @@ class Limits:
         idle: without a job; None for never, after a job that failed too.
         failed: without a job after one that failed.
         longest: since the cluster was brought up, whatever runs; None for no limit.
+        first: that a client has at least to send a job, whatever `idle` says.
     """
 
     idle: float | None = IDLE
     failed: float = FAILED
     longest: float | None = None
+    first: float = FIRST
 
     def __str__(self) -> str:
         parts = []

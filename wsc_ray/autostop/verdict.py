@@ -51,7 +51,11 @@ def verdict(
     idle_since = max(began, busy, (ended.ended or 0) if ended else 0)
     failed = ended is not None and ended.status == "FAILED" and (ended.ended or 0) >= began
     limit = limits.failed if failed else limits.idle
-    if limits.idle is None or limit is None or now - idle_since < limit:
+    if limits.idle is None or limit is None:
+        return None
+    if not any(job.started >= began for job in jobs):
+        limit = max(limit, limits.first)
+    if now - idle_since < limit:
         return None
     if failed and ended:
         return f"no job had run for {duration(limit)} since {ended.id or 'the last one'} failed (--keep-failed)"
