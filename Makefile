@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-fast gpu lint format clean
+.PHONY: help demo test test-fast test-long gpu lint format clean
 help:
 	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores"
 	@echo "make test       lint and tests"
 	@echo "make test-fast  lint and the tests that need no Ray, some minutes"
+	@echo "make test-long  the tests that take minutes each: random kills, clusters that end by themselves"
 	@echo "make gpu     what needs a GPU, into gpu/; tiny sizes without one"
 	@echo "make format  format the code"
 
@@ -31,6 +32,10 @@ test: lint
 # What starts neither Ray nor a benchmark.
 test-fast: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not ray and not cluster and not slow"
+
+# What waits for minutes: more than fits beside everything else.
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -109,6 +109,7 @@ def test_an_unknown_command_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_a_few_kills_make_no_difference(tmp_path):
     options = ("--kills", 3, "--seed", 5, "--steps", 12, "--command", "manifest import", "--command", "pretrain")

@@ -66,6 +66,7 @@ def test_a_client_killed_in_the_middle_leaves_a_cluster_that_ends_after_its_job(
     assert not net.connections()
 
 
+@pytest.mark.long
 def test_a_job_that_failed_leaves_its_cluster_for_a_while_to_look_at(net):
     (net.project / "broken.yaml").write_text(yaml.safe_dump(small_recipe(net.shared / "nowhere")))
     status, text = net.run(
@@ -82,6 +83,7 @@ def test_a_job_that_failed_leaves_its_cluster_for_a_while_to_look_at(net):
     until(lambda: not net.processes(), 3 + SLACK)
 
 
+@pytest.mark.long
 def test_a_job_that_hangs_ends_with_its_cluster_after_the_most_hours(net):
     """And says so where its run and its job are read; its last checkpoint is kept."""
     settings = yaml.safe_load((net.project / "wsc-ray.yaml").read_text())
@@ -107,6 +109,7 @@ def test_a_job_that_hangs_ends_with_its_cluster_after_the_most_hours(net):
     assert not (checkpoints.parent / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_taken_down_by_its_client_it_leaves_no_watch(net):
     status, text = net.run("manifest", "check", net.shared, "--cluster", FILE, "--down", "always")
     assert status != 0, "no manifest lies there"
