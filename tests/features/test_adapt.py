@@ -21,6 +21,7 @@ from wsc_ray.encoders.adapter import read_adapter
 from wsc_ray.errors import DataError, RecipeError, RunFolderError, WeightsError
 from wsc_ray.features import adapt
 from wsc_ray.features.store import read_slide, read_slides, stored_slides
+from wsc_ray.files import read_json, write_json
 from wsc_ray.mil.inputs import encoder_of
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.storage import as_path
@@ -147,9 +148,16 @@ def test_a_dry_run_touches_nothing(run):
     assert sorted(run.rglob("*")) == before
 
 
+def test_a_damaged_config_is_named(run):
+    path = run / "encoder" / "config.json"
+    path.write_text(path.read_text().replace('"mlp"', '"mlq"'))
+    with pytest.raises(WeightsError, match=r"encoder/config\.json cannot be read"):
+        embed(run=run)
+
+
 def test_weights_that_do_not_fit_are_a_sentence(run):
-    config = json.loads((run / "encoder" / "config.json").read_text())
+    config = read_json(run / "encoder" / "config.json")
     config["model_args"]["outputs"] = 13
-    (run / "encoder" / "config.json").write_text(json.dumps(config))
+    write_json(run / "encoder" / "config.json", config)
     with pytest.raises(WeightsError, match=r"model.safetensors does not fit config.json"):
         embed(run=run)

@@ -15,7 +15,7 @@ from wsc_ray.encoders.mlp import FeatureMlp, MlpShape
 from wsc_ray.encoders.model import PatchEncoder
 from wsc_ray.encoders.weights import CONFIG, WEIGHTS, save_state
 from wsc_ray.errors import WeightsError
-from wsc_ray.files import read_json, write_json
+from wsc_ray.files import first_line, read_json, write_json
 from wsc_ray.recipe.sections import MLP
 from wsc_ray.storage import AnyPath, shown
 
@@ -61,7 +61,11 @@ def export_adapter(encoder: PatchEncoder, folder: AnyPath, *, shape: MlpShape, f
 
 
 def is_adapter(folder: AnyPath) -> bool:
-    """Whether a folder holds an exported encoder of features."""
+    """Whether a folder holds an exported encoder of features.
+
+    Raises:
+        WeightsError: its `config.json` is damaged.
+    """
     return _architecture(folder) == MLP
 
 
@@ -90,6 +94,9 @@ def read_adapter(folder: AnyPath) -> FrozenAdapter:
 
 def _architecture(folder: AnyPath) -> Any:
     try:
-        return read_json(folder / CONFIG)["architecture"]
-    except (OSError, ValueError, KeyError, TypeError):
+        config = read_json(folder / CONFIG)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder / CONFIG} cannot be read: {first_line(error)}") from None
+    return config.get("architecture") if isinstance(config, dict) else None
