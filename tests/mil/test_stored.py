@@ -144,6 +144,7 @@ def test_bf16_learns_as_fp32_does() -> None:
 LIMITED = """
 import json, resource, sys
 import torch
+from wsc_ray.errors import DataError
 from wsc_ray.features.store import read_slides
 from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.fit import fit_head
@@ -168,10 +169,8 @@ data = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if
 resource.setrlimit(resource.RLIMIT_DATA, (data + room, data + room))
 try:
     print(json.dumps(go(folder + "/large", load).scores))
-except MemoryError as error:
-    print("MemoryError")
-except RuntimeError as error:
-    print("MemoryError" if "allocate" in str(error) else error)
+except DataError as error:
+    print(error)
 """
 
 
@@ -205,7 +204,7 @@ def test_a_cohort_of_three_times_the_memory_is_fitted(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    assert run("load_bags") == "MemoryError"
+    assert "more than there is; `tune` leaves them in their files" in run("load_bags")
     assert np.isfinite(json.loads(run("find_bags"))["loss"])
 
 
@@ -227,7 +226,7 @@ def test_a_search_from_files(store: Path, tmp_path: Path, ray_here: None, tracke
 def test_what_no_node_has_is_refused(store: Path, tmp_path: Path, ray_here: None, tracked: None) -> None:
     out = tmp_path / "mil"
     for setting, message in [
-        ("tune.cpus_per_trial=1000", "tune.cpus_per_trial is 1000, and no node has more than 2 CPUs"),
+        ("tune.cpus_per_trial=1000", "tune.cpus_per_trial is 1000, and no node has more than [0-9]+ CPUs"),
         ("tune.gpus_per_trial=0.5", "tune.gpus_per_trial is 0.5, and no node has more than 0 GPUs"),
     ]:
         with pytest.raises(ResourceError, match=message):

@@ -217,7 +217,8 @@ def _room(patches: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         return features, np.empty((patches, 2), dtype=np.int64), np.full(patches, -1, dtype=np.int8)
     except (MemoryError, ValueError):
         raise DataError(
-            f"{patches:,} patches of {width:,} features need {4 * patches * width / 2**30:,.0f} GiB of memory, more than there is"
+            f"{patches:,} patches of {width:,} features need {4 * patches * width / 2**20:,.0f} MiB of memory, more than there is; `tune` "
+            "leaves them in their files with tune.features: disk"
         ) from None
 
 
