@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from wsc_ray.commands import evaluate, probe
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.ledger import LEDGER, read_ledger
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
+from wsc_ray.files import read_json
 from wsc_ray.probes.describe import describe_probes
 from wsc_ray.probes.run import _sides
 from wsc_ray.recipe.sections import Recipe
@@ -31,7 +31,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
 
 def test_what_a_probe_leaves(places: dict[str, Path]) -> None:
     summary = probe(**places, overrides=FAST)
-    assert summary == json.loads((places["out"] / "summary.json").read_text())
+    assert summary == read_json(places["out"] / "summary.json")
     assert list(summary["probes"]) == ["slides", "patches"]
     for level, count in (("slides", 24), ("patches", None)):
         for name in ("neighbours", "linear"):
