@@ -16,13 +16,13 @@ from tests.mil.cohort import write_store
 from wsc_ray import checksums
 from wsc_ray.commands import evaluate, pretrain
 from wsc_ray.features.store import read_slides, slide_path
-from wsc_ray.files import read_json
+from wsc_ray.files import read_json, write_summary
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import fit_head
 from wsc_ray.mil.head import save_head
 from wsc_ray.mil.heads.abmil import AttentionSettings
 from wsc_ray.mil.inputs import fitting_slides
-from wsc_ray.mil.trials import Trial, trial_folder, write_trial
+from wsc_ray.mil.trials import Trial, trial_folder, write_fit, write_record
 from wsc_ray.pretrain.metrics_file import MetricsWriter
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stage import write_identity
@@ -88,7 +88,9 @@ def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitting_slides(slides, recipe)
     write_identity(run / "mil", "tune", {})
     write_identity(features, "embed", {"encoder": "0" * 64, "size": 32})
-    write_trial(run / "mil", Trial(0, SETTING, fit.scores, 1, 2, 1.0), fit, CLASSES)
+    write_fit(run / "mil", 0, SETTING, fit, CLASSES)
+    write_record(run / "mil", Trial(0, SETTING, fit.scores, 1, 2, 1.0))
+    write_summary(run / "mil", "tune", {})
     evaluate(run=run)
     return folder
 
@@ -152,8 +154,9 @@ def test_a_damaged_file_is_one_sentence_that_names_it(
 
 def test_every_file_of_a_run_has_its_checksum(run: Path) -> None:
     """A new kind of file that commands trust does not come without one."""
-    for_people = {"history.json", "predictions.csv", "confusion.csv", "metrics.jsonl", ".lock"}
-    files = [path for path in run.rglob("*") if path.is_file() and path.name not in for_people]
+    tables = {"predictions.csv", "member_predictions.csv", "confusion.csv"}  # for people, and as other tools write them
+    lines = {"metrics.jsonl", "ledger.jsonl"}  # looked at line by line
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in {*tables, *lines, ".lock"}]
     lacking = [str(path.relative_to(run)) for path in files if checksums.KEY.encode() not in path.read_bytes()]
     assert lacking == []
 

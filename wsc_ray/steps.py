@@ -45,9 +45,9 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
     seconds: dict[str, float] = {}
     summary: dict[str, Any] = {}
     for number, name in enumerate(STEPS, start=1):
-        print(f"step {number} of {len(STEPS)}: {name}", flush=True)
         if seconds:  # before the first step the folder is not yet known as its own
             write_json(folder / STEPS_FILE, {"step": name, "seconds": seconds})
+        print(f"step {number} of {len(STEPS)}: {name}", flush=True)
         summary = work[name]()
         seconds[name] = summary["seconds"]
     write_json(folder / STEPS_FILE, {"step": None, "seconds": seconds})

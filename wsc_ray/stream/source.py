@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wsc_ray.errors import DataError, RecipeError
+from wsc_ray.errors import RecipeError
 from wsc_ray.feature_files.table import FeatureTable, StoredViews, open_features
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.pixels import PixelSource
@@ -32,19 +32,13 @@ def open_source(data: Data) -> Source:
 
     Raises:
         RecipeError: it names none.
-        ManifestError, DataError: they cannot be trained on.
+        ManifestError, DataError: they cannot be read.
     """
     if data.features:
         return open_features(data.features)
     if not data.manifest:
         raise RecipeError("recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"])
-    manifest = open_manifest(data.manifest)
-    if manifest.pixels == "slide_uri":
-        raise DataError(
-            f"the patches of {data.manifest} are regions of slides, which cannot be read yet; import a table with "
-            "their images or image files"
-        )
-    return manifest
+    return open_manifest(data.manifest)
 
 
 class Contents(Protocol):
