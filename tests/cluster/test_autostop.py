@@ -51,6 +51,7 @@ def recorded(net, job, **attributes):
     return found and all(getattr(found[-1], name) == value for name, value in attributes.items()) and found[-1]
 
 
+@pytest.mark.long
 def test_a_client_killed_in_the_middle_leaves_a_cluster_that_ends_after_its_job(net):
     client, job = begin(net)
     client.process.send_signal(signal.SIGKILL)

@@ -82,6 +82,7 @@ def test_training_learns_and_the_order_of_the_seed_decides(run, settings, tmp_pa
     )
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(run, settings, tmp_path):
     wounded, killed = tmp_path / "wounded", []
 
@@ -104,6 +105,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(run, settings, tm
     torch.testing.assert_close(final_weights(wounded), final_weights(run), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, tmp_path):
     """SIGKILL of the whole command between two checkpoints; then the same command."""
