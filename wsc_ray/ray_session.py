@@ -51,8 +51,8 @@ def _connect(address: str | None, num_cpus: int | None, folder: str) -> None:
     """Connect to the cluster at `address`, or start a local Ray.
 
     Args:
-        folder: an empty one to start Ray in. Ray puts the current folder on its workers' `sys.path`, so that a file `h2.py` there would
-            be imported for the package of that name.
+        folder: an empty one to start a local Ray in. Ray puts the current folder on its workers' `sys.path`, so that a file `h2.py`
+            there would be imported for the package of that name. A job's folder is Ray's own, and stays.
 
     Raises:
         ResourceError: as `ray_session`.
@@ -60,13 +60,12 @@ def _connect(address: str | None, num_cpus: int | None, folder: str) -> None:
     try:
         if address:
             _answers(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            return
         with _working_in(folder):
-            if address:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            else:
-                # No dashboard. Ray's own ports ask for a token, which is Ray's default for a session that it starts;
-                # `ray_loopback` says on which interfaces they are.
-                _start_here(num_cpus or max(2, os.cpu_count() or 1))
+            # No dashboard. Ray's own ports ask for a token, which is Ray's default for a session that it starts;
+            # `ray_loopback` says on which interfaces they are.
+            _start_here(num_cpus or max(2, os.cpu_count() or 1))
     except ResourceError:
         raise
     except Exception as error:  # Ray raises this very class, too
