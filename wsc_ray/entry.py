@@ -33,7 +33,7 @@ from wsc_ray.preflight.verdicts import preflight
 from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import RunFolder
+from wsc_ray.run_folder import IDENTITY, RunFolder
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.submit.call import CALL
 from wsc_ray.submit.jobs import CLUSTER, JOB_ID
@@ -192,7 +192,7 @@ def note(place: AnyPath, facts: Facts, started: float, cluster: str | None = Non
 
     Where the command had not begun to write, there is nothing to note.
     """
-    if not (place / FILE).exists():
+    if not any((place / name).exists() for name in (IDENTITY, FILE)):
         return
     if cluster:
         (place / CLUSTER).write_text(cluster)
