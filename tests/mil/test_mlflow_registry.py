@@ -75,7 +75,7 @@ def test_it_is_loaded_and_predicts_in_a_fresh_process(
     bags = load_bags(store, slides_of(read_slides(store).slides, "test"), ["negative", "positive"])
     members = load_members(out)
     each = [predict(member.head, bags)[0].double().softmax(1).numpy() for member in members]
-    assert np.abs(each[0] - each[1]).max() > 1e-4  # so that a mean is told from either
+    assert np.abs(each[0] - each[1]).max() > 1e-4  # so that the mean of both differs from each
     paths = [str(slide_path(store, slide)) for slide in bags.slide_ids]
     found, metadata = in_a_fresh_process(uri, "models:/wsc-ray/1", paths, None, tmp_path)
     probabilities = np.array([found["prob_negative"], found["prob_positive"]]).T

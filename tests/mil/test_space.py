@@ -1,6 +1,6 @@
 import numpy as np
 
-from wsc_ray.mil.space import settings
+from wsc_ray.mil.random_search import random_settings
 from wsc_ray.recipe.sections import Tune
 
 WIDE = Tune(
@@ -9,7 +9,7 @@ WIDE = Tune(
 
 
 def test_settings_lie_in_the_ranges_of_the_recipe() -> None:
-    found = settings(WIDE, seed=0)
+    found = random_settings(WIDE, seed=0)
     exponents = np.log10([s.lr for s in found])
     assert len(found) == 400
     assert exponents.min() > -5
@@ -22,5 +22,5 @@ def test_settings_lie_in_the_ranges_of_the_recipe() -> None:
 
 
 def test_a_longer_search_begins_as_a_shorter_one_and_seeds_differ() -> None:
-    assert settings(WIDE.model_copy(update={"trials": 5}), seed=1) == settings(WIDE, seed=1)[:5]
-    assert settings(WIDE, seed=1)[0] != settings(WIDE, seed=2)[0]
+    assert random_settings(WIDE.model_copy(update={"trials": 5}), seed=1) == random_settings(WIDE, seed=1)[:5]
+    assert random_settings(WIDE, seed=1)[0] != random_settings(WIDE, seed=2)[0]

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from wsc_ray.mil.head import HEADS, settings_from, settings_values
-from wsc_ray.mil.space import settings
+from wsc_ray.mil.random_search import random_settings
 from wsc_ray.mil.tpe import HEAD, STUDY, NumberedTPE, Space, distributions, study_storage
 from wsc_ray.mil.trials import Trial
 from wsc_ray.recipe.sections import Tune
@@ -41,7 +41,7 @@ def open_study(finished: list[Trial], seed: int = 0) -> optuna.Study:
 def test_every_setting_of_every_head_is_a_parameter_with_its_declared_range(head: str) -> None:
     kind = HEADS[head]
     found = distributions(kind, TUNE)
-    drawn = settings(Tune(heads=[head], trials=50), seed=0)
+    drawn = random_settings(Tune(heads=[head], trials=50), seed=0)
     assert len(found) == kind.draws()
     for setting in drawn:  # what the random search draws lies in what TPE is given
         for name, each in found.items():
@@ -78,7 +78,7 @@ def test_a_study_made_again_goes_on_as_the_first_would_have() -> None:
 def test_it_finds_more_than_chance() -> None:
     found = run(open_study([]), Space(TUNE, range(60)), 60)
     late = [score(settings_from(values)) for values in found[30:]]
-    drawn = [score(each) for each in settings(Tune(heads=TUNE.heads, trials=60), seed=0)]
+    drawn = [score(each) for each in random_settings(Tune(heads=TUNE.heads, trials=60), seed=0)]
     assert sum(late) / len(late) > sum(drawn) / len(drawn) + 0.3
 
 

@@ -116,7 +116,7 @@ def predict_members(
 def validation_predictions(
     members: Sequence[Member], slides: pa.Table, features: AnyPath, recipe: Recipe, head: AnyPath
 ) -> tuple[MemberPredictions, np.ndarray] | str:
-    """What each member says of its validation slides, and their labels; or why that cannot be had.
+    """Each member's predictions of its validation slides, and the slides' labels; or the reason why there are none.
 
     A member's `config.json` lists its validation slides (`val_slides`). Of a head that does not say, they are what the
     recipe makes of the cohort, if the search has seen the same.

@@ -118,7 +118,7 @@ def _title(what: str, task: Task) -> str:
 def _beside() -> Iterator[Callable[[Callable[[], None]], None]]:
     """Calls that are made in order, in a thread; at the block's end all are done, and what one raised is raised.
 
-    MLflow is told from there: Ctrl-C strikes the main thread, and a store's lock left half-way would outlive it.
+    They log to MLflow. Ctrl-C interrupts the main thread, and an interrupted call could leave the store locked.
     """
     with ThreadPoolExecutor(1) as thread:
         calls: list[Future[None]] = []

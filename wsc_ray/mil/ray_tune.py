@@ -1,9 +1,9 @@
 """The Ray Tune glue: trials side by side on a cluster, each on its CPUs or its share of a GPU, the bags shared through the object store.
 
-A random search has its settings drawn beforehand (`space.settings`), and Tune is given the numbers of the trials still to run;
+A random search has its settings drawn beforehand (`random_settings`), and Tune is given the numbers of the trials still to run;
 with TPE they come from Tune's `OptunaSearch`. Its own `Tuner.restore` is not used: after a SIGKILL of the driver it repeats
-trials that had ended since its last snapshot, while a record that each trial writes itself is either there or not. What the
-records say is told to searcher and scheduler anew, so that they go on with what they knew.
+trials that had ended since its last snapshot, while a record that each trial writes itself is either there or not. After a
+kill, searcher and scheduler get the finished records again, and go on from them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from wsc_ray.mil.fit import Fit, Source
 from wsc_ray.mil.head import settings_from, settings_values
-from wsc_ray.mil.space import settings
+from wsc_ray.mil.random_search import random_settings
 from wsc_ray.mil.task import REDUCTION, RETRIES, Task
 from wsc_ray.mil.trials import Trial, read_losses, read_trial, write_fit, write_record
 from wsc_ray.storage import AnyPath
@@ -85,7 +85,11 @@ def run_trials(
 
 def _drawn(task: Task) -> list[dict[str, Any]]:
     """The settings of all trials, where they do not depend on what others find; see `settings_values`."""
-    return [settings_values(each) for each in settings(task.tune, task.seed)] if task.tune.search == "random" else []
+    return (
+        [settings_values(each) for each in random_settings(task.tune, task.seed)]
+        if task.tune.search == "random"
+        else []
+    )
 
 
 def _values(config: Mapping[str, Any], drawn: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Optuna's TPE over heads and their settings: the space that fields declare with `searched`, and a study that can be made again.
 
 A head is one parameter, and its settings are parameters under its name (`abmil.dropout`), which only trials with that head have:
-a conditional space. What a search that was killed has finished is told to a new study, so that it goes on with what it knew.
+a conditional space. After a kill a new study gets the finished trials, so that the search goes on with what they taught it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def checkpoint_name(step: int) -> str:
 
 
 def newest_whole(folder: AnyPath) -> str | None:
-    """The name of the newest checkpoint that is whole; None where there is none. Damaged ones are told on stderr.
+    """The name of the newest undamaged checkpoint; None where there is none. Each damaged one is warned of on stderr.
 
     Args:
         folder: of a run's checkpoints; may be missing.

@@ -20,8 +20,9 @@ class Price:
     """Dollars an hour of one machine on demand under Linux, without disks, traffic and tax.
 
     Attributes:
-        date: when the price was the provider's, as far as it is known: a year, a month or a day.
-        source: the provider's page of prices.
+        date: when the price was the provider's, as far as it is known: a year, a month or a day. The list is a copy, most of it by others;
+            nobody has compared it with the page.
+        source: the provider's page, where the price of today is.
     """
 
     dollars: float

@@ -56,7 +56,10 @@ def as_text(offer: Offer, seconds: float | None = None) -> str:
     Args:
         seconds: after which the cluster is taken down at the latest, whatever runs.
     """
-    rows = [("number", "machine", "kind", "dollars an hour", "price of"), *map(_row, offer.machines)]
+    rows = [
+        ("number", "machine", "kind", "dollars an hour", "price of, and page of today's"),
+        *map(_row, offer.machines),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"machines of {offer.where}:"]
     lines += [
@@ -67,6 +70,10 @@ def as_text(offer: Offer, seconds: float | None = None) -> str:
         lines.append(f"what {names} costs is not in the list of prices, so that no total can be given")
     else:
         lines.append(f"in all {_range(offer.least, offer.most)} dollars an hour, without disks, traffic and tax")
+    if any(each.price for each in offer.machines):
+        lines.append(
+            "these prices are a copy that was not compared with the provider's page; look there before a long run"
+        )
     if any(each.spot for each in offer.machines):
         lines.append("spot machines are counted with their price on demand, the most that they cost")
     lines.append(_limit(offer, seconds))
@@ -74,11 +81,13 @@ def as_text(offer: Offer, seconds: float | None = None) -> str:
 
 
 def _limit(offer: Offer, seconds: float | None) -> str:
-    unknown = "how long the run takes cannot be said here"
+    unknown = "nobody knows here how long the run takes"
     if seconds is None:
         return f"{unknown}, and nothing limits it: --max-hours or --max-cost would"
     limit = f"{unknown}; the cluster is taken down after {seconds / 3600:.4g} hours at the latest"
-    return limit if offer.most is None else f"{limit}: {offer.most * seconds / 3600:.2f} dollars at most"
+    return (
+        limit if offer.most is None else f"{limit}: {offer.most * seconds / 3600:.2f} dollars at most by these prices"
+    )
 
 
 def _row(each: MachineType) -> tuple[str, str, str, str, str]:

@@ -32,7 +32,7 @@ def describe_probes(summary: Mapping[str, Any]) -> str:
     if site:
         lines += [
             "",
-            f"the site of slides is told with a balanced accuracy of {site['site_balanced_accuracy']:.3f} ({site['sites']} sites, by chance "
+            f"features predict the site of slides with a balanced accuracy of {site['site_balanced_accuracy']:.3f} ({site['sites']} sites, by chance "
             f"{site['chance']:.3f})",
         ]
         if "robustness_index" in site:

@@ -50,7 +50,7 @@ def tiled_levels(
     Args:
         sizes: width and height of each level, px, the largest first.
         padded: whether the file says that levels are larger than they are, up to whole tiles, as Philips does.
-        reduced: whether a level but the first is told by its tag NewSubfileType.
+        reduced: whether the tag NewSubfileType marks every level but the first.
 
     Raises:
         DataError: the file is damaged.
