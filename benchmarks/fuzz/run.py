@@ -7,21 +7,20 @@ import gc
 import os
 import resource
 import signal
-import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.fuzz.kinds import AS_SAID, EQUAL, UNTOLD, WRONG, Kind, kinds, random_of
-from benchmarks.fuzz.world import make_world
+from benchmarks.fuzz.kinds import AS_SAID, EQUAL, UNTOLD, Kind, random_of
 from wsc_ray.errors import UserError
 
 REFUSED, TRACEBACK, HANG, HUGE, LONG = "refused", "traceback", "hang", "memory", "long sentence"
+ABORT = "abort"
 GOOD = (EQUAL, REFUSED, AS_SAID, UNTOLD)
 SECONDS = 20  # a command may take
 MEGABYTES = 500  # and more memory than before
@@ -34,35 +33,41 @@ class _HangError(BaseException):
 
 @dataclass
 class Tally:
-    """What became of a kind's mutations."""
+    """What became of mutations of a kind.
+
+    Attributes:
+        outcome: of one mutation, which the tally begins with.
+        seconds: of the slowest.
+        megabytes: of memory that the largest took more than there was before.
+        found: a line for each bad outcome.
+    """
 
     kind: str
+    outcome: InitVar[str | None] = None
+    seconds: float = 0.0
+    megabytes: float = 0.0
+    found: list[str] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0  # of the slowest
-    megabytes: float = 0.0  # more at the largest than before
-    found: list[str] = field(default_factory=list)  # a line for each bad outcome
+
+    def __post_init__(self, outcome: str | None) -> None:
+        if outcome is not None:
+            self.outcomes[outcome] += 1
+
+    def add(self, other: Tally) -> None:
+        """Count what became of others too."""
+        self.outcomes += other.outcomes
+        self.seconds, self.megabytes = max(self.seconds, other.seconds), max(self.megabytes, other.megabytes)
+        self.found += other.found
 
 
-def fuzz(*, mutations: int, seed: int, only: str = "", keep: Path | None = None) -> list[Tally]:
-    """Make `mutations` damages, dealt out evenly to the kinds.
+def fuzz_kind(kind: Kind, numbers: range, seed: int, keep: Path | None = None) -> Iterator[Tally]:
+    """Try mutations of a kind by their numbers, and yield what became of each.
 
     Args:
-        only: a part of the names of the kinds.
-        keep: a folder for the files whose outcome was bad.
+        keep: a folder for the inputs whose outcome was bad.
     """
-    with tempfile.TemporaryDirectory(prefix="wsc-ray-fuzz-") as folder, _folder(folder):
-        root = Path(folder).resolve() / "world"
-        root.mkdir()
-        chosen = [kind for kind in kinds(make_world(root)) if only in kind.name]
-        share, rest = divmod(mutations, len(chosen))
-        return [fuzz_kind(kind, share + (place < rest), seed, keep) for place, kind in enumerate(chosen)]
-
-
-def fuzz_kind(kind: Kind, mutations: int, seed: int, keep: Path | None = None) -> Tally:
-    tally = Tally(kind.name)
-    before = {path: kind.call(path) for path, _ in kind.targets[:1]}
-    expected = next(iter(before.values()))
-    for number in range(mutations):
+    expected = kind.call(kind.targets[0][0])
+    for number in numbers:
         rng = random_of(seed, kind.name, number)
         path, ways = kind.targets[number % len(kind.targets)]
         mutation = rng.choice(list(ways))
@@ -70,23 +75,22 @@ def fuzz_kind(kind: Kind, mutations: int, seed: int, keep: Path | None = None) -
         changed = mutation(content, rng)
         others = {other: other.read_bytes() for other, _ in kind.targets}
         path.write_bytes(changed)
-        outcome, told, seconds, grown = _outcome(kind, path, expected, changed, mutation)
+        outcome, reason, seconds, grown = _outcome(kind, path, expected, changed, mutation)
         for other, known in others.items():
             other.write_bytes(known)
-        tally.outcomes[outcome] += 1
-        tally.seconds, tally.megabytes = max(tally.seconds, seconds), max(tally.megabytes, grown)
+        found = []
         if outcome not in GOOD:
-            tally.found.append(f"{outcome}: mutation {number}, {mutation.__name__} of {path.name}: {told}")
+            found = [f"{outcome}: mutation {number}, {mutation.__name__} of {path.name}: {reason}"]
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{kind.name.replace(' ', '-')}-{number}-{path.name}").write_bytes(changed)
-    return tally
+        yield Tally(kind.name, outcome, seconds, grown, found)
 
 
 def _outcome(kind: Kind, path: Path, expected: Any, changed: bytes, mutation: Any) -> tuple[str, str, float, float]:
     gc.collect()
     memory, started = _peak(), time.monotonic()
-    told = ""
+    reason = ""
     try:
         with _limit(SECONDS):
             result = kind.call(path)
@@ -94,19 +98,22 @@ def _outcome(kind: Kind, path: Path, expected: Any, changed: bytes, mutation: An
             outcome = EQUAL
         else:
             outcome = kind.judge(changed, result, mutation)
-            told = f"{result!r:.300}"
+            reason = f"{result!r:.300}"
     except UserError as error:
-        told = str(error)
-        outcome = REFUSED if 0 < len(told) <= LETTERS and "Traceback" not in told else LONG
+        reason = str(error)
+        outcome = REFUSED if 0 < len(reason) <= LETTERS and "Traceback" not in reason else LONG
     except _HangError:
         outcome = HANG
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        outcome, told = TRACEBACK, f"{type(error).__name__}: {error!s:.200} ({Path(last.filename).name}:{last.lineno})"
+        outcome, reason = (
+            TRACEBACK,
+            f"{type(error).__name__}: {error!s:.200} ({Path(last.filename).name}:{last.lineno})",
+        )
     seconds, grown = time.monotonic() - started, _peak() - memory
     if grown > MEGABYTES:
-        outcome, told = HUGE, f"{grown:,.0f} MB"
-    return outcome, told, seconds, grown
+        outcome, reason = HUGE, f"{grown:,.0f} MB"
+    return outcome, reason, seconds, grown
 
 
 def _peak() -> float:
@@ -128,7 +135,7 @@ def _limit(seconds: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _folder(path: str) -> Iterator[None]:
+def standing_in(path: str) -> Iterator[None]:
     """Stand in a folder, so that what a command writes beside itself is gone afterwards."""
     before = Path.cwd()
     os.chdir(path)
@@ -136,6 +143,3 @@ def _folder(path: str) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
-
-
-__all__ = ["GOOD", "HANG", "HUGE", "LONG", "REFUSED", "TRACEBACK", "WRONG", "Tally", "fuzz", "fuzz_kind"]

@@ -15,11 +15,12 @@ from wsc_ray import commands
 from wsc_ray.demo.cohort import write_cohort
 from wsc_ray.encoders import build_encoder
 from wsc_ray.features.store import SlideFeatures, read_slides, write_slide, write_slides
+from wsc_ray.files import write_summary
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.fit import fit_head
 from wsc_ray.mil.head import save_head
 from wsc_ray.mil.heads.abmil import AttentionSettings
-from wsc_ray.mil.trials import Trial, write_trial
+from wsc_ray.mil.trials import Trial, write_fit, write_record
 from wsc_ray.pretrain import checkpoint
 from wsc_ray.pretrain.loop import make_optimizer
 from wsc_ray.pretrain.metrics_file import MetricsWriter
@@ -157,7 +158,9 @@ def _run(world: World) -> None:
     fit = fit_head(bags, bags, SETTING, classes=2, epochs=2, patience=2, bags_per_step=4, seed=0)
     save_head(run / "mil", fit.head, SETTING, CLASSES)
     write_identity(run / "mil", "tune", {})
-    write_trial(run / "mil", Trial(0, SETTING, fit.scores, 1, 2, 1.0), fit, CLASSES)
+    write_fit(run / "mil", 0, SETTING, fit, CLASSES)
+    write_record(run / "mil", Trial(0, SETTING, fit.scores, 1, 2, 1.0))
+    write_summary(run / "mil", "tune", {})
     commands.evaluate(run=run)
 
 
