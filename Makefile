@@ -24,10 +24,10 @@ demo: $(VENV)/.installed
 
 # Two files side by side: most of a test's time is processes that start. Not the launcher's, whose clusters have to come up
 # within the limits that a user waits for; they come first, so that the log ends with the summary of nearly everything.
-LAUNCHER := tests/cluster/test_launcher.py tests/cluster/test_autostop.py
+LAUNCHER := tests/cluster/test_launcher.py
 test: lint
 	$(BIN)/python -m pytest $(LAUNCHER)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(LAUNCHER))
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" --ignore $(LAUNCHER)
 
 # What starts neither Ray nor a benchmark.
 test-fast: lint

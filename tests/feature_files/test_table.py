@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tests.feature_files.stores import ENCODER, SLIDES, VIEWS, WIDTH, features_of, write_slide, write_store
+from wsc_ray import checksums
 from wsc_ray.errors import DataError
 from wsc_ray.feature_files.table import StoredViews, open_features
 from wsc_ray.features.store import read_slides, write_slides
@@ -88,6 +89,12 @@ def damage(store):
     (store / "n2.h5").write_bytes(b"no HDF5")
 
 
+def flip(store):
+    content = bytearray((store / "n2.h5").read_bytes())
+    content[len(content) // 2] ^= 1
+    (store / "n2.h5").write_bytes(content)
+
+
 def widen(store):
     write_slide(store, "n2", features_of("n2", SLIDES["n2"][1], width=WIDTH + 1))
 
@@ -109,6 +116,8 @@ def make_whole_numbers(store):
         views = file["views"][:]
         del file["views"]
         file["views"] = views.astype(np.int32)
+    with (store / "n2.h5").open("r+b") as file:  # as another tool writes it, without a checksum
+        file.write(bytes(checksums.USER_BLOCK))
 
 
 def empty(store):
@@ -120,8 +129,9 @@ def empty(store):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lose, "features of slide n2 are missing in .*; `wsc-ray embed` writes them"),
+        (lose, "features of slide n2 are missing in .*; `wsc-ray embed` writes what is missing"),
         (damage, "features of slide n2 cannot be read from .*n2.h5"),
+        (flip, "features of slide n2 cannot be read from .*n2.h5.*; delete the file and embed again"),
         (widen, "features of slide n2 in .* have 7 dimensions and those of n0 6; use one encoder"),
         (add_views, "slide n2 in .* has 5 views of each patch and n0 4"),
         (take_views, r"holds no views of each patch \(slide n2\).*`wsc-ray embed --views 8` writes"),

@@ -161,3 +161,13 @@ def test_weights_that_do_not_fit_are_a_sentence(run):
     write_json(run / "encoder" / "config.json", config)
     with pytest.raises(WeightsError, match=r"model.safetensors does not fit config.json"):
         embed(run=run)
+
+
+def test_a_damaged_store_is_named_and_nothing_of_it_is_used(run, store):
+    path = sorted(store.glob("*.h5"))[1]
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path.stem} cannot be read from .*; delete the file and embed again"):
+        embed(run=run)
+    assert not (run / "features" / path.name).exists()

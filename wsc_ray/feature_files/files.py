@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import h5py
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsc_ray import checksums
 from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.errors import DataError, ManifestError
-from wsc_ray.files import is_file_name
+from wsc_ray.files import first_line, is_file_name, local_file
 from wsc_ray.storage import AnyPath, check_store
 
+# What HDF5 raises for what a file should not hold.
+UNREADABLE = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+)
 FEATURES, COORDS, VIEWS = "features", "coords", "views"  # datasets of a file: (N, D), (N, 2) and (N, K, D)
 
 
@@ -31,8 +43,38 @@ def slide_path(folder: AnyPath, slide_id: str) -> AnyPath:
 
 
 @contextmanager
+def open_slide(folder: AnyPath, slide_id: str) -> Iterator[h5py.File]:
+    """Open a slide's file to read all of it, once it is known to be undamaged.
+
+    Raises:
+        DataError: it is missing, damaged or no HDF5, in a sentence; what the block raises stays what it is.
+    """
+    path = slide_path(folder, slide_id)
+    with ExitStack() as stack:
+        try:
+            local = stack.enter_context(local_file(path))
+            checksums.check(local)
+            file = stack.enter_context(h5py.File(local, "r"))
+        except FileNotFoundError:
+            raise DataError(
+                f"features of slide {slide_id} are missing in {folder}; `wsc-ray embed` writes what is missing"
+            ) from None
+        except UNREADABLE as error:
+            raise unreadable(folder, slide_id, error) from None
+        yield file
+
+
+def unreadable(folder: AnyPath, slide_id: str, error: Exception) -> DataError:
+    """The sentence about a slide's file that cannot be read."""
+    return DataError(
+        f"features of slide {slide_id} cannot be read from {slide_path(folder, slide_id)}: {first_line(error)}; delete the file and "
+        "embed again"
+    )
+
+
+@contextmanager
 def open_rows(path: AnyPath) -> Iterator[h5py.File]:
-    """Open a slide's file to read some of its rows: of an object those bytes alone travel.
+    """Open a slide's file to read some of its rows: of an object those bytes alone travel, so that no checksum is compared.
 
     Raises:
         OSError: it is missing, or no HDF5.

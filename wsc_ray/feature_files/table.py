@@ -20,7 +20,7 @@ from pyarrow import fs
 from wsc_ray.cohort import Cohort
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.errors import DataError
-from wsc_ray.feature_files.files import COORDS, FEATURES, VIEWS, open_rows, read_slides, slide_path
+from wsc_ray.feature_files.files import COORDS, FEATURES, VIEWS, open_rows, open_slide, read_slides, slide_path
 from wsc_ray.files import read_json
 from wsc_ray.manifest import RowGroup
 from wsc_ray.manifest.runs import Runs
@@ -112,10 +112,10 @@ class FeatureTable:
 
 
 def open_features(uri: str) -> FeatureTable:
-    """Open a feature store to train on. Of each file the shapes are read, and no features.
+    """Open a feature store to train on. On a disk each file is compared with its checksum; of objects the shapes alone are read.
 
     Raises:
-        DataError: it holds no features, is of several widths, lacks views, or its files are not as its table says.
+        DataError: it holds no features, is of several widths, lacks views, or its files are damaged or not as its table says.
         RunFolderError: its store does not answer.
     """
     folder = as_path(uri)
@@ -167,8 +167,9 @@ def _shapes(folder: AnyPath, counts: Mapping[str, int]) -> dict[str, tuple[int, 
 
 def _shape(folder: AnyPath, slide: str, patches: int) -> tuple[int, int]:
     path = slide_path(folder, slide)
+    # On a disk each file is read once here, so that training sees what was written; of objects the shapes alone are.
     try:
-        with open_rows(path) as file:
+        with open_slide(folder, slide) if isinstance(folder, Path) else open_rows(path) as file:
             shapes = {name: file[name].shape for name in (FEATURES, COORDS, VIEWS) if name in file}
             half = VIEWS in file and file[VIEWS].dtype == np.float16
     except FileNotFoundError:

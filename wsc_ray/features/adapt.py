@@ -18,7 +18,7 @@ import numpy as np
 from wsc_ray.cohort.cohort import PATCHES
 from wsc_ray.encoders.adapter import FrozenAdapter, read_adapter
 from wsc_ray.errors import DataError, RecipeError
-from wsc_ray.feature_files.files import COORDS, FEATURES
+from wsc_ray.feature_files.files import COORDS, FEATURES, open_slide
 from wsc_ray.feature_files.table import read_store_identity, store_digest
 from wsc_ray.features.store import (
     SlideFile,
@@ -28,7 +28,6 @@ from wsc_ray.features.store import (
     stored_slides,
     write_slides,
 )
-from wsc_ray.files import local_file
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import MLP, Recipe
 from wsc_ray.run_folder import RunFolder
@@ -152,14 +151,11 @@ def _adapt(source: AnyPath, out: AnyPath, slide: str, patches: int, adapter: Fro
 
 @contextmanager
 def _opened(source: AnyPath, slide: str) -> Iterator[h5py.File]:
-    try:
-        with local_file(slide_path(source, slide)) as local, h5py.File(local, "r") as file:
-            missing = [name for name in (FEATURES, COORDS) if name not in file]
-            if missing:
-                raise DataError(f"features of slide {slide} in {source} lack {' and '.join(missing)}; embed it again")
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"features of slide {slide} are missing in {source}; `wsc-ray embed` writes them") from None
+    with open_slide(source, slide) as file:
+        missing = [name for name in (FEATURES, COORDS) if name not in file]
+        if missing:
+            raise DataError(f"features of slide {slide} in {source} lack {' and '.join(missing)}; embed it again")
+        yield file
 
 
 def _require_width(file: h5py.File, slide: str, adapter: FrozenAdapter) -> None:

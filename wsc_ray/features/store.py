@@ -20,7 +20,16 @@ import pyarrow as pa
 from wsc_ray import checksums
 from wsc_ray.cohort import write_cohort
 from wsc_ray.errors import DataError
-from wsc_ray.feature_files.files import COORDS, FEATURES, VIEWS, read_slides, slide_path
+from wsc_ray.feature_files.files import (
+    COORDS,
+    FEATURES,
+    UNREADABLE,
+    VIEWS,
+    open_slide,
+    read_slides,
+    slide_path,
+    unreadable,
+)
 from wsc_ray.files import atomic, first_line, local_file
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.uris import shown
@@ -36,18 +45,6 @@ __all__ = [
     "write_slide",
     "write_slides",
 ]
-
-# What HDF5 raises for what a file should not hold.
-_UNREADABLE = (
-    OSError,
-    KeyError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
-)
 
 
 @dataclass(frozen=True)
@@ -172,19 +169,16 @@ def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
     Raises:
         DataError: no such file, or not one of this format.
     """
-    path = slide_path(folder, slide_id)
     try:
-        with local_file(path) as local:
-            checksums.check(local)
-            with h5py.File(local, "r") as file:
-                features = _dataset(file, "features", "f", (None, None))
-                coords = _dataset(file, "coords", "iu", (len(features), 2))
-                label = _dataset(file, "patch_label", "iu", (len(features),)) if "patch_label" in file else None
-                return SlideFeatures(slide_id, features, coords, label)
-    except _UNREADABLE as error:
-        raise DataError(
-            f"features of slide {slide_id} cannot be read from {path}: {first_line(error)}; delete the file and embed again"
-        ) from None
+        with open_slide(folder, slide_id) as file:
+            features = _dataset(file, FEATURES, "f", (None, None))
+            coords = _dataset(file, COORDS, "iu", (len(features), 2))
+            label = _dataset(file, "patch_label", "iu", (len(features),)) if "patch_label" in file else None
+            return SlideFeatures(slide_id, features, coords, label)
+    except UNREADABLE as error:
+        if isinstance(error, DataError):  # which is a ValueError
+            raise
+        raise unreadable(folder, slide_id, error) from None
 
 
 def _dataset(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -227,8 +221,8 @@ def read_rows(folder: AnyPath, slide_id: str, rows: np.ndarray | None = None) ->
             if offset is None:
                 return features[:][rows]
             return np.memmap(local, features.dtype, "r", offset, features.shape)[rows]
-    except _UNREADABLE as error:
-        raise DataError(f"features of slide {slide_id} cannot be read from {path}: {first_line(error)}") from None
+    except UNREADABLE as error:
+        raise unreadable(folder, slide_id, error) from None
 
 
 def read_file(path: str | AnyPath) -> np.ndarray:
@@ -242,7 +236,7 @@ def read_file(path: str | AnyPath) -> np.ndarray:
             checksums.check(local)
             with h5py.File(local, "r") as file:
                 return _dataset(file, "features", "f", (None, None))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DataError(f"features cannot be read from {path}: {first_line(error)}") from None
 
 
