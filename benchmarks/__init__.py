@@ -3,3 +3,7 @@
 `data`, `loss` and `gpu` have a folder each; what the first two share lies here (processes, memory, timing, the command
 line).
 """
+
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parents[1]

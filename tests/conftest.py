@@ -72,7 +72,7 @@ def ray_cluster():
     """One local Ray for all tests in this process, since each start costs ten seconds."""
     from wsc_ray.ray_session import ray_session
 
-    with ray_session(num_cpus=4):
+    with ray_session(num_cpus=4, code=ROOT):
         yield
 
 

@@ -19,12 +19,13 @@ STARTS = 3
 
 
 @contextlib.contextmanager
-def ray_session(num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(num_cpus: int | None = None, code: str | os.PathLike[str] | None = None) -> Iterator[None]:
     """Connect to Ray for the length of a block; a session that is already there is used and left as it is.
 
     Args:
         num_cpus: CPUs of a local Ray; by default this machine's, and 2 at least, since training and reading take
             turns on a single core.
+        code: a folder whose modules the processes of a local Ray import, too, such as a clone with its tests and benchmarks.
 
     Raises:
         ResourceError: RAY_ADDRESS names a cluster that does not answer, Ray does not start here, or one of its processes was killed
@@ -38,7 +39,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     if not address:
         prepare_token()
     with tempfile.TemporaryDirectory(prefix="wsc-ray-session-") as folder:  # where Ray's processes work
-        _connect(address, num_cpus, folder)
+        _connect(address, num_cpus, folder, code)
         quieten()
         try:
             with said_in_a_sentence(local=not address):
@@ -47,7 +48,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             ray.shutdown()
 
 
-def _connect(address: str | None, num_cpus: int | None, folder: str) -> None:
+def _connect(address: str | None, num_cpus: int | None, folder: str, code: str | os.PathLike[str] | None) -> None:
     """Connect to the cluster at `address`, or start a local Ray.
 
     Args:
@@ -62,7 +63,7 @@ def _connect(address: str | None, num_cpus: int | None, folder: str) -> None:
             _answers(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
-        with _working_in(folder):
+        with _working_in(folder), _importing_from(code):
             # No dashboard. Ray's own ports ask for a token, which is Ray's default for a session that it starts;
             # `ray_loopback` says on which interfaces they are.
             _start_here(num_cpus or max(2, os.cpu_count() or 1))
@@ -111,6 +112,23 @@ def _working_in(folder: str) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextlib.contextmanager
+def _importing_from(code: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Processes that start within the block import modules of `code`, after those of the user's own PYTHONPATH."""
+    if code is None:
+        yield
+        return
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*([before] if before else []), os.path.abspath(code)])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def set_ray_up() -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import CLONE
 from benchmarks.cores import on_cores
 from benchmarks.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
 from benchmarks.data.cost import Sample
@@ -92,7 +93,7 @@ def measure_data(
             progress.say("drawing patches, or taking those of an earlier benchmark here")
             uri = str(drawn_manifest(folder, sizes))
         data = {"manifest": uri}
-        with ray_session(num_cpus=max(2, cores)):
+        with ray_session(num_cpus=max(2, cores), code=CLONE):
             recipe = stream_recipe(data, sizes, batch_size, cores)
             found, facts = measure_rounds(recipe, sizes, cores, rounds, lambda name: progress.advance(1, name))
             progress.say(f"training {sizes.backbone} for {sizes.steps} steps")
