@@ -16,8 +16,10 @@ from hypothesis import settings as hypothesis_settings
 ROOT = Path(__file__).resolve().parents[1]
 COHORTS = os.environ.get("WSC_RAY_COHORTS")
 
-hypothesis_settings.register_profile("untimed", deadline=None)  # tests do not time
-hypothesis_settings.load_profile("untimed")
+# Tests do not time, and try the same examples each time; `--hypothesis-profile=search` looks for others.
+hypothesis_settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis_settings.register_profile("search", deadline=None)
+hypothesis_settings.load_profile("same")
 
 
 # Files whose tests start clusters, or commands that do, in processes of their own, and those that take long without Ray.

@@ -203,7 +203,8 @@ def _pretrain(world: World) -> Any:
     with contextlib.redirect_stderr(io.StringIO()):
         found = commands.pretrain(recipe=recipe_of(world), out=world.run)
     weights = hashlib.sha256((world.run / "encoder" / "model.safetensors").read_bytes()).hexdigest()
-    return {name: found.get(name) for name in ("steps", "patches", "recipe_digest", "loss")}, weights
+    # Not the loss: a run whose summary is damaged writes it anew, with what the metrics say, and the world's metrics came later.
+    return {name: found[name] for name in ("steps", "patches", "recipe_digest")}, weights
 
 
 def _embed(run: Path) -> Any:

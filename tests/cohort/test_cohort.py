@@ -52,6 +52,8 @@ def test_a_column_more_is_another_digest_and_the_others_stay(cohort):
         ({"slide_id": ["a", "a", "b"]}, "several times: a"),
         ({"slide_id": ["a", "../x", "b"]}, "cannot be a file name"),
         ({"patient_id": ["p", None, "q"]}, "null patient_id: row 1"),
+        ({"grade": [{"gleason": 3}, None, None]}, r"something else than one text.*`grade` of type struct"),
+        ({"label": [b"\xff", b"a", b"b"]}, r"something else than one text.*`label` of type binary"),
     ],
 )
 def test_what_is_no_cohort_is_neither_written_nor_read(tmp_path, change, said):

@@ -111,7 +111,13 @@ def test_heads_that_cannot_be_read(tmp_path: Path) -> None:
         load_head(tmp_path)
     save_head(tmp_path, make_head(gated=True), settings(gated=True), ["a", "b"])
     config = read_json(tmp_path / "config.json")
-    for values in ({**config, "hidden": 7}, {**config, "format": 2}, {"format": 1}, {**config, "gated": False}):
+    for values in (
+        {**config, "hidden": 7},
+        {**config, "format": 2},
+        {"format": 1},
+        {**config, "gated": False},
+        {**config, "classes": [1.5, 2]},
+    ):
         (tmp_path / "config.json").write_text(json.dumps(values))
         with pytest.raises(WeightsError):
             load_head(tmp_path)

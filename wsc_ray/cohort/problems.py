@@ -22,6 +22,9 @@ def find_problems(slides: pa.Table) -> list[str]:
         return [f"missing columns: {', '.join(missing)}"]
     if not slides.num_rows:
         return ["no slides: the table has no rows"]
+    odd = [f"`{name}` of type {slides[name].type}" for name in slides.column_names if not _is_text(slides[name])]
+    if odd:
+        return [f"columns that hold something else than one text, number or truth a slide: {listed(odd)}"]
     problems = []
     keys = {name: slides[name].cast(pa.string()).to_pylist() for name in KEYS}
     for name, values in keys.items():
@@ -44,6 +47,15 @@ def find_problems(slides: pa.Table) -> list[str]:
     if pairs:
         problems.append(f"slides whose ids differ in capitals alone, which is one file on many disks: {listed(pairs)}")
     return problems
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    """Whether a column can be read as text."""
+    try:
+        column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
 
 
 def find_contradictions(slides: pa.Table, *, target: str = LABEL, splits: Sequence[str | None] = (SPLIT,)) -> list[str]:

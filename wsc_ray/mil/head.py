@@ -193,6 +193,8 @@ def load_head(folder: AnyPath) -> tuple[PackedHead, dict[str, Any]]:
             raise WeightsError(
                 f"{folder} holds a head of another kind or format ({name}); use the wsc-ray that wrote it, with its plug-ins"
             )
+        if not config["classes"] or not all(isinstance(label, str) for label in config["classes"]):
+            raise WeightsError(f"{folder / CONFIG} names classes that are not texts; `wsc-ray tune` writes it anew")
         kind = HEADS[name]
         known = {"lr": 0.0, "weight_decay": 0.0, **config}
         settings = kind(**{field.name: known[field.name] for field in fields(kind)})
