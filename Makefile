@@ -26,7 +26,7 @@ demo: $(VENV)/.installed
 # within the limits that a user waits for; they come first, so that the log ends with the summary of nearly everything.
 LAUNCHER := tests/cluster/test_launcher.py
 test: lint
-	$(BIN)/python -m pytest $(LAUNCHER)
+	$(BIN)/python -m pytest -m "not long" $(LAUNCHER)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" --ignore $(LAUNCHER)
 
 # What starts neither Ray nor a benchmark.

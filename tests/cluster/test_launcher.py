@@ -232,6 +232,7 @@ def test_a_driver_killed_in_the_middle_and_typed_again_ends_as_a_run_left_alone(
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
+@pytest.mark.long
 def test_a_cluster_that_does_not_stop_is_noticed_and_taken_down_once_it_can_be(net, project, typed_twice):
     """Without `ray` on the PATH of a login, stopping fails, and Ray's launcher says that no nodes remain. It has forgotten
     them then; the command typed again, with nothing else, finds them, has nothing to do and takes them down."""

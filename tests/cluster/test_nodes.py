@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import yaml
 
 from wsc_ray.manifest import open_manifest
@@ -88,6 +89,7 @@ def test_reading_stays_on_the_node_that_is_asked_for(tmp_path):
     assert "deprecated" not in done.stderr
 
 
+@pytest.mark.long
 def test_an_elastic_run_goes_on_with_the_nodes_that_are_left(settings, tmp_path):
     """And shows the model the very samples that one process would."""
     # One CPU and a half a worker of the two that each node has: there is a worker on each.

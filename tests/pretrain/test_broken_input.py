@@ -35,31 +35,30 @@ def listed(run):
     return {(row["slide_id"], row["x"], row["y"]) for row in read_quarantine(run).table().to_pylist()}
 
 
-def test_one_per_cent_damaged_trains_to_the_end_the_same_with_one_and_two_workers_and_through_a_death(
+def test_one_per_cent_damaged_trains_to_the_end_the_same_with_one_worker_and_with_two_through_a_death(
     ray_cluster, epoch, patches, tmp_path, capfd
 ):
     rows = random_rows(patches, 0.01)
     epoch["data"]["manifest"] = str(import_table(damaged(patches, rows), tmp_path))
-    summaries = {}
-    for workers in (1, 2):
-        epoch["train"]["workers"] = workers
-        summaries[workers] = pretrain(recipe=validate_recipe(epoch), out=tmp_path / str(workers))
+    epoch["train"]["workers"] = 1
+    summaries = {"1": pretrain(recipe=validate_recipe(epoch), out=tmp_path / "1")}
     said = capfd.readouterr().err
     assert f"{len(rows)} unreadable patches so far" in said
     assert "quarantine.parquet lists them" in said
 
-    # A worker is killed in mid-epoch, after a checkpoint and some more steps.
+    # One of two workers is killed in mid-epoch, after a checkpoint and some more steps.
+    epoch["train"]["workers"] = 2
     killer = Killer(tmp_path / "killed" / "metrics.jsonl", lines=2)
     summaries["killed"] = pretrain(recipe=validate_recipe(epoch), out=tmp_path / "killed")
     assert killer.killed()
 
-    tables = [read_quarantine(tmp_path / str(name)).table() for name in summaries]
+    tables = [read_quarantine(tmp_path / name).table() for name in summaries]
     for name, table in zip(summaries, tables, strict=True):
         assert summaries[name]["bad_patches"] == len(rows) == 7
-        assert listed(tmp_path / str(name)) == names(patches, rows)
+        assert listed(tmp_path / name) == names(patches, rows)
         assert table.equals(tables[0])
         assert summaries[name]["steps_done"] == 12
-        assert metrics_file.read(tmp_path / str(name) / "metrics.jsonl")[-1]["bad_patches"] == len(rows)
+        assert metrics_file.read(tmp_path / name / "metrics.jsonl")[-1]["bad_patches"] == len(rows)
     assert len({summary["samples_sha256"] for summary in summaries.values()}) == 1
 
 

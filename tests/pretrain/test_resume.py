@@ -149,6 +149,7 @@ def test_what_is_kept(tmp_path: Path, s3) -> None:
     assert newest_whole(tmp_path / "none") is None
 
 
+@pytest.mark.long
 def test_a_run_whose_last_checkpoint_is_damaged_ends_with_the_same_weights(
     ray_cluster, manifest, tmp_path, capsys
 ) -> None:
