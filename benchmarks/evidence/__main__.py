@@ -35,17 +35,17 @@ PROGRAM = "python -m benchmarks.evidence"
 @click.option("--choosing", default=2, show_default=True, type=click.IntRange(1), help="Trainings of each candidate.")
 @click.option(
     "--seeds",
-    default=3,
+    default=5,
     show_default=True,
     type=click.IntRange(1),
     help="Trainings of each arm at each share of tumour.",
 )
 @click.option(
     "--heads",
-    default=2,
+    default=5,
     show_default=True,
     type=click.IntRange(1),
-    help="Heads that are fitted to each training's features.",
+    help="Fits of each head to each training's features.",
 )
 @click.option("--processes", type=click.IntRange(1), help="Trainings at a time.  [default: every core]")
 @click.option("--quick", is_flag=True, help="Show that all runs, in a minute; the figures mean nothing.")
@@ -58,10 +58,11 @@ def main(
     The same command goes on with a study that was interrupted.
     """
     from benchmarks.evidence.embedding import PIXELS
+    from benchmarks.evidence.measure import ABMIL
     from benchmarks.evidence.page import curve, draw
     from benchmarks.evidence.page import markdown as page
     from benchmarks.evidence.study import QUICK, Options, carry_out
-    from benchmarks.evidence.summary import summarise
+    from benchmarks.evidence.summary import summarise, summarise_patches
 
     started = time.monotonic()
     chosen = {**sizes, "fractions": _fractions(sizes["fractions"])}
@@ -69,7 +70,7 @@ def main(
     target = require_file(markdown) if markdown else None
     folder = Path(out).resolve()
     found = carry_out(folder, Path(pool), Path(weights), options, processes)
-    rows = summarise(found["results"])
+    rows, patches = summarise(found["results"]), summarise_patches(found["results"])
     given = {"pool": pool, "weights": weights, "out": out, **sizes, "quick": quick}
     summary = write_summary(
         folder,
@@ -85,12 +86,13 @@ def main(
             "seconds": time.monotonic() - started,
             "chosen": found["chosen"],
             "rows": [asdict(row) for row in rows],
+            "patches": [asdict(row) for row in patches],
         },
     )
     if target is not None:
-        draw(rows, target.with_suffix(".png"))
-        target.write_text(page(summary, rows, target.with_suffix(".png").name))
-    click.echo(curve(rows))
+        draw([row for row in rows if row.head == ABMIL], target.with_suffix(".png"))
+        target.write_text(page(summary, rows, patches, target.with_suffix(".png").name))
+    click.echo(curve([row for row in rows if row.head == ABMIL]))
 
 
 def _fractions(text: str) -> tuple[float, ...]:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.evidence.pool import SIZE, Pool, Slides
 from wsc_ray.mil.auroc import auroc
 from wsc_ray.mil.bags import Bags
 from wsc_ray.mil.fit import fit_head
+from wsc_ray.mil.head import PackedHead, Settings
 from wsc_ray.mil.heads.abmil import AttentionMIL, AttentionSettings
+from wsc_ray.mil.heads.dtfd import DTFD, DTFDSettings
+from wsc_ray.mil.heads.mean import MeanPool, MeanSettings
+from wsc_ray.probes.neighbours import neighbour_shares
+from wsc_ray.probes.samples import Samples
 
-SETTING = AttentionSettings(lr=1e-3, weight_decay=1e-3, dropout=0.25, hidden=64, attention=32, gated=True)
+_SHARED = {"lr": 1e-3, "weight_decay": 1e-3, "dropout": 0.25}
+_ATTENTION = {"hidden": 64, "attention": 32, "gated": True}
+ABMIL = "abmil"  # the head by which settings are chosen
+HEADS: dict[str, Settings] = {
+    "mean": MeanSettings(**_SHARED),
+    ABMIL: AttentionSettings(**_SHARED, **_ATTENTION),
+    "dtfd": DTFDSettings(**_SHARED, **_ATTENTION, pseudo_bags=5, distill="afs"),
+}
 EPOCHS, PATIENCE, BAGS_PER_STEP = 40, 10, 8
+NEIGHBOURS = 20
 
 
 def as_bags(features: torch.Tensor, slides: Slides) -> Bags:
@@ -37,57 +52,72 @@ def as_bags(features: torch.Tensor, slides: Slides) -> Bags:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A fitted attention head, and what it makes of every patch of the pool: slides are then predicted by gathering.
+    """A fitted head in two parts, so that thousands of pseudo-slides are predicted without embedding a patch twice.
 
     Attributes:
-        embedded: (n, L).
-        scores: (n, 1), of which a slide's attention is the softmax.
+        instances: what the head makes of each patch of the pool on its own, (n, L).
+        rest: what it makes of a bag of those.
     """
 
-    head: AttentionMIL
-    embedded: torch.Tensor
-    scores: torch.Tensor
+    instances: torch.Tensor
+    rest: PackedHead
 
     @torch.inference_mode()
-    def predict(self, slides: Slides) -> np.ndarray:
-        """How likely each is positive, as a logit, (b,)."""
+    def __call__(self, slides: Slides) -> tuple[np.ndarray, np.ndarray]:
+        """How likely each pseudo-slide is positive, as a logit, (b,); and its patches' attention, (b, SIZE)."""
         rows = torch.from_numpy(slides.rows.ravel())
-        offsets = torch.arange(len(slides) + 1) * SIZE
-        logits, _ = self.head.pooled(self.embedded[rows], self.scores[rows], offsets)
-        return (logits[:, 1] - logits[:, 0]).numpy()
+        logits, attention = self.rest(self.instances[rows], torch.arange(len(slides) + 1) * SIZE)
+        return (logits[:, 1] - logits[:, 0]).numpy(), attention.view(-1, SIZE).numpy()
 
     def auroc(self, slides: Slides) -> float:
         """Over pseudo-slides."""
-        return float(auroc(slides.positive, self.predict(slides))[0])
+        return float(auroc(slides.positive, self(slides)[0])[0])
+
+    def balanced_accuracy(self, slides: Slides) -> float:
+        """Over pseudo-slides, half of which are positive: those with a logit above 0 are called so."""
+        return float(np.mean((self(slides)[0] > 0) == slides.positive))
 
     def attention_auroc(self, slides: Slides, pool: Pool) -> float:
         """Whether attention finds tumour patches: over the patches of all positive slides."""
         rows = slides.rows[slides.positive].ravel()
-        weights = self.scores.numpy()[rows].reshape(-1, SIZE)
-        weights = np.exp(weights - weights.max(1, keepdims=True))
-        return float(auroc(pool.tumour[rows], (weights / weights.sum(1, keepdims=True)).ravel())[0])
+        return float(auroc(pool.tumour[rows], self(slides)[1][slides.positive].ravel())[0])
 
 
-def fit(features: torch.Tensor, train: Slides, stop: Slides, seed: int) -> Head:
-    """Fit ABMIL.
+def fit(features: torch.Tensor, train: Slides, stop: Slides, seed: int, setting: Settings) -> Head:
+    """Fit a head.
 
     Args:
-        features: of the whole pool; NaN where no slide has a patch.
+        features: of the whole pool, (n, D); NaN where no slide has a patch.
         stop: slides that say when fitting stops.
     """
     found = fit_head(
         as_bags(features, train),
         as_bags(features, stop),
-        SETTING,
+        setting,
         classes=2,
         epochs=EPOCHS,
         patience=PATIENCE,
         bags_per_step=BAGS_PER_STEP,
         seed=seed,
     )
-    assert isinstance(found.head, AttentionMIL)  # as SETTING says
-    with torch.inference_mode():
-        return Head(found.head, *found.head.embedded(features))
+    return split(found.head.eval(), features)
+
+
+@torch.inference_mode()
+def split(head: PackedHead, features: torch.Tensor) -> Head:
+    """A fitted head in two parts.
+
+    Args:
+        features: of the whole pool, (n, D).
+    """
+    rest, x = copy.deepcopy(head), head.standardised(features)
+    rest.mean, rest.std = torch.zeros(1), torch.ones(1)
+    if isinstance(head, MeanPool):  # the class of a mean is the mean of the classes
+        rest.classify = nn.Identity()
+        return Head(head.classify(x), rest)
+    assert isinstance(head, AttentionMIL | DTFD)
+    rest.embed = nn.Identity()  # the relu after it changes nothing more
+    return Head(torch.relu(head.embed(x)), rest)
 
 
 def distance_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.ndarray) -> float:
@@ -114,3 +144,15 @@ def linear_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.nda
     weights = torch.linalg.solve(gram, x.T @ y)
     there = (features[torch.from_numpy(rows)].double() - mean) / std
     return float(auroc(pool.tumour[rows], (there @ weights).numpy())[0])
+
+
+def knn_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.ndarray) -> float:
+    """Over patches, of the share of tumour among the nearest patches of the training slides; it measures, and trains no encoder."""
+    fitted = np.unique(train.rows)
+    shares = neighbour_shares(_samples(features, pool, fitted), _samples(features, pool, rows), NEIGHBOURS)
+    return float(auroc(pool.tumour[rows], shares[:, 1])[0])
+
+
+def _samples(features: torch.Tensor, pool: Pool, rows: np.ndarray) -> Samples:
+    own = features[torch.from_numpy(rows)].float().numpy()
+    return Samples(own, pool.tumour[rows].astype(int), ("normal", "tumour"), pool.group[rows], pool.group[rows])

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence.measure import NEIGHBOURS
 from benchmarks.evidence.pool import SIZE
-from benchmarks.evidence.summary import OURS, Row
+from benchmarks.evidence.summary import OURS, PatchRow, Row
 from wsc_ray.bench.markdown import environment, table
 
+HEAD_NAMES = {"mean": "mean pooling and a linear classifier", "abmil": "ABMIL (gated)", "dtfd": "DTFD"}
 NAMES = {"frozen": "frozen ImageNet", "supcon": "SupCon", "simclr": "SimCLR", "weaksupcon": "WeakSupCon"}
 _HEAD = """\
 # When WeakSupCon helps
@@ -17,11 +19,11 @@ _HEAD = """\
 Adapters on frozen ImageNet features (EfficientNet-Lite0 at {pixels} px, {views} augmented views of each patch), trained on the labels of pseudo-slides
 of real patches (PatchCamelyon, cut from Camelyon16), by how much tumour a positive slide holds. PatchCamelyon ships no slide ids: a **pseudo-slide** is {size} patches of one stain
 group, in a negative one all normal. All arms see the same slides, patches, views, steps ({steps} of {batch} patches) and network (1280 -> 256 -> 128, head 128 -> 128 -> 128);
-{train} slides train encoders and ABMIL heads; {test} test slides are of the pool's part `valid`, whose patches are cut from other slides of Camelyon16.
+{train} slides train encoders and heads; {test} test slides are of the pool's part `valid`, whose patches are cut from other slides of Camelyon16.
 """
 
 
-def markdown(summary: Mapping[str, Any], rows: Sequence[Row], picture: str | None) -> str:
+def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[PatchRow], picture: str) -> str:
     """The whole page."""
     options = summary["options"]
     head = _HEAD.format(
@@ -33,19 +35,18 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], picture: str | Non
         train=2 * options["pairs"],
         test=2 * options["test_pairs"],
     )
-    seeds = f"{options['seeds']} trainings x {options['heads']} heads"
+    seeds = f"{options['seeds']} trainings x {options['heads']} fits"
     parts = [
         head,
         environment(summary) + f"\n* Seconds: {summary['seconds']:,.0f}, with {summary['processes']} processes",
-        f"## Slides\n\nAUROC of ABMIL over test slides, mean of {seeds}, and the least and the largest mean of a training:",
-        curve(rows),
-        *([f"![AUROC over the share of tumour patches]({picture})"] if picture else []),
-        "WeakSupCon less the others, with 95% intervals over both at once: test patches, which slides share and which are drawn anew within stain group "
-        f"and label ({options['resamples']} times), and trainings and heads, drawn with replacement:",
-        differences(rows),
-        "## Patches\n\nAUROC for tumour over the patches of `valid` (attention: of the positive test slides): a ridge regression on patch labels, the "
-        "distance from the centre of negative slides' patches, which needs no patch label, and the heads' attention:",
-        patches(rows),
+        f"![AUROC of ABMIL over the share of tumour patches]({picture})",
+        f"## Slides\n\nAUROC over test slides, mean of {seeds}, with the least and the largest mean of a training. Below it WeakSupCon less the others, with "
+        "95% intervals over both at once: test patches, which slides share and which are drawn anew within stain group and label "
+        f"({options['resamples']} times), and trainings and fits, drawn with replacement.",
+        *(part for name, title in HEAD_NAMES.items() for part in _of_head([r for r in rows if r.head == name], title)),
+        f"## Patches\n\nAUROC for tumour over the patches of `valid`: a ridge regression on patch labels (linear), the share of tumour among the {NEIGHBOURS} "
+        "nearest training patches (kNN), and the distance from the centre of negative slides' patches, which needs no patch label:",
+        of_patches(patches),
         "## Settings\n\nChosen for each arm among as many candidates, at 10% tumour, on pseudo-slides of stain groups of the part `train` that train "
         "nothing, and written to `chosen.json` before `valid` was read; ABMIL's AUROC of each training there:",
         candidates(summary["chosen"]),
@@ -53,26 +54,48 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], picture: str | Non
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def _of_head(rows: Sequence[Row], title: str) -> list[str]:
+    parts = [
+        f"### {title}",
+        curve(rows),
+        differences(rows),
+        f"Balanced accuracy:\n\n{_values(rows, 'balanced_accuracy')}",
+    ]
+    if rows[0].head != "mean":  # which looks at all patches alike
+        parts.append(
+            f"AUROC of the attention for tumour, over the patches of positive test slides:\n\n{_values(rows, 'attention')}"
+        )
+    return parts
+
+
 def curve(rows: Sequence[Row]) -> str:
-    """AUROC by share of tumour and arm."""
+    """AUROC of one head by share of tumour and arm."""
     cells = {(row.fraction, row.arm): f"{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f})" for row in rows}
     return _by_fraction(rows, cells)
 
 
 def differences(rows: Sequence[Row]) -> str:
-    """WeakSupCon less each other arm."""
+    """WeakSupCon less each other arm, of one head."""
     cells = {
         (row.fraction, row.arm): "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.difference)
         for row in rows
         if row.difference is not None
     }
-    return _by_fraction([row for row in rows if row.arm != OURS], cells)
+    return _by_fraction([row for row in rows if row.arm != OURS], cells, "WeakSupCon less")
 
 
-def patches(rows: Sequence[Row]) -> str:
-    """AUROC over patches."""
-    cells = {(row.fraction, row.arm): f"{row.linear:.3f}, {row.distance:.3f}, {row.attention:.3f}" for row in rows}
-    return _by_fraction(rows, cells)
+def _values(rows: Sequence[Row], name: str) -> str:
+    return _by_fraction(rows, {(row.fraction, row.arm): f"{getattr(row, name):.3f}" for row in rows})
+
+
+def of_patches(rows: Sequence[PatchRow]) -> str:
+    """AUROC over patches, by measure, and how many trainings collapsed."""
+    measures = list(rows[0].aurocs)
+    lines = [
+        [f"{row.fraction:.0%}", NAMES[row.arm], *(f"{row.aurocs[name]:.3f}" for name in measures), str(row.collapsed)]
+        for row in rows
+    ]
+    return table(["tumour patches", "arm", *measures, "collapsed"], lines)
 
 
 def candidates(chosen: Mapping[str, Any]) -> str:
@@ -86,10 +109,10 @@ def candidates(chosen: Mapping[str, Any]) -> str:
     return table(["arm", "setting", "AUROC", ""], lines)
 
 
-def _by_fraction(rows: Sequence[Row], cells: Mapping[tuple[float, str], str]) -> str:
+def _by_fraction(rows: Sequence[Row], cells: Mapping[tuple[float, str], str], corner: str = "tumour patches") -> str:
     arms = list(dict.fromkeys(row.arm for row in rows))
     fractions = list(dict.fromkeys(row.fraction for row in rows))
-    header = ["tumour patches", *(NAMES[arm] for arm in arms)]
+    header = [corner, *(NAMES[arm] for arm in arms)]
     return table(header, [[f"{fraction:.0%}", *(cells[fraction, arm] for arm in arms)] for fraction in fractions])
 
 
@@ -112,6 +135,6 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.set_xticks([100 * row.fraction for row in rows], [f"{row.fraction:.0%}" for row in rows])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("tumour patches in a positive pseudo-slide")
-    axes.set_ylabel("AUROC over test slides")
+    axes.set_ylabel("AUROC of ABMIL over test slides")
     axes.legend()
     figure.savefig(path, dpi=110)

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.evidence.adapters import Setting, train_adapter
 from benchmarks.evidence.embedding import Features, embed_pool, used_rows
-from benchmarks.evidence.measure import distance_auroc, fit, linear_auroc
+from benchmarks.evidence.measure import ABMIL, HEADS, Head, distance_auroc, fit, knn_auroc, linear_auroc
 from benchmarks.evidence.pool import CHOOSE, FIT, TEST, Slides, draw_apart, draw_sharing, read_pool
 from wsc_ray.bench.environment import usable_cores
 from wsc_ray.errors import RunFolderError
@@ -32,6 +32,7 @@ CANDIDATES = {  # as many for each arm; a weight rises over a part of the steps
     "simclr": [Setting("simclr", temperature=t) for t in (0.1, 0.2, 0.5)],
     "weaksupcon": [Setting("weaksupcon", weight=w, rise=r) for w, r in ((0.1, 1 / 3), (1.0, 1 / 2), (3.0, 1 / 2))],
 }
+PATCH_MEASURES = {"linear": linear_auroc, "kNN": knn_auroc, "distance": distance_auroc}
 CHOSEN_AT = 0.1  # tumour share at which settings are chosen
 CHOOSING_SEED = 100
 
@@ -43,7 +44,7 @@ class Options:
     Attributes:
         fractions: shares of tumour in positive slides.
         seeds: trainings of an arm at a share.
-        heads: fits of a head to each.
+        heads: fits of each head to each.
         pairs: negative and positive slides to train on, so many of each.
         test_pairs: likewise, to test on.
         choosing: trainings of each candidate.
@@ -54,8 +55,8 @@ class Options:
     """
 
     fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
-    seeds: int = 3
-    heads: int = 2
+    seeds: int = 5
+    heads: int = 5
     choosing: int = 2
     pairs: int = 60
     test_pairs: int = 200
@@ -123,24 +124,36 @@ class Study:
             size = self.options.batch_size
             trained = train_adapter(task.setting, train, self.features, seed=task.seed, batch_size=size)
             features, found["last"] = trained(self.features.plain), trained.last
-        heads = [fit(features, train, stop, seed=1000 * task.seed + number) for number in range(task.heads)]
+
+        def heads(name: str) -> list[Head]:
+            seeds = range(1000 * task.seed, 1000 * task.seed + task.heads)
+            return [fit(features, train, stop, seed, HEADS[name]) for seed in seeds]
+
         if task.chooses:
             held = draw_sharing(self.pool, CHOOSE, 100, fraction, seed=3)
-            found["auroc"] = [head.auroc(held) for head in heads]
+            found["auroc"] = [head.auroc(held) for head in heads(ABMIL)]
         else:
-            held = draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=4)
             rows = np.flatnonzero(np.isin(self.pool.group, TEST))
-            found["auroc"] = [head.auroc(held) for head in heads]
-            found["attention_auroc"] = [head.attention_auroc(held, self.pool) for head in heads]
-            found["linear_auroc"] = linear_auroc(features, train, self.pool, rows)
-            found["distance_auroc"] = distance_auroc(features, train, self.pool, rows)
-            again = [
-                draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=5000 + number, resample=True)
-                for number in range(self.options.resamples)
-            ]
-            found["resampled"] = [[head.auroc(slides) for slides in again] for head in heads]
+            found["patches"] = {
+                name: measure(features, train, self.pool, rows) for name, measure in PATCH_MEASURES.items()
+            }
+            found["heads"] = {name: self.measured(heads(name), fraction) for name in HEADS}
         found["seconds"] = time.monotonic() - started
         write_json(self.out / "runs" / task.name, found)
+
+    def measured(self, heads: Sequence[Head], fraction: float) -> dict[str, list[Any]]:
+        """What fits of a head come to on the test slides: by name, a value a fit."""
+        held = draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=4)
+        again = [
+            draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=5000 + number, resample=True)
+            for number in range(self.options.resamples)
+        ]
+        return {
+            "auroc": [head.auroc(held) for head in heads],
+            "balanced_accuracy": [head.balanced_accuracy(held) for head in heads],
+            "attention": [head.attention_auroc(held, self.pool) for head in heads],
+            "resampled": [[head.auroc(slides) for slides in again] for head in heads],
+        }
 
 
 def carry_out(

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from benchmarks.evidence.__main__ import main
 from benchmarks.evidence.adapters import Setting, batches
 from benchmarks.evidence.embedding import Features
+from benchmarks.evidence.measure import HEADS, knn_auroc, split
 from benchmarks.evidence.page import differences
 from benchmarks.evidence.pool import CHOOSE, FIT, SIZE, TEST, Pool, draw_apart, draw_sharing
-from benchmarks.evidence.summary import paired_difference, summarise
+from benchmarks.evidence.summary import paired_difference, summarise, summarise_patches
 from wsc_ray.errors import DataError
 from wsc_ray.stream.order import Geometry
 
@@ -81,16 +83,8 @@ def test_what_is_trained_on_are_pairs_of_stored_views_of_the_right_slides(pool):
     assert counts.min() == counts.max() == 1  # 25 steps of 20 are every patch once
 
 
-def result(arm, scores, resampled, fraction=0.1):
-    return {
-        "arm": arm,
-        "fraction": fraction,
-        "auroc": scores,
-        "attention_auroc": [0.5],
-        "linear_auroc": 0.6,
-        "distance_auroc": 0.7,
-        "resampled": resampled,
-    }
+def a_head(scores, resampled):
+    return {"auroc": scores, "balanced_accuracy": [0.5], "attention": [0.5], "resampled": resampled}
 
 
 def drawn(
@@ -102,7 +96,7 @@ def drawn(
     for _ in range(trainings):
         training = rng.normal(0, of_training)
         means = [0.8 + shift + training + rng.normal(0, of_head) for _ in range(heads)]
-        found.append(result("any", [mean + common for mean in means], [[mean + common] * resamples for mean in means]))
+        found.append(a_head([mean + common for mean in means], [[mean + common] * resamples for mean in means]))
     return found
 
 
@@ -121,7 +115,7 @@ def test_a_difference_is_covered_as_often_as_is_said():
 def test_what_moves_both_arms_alike_does_not_widen_a_difference():
     rng = np.random.default_rng(1)
     shake = rng.normal(0, 0.1, 200)
-    one, other = ([result("any", [0.8 + d], [(0.8 + d + shake).tolist()])] for d in (0.05, 0.0))
+    one, other = ([a_head([0.8 + d], [(0.8 + d + shake).tolist()])] for d in (0.05, 0.0))
     value, low, high = paired_difference(one, other)
     assert value == pytest.approx(0.05)
     assert (low, high) == pytest.approx((0.05, 0.05))
@@ -129,15 +123,52 @@ def test_what_moves_both_arms_alike_does_not_widen_a_difference():
 
 def test_rows_say_what_results_do():
     results = [
-        result(arm, [0.5 + 0.1 * number, 0.6 + 0.1 * number], [[0.5 + 0.1 * number]] * 2)
+        {
+            "arm": arm,
+            "fraction": 0.1,
+            "patches": {"linear": 0.6, "kNN": 0.1 * training, "distance": 0.7},
+            "heads": {
+                head: a_head([0.5 + 0.1 * number, 0.6 + 0.1 * number + more], [[0.5 + 0.1 * number]] * 2)
+                for head, more in (("mean", 0), ("abmil", 0), ("dtfd", 0.1))
+            },
+            "last": {"collapsed": training == 0 and arm == "supcon"},
+        }
         for number, arm in enumerate(("frozen", "supcon", "simclr", "weaksupcon"))
-        for _ in range(2)
+        for training in range(2)
     ]
-    rows = {row.arm: row for row in summarise(results)}
-    assert rows["weaksupcon"].auroc == pytest.approx(0.85)
-    assert rows["weaksupcon"].difference is None
-    assert rows["frozen"].difference[0] == pytest.approx(0.3)
-    assert "+0.300 (+0.300 to +0.300)" in differences(list(rows.values()))
+    rows = {(row.arm, row.head): row for row in summarise(results)}
+    assert rows["weaksupcon", "abmil"].auroc == pytest.approx(0.85)
+    assert rows["weaksupcon", "dtfd"].auroc == pytest.approx(0.9)
+    assert rows["weaksupcon", "abmil"].difference is None
+    assert rows["frozen", "abmil"].difference[0] == pytest.approx(0.3)
+    assert "+0.300 (+0.300 to +0.300)" in differences([row for row in rows.values() if row.head == "abmil"])
+    patches = {row.arm: row for row in summarise_patches(results)}
+    assert patches["supcon"].collapsed == 1
+    assert patches["simclr"].collapsed == 0
+    assert patches["simclr"].aurocs == pytest.approx({"linear": 0.6, "kNN": 0.05, "distance": 0.7})
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_head_in_two_parts_says_what_it_says_whole(pool, name):
+    torch.manual_seed(0)
+    features = torch.randn(len(pool), 6)
+    head = HEADS[name].build(6, 2).eval()
+    head.standardise(features[:100])
+    slides = draw_sharing(pool, TEST, 5, 0.1, seed=0)
+    logits, attention = split(head, features)(slides)
+    with torch.inference_mode():
+        whole, weights = head(features[slides.rows.ravel()], torch.arange(11) * SIZE)
+    np.testing.assert_allclose(logits, (whole[:, 1] - whole[:, 0]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(attention, weights.view(10, SIZE).numpy(), atol=1e-6)
+
+
+def test_neighbours_find_tumour_where_features_show_it(pool):
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.normal(size=(len(pool), 4)) + 3 * pool.tumour[:, None])
+    rows = np.flatnonzero(np.isin(pool.group, TEST))
+    slides = draw_apart(pool, FIT, 10, 0.4, seed=1)
+    assert knn_auroc(features, slides, pool, rows) > 0.95
+    assert abs(knn_auroc(torch.from_numpy(rng.normal(size=(len(pool), 4))), slides, pool, rows) - 0.5) < 0.1
 
 
 def test_settings_are_recipes():
