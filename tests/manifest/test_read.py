@@ -85,7 +85,7 @@ def test_format_1_is_read(tmp_path):
             new.groups[kind].values.tolist() for kind in (0, 1)
         ]
         for kind in (0, 1):
-            picks = [window_picks(plan.geometry, plan.lines(kind), kind, 1, 0, range(2)) for plan in (old, new)]
+            picks = [window_picks(plan.geometry, plan.orders[kind], kind, 1, 0, range(2)) for plan in (old, new)]
             assert [each.tolist() for each in picks[0]] == [each.tolist() for each in picks[1]]
 
 

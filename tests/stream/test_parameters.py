@@ -1,4 +1,4 @@
-"""What is drawn for a view: by key alone, within the patch, the same everywhere."""
+"""The parameters of views depend on the key alone, stay inside the patch and are the same on every platform."""
 
 import hashlib
 import math

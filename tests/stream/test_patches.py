@@ -1,4 +1,4 @@
-"""What stands in for a patch that cannot be read, on small manifests on disk."""
+"""Stand-ins for patches that cannot be read, on small manifests on disk."""
 
 from pathlib import Path
 

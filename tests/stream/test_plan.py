@@ -1,4 +1,4 @@
-"""What a plan makes of a manifest, and what it refuses."""
+"""Plans made from manifests, and the mistakes that `make_plan` refuses."""
 
 import pickle
 
@@ -69,7 +69,7 @@ def epoch_of(manifest, plan, kind, data=DATA):
         [
             step
             for window in range(order.windows)
-            for step in window_picks(order, plan.lines(kind), kind, 0, window, range(order.shards))
+            for step in window_picks(order, plan.orders[kind], kind, 0, window, range(order.shards))
         ]
     )
     found = []
@@ -137,7 +137,7 @@ def test_a_plan_is_small_to_send(uneven):
     assert len(again.groups[PURE]) == 8
     assert [*again.groups[PURE]] == [*plan.groups[PURE]]
     assert again.groups[PURE][0].rows == 16
-    for one, other in zip(again.classes, plan.classes, strict=True):
+    for one, other in zip(again.orders, plan.orders, strict=True):
         np.testing.assert_array_equal(one.group, other.group)
 
 
@@ -157,7 +157,7 @@ def test_a_worker_that_a_short_step_would_leave_without_a_patch(uneven):
     plan_of(uneven, batch_size=8, workers=4, steps_per_epoch=31)
 
 
-def test_files_of_other_origin_weigh_slides_where_their_statistics_tell_them(tmp_path):
+def test_files_of_other_programs_weigh_slides_where_their_statistics_name_them(tmp_path):
     for number, slide in enumerate(SLIDES):
         (tmp_path / "own").mkdir(exist_ok=True)
         pq.write_table(table({slide: SLIDES[slide]}), tmp_path / "own" / f"{number}.parquet")

@@ -102,7 +102,7 @@ def test_nothing_before_the_step_that_a_run_resumes_at_is_read(stream):
     for kind in (PURE, MIXED):
         for epoch in range(plan.epochs):
             for window in range(geometry.windows):
-                picks = window_picks(geometry, plan.lines(kind), kind, epoch, window, range(geometry.shards))
+                picks = window_picks(geometry, plan.orders[kind], kind, epoch, window, range(geometry.shards))
                 for step, picked in zip(geometry.window_steps(window), picks, strict=True):
                     if epoch * geometry.steps + step >= 5:
                         groups = [plan.groups[kind][group] for group in picked[:, 0].tolist()]

@@ -1,4 +1,4 @@
-"""A manifest on S3 is one like any other, also while its storage fails."""
+"""A manifest on S3 gives the same stream as one on disk, also while its storage fails."""
 
 import hashlib
 
