@@ -254,7 +254,7 @@ def test_tensors_are_read_without_pickles_code(table, tmp_path):
         ("slide_id,label\na,1\n", "no column `patient_id`"),
         ("Slide_ID,patient_id\na,1\n", "no column `slide_id`, did you mean `Slide_ID`"),
         ("slide_id,patient_id\n../a,1\n", "slide_id that cannot be a file name"),
-        ("slide_id,patient_id\na,1\na,2\n", "slides that are there several times: a"),
+        ("slide_id,patient_id\na,1\na,2\n", "slides that are listed several times: a"),
         ("slide_id,patient_id\na,\n", "null patient_id"),
         ("slide_id,patient_id,mpp\na,1,fine\n", "column `mpp`"),
         ("slide_id,patient_id,mpp\na,1,-2\n", "column `mpp` is not above 0 in line 2"),

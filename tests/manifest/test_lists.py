@@ -31,7 +31,7 @@ def test_paths_alone_as_weaksupcon_lists_them(root):
          "image_uri": f"{s}/patch_{x}_{y}.png"}
         for s, x, y in (("s0", 0, 0), ("s1", 8, 1))
     ]  # fmt: skip
-    assert read_one.notes == ("every slide is taken for another patient, since the lists name none",)
+    assert read_one.notes == ("every slide counts as a patient of its own, since the lists name no patients",)
     assert read_one.images.read(np.array([1, 0])) == [png(3), png(0)]
 
 

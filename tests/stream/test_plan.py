@@ -204,7 +204,7 @@ def test_another_target_and_splits_over_the_same_patches(uneven, tmp_path):
         ("slide_id,grade\na,x", {"target": "grad"}, r"no column `grad`, did you mean `grade`\?"),
         ("slide_id,grade\nz,x", {}, "lists none of the slides"),
         ("slide,grade\na,x", {}, "neither a column `slide_id` nor `patient_id`"),
-        ("slide_id,grade\na,x\na,y", {}, "a is there in line 2 and in line 3"),
+        ("slide_id,grade\na,x\na,y", {}, "a is in line 2 and in line 3"),
         ("slide_id,grade\na,", {"target": "grade"}, "no slide of .* has a value in `grade`"),
         ("slide_id,label\na,negative\nd,Negative", {}, "'Negative' and 'negative'"),
         ("slide_id,grade\na,x,y", {}, r"line 2 \(3\)"),
