@@ -308,7 +308,7 @@ def test_what_was_interrupted_goes_on_and_other_files_are_refused(table, tmp_pat
     assert features_import(source=source, cohort=table, out=out)["slides_written"] == 0
     with h5py.File(source / "features_uni" / "a.h5", "r+") as file:
         file["more"] = np.zeros(10000)
-    with pytest.raises(RunFolderError, match="holds features of other settings"):
+    with pytest.raises(RunFolderError, match="holds features with other settings"):
         features_import(source=source, cohort=table, out=out)
 
 

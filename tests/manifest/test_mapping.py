@@ -34,7 +34,7 @@ def test_problems_are_told_together():
     assert "`image` is not a column of a manifest that can be set this way" in said
     assert "`y`: the source has no column `Y`, did you mean `y`?" in said
     assert '`split` is missing: name its source column, or give a constant (such as "train")' in said
-    assert "`patient_id` is missing: name its source column; the one of slide_id if every slide is" in said
+    assert "`patient_id` is missing: name its source column; use that of slide_id if every slide" in said
     assert "pixels are missing" in said
     assert "level" not in said
 
