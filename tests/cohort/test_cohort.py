@@ -68,7 +68,7 @@ def test_what_is_no_cohort_is_neither_written_nor_read(tmp_path, change, said):
 
 def test_a_file_that_is_damaged_or_of_a_later_format(cohort, tmp_path):
     pq.write_table(pa.table(SLIDES).replace_schema_metadata({"wsc_ray.cohort": "9"}), tmp_path / "slides.parquet")
-    with pytest.raises(ManifestError, match="of format 9"):
+    with pytest.raises(ManifestError, match="has format 9"):
         read_cohort(tmp_path)
     (tmp_path / "slides.parquet").write_bytes(b"x" * 40)
     with pytest.raises(ManifestError, match="cannot be read"):

@@ -63,7 +63,7 @@ def test_parquet_and_an_object_store(tmp_path):
         ("", "is empty"),
         (b"\xff\xfea\0,\0b\0", "UTF-16"),
         ("a,b\nx,Präparat\n".encode("latin-1"), "not UTF-8|UTF8"),
-        (b"PK\x03\x04\0\0\0", "no text table"),
+        (b"PK\x03\x04\0\0\0", "is not a text table"),
     ],
 )
 def test_what_is_no_table_is_a_sentence(tmp_path, data, said):

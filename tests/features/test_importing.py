@@ -211,7 +211,10 @@ def without_coords(folder):
         (narrow, "are of several widths: a has 3, b has 4; a store is of one encoder"),
         (short, r"a\.h5: features of shape \(5, 4\) and coordinates of shape \(4, 2\)"),
         (without_coords, r"a\.h5: the file lacks `coords`: it holds features"),
-        (lambda f: (f / "features_uni" / "a.h5").write_bytes(b"\x89HDF"), r"a\.h5: the file is cut short, or no HDF5"),
+        (
+            lambda f: (f / "features_uni" / "a.h5").write_bytes(b"\x89HDF"),
+            r"a\.h5: the file is cut short, or is not HDF5",
+        ),
         (lambda f: (f / "features_uni" / "b.h5").unlink(), r"lacks the files of 1 of 3 slides: b; it holds a, c-1"),
         (lambda f: trident(f / "features_uni", "a", "conch"), "of several encoders: a has conch, b has uni"),
         (lambda f: (f / "features_conch").mkdir(), "several encoders: features_conch, features_uni; name one"),

@@ -80,7 +80,7 @@ def _square(row: Mapping[str, Any], slide: Slide) -> Square:
     side = row.get("patch_size_level0")
     read = size if side is None else round(side / slide.downsamples[level])  # `tile` rounds the side to px of level 0
     if size < 1 or read < 1:
-        raise DataError(f"a patch cannot have a side of {size} px, {side} px at level 0")
+        raise DataError(f"a patch of {size} px, {side} px at level 0, is empty")
     for px in (size, read):
         check_size(px, px)
     return Square(row["x"], row["y"], level, read, size)
