@@ -1,4 +1,4 @@
-"""One way to claim a folder, to compare what lies there, and to carry work out in it."""
+"""Claiming a folder, comparing identities, and carrying out work in the folder."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The table of slides in its file, and what another table puts over it."""
+"""The table of slides in its file, and another table laid over it."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""One reader of people's tables: what it reads, and the sentence for what it does not."""
+"""The reader of users' tables: the tables that it reads, and its sentences for those that it refuses."""
 
 import gzip
 

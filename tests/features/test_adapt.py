@@ -1,4 +1,4 @@
-"""`embed` with an encoder of features: a store through it, into a store of the same layout."""
+"""`embed` with an encoder of features: it adapts one store into another of the same layout."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Embedding on real Ray actors: one atomic file a slide, those that are there left out."""
+"""Embedding on real Ray actors: one file for each slide, written in one step; existing files are left out."""
 
 import hashlib
 import json

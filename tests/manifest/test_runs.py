@@ -1,4 +1,4 @@
-"""Which slide the rows are of, from footers alone."""
+"""Runs of slides, read from footers only."""
 
 import json
 from pathlib import Path

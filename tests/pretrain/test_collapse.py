@@ -1,4 +1,4 @@
-"""Collapse is told from features that are merely young, and training says or stops it."""
+"""Collapse is distinguished from features early in training; training warns of it or stops."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: the newest that is whole, whatever has become of the others."""
+"""A run resumes from its newest whole checkpoint, whatever happened to the others."""
 
 from __future__ import annotations
 

@@ -134,10 +134,10 @@ def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tu
     if sample is None or sample >= sum(group_rows):
         return [(group, np.arange(rows)) for group, rows in enumerate(group_rows) if rows]
     random = np.random.default_rng(seed)
-    each = max(_AT_A_TIME, -(-sample // max(len(group_rows), 1)))
+    per_group = max(_AT_A_TIME, -(-sample // max(len(group_rows), 1)))
     picks, left = [], sample
     for group in random.permutation(len(group_rows)).tolist():
-        take = min(each, left, group_rows[group])
+        take = min(per_group, left, group_rows[group])
         if take:
             picks.append((group, np.sort(random.choice(group_rows[group], take, replace=False))))
         left -= take

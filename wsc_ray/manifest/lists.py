@@ -201,24 +201,24 @@ def _parse_table(
 
 
 def _complete(
-    given: dict[str, Sequence[Any]], constants: Mapping[str, Any], describe: Any, problems: list[str]
+    columns: dict[str, Sequence[Any]], constants: Mapping[str, Any], describe: Any, problems: list[str]
 ) -> tuple[dict[str, Sequence[Any]], tuple[str, ...]]:
     """Return the columns with slide_id, patient_id, x and y filled from paths, and notes for the user."""
-    uris = given["image_uri"]
+    uris = columns["image_uri"]
     notes = []
-    if "slide_id" not in given and "slide_id" not in constants:
-        given["slide_id"] = [posixpath.basename(posixpath.dirname(uri)) or None for uri in uris]
-        bare = [row for row, slide in enumerate(given["slide_id"]) if slide is None]
+    if "slide_id" not in columns and "slide_id" not in constants:
+        columns["slide_id"] = [posixpath.basename(posixpath.dirname(uri)) or None for uri in uris]
+        bare = [row for row, slide in enumerate(columns["slide_id"]) if slide is None]
         if bare:
             problems.append(f"no folder to take slide_id from: {examples(bare, describe)}; give slide_id in a CSV list")
-    if "patient_id" not in given and "patient_id" not in constants:
+    if "patient_id" not in columns and "patient_id" not in constants:
         if "slide_id" in constants:
-            given["patient_id"] = [constants["slide_id"]] * len(uris)
+            columns["patient_id"] = [constants["slide_id"]] * len(uris)
         else:
-            given["patient_id"] = given["slide_id"]
+            columns["patient_id"] = columns["slide_id"]
         notes.append("every slide counts as a patient of its own, since the lists name no patients")
-    if "x" not in given and "y" not in given and not {"x", "y"} & set(constants):
-        slides = given.get("slide_id") or [None] * len(uris)
+    if "x" not in columns and "y" not in columns and not {"x", "y"} & set(constants):
+        slides = columns.get("slide_id") or [None] * len(uris)
         named = [place_in_name(uri) for uri in uris]
         nameless = {slide for slide, place in zip(slides, named, strict=True) if place is None}
         next_number = dict.fromkeys(nameless, 0)
@@ -228,12 +228,12 @@ def _complete(
                 place = (next_number[slide], 0)
                 next_number[slide] += 1
             places.append(place)
-        given["x"], given["y"] = [place[0] for place in places], [place[1] for place in places]
+        columns["x"], columns["y"] = [place[0] for place in places], [place[1] for place in places]
         if nameless:
             notes.append(
                 f"patches of {len(nameless)} slides are numbered (x = 0, 1, ...; y = 0), since their file names hold no x and y"
             )
-    return given, tuple(notes)
+    return columns, tuple(notes)
 
 
 def _check_files(uris: Sequence[str | None], root: str, describe: Any, problems: list[str]) -> None:

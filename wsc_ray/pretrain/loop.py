@@ -91,9 +91,7 @@ class Loop:
                 seconds = time.perf_counter() - since
                 values["patches_per_second"] = patches / seconds
                 values["data_wait_fraction"] = waited / seconds
-                values["workers"] = float(
-                    rank_and_world_size()[1]
-                )  # an elastic run has as many as the cluster has room for
+                values["workers"] = float(rank_and_world_size()[1])  # may change during an elastic run
                 values["bad_patches"] = float(bad)
                 self.on_log(step, values)
                 stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"

@@ -192,10 +192,10 @@ def _groups(source: Source, runs: Runs, label_of: np.ndarray, labels: range) -> 
     label = label_of[runs.slide]
     begins = np.ones(len(label), dtype=bool)
     begins[1:] = (np.diff(runs.group) != 0) | (np.diff(label) != 0)
-    mine = np.isin(label, labels)
-    number = np.cumsum(begins & mine) - 1  # number of the group, for runs that are `mine`
-    first = np.flatnonzero(begins & mine)
-    number, rows = number[mine], runs.rows[mine]
+    own = np.isin(label, labels)
+    number = np.cumsum(begins & own) - 1  # number of the group, for runs that are `own`
+    first = np.flatnonzero(begins & own)
+    number, rows = number[own], runs.rows[own]
     places = np.array([(group.file, group.row_group) for group in source.row_groups], dtype=np.int64).reshape(-1, 2)
     values = np.column_stack(
         [
@@ -205,7 +205,7 @@ def _groups(source: Source, runs: Runs, label_of: np.ndarray, labels: range) -> 
             label[first],
         ]
     )
-    return _Kind(Groups(values), number, runs.start[mine] - runs.start[first][number], rows, runs.slide[mine])
+    return _Kind(Groups(values), number, runs.start[own] - runs.start[first][number], rows, runs.slide[own])
 
 
 def _order(kind: _Kind, by: str, patients: np.ndarray) -> ClassOrder:
