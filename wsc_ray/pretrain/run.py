@@ -229,7 +229,7 @@ def _finish(
     if isinstance(source, FeatureTable):
         export_adapter(model, folder.encoder, shape=mlp_shape(recipe, source), features=source.encoder)
     else:
-        assert statistics is not None  # of pixels
+        assert statistics is not None  # only runs on features have none
         size = recipe.augment.size
         export_encoder(
             model, folder.encoder, name=encoder.backbone, size=size, norm=encoder.norm, statistics=statistics
