@@ -56,7 +56,7 @@ def test_a_column_more_is_another_digest_and_the_others_stay(cohort):
         ({"label": [b"\xff", b"a", b"b"]}, r"something else than one text.*`label` of type binary"),
     ],
 )
-def test_what_is_no_cohort_is_neither_written_nor_read(tmp_path, change, said):
+def test_a_table_that_is_not_a_cohort_is_neither_written_nor_read(tmp_path, change, said):
     bad = pa.table(SLIDES | change)
     with pytest.raises(ManifestError, match=said):
         write_cohort(tmp_path, bad)

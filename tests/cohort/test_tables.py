@@ -66,7 +66,7 @@ def test_parquet_and_an_object_store(tmp_path):
         (b"PK\x03\x04\0\0\0", "is not a text table"),
     ],
 )
-def test_what_is_no_table_is_a_sentence(tmp_path, data, said):
+def test_a_file_that_is_not_a_table_is_an_error_sentence(tmp_path, data, said):
     path = written(tmp_path / "a.csv", data)
     with pytest.raises(ManifestError, match=said) as error:
         read_user_table(path)

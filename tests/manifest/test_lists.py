@@ -92,7 +92,7 @@ def test_places_in_names(name, place):
     assert place_in_name(name) == place
 
 
-def test_patches_are_numbered_where_a_name_of_the_slide_tells_no_place(root):
+def test_all_patches_of_a_slide_are_numbered_if_one_name_has_no_coordinates(root):
     for name in ("a.png", "b.png"):
         (root / "s0" / name).write_bytes(b"x")
     source = read(root, "s0/b.png\ns1/patch_8_1.png\ns0/patch_0_0.png\ns0/a.png\n", label="n")

@@ -26,7 +26,7 @@ def test_a_mapping_and_a_constant_win_over_a_column_of_that_name():
     assert "split" not in chosen
 
 
-def test_problems_are_told_together():
+def test_all_problems_are_listed_together():
     available = ["slide_id", "grade", "x", "y"]
     problems = choose_columns(available, {"labl": "grade", "y": "Y"}, {"x": 1, "image": "a"}, [])[1]
     said = "\n".join(problems)

@@ -64,7 +64,7 @@ def test_names_are_kept_once_a_file():
     assert encode_runs(runs).count(b"slide") == 2  # the key and the name
 
 
-def test_a_file_of_other_origin_tells_by_its_statistics(tmp_path):
+def test_statistics_of_another_programs_file_give_its_runs(tmp_path):
     for slide in range(3):
         write(cohort(3).slice(slide * 7, 7), tmp_path / "m" / f"{slide}.parquet")
     runs = open_manifest(tmp_path / "m").runs()

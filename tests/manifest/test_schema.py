@@ -35,7 +35,7 @@ def test_digest_is_of_values_not_of_buffers():
     assert digest(pa.concat_tables([table, table]).slice(42)) == digest(table)
 
 
-def test_digest_tells_values_nulls_and_borders_apart():
+def test_the_digest_distinguishes_values_nulls_and_borders():
     def one(values, type_):
         return digest(pa.table({"a": pa.array(values, type_)}))
 

@@ -134,7 +134,7 @@ def told(steps):
     return found
 
 
-def test_broken_images_are_told_and_replaced_the_same_for_any_number_of_workers(broken):
+def test_broken_images_are_reported_and_replaced_alike_for_any_number_of_workers(broken):
     read, damage = broken
     whole = read()
     assert set(told(whole)) == damage
