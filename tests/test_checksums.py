@@ -1,4 +1,4 @@
-"""Checksums: inside the file, of every byte of it, and in nobody's way."""
+"""Checksums lie inside the file, cover every byte of it, and do not disturb other programs."""
 
 from __future__ import annotations
 

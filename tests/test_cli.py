@@ -99,7 +99,7 @@ def test_a_folder_that_is_taken(wsc_ray_command, settings, tmp_path):
     for out in (taken, recipe):
         status, text = wsc_ray_command("pretrain", recipe, "--out", out)
         assert status == 2
-        assert "give a folder that is new" in text
+        assert "give a new folder" in text
     assert [path.name for path in taken.iterdir()] == ["thesis.doc"]
 
 

@@ -75,7 +75,7 @@ def test_the_demo_runs_to_its_table(newcomer, ray_cluster, wsc_ray_command):
     assert table(again) == table(text)
     status, text = wsc_ray_command("demo", "--quick", "--seed", "1", "--out", newcomer / "quick")
     assert status == 2
-    assert "a demo of other settings" in text
+    assert "a demo with other settings" in text
     assert "`seed`: 0 there, 1 here" in text
 
 

@@ -1,4 +1,4 @@
-"""One way to claim a folder, to compare what lies there, and to carry work out in it."""
+"""Claiming a folder, comparing identities, and carrying out work in the folder."""
 
 import errno
 import json
@@ -72,7 +72,7 @@ def test_every_difference_is_listed_with_digests_cut_short():
         f"`manifest`: {'b' * 12} there, {'d' * 12} here",
     ]
     refuse_other(Path("/out"), "a search", before, before)
-    with pytest.raises(RunFolderError, match=r"/out holds a search of other settings(.|\n)*`tune.trials`"):
+    with pytest.raises(RunFolderError, match=r"/out holds a search with other settings(.|\n)*`tune.trials`"):
         refuse_other(Path("/out"), "a search", before, now)
 
 

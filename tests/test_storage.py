@@ -1,4 +1,4 @@
-"""Files wherever they live, and paths on object stores."""
+"""Filesystems of paths and URIs, and paths on object stores."""
 
 import copy
 import os

@@ -1,18 +1,20 @@
-"""A checksum in every file that a later command trusts: the SHA-256 of the file, kept inside the file.
+"""Put a checksum, the SHA-256 of the file, into every file that a later command trusts, and check it.
 
-It lies where other programs pass it over, so that a file stays what it is for them, is copied and moved with its checksum, and
-is written with it in one step: at no moment do a file and its checksum not fit, whatever is killed.
+The checksum is inside the file, in a place that other programs ignore. A file therefore stays readable for them, is
+copied and moved with its checksum, and is written with it in one step, so that the two fit at every moment, even after a
+kill.
 
 | file | where the checksum lies |
 | --- | --- |
 | JSON | the value of the key `wsc_ray_sha256`, the last one |
-| YAML | a comment, the first line, so that it is there however the rest is cut |
+| YAML | a comment in the first line, which is there even if the rest is cut off |
 | safetensors | the header's metadata, which come first |
 | HDF5 | the user block: 512 bytes before the file proper, which the format leaves to users |
-| Parquet | between the last page and the footer, where no offset of the footer points to |
-| zip (what `torch.save` writes) | the archive's comment, at its end |
+| Parquet | between the last page and the footer, where no offset of the footer points |
+| zip (`torch.save`) | the archive's comment, at its end |
 
-The digest is that of the file with 64 zeros in its place. A file without one, from before or of another program, is not checked.
+The checksum is computed with 64 zeros in its place. A file without a checksum, from an older version or another program,
+is not checked.
 """
 
 from __future__ import annotations
@@ -26,26 +28,25 @@ from typing import BinaryIO
 
 KEY = "wsc_ray_sha256"
 ZEROS = "0" * 64
-USER_BLOCK = 512  # bytes, the smallest that HDF5 has
+USER_BLOCK = 512  # bytes; the smallest user block of HDF5
 
 _ROOM = f"{KEY} {ZEROS}".encode()
 _SLOT = re.compile(KEY.encode() + rb'[": ]{1,4}([0-9a-f]{64})(?![0-9a-f])')
-_NEAR = 512  # bytes from the file's beginning, its end or its footer in which the checksum lies
+_NEAR = 512  # the checksum lies within so many bytes of the file's beginning, its end or its footer
 _PIECE = 1 << 20
 _HDF5, _PARQUET, _ZIP = b"\x89HDF\r\n\x1a\n", b"PAR1", b"PK\x05\x06"
-_ZIP_END = 22  # bytes of an archive's last record; the last two are the comment's length
+_ZIP_END = 22  # bytes of an archive's last record, the last two of which hold the comment's length
 
 
 class DamagedError(ValueError):
-    """A file whose content is not what was written."""
+    """The content of a file does not fit its checksum."""
 
     def __init__(self) -> None:
-        super().__init__("it is damaged, or was changed after it was written: its checksum is of other content")
+        super().__init__("it is damaged, or was changed after it was written: its content does not fit its checksum")
 
 
 def seal(path: Path) -> None:
-    """Put the checksum into a file that has just been written: HDF5 with a user block, Parquet, zip, or text that holds 64
-    zeros where the checksum belongs."""
+    """Put the checksum into a new file: HDF5 with a user block, Parquet, zip, or text with 64 zeros in its place."""
     with path.open("r+b") as file:
         place = _find(file)
         if place is None:
@@ -56,7 +57,7 @@ def seal(path: Path) -> None:
 
 
 def sealed(content: bytes) -> bytes:
-    """Content that holds 64 zeros where its checksum belongs, with the checksum."""
+    """Return content that has 64 zeros in the place of its checksum with the checksum."""
     file = io.BytesIO(content)
     place = _find(file)
     assert place is not None, "there is no place for a checksum"
@@ -64,11 +65,11 @@ def sealed(content: bytes) -> bytes:
 
 
 def check(content: Path | bytes) -> None:
-    """Compare a file, or its content, with the checksum that it holds; without one there is nothing to compare.
+    """Compare a file, or its content, with the checksum inside; do nothing where there is none.
 
     Raises:
-        OSError: it cannot be read.
-        DamagedError: it is not what was written.
+        OSError: the file cannot be read.
+        DamagedError: the content does not fit the checksum.
     """
     with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as file:
         place = _find(file)
@@ -80,7 +81,7 @@ def check(content: Path | bytes) -> None:
 
 
 def _find(file: BinaryIO) -> int | None:
-    """Where the 64 characters of the checksum begin."""
+    """Return where the 64 characters of the checksum begin; None where there is none."""
     size = file.seek(0, os.SEEK_END)
     windows = [(0, _NEAR), (size - _NEAR, size)]
     footer = _footer(file, size)
@@ -89,24 +90,24 @@ def _find(file: BinaryIO) -> int | None:
     for start, stop in windows:
         start = max(start, 0)
         file.seek(start)
-        found = _SLOT.search(file.read(stop - start))
-        if found:
-            return start + found.start(1)
-    return _anywhere(file)
+        match = _SLOT.search(file.read(stop - start))
+        if match:
+            return start + match.start(1)
+    return _find_anywhere(file)
 
 
-def _anywhere(file: BinaryIO) -> int | None:
-    """Where the checksum begins in a Parquet file whose footer is not where it should be; None in another file."""
+def _find_anywhere(file: BinaryIO) -> int | None:
+    """Return where the checksum begins in a Parquet file whose footer is damaged; None in another file."""
     file.seek(0)
     if file.read(len(_PARQUET)) != _PARQUET:
         return None
     file.seek(0)
-    found = _SLOT.search(file.read())
-    return found.start(1) if found else None
+    match = _SLOT.search(file.read())
+    return match.start(1) if match else None
 
 
 def _footer(file: BinaryIO, size: int) -> int | None:
-    """Where the footer of a Parquet file begins; None of another file."""
+    """Return where the footer of a Parquet file begins; None for another file."""
     if size < 12:
         return None
     file.seek(size - 8)
@@ -116,7 +117,7 @@ def _footer(file: BinaryIO, size: int) -> int | None:
 
 
 def _make_room(file: BinaryIO) -> int:
-    """Write 64 zeros where the file's format leaves room, and return where they begin."""
+    """Write 64 zeros into the place that the file's format leaves for a checksum, and return where they begin."""
     size = file.seek(0, os.SEEK_END)
     footer = _footer(file, size)
     file.seek(0)
@@ -142,7 +143,7 @@ def _make_room(file: BinaryIO) -> int:
 
 
 def _digest(file: BinaryIO, place: int) -> bytes:
-    """SHA-256 (hex) of the file with zeros at `place`."""
+    """Return the SHA-256 (hex) of the file with zeros at `place`."""
     digest = hashlib.sha256()
     file.seek(0)
     left = place

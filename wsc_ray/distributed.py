@@ -1,9 +1,9 @@
-"""What the losses and BatchNorm over all workers exchange: the only module that talks to torch.distributed.
+"""The collectives of the losses and of BatchNorm over all workers; the only module that communicates between workers.
 
 Both differentiable collectives rest on one contract: **every worker computes the same scalar from the result and
-calls backward on it with the same weight.** Then each already holds the whole gradient of the result, the part that
-belongs to its own input is a slice or a copy of it, and backward needs no communication. It is multiplied by the
-number of workers W, because DistributedDataParallel divides the sum of the workers' parameter gradients by W.
+calls backward on it with the same weight.** Each worker then holds the whole gradient of the result. The gradient of its
+own input is a slice or a copy of that, and backward needs no communication. It is multiplied by the number of workers W,
+because DistributedDataParallel divides the sum of the workers' parameter gradients by W.
 
 Without an initialised process group, or in a group of one, nothing here communicates.
 """
@@ -28,7 +28,7 @@ _sending: ContextVar[Sending] = ContextVar("sending", default=lambda sent: nullc
 
 @contextmanager
 def metered(sending: Sending) -> Iterator[None]:
-    """Inside, every collective runs in `sending(bytes that this worker gives to it)`."""
+    """Run every collective of the block inside the context `sending(number of bytes that this worker sends)`."""
     token = _sending.set(sending)
     try:
         yield
@@ -37,14 +37,17 @@ def metered(sending: Sending) -> Iterator[None]:
 
 
 def sending_now() -> Sending:
-    """What `metered` was given last. A backward pass enters it again: on a GPU, autograd runs that in a thread of its own,
-    which does not see what `metered` was given here."""
+    """Return the argument of the innermost `metered`.
+
+    A backward pass must enter `metered` with it again: on a GPU, autograd runs that pass in a thread of its own, which
+    does not see the context of this one.
+    """
     return _sending.get()
 
 
 @dataclass(frozen=True)
 class Shards:
-    """How many rows every worker holds, in rank order, and which of the global rows are ours."""
+    """The numbers of rows of all workers, in rank order, and which of the global rows this worker holds."""
 
     sizes: tuple[int, ...]
     rank: int = 0
@@ -60,23 +63,23 @@ class Shards:
         return slice(start, start + self.sizes[self.rank])
 
     def times(self, views: int) -> Shards:
-        """The same shards counted in views, when each row holds so many."""
+        """Return the same shards counted in views, where each row holds `views` of them."""
         return Shards(tuple(size * views for size in self.sizes), self.rank, self.group)
 
 
 def join_group(rank: int, world_size: int, *, backend: str, url: str, timeout: timedelta) -> None:
-    """Make this process's group; `url` says where its members find each other, see torch's `init_process_group`."""
+    """Make this process a member of the default group, whose members meet at `url`; see torch's `init_process_group`."""
     dist.init_process_group(backend, init_method=url, rank=rank, world_size=world_size, timeout=timeout)
 
 
 def leave_group() -> None:
-    """Leave this process's group, where it has one."""
+    """Leave this process's default group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def rank_and_world_size(group: Group = None) -> tuple[int, int]:
-    """This worker's rank and the number of workers W; (0, 1) without a process group.
+    """Return this worker's rank and the number of workers W; (0, 1) without a process group.
 
     Raises:
         ValueError: this worker is not in `group`.
@@ -90,12 +93,13 @@ def rank_and_world_size(group: Group = None) -> tuple[int, int]:
 
 
 def share_counts(counts: Tensor, group: Group = None, *, device: torch.device | None = None) -> list[Shards]:
-    """Each worker's `counts` (k,), integers, as k `Shards`: one small exchange that sizes everything after it.
+    """Exchange the `counts` (k,), integers, of all workers and return them as k `Shards`.
 
-    Waits for the device once, since sizes must be known on the host; not where a single worker has its counts there.
+    This waits for the device once, since sizes must be known on the host, except where a single worker has its counts on
+    the host.
 
     Args:
-        device: through which the counts travel; by default the one where they are.
+        device: the device that sends the counts; by default the one that holds them.
     """
     rank, workers = rank_and_world_size(group)
     table = counts.to(torch.int64).unsqueeze(0)  # (W, k)
@@ -105,10 +109,10 @@ def share_counts(counts: Tensor, group: Group = None, *, device: torch.device | 
 
 
 def all_gather_rows(x: Tensor, shards: Shards) -> Tensor:
-    """The rows of every worker, (total, ...), in rank order; differentiable in `x` (size, ...).
+    """Return the rows of all workers, (total, ...), in rank order; differentiable in `x` (size, ...).
 
-    Rows travel once, in the dtype of `x`. Shards of different sizes are padded to the longest on the wire, as neither
-    NCCL nor gloo gathers uneven shards in one call; the padding is cut off again.
+    Rows are sent once, in the dtype of `x`. Shards of different sizes are sent with padding to the longest, as neither
+    NCCL nor gloo gathers uneven shards in one call; the padding is then cut off.
     """
     if len(shards.sizes) == 1 or shards.total == 0:
         return x
@@ -116,14 +120,14 @@ def all_gather_rows(x: Tensor, shards: Shards) -> Tensor:
 
 
 def all_gather_stacked(x: Tensor, group: Group = None) -> Tensor:
-    """`x`, of one shape on all workers, of every worker, (W, ...), in rank order; not differentiable."""
+    """Return the `x` of all workers, (W, ...), in rank order; `x` has the same shape on all. Not differentiable."""
     _, workers = rank_and_world_size(group)
     own = x.unsqueeze(0)
     return own if workers == 1 else _all_gather(own, workers, group)
 
 
 def all_gather_bytes(own: bytes, device: torch.device, group: Group = None) -> list[bytes]:
-    """The bytes of every worker, of any length, in rank order; `device` is the one that they travel through."""
+    """Return the bytes of all workers, which may differ in length, in rank order; `device` sends them."""
     mine = torch.tensor(list(own), dtype=torch.uint8, device=device)
     (shards,) = share_counts(torch.tensor([len(own)], device=device), group)
     parts = all_gather_rows(mine, shards).cpu().split(shards.sizes)
@@ -131,7 +135,7 @@ def all_gather_bytes(own: bytes, device: torch.device, group: Group = None) -> l
 
 
 def all_reduce_sum(x: Tensor, group: Group = None) -> Tensor:
-    """The sum of `x` over the workers, on every worker; differentiable in `x`."""
+    """Return the sum of `x` over all workers, the same on every worker; differentiable in `x`."""
     _, workers = rank_and_world_size(group)
     return x if workers == 1 else _Sum.apply(x, workers, group)
 
@@ -169,7 +173,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _all_gather(x: Tensor, workers: int, group: Group) -> Tensor:
-    """`x` (rows, ...) of every worker, (workers * rows, ...); the same shape everywhere."""
+    """Return the `x` (rows, ...) of all workers as (workers * rows, ...); `x` has the same shape on all."""
     out = x.new_empty(workers * x.shape[0], *x.shape[1:])
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # torch 2.14 renamed it
     with _sending.get()(_bytes(x)):

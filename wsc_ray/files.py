@@ -1,4 +1,4 @@
-"""Files here or on an object store: written in one step, JSON, and which ids can be file names."""
+"""Write and read local files and objects in one step, as JSON and Parquet with checksums; check names of files."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from wsc_ray import checksums
 from wsc_ray.storage import AnyPath, StoragePath
 from wsc_ray.uris import values_without_secrets
 
-SUMMARY = "summary.json"  # of a command that has come to its end, in its folder
+SUMMARY = "summary.json"  # in the output folder of a command that is complete
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
 
 
 def is_file_name(text: str) -> bool:
-    """Whether an id can be a file name on every system as it is: no separators, no leading dot, at most 200 bytes."""
+    """Return whether an id can be a file name on every system: no separators, no leading dot, at most 200 bytes."""
     return bool(_FILE_NAME.fullmatch(text)) and len(text.encode()) <= 200 and not text.endswith((" ", "."))
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a folder that holds this name alone counts as empty: a hidden name, or what a filesystem makes at its root."""
+    """Return whether a folder that holds only this name counts as empty: a hidden file, or one made by the filesystem."""
     return name.startswith(".") or name == "lost+found"
 
 
 @contextlib.contextmanager
 def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
-    """A temporary local file that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield a temporary local file that becomes `path` when the block ends, and is deleted when the block raises.
 
-    It lies beside a local `path` and replaces it, with the rights that the umask and the folder give a new file; to an object store
-    it is uploaded as one object.
+    The file lies beside a local `path` and replaces it, with the rights that the umask and the folder give a new file. For
+    an object store it is uploaded as one object.
 
     Args:
-        checksum: whether the file gets one; it then has to be of a kind that `wsc_ray.checksums` lists.
+        checksum: whether to put a checksum into the file, whose kind must then be one that `wsc_ray.checksums` lists.
     """
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,10 +65,10 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def local_file(path: AnyPath) -> Iterator[Path]:
-    """A local file to read: `path` itself, or a copy of it with the same name that is deleted at the block's end.
+    """Yield a local file to read: `path` itself, or a copy with the same name that is deleted when the block ends.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: the object does not exist.
     """
     if isinstance(path, Path):
         yield path
@@ -81,7 +81,7 @@ def local_file(path: AnyPath) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def local_folder(path: AnyPath) -> Iterator[Path]:
-    """A local folder to read: `path` itself, or a copy of the files in it that is deleted at the block's end."""
+    """Yield a local folder to read: `path` itself, or a copy that is deleted when the block ends."""
     if isinstance(path, Path):
         yield path
         return
@@ -98,11 +98,11 @@ def write_json(path: AnyPath, values: Mapping[str, Any]) -> None:
 
 
 def read_json(path: AnyPath) -> dict[str, Any]:
-    """Read a JSON object.
+    """Return the JSON object in a file.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it is damaged, or no JSON object.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or does not hold a JSON object.
     """
     content = path.read_bytes()
     checksums.check(content)
@@ -111,7 +111,7 @@ def read_json(path: AnyPath) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(values, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     values.pop(checksums.KEY, None)
     return values
 
@@ -123,14 +123,14 @@ def write_table(path: AnyPath, table: pa.Table) -> None:
 
 
 def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
-    """Read a Parquet file as it was written.
+    """Return the table in a Parquet file, after comparing the file with its checksum.
 
     Args:
-        schema: its columns, others are left out.
+        schema: columns to return; None: all.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it is damaged, or no Parquet file with these columns.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or is not a Parquet file with these columns.
     """
     with local_file(path) as local:
         checksums.check(local)
@@ -142,20 +142,22 @@ def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of a file, without the rest of its story."""
+    """Return the first line of an error's message, or the error's class where it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def write_summary(folder: AnyPath, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `summary.json` into a command's output folder and return what was written, in which URIs have no secrets."""
+    """Write `summary.json` into a command's output folder and return its values, whose URIs have no secrets."""
     summary = values_without_secrets({"command": command, **values})
     write_json(folder / SUMMARY, summary)
     return summary
 
 
 def read_summary(folder: AnyPath) -> dict[str, Any] | None:
-    """The summary that a command which has come to its end left in `folder`; None where there is none, or one that is
-    damaged: the command then comes to its end once more."""
+    """Return the summary of a complete command in `folder`; None where it is missing or damaged.
+
+    A command then completes once more and writes it again.
+    """
     try:
         return read_json(folder / SUMMARY)
     except (OSError, ValueError):
@@ -166,7 +168,7 @@ def _upload(file: Path, path: StoragePath) -> None:
     if file.stat().st_size == 0:
         path.write_bytes(b"")
         return
-    with pa.memory_map(str(file)) as source:  # the whole file in one write, without a copy in memory
+    with pa.memory_map(str(file)) as source:  # writes the whole file at once, without a copy in memory
         path.write_bytes(source.read_buffer())
 
 

@@ -1,7 +1,8 @@
-"""Filesystems of fsspec for pyarrow, whose failures are OSErrors.
+"""Use a filesystem of fsspec through pyarrow, with OSError for every failure.
 
-Readers catch OSError, as Python and pyarrow raise it; fsspec's filesystems also raise what their libraries do (`ftplib.Error`,
-`aiohttp.ClientError`, TypeError, NotImplementedError). Subclasses of OSError, such as FileNotFoundError, stay what they are.
+Readers catch OSError, which Python and pyarrow raise; fsspec's filesystems also raise errors of their libraries
+(`ftplib.Error`, `aiohttp.ClientError`, TypeError, NotImplementedError). Subclasses of OSError, such as
+FileNotFoundError, are not changed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class FsspecFiles(fs.FSSpecHandler):
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        return _told(value) if callable(value) and not name.startswith("_") and name != "fs" else value
+        return _with_os_errors(value) if callable(value) and not name.startswith("_") and name != "fs" else value
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         return pa.PythonFile(_File(self._existing(path)), mode="r")
@@ -34,17 +35,19 @@ class FsspecFiles(fs.FSSpecHandler):
 
 
 class _File:
-    """A file of fsspec."""
+    """A file of fsspec whose methods raise OSError."""
 
     def __init__(self, file: Any):
         self._file = file
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._file, name)
-        return _told(value) if callable(value) else value
+        return _with_os_errors(value) if callable(value) else value
 
 
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_os_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does the same and raises OSError instead of other errors."""
+
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         try:

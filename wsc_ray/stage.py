@@ -1,8 +1,9 @@
-"""What every command does around its work: run and recipe, output folder, what lies in it, MLflow, summary.
+"""The steps that every command takes around its work: run and recipe, output folder, identity, MLflow, summary.
 
-A command resolves its folders, claims the one that it writes, compares what it is about to do with what lies there, says its
-plan, and stops there on a dry run. Then it carries out its work: identity first, so that the folder is known as its own from
-the first byte on, then an MLflow run around the work, and the summary last, which says that the work is complete.
+A command resolves its folders, claims its output folder, compares its identity with the one in that folder, makes its
+plan, and stops there on a dry run. Then it carries out its work: it writes its identity first, so that the folder is
+known as its own from the first byte on, opens an MLflow run around the work, and writes the summary last, which shows
+that the work is complete.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def resolve_run(
     run: str | Path | None, recipe: str | Path | Recipe | None, overrides: Sequence[str]
 ) -> tuple[RunFolder | None, Recipe]:
-    """The run folder, if one is named, and the recipe: the one given, else the run's own.
+    """Return the run folder, if one is named, and the recipe: `recipe`, else the run's own.
 
     Raises:
-        RunFolderError: `run` is no run folder.
+        RunFolderError: `run` is not a run folder.
         RecipeError: the recipe is wrong.
     """
     folder = RunFolder(run) if run is not None else None
@@ -52,15 +53,15 @@ def resolve_run(
 
 
 def resolve_paths(command: str, **options: tuple[str | AnyPath | None, AnyPath | None]) -> list[AnyPath]:
-    """The folder that each option names, else its place in the run folder.
+    """Return the folder that each option names, else its default in the run folder.
 
     Args:
-        options: by name, what was given and the default.
+        options: name of the option -> its value (None: not set) and its default.
 
     Raises:
-        RecipeError: options that have neither, all of them listed.
+        RecipeError: some options have neither; all of them are listed.
     """
-    paths = {name: default if given is None else as_path(given) for name, (given, default) in options.items()}
+    paths = {name: default if value is None else as_path(value) for name, (value, default) in options.items()}
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise RecipeError(command, [f"--{name}: missing; give it or --run" for name in missing])
@@ -68,48 +69,48 @@ def resolve_paths(command: str, **options: tuple[str | AnyPath | None, AnyPath |
 
 
 def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict[str, Any] | None:
-    """Refuse a folder that holds anything else than this command's work, so that nothing of anybody's is overwritten.
+    """Check that a folder is new, empty, or holds work of this command, so that nobody's files are overwritten.
 
     Args:
-        own: names that the command may leave before its identity.
+        own: names of files that the command may write before its identity.
 
     Returns:
-        The identity of what lies there, or None where the folder is new or empty.
+        The identity of the work in the folder, or None where the folder is new or empty.
 
     Raises:
-        RunFolderError: it is a file, a bucket that cannot be used, or holds something else.
+        RunFolderError: `out` is a file or in a bucket that cannot be used, or holds something else.
     """
     check_store(out)
     if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; give a folder that is new, or one to go on with")
+        raise RunFolderError(f"{out} is a file; give a new folder, or one to go on with")
     if not out.is_dir():
         return None
     allowed = {*own, MLFLOW}
     foreign = sorted(path.name for path in out.iterdir() if path.name not in allowed and not is_ignored(path.name))
     if not foreign:
         return None
-    known = read_identity(out, command)
-    if known is None:
+    identity = read_identity(out, command)
+    if identity is None:
         raise RunFolderError(
-            f"{out} is taken: it holds {', '.join(foreign[:3])} and nothing of `wsc-ray {command}`; give a folder that is new, or "
-            "one to go on with"
+            f"{out} is taken: it holds {', '.join(foreign[:3])} and nothing of `wsc-ray {command}`; give a new folder, or one to "
+            "go on with"
         )
-    if known.get("command", command) != command:
-        raise RunFolderError(f"{out} holds what `wsc-ray {known['command']}` wrote; give another --out")
-    return known
+    if identity.get("command", command) != command:
+        raise RunFolderError(f"{out} holds what `wsc-ray {identity['command']}` wrote; give another --out")
+    return identity
 
 
 def read_identity(out: AnyPath, command: str) -> dict[str, Any] | None:
-    """The identity of the work of a command in a folder, also as it was called before; None where there is none.
+    """Return the identity of a command's work in a folder, also under an older file name; None where there is none.
 
     Raises:
-        RunFolderError: there is a file of that name which cannot be read.
+        RunFolderError: the file cannot be read.
     """
     for name in (IDENTITY, OLDER_IDENTITIES.get(command)):
         if name is None or not (out / name).is_file():
             continue
         if not name.endswith(".json"):
-            return {}  # a result that said whose the folder was
+            return {}  # in older versions, a result that showed which command had written the folder
         try:
             return read_json(out / name)
         except (OSError, ValueError) as error:
@@ -122,27 +123,28 @@ def read_identity(out: AnyPath, command: str) -> dict[str, Any] | None:
 def refuse_other(
     out: AnyPath,
     what: str,
-    known: Mapping[str, Any],
+    earlier: Mapping[str, Any],
     identity: Mapping[str, Any],
     *,
     words: Mapping[str, str] | None = None,
     way_out: str = "delete it",
 ) -> None:
-    """Compare what lies in a folder with what a command is about to do.
+    """Check that the identity of the work in a folder is that of the work which a command is about to do.
 
     Args:
-        what: lies there, such as `a run` or `features`.
-        words: for keys whose values say nothing to people, a sentence about their difference.
-        way_out: what else one may do than give another --out.
+        what: the work in the folder, such as `a run` or `features`.
+        earlier: the identity in the folder.
+        words: for keys whose values mean nothing to people, a sentence about their difference.
+        way_out: what the user may do besides giving another --out.
 
     Raises:
-        RunFolderError: they differ; every difference is listed.
+        RunFolderError: the identities differ; every difference is listed.
     """
     identity = values_without_secrets(identity)
-    lines = differences(values_without_secrets({key: known.get(key) for key in identity}), identity, words=words)
+    lines = differences(values_without_secrets({key: earlier.get(key) for key in identity}), identity, words=words)
     if lines:
         raise RunFolderError(
-            f"{out} holds {what} of other settings; give a new --out, {way_out}, or undo:\n"
+            f"{out} holds {what} with other settings; give a new --out, {way_out}, or undo:\n"
             + "\n".join(f"  {line}" for line in lines)
         )
 
@@ -150,19 +152,19 @@ def refuse_other(
 def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "", *, words: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Where two dictionaries differ, a line a key: what is there and what is here."""
-    found = []
+    """Return a line for each key in which two dictionaries differ, with the value there (before) and here (now)."""
+    lines = []
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if old == new:
             continue
         if words and prefix + key in words:
-            found.append(words[prefix + key])
+            lines.append(words[prefix + key])
         elif isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{key}.", words=words)
+            lines += differences(old, new, f"{prefix}{key}.", words=words)
         else:
-            found.append(f"`{prefix}{key}`: {_short(old)} there, {_short(new)} here")
-    return found
+            lines.append(f"`{prefix}{key}`: {_short(old)} there, {_short(new)} here")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -174,14 +176,14 @@ class Store:
 
 
 def open_store(configured: str | None, experiment: str, *folders: AnyPath) -> Store:
-    """The store for a command's MLflow run, asked before anything is written.
+    """Return the store for a command's MLflow run, after checking that it answers.
 
     Args:
         configured: the recipe's `tracking.uri`.
-        folders: that may remember a store, the command's output first; see `tracking_uri`.
+        folders: folders that may remember a store, the command's output first; see `tracking_uri`.
 
     Raises:
-        TrackingError: it cannot be reached or written.
+        TrackingError: the store cannot be reached or written.
     """
     uri = tracking_uri(configured, *folders)
     connect(uri, experiment)
@@ -201,19 +203,19 @@ def carry_out(
     """Do a command's work in its folder, inside its MLflow run, while no other command works there.
 
     Args:
-        identity: of the work; what lies in the folder is compared with it the next time.
-        plan: goes into the summary, before what the work returns.
-        params: for MLflow.
-        work: called with the tracker; returns what it adds to the summary.
+        identity: identity of the work, which the next command in the folder compares with its own.
+        plan: values that the summary begins with.
+        params: parameters for MLflow.
+        work: called with the tracker; returns further values of the summary.
 
     Returns:
-        The summary, as it is written.
+        The values of `summary.json`.
 
     Raises:
         RunFolderError: another command works in the folder, or it cannot be written: a full disk, a read-only mount.
     """
     started = time.time()
-    with _told(out):
+    with _explained(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out, command):
             write_identity(out, command, identity)
@@ -221,14 +223,14 @@ def carry_out(
                 uri=store.uri, experiment=store.experiment, folder=out, command=command, params=params
             ) as tracker:
                 values = work(tracker)
-            # The summary says that all is done, and so does MLflow by now.
+            # The summary comes last: it shows that everything is complete, also in MLflow.
             seconds = {"seconds": round(time.time() - started, 1)}
             mlflow = {"mlflow": {"run_id": tracker.run_id, "look": tracker.ui_command}}
             return write_summary(out, command, {**plan, **values, **seconds, **mlflow})
 
 
 def write_identity(out: AnyPath, command: str, identity: Mapping[str, Any]) -> None:
-    """Say whose a folder is, and what work it holds.
+    """Write which command a folder belongs to, and the identity of its work.
 
     Raises:
         RunFolderError: the folder cannot be made or written.
@@ -242,8 +244,8 @@ def write_identity(out: AnyPath, command: str, identity: Mapping[str, Any]) -> N
 
 
 @contextlib.contextmanager
-def _told(out: AnyPath) -> Iterator[None]:
-    """What a disk refuses, in a sentence; every other error of the system is ours and keeps its traceback."""
+def _explained(out: AnyPath) -> Iterator[None]:
+    """Raise `RunFolderError` for what a disk refuses; other errors of the system are our mistakes and keep their traceback."""
     try:
         yield
     except OSError as error:
@@ -256,5 +258,5 @@ def _told(out: AnyPath) -> Iterator[None]:
 
 
 def _short(value: Any) -> Any:
-    """A digest by its beginning."""
+    """Return the beginning of a digest, and any other value unchanged."""
     return value[:12] if isinstance(value, str) and _DIGEST.fullmatch(value) else value

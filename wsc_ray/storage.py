@@ -1,11 +1,11 @@
-"""Files wherever they live: from a path or URI to a pyarrow filesystem, and paths on object stores.
+"""Local files and files on object stores: find the filesystem of a path or URI, and use both kinds in one way.
 
-`as_path` makes a `pathlib.Path` of a local path and a `StoragePath` of a URI. Both have the methods that
-`StoragePath` has, and code that works on either (`AnyPath`) uses no others.
+`as_path` returns a `pathlib.Path` for a local path and a `StoragePath` for a URI. Both have the methods of
+`StoragePath`, and code that works on either (`AnyPath`) uses no others.
 
-A request to S3 that gets no byte for some seconds is given up, and each is made three times at most. What pyarrow makes
-of a URI by itself asks some thirty times, which with a store that accepts and never answers takes a hundred seconds
-(pyarrow 25, measured); who reads patches tries again with longer pauses, see `wsc_ray.pixels.retry`.
+A request to S3 ends after some seconds without a byte, and is made three times at most. By default pyarrow would make
+some thirty requests, which takes a hundred seconds with a store that accepts connections and never answers (pyarrow 25,
+measured). Readers of patches try again with longer pauses, see `wsc_ray.pixels.retry`.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from wsc_ray.places import checked_uri, local_path
 from wsc_ray.uris import reason_about, shown
 
 S3_CONNECT_SECONDS = 3
-S3_SILENCE_SECONDS = 5  # without a byte
+S3_SILENCE_SECONDS = 5  # a request ends after so long without a byte
 S3_ATTEMPTS = 3
 _S3_FLAGS = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion")
 _S3_TEXTS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
-_OBJECT_STORES = ("s3", "gcs", "abfs")  # where an object is there whole, once its upload has ended, or not at all
+_OBJECT_STORES = ("s3", "gcs", "abfs")  # filesystems where an object appears whole, when its upload ends, or not at all
 _ENCODED = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")  # schemes whose URIs pyarrow decodes; fsspec does not
 
 
 def filesystem(uri: str | Path) -> tuple[fs.FileSystem, str]:
-    """The filesystem and the path on it that `uri` names.
+    """Return the filesystem, and the path on it, that `uri` names.
 
-    pyarrow's own filesystems are taken first (local, s3://, gs://, hdfs://), then any that fsspec knows.
+    pyarrow's own filesystems (local, s3://, gs://, hdfs://) come first, then any that fsspec knows.
 
     Raises:
-        DataError: a scheme that neither knows, a driver that is not installed, or what it asks of a URI is missing.
+        DataError: neither knows the scheme, its driver is not installed, or the URI lacks a part that the driver needs.
         PlaceError: no file can have this path or URI.
     """
     text = str(uri)
@@ -52,37 +52,37 @@ def filesystem(uri: str | Path) -> tuple[fs.FileSystem, str]:
         return fs.LocalFileSystem(), str(as_path(text))
     checked_uri(text)
     try:
-        found, path = fs.FileSystem.from_uri(text)
-        return (_patient(found, text) if isinstance(found, fs.S3FileSystem) else found), path
+        opened, path = fs.FileSystem.from_uri(text)
+        return (_with_timeouts(opened, text) if isinstance(opened, fs.S3FileSystem) else opened), path
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
         pass
     except OSError as error:
         raise DataError(f"{shown(text)} cannot be opened: {reason_about(text, error)}") from None
     try:
-        found, path = fsspec.core.url_to_fs(text)
-    except Exception as error:  # each of its filesystems raises what it likes, also TypeError for what a URI lacks
+        opened, path = fsspec.core.url_to_fs(text)
+    except Exception as error:  # its filesystems raise any error, also TypeError for a part that the URI lacks
         raise DataError(f"{shown(text)} cannot be opened: {reason_about(text, error)}") from None
-    if isinstance(found, FsspecLocal):
+    if isinstance(opened, FsspecLocal):
         return fs.LocalFileSystem(), path
-    return fs.PyFileSystem(FsspecFiles(found)), path
+    return fs.PyFileSystem(FsspecFiles(opened)), path
 
 
-def _patient(found: fs.S3FileSystem, uri: str) -> fs.S3FileSystem:
-    """What pyarrow makes of an s3:// URI, with our patience; as it is where the URI asks for what only a URI can."""
+def _with_timeouts(opened: fs.S3FileSystem, uri: str) -> fs.S3FileSystem:
+    """Return the filesystem of an s3:// URI with our timeouts; unchanged if an option exists only in URIs."""
     parts = urlsplit(uri, allow_fragments=False)
     options = dict(parse_qsl(parts.query))
     if set(options) - {*_S3_FLAGS, *_S3_TEXTS}:
-        return found
+        return opened
     login = {}
     if parts.username is not None and parts.password is not None:
         login = {"access_key": unquote(parts.username), "secret_key": unquote(parts.password)}
     return fs.S3FileSystem(
         **login,
         **{name: options[name] for name in _S3_TEXTS[1:] if name in options},
-        # A small object in one request, not the three that every object takes otherwise.
+        # Writes a small object in one request; otherwise every object takes three.
         **{"allow_delayed_open": True}
         | {name: options[name].lower() in ("1", "true") for name in _S3_FLAGS if name in options},
-        region=found.region,  # where the URI does not say it, pyarrow has asked the bucket
+        region=opened.region,  # where the URI does not name it, pyarrow has asked the bucket
         connect_timeout=S3_CONNECT_SECONDS,
         request_timeout=S3_SILENCE_SECONDS,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS),
@@ -90,7 +90,7 @@ def _patient(found: fs.S3FileSystem, uri: str) -> fs.S3FileSystem:
 
 
 def child(uri: str, name: str) -> str:
-    """The URI of `name` inside `uri`; a query (`?endpoint_override=...`) stays at the end."""
+    """Return the path or URI of `name` inside `uri`; a query (`?endpoint_override=...`) stays at the end."""
     if "://" not in uri:
         return f"{uri.rstrip('/')}/{name}"
     parts = urlsplit(uri, allow_fragments=False)
@@ -98,7 +98,7 @@ def child(uri: str, name: str) -> str:
 
 
 def parent(uri: str) -> str:
-    """The folder that a file lies in; that of a bucket is the bucket."""
+    """Return the folder that holds a file or folder; the parent of a bucket is the bucket."""
     if "://" not in uri:
         return uri.rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
     parts = urlsplit(uri, allow_fragments=False)
@@ -108,12 +108,12 @@ def parent(uri: str) -> str:
 class StoragePath:
     """A file or folder on an object store, with some of `pathlib.Path`'s methods; see `as_path`.
 
-    A folder exists where something lies in it. Files are written in one step: a reader sees the old content or the new.
+    A folder exists where it holds a file. Files are written in one step: a reader sees the old content or the new.
     `str()` returns the URI, with its query at the end; in an f-string the URI has no user and no password, so that
     messages do not show them.
 
     Raises:
-        FileNotFoundError: from methods that read, where nothing is there.
+        FileNotFoundError: methods that read raise this where the file does not exist.
         DataError: the scheme is unknown, or its driver is not installed.
     """
 
@@ -122,7 +122,7 @@ class StoragePath:
     def __init__(self, uri: str, names: tuple[str, ...] = ()):
         parts = urlsplit(uri, allow_fragments=False)
         self._base = parts._replace(path=parts.path.rstrip("/")).geturl()
-        self._names = names  # below `_base`, as they are on the store
+        self._names = names  # names below `_base`, not URI-encoded
 
     def __str__(self) -> str:
         uri = self._base
@@ -171,7 +171,7 @@ class StoragePath:
         return type(self)(self._base, self._names[:-1]) if self._names else type(self)(parent(self._base))
 
     def locate(self) -> tuple[fs.FileSystem, str]:
-        """The filesystem and the path on it."""
+        """Return the filesystem, and the path on it."""
         files, path = _filesystem(self._base)
         return files, "/".join([path.rstrip("/"), *self._names])
 
@@ -185,19 +185,19 @@ class StoragePath:
         return self._type() == fs.FileType.Directory
 
     def size(self) -> int | None:
-        """Bytes of a file, None where it does not exist."""
+        """Return the number of bytes of a file, None where it does not exist."""
         files, path = self.locate()
         return files.get_file_info(path).size
 
     def iterdir(self) -> Iterator[Self]:
-        """What lies in the folder; nothing where nothing does."""
+        """Yield the files and folders in the folder; none if it does not exist."""
         files, path = self.locate()
         for info in files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
             if name := info.path[len(path) :].strip("/"):
                 yield self / name
 
     def glob(self, pattern: str) -> Iterator[Self]:
-        """What lies in the folder and has a name that fits `pattern`, which holds no `/`."""
+        """Yield the files and folders in the folder whose names match `pattern`, which has no `/`."""
         return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def read_bytes(self) -> bytes:
@@ -232,7 +232,7 @@ class StoragePath:
                 raise
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a folder is there once a file lies in it."""
+        """Do nothing: a folder exists when a file in it does."""
 
     @property
     def _scheme(self) -> str:
@@ -247,7 +247,7 @@ AnyPath = Path | StoragePath
 
 
 def as_path(place: str | AnyPath) -> AnyPath:
-    """A local path, absolute, or the `StoragePath` that a URI names; `file://` is local.
+    """Return an absolute local path, or the `StoragePath` that a URI names; `file://` is local.
 
     Raises:
         PlaceError: no file can have this path or URI.
@@ -261,17 +261,17 @@ def as_path(place: str | AnyPath) -> AnyPath:
 
 
 def check_store(path: AnyPath) -> None:
-    """Look whether the store answers and lets us in, before anything is written; of a local path nothing is looked at.
+    """Check that a store answers and may be read, before anything is written; local paths are not checked.
 
     Raises:
-        RunFolderError: there is no such bucket, or it may not be read, or does not answer.
+        RunFolderError: the bucket does not exist, may not be read, or does not answer.
     """
     if isinstance(path, Path):
         return
     try:
         files, place = path.locate()
         bucket = place.partition("/")[0]
-        # Elsewhere to look at a bucket needs a right that reading and writing does not; a list of a missing one fails.
+        # In other stores, asking for a bucket needs a right that reading and writing do not; listing a missing one fails.
         if files.type_name == "s3" and files.get_file_info(bucket).type == fs.FileType.NotFound:
             raise RunFolderError(f"{path}: there is no bucket {bucket}; make it, or give another place")
         if files.type_name not in _OBJECT_STORES:
@@ -290,7 +290,6 @@ def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def _put(files: fs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
-    """Write in one call: closing a stream completes its object, so one that was interrupted between two writes would
-    leave half of it."""
+    """Write a file in one call: closing a stream completes its object, also when it was interrupted between two writes."""
     with files.open_output_stream(path) as stream:
         stream.write(content)

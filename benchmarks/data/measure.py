@@ -114,7 +114,7 @@ def _facts(plan: Plan) -> dict[str, float]:
     """Of the order: rows that the first window's row groups hold for each patch that it takes."""
     geometry, rows, taken = plan.geometry, 0, 0
     for kind in (PURE, MIXED):
-        picks = np.concatenate(window_picks(geometry, plan.lines(kind), kind, 0, 0, range(geometry.shards)))
+        picks = np.concatenate(window_picks(geometry, plan.orders[kind], kind, 0, 0, range(geometry.shards)))
         rows += int(plan.groups[kind].rows[np.unique(picks[:, 0])].sum())
         taken += len(picks)
     return {

@@ -111,7 +111,7 @@ def _plan(uri: str, by: str) -> tuple[float, int]:
         started = time.perf_counter()
         plan = make_plan(open_manifest(uri), recipe)
         for kind in (PURE, MIXED):
-            window_picks(plan.geometry, plan.lines(kind), kind, 0, 0, range(plan.geometry.shards))
+            window_picks(plan.geometry, plan.orders[kind], kind, 0, 0, range(plan.geometry.shards))
         seconds.append(time.perf_counter() - started)
 
     peak = peak_of(work)

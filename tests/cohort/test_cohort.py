@@ -1,4 +1,4 @@
-"""The table of slides in its file, and what another table puts over it."""
+"""The table of slides in its file, and another table laid over it."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,7 +56,7 @@ def test_a_column_more_is_another_digest_and_the_others_stay(cohort):
         ({"label": [b"\xff", b"a", b"b"]}, r"something else than one text.*`label` of type binary"),
     ],
 )
-def test_what_is_no_cohort_is_neither_written_nor_read(tmp_path, change, said):
+def test_a_table_that_is_not_a_cohort_is_neither_written_nor_read(tmp_path, change, said):
     bad = pa.table(SLIDES | change)
     with pytest.raises(ManifestError, match=said):
         write_cohort(tmp_path, bad)
@@ -68,7 +68,7 @@ def test_what_is_no_cohort_is_neither_written_nor_read(tmp_path, change, said):
 
 def test_a_file_that_is_damaged_or_of_a_later_format(cohort, tmp_path):
     pq.write_table(pa.table(SLIDES).replace_schema_metadata({"wsc_ray.cohort": "9"}), tmp_path / "slides.parquet")
-    with pytest.raises(ManifestError, match="of format 9"):
+    with pytest.raises(ManifestError, match="has format 9"):
         read_cohort(tmp_path)
     (tmp_path / "slides.parquet").write_bytes(b"x" * 40)
     with pytest.raises(ManifestError, match="cannot be read"):

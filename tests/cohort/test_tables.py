@@ -1,4 +1,4 @@
-"""One reader of people's tables: what it reads, and the sentence for what it does not."""
+"""The reader of users' tables: the tables that it reads, and its sentences for those that it refuses."""
 
 import gzip
 
@@ -63,10 +63,10 @@ def test_parquet_and_an_object_store(tmp_path):
         ("", "is empty"),
         (b"\xff\xfea\0,\0b\0", "UTF-16"),
         ("a,b\nx,Präparat\n".encode("latin-1"), "not UTF-8|UTF8"),
-        (b"PK\x03\x04\0\0\0", "no text table"),
+        (b"PK\x03\x04\0\0\0", "is not a text table"),
     ],
 )
-def test_what_is_no_table_is_a_sentence(tmp_path, data, said):
+def test_a_file_that_is_not_a_table_is_an_error_sentence(tmp_path, data, said):
     path = written(tmp_path / "a.csv", data)
     with pytest.raises(ManifestError, match=said) as error:
         read_user_table(path)

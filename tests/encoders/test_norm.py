@@ -1,4 +1,4 @@
-"""What stands in for BatchNorm: over all workers it is what one process would compute."""
+"""The choices for BatchNorm; over all workers it equals BatchNorm in one process."""
 
 import timm
 import torch

@@ -1,4 +1,4 @@
-"""Weights in and out: what timm loads, and what does not fit."""
+"""Reading and writing weights: folders that timm loads, and weights that do not fit."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Feature stores with views, written without an encoder, in which every number tells whose it is."""
+"""Feature stores with views, written without an encoder, in which every number shows which patch and view it belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests in which every patch has pixels of its own, so that a test knows each by them."""
+"""Manifests in which every patch has pixels of its own, by which tests recognise it."""
 
 from __future__ import annotations
 

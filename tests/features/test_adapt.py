@@ -1,4 +1,4 @@
-"""`embed` with an encoder of features: a store through it, into a store of the same layout."""
+"""`embed` with an encoder of features: it adapts one store into another of the same layout."""
 
 import json
 
@@ -41,7 +41,7 @@ def run(store, tmp_path):
     return tmp_path / "run"
 
 
-def test_every_slide_is_what_the_adapter_says_of_its_plain_features(run, store, monkeypatch):
+def test_every_slide_holds_the_adapted_features(run, store, monkeypatch):
     monkeypatch.setattr(adapt, "_ROWS", 5)  # several pieces a slide
     summary = embed(run=run)
     assert summary["patches_embedded"] == sum(patches for _, patches in SLIDES.values())

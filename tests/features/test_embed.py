@@ -1,4 +1,4 @@
-"""Embedding on real Ray actors: one atomic file a slide, those that are there left out."""
+"""Embedding on real Ray actors: one file for each slide, written in one step; existing files are left out."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def run(settings, tmp_path):
     return tmp_path / "run"
 
 
-def test_every_slide_is_what_the_encoder_says(ray_cluster, run, cohort):
+def test_every_slide_holds_the_encoders_features(ray_cluster, run, cohort):
     summary = embed(run=run)
     raw = pq.read_table(cohort).to_pandas()
     assert summary["patches_embedded"] == len(raw)
@@ -73,7 +73,7 @@ def test_files_are_tridents(ray_cluster, run):
 
 
 @pytest.mark.parametrize("overlap", [0, 16])
-def test_overlap_is_told_from_coordinates_also_where_pieces_have_grids_of_their_own(overlap):
+def test_overlap_follows_from_coordinates_also_where_pieces_have_grids_of_their_own(overlap):
     step = 2 * (64 - overlap)  # of patches of 128 level-0 px, stored as 64
     pieces = [
         (left + column * step, top + row * step)
@@ -188,7 +188,7 @@ def test_two_workers_write_what_one_does_and_no_row_comes_to_the_driver(ray_clus
         np.testing.assert_array_equal(two.patch_label, one.patch_label)
 
 
-def test_one_unreadable_patch_ends_it_in_a_sentence_and_whole_slides_are_kept(
+def test_one_unreadable_patch_ends_embed_with_a_sentence_and_complete_slides_are_kept(
     ray_cluster, run, cohort, tmp_path, wsc_ray_command
 ):
     table = pq.read_table(cohort)

@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
         embed_lot(job(manifest, tmp_path / "out"), whole_lot(manifest, ["a"]), colour, same, threads=2)
 
 
-def test_a_machine_that_sees_another_folder_is_told(tmp_path, monkeypatch):
+def test_a_machine_that_sees_another_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("wsc_ray.features.embed_lot.time.sleep", lambda seconds: None)
     manifest = write_manifest(tmp_path / "manifest", FILES)
     there = job(manifest, tmp_path / "out")

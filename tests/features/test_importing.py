@@ -211,7 +211,10 @@ def without_coords(folder):
         (narrow, "are of several widths: a has 3, b has 4; a store is of one encoder"),
         (short, r"a\.h5: features of shape \(5, 4\) and coordinates of shape \(4, 2\)"),
         (without_coords, r"a\.h5: the file lacks `coords`: it holds features"),
-        (lambda f: (f / "features_uni" / "a.h5").write_bytes(b"\x89HDF"), r"a\.h5: the file is cut short, or no HDF5"),
+        (
+            lambda f: (f / "features_uni" / "a.h5").write_bytes(b"\x89HDF"),
+            r"a\.h5: the file is cut short, or is not HDF5",
+        ),
         (lambda f: (f / "features_uni" / "b.h5").unlink(), r"lacks the files of 1 of 3 slides: b; it holds a, c-1"),
         (lambda f: trident(f / "features_uni", "a", "conch"), "of several encoders: a has conch, b has uni"),
         (lambda f: (f / "features_conch").mkdir(), "several encoders: features_conch, features_uni; name one"),
@@ -254,7 +257,7 @@ def test_tensors_are_read_without_pickles_code(table, tmp_path):
         ("slide_id,label\na,1\n", "no column `patient_id`"),
         ("Slide_ID,patient_id\na,1\n", "no column `slide_id`, did you mean `Slide_ID`"),
         ("slide_id,patient_id\n../a,1\n", "slide_id that cannot be a file name"),
-        ("slide_id,patient_id\na,1\na,2\n", "slides that are there several times: a"),
+        ("slide_id,patient_id\na,1\na,2\n", "slides that are listed several times: a"),
         ("slide_id,patient_id\na,\n", "null patient_id"),
         ("slide_id,patient_id,mpp\na,1,fine\n", "column `mpp`"),
         ("slide_id,patient_id,mpp\na,1,-2\n", "column `mpp` is not above 0 in line 2"),
@@ -308,7 +311,7 @@ def test_what_was_interrupted_goes_on_and_other_files_are_refused(table, tmp_pat
     assert features_import(source=source, cohort=table, out=out)["slides_written"] == 0
     with h5py.File(source / "features_uni" / "a.h5", "r+") as file:
         file["more"] = np.zeros(10000)
-    with pytest.raises(RunFolderError, match="holds features of other settings"):
+    with pytest.raises(RunFolderError, match="holds features with other settings"):
         features_import(source=source, cohort=table, out=out)
 
 

@@ -1,4 +1,4 @@
-"""Views that are embedded beside patches: pretraining's augmentations, of a patch the same whoever makes them and when."""
+"""Views that are embedded beside patches: pretraining's augmentations, the same for a patch in every process."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The same value, gradient and training whatever the number of workers, and what it costs on the wire."""
+"""Value, gradient and training are the same for any number of workers; the bytes that workers send."""
 
 from __future__ import annotations
 

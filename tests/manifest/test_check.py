@@ -113,10 +113,10 @@ def test_images_that_viewers_show_in_different_ways_are_named_with_the_reason(tm
     table = one_label(image=images)
     with pytest.raises(ManifestError, match="2 unreadable images of 20 decoded") as raised:
         manifest_check(manifest=write(table, tmp_path / "m.parquet"))
-    assert "row 0 (slide s0, x 0, y 0): the image is of CMYK colours" in str(raised.value)
+    assert "row 0 (slide s0, x 0, y 0): the image has CMYK colours" in str(raised.value)
     assert "row 6 (slide s0, x 48, y 0): the image has 16 bits a channel and uses 12 of them" in str(raised.value)
     source = write(table.drop_columns("patch_size"), tmp_path / "raw.parquet")
-    with pytest.raises(ManifestError, match=r"row 0 \(slide s0\), whose size .*: the image is of CMYK colours"):
+    with pytest.raises(ManifestError, match=r"row 0 \(slide s0\), whose size .*: the image has CMYK colours"):
         manifest_import(source=source, out=tmp_path / "out")
 
 

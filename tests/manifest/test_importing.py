@@ -149,7 +149,7 @@ def test_a_list_of_files(tmp_path, link, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lists = [f"{name}.txt,label={name},split=train" for name in ("negative", "positive")]
     summary = manifest_import(source="root", lists=lists, out=tmp_path / "out", link=link)
-    assert summary["notes"] == ["every slide is taken for another patient, since the lists name none"]
+    assert summary["notes"] == ["every slide counts as a patient of its own, since the lists name no patients"]
     assert summary["pixels"] == ("image_uri" if link else "image")
     manifest = open_manifest(tmp_path / "out")
     rows = by_place(rows_of(tmp_path / "out"))
@@ -262,7 +262,7 @@ def test_problems_of_the_rows_come_together(tmp_path):
 
 @pytest.mark.parametrize(
     ("image", "said"),
-    [(None, "row 9 has no image: `image` is null or empty"), (b"junk", "row 7 (slide s1), whose size is to be")],
+    [(None, "row 9 has no image: `image` is null or empty"), (b"junk", "row 7 (slide s1), whose size becomes")],
 )
 def test_nothing_is_left_of_an_import_that_fails_midway(raw, tmp_path, image, said):
     table = pq.read_table(raw)

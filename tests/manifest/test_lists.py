@@ -31,7 +31,7 @@ def test_paths_alone_as_weaksupcon_lists_them(root):
          "image_uri": f"{s}/patch_{x}_{y}.png"}
         for s, x, y in (("s0", 0, 0), ("s1", 8, 1))
     ]  # fmt: skip
-    assert read_one.notes == ("every slide is taken for another patient, since the lists name none",)
+    assert read_one.notes == ("every slide counts as a patient of its own, since the lists name no patients",)
     assert read_one.images.read(np.array([1, 0])) == [png(3), png(0)]
 
 
@@ -92,7 +92,7 @@ def test_places_in_names(name, place):
     assert place_in_name(name) == place
 
 
-def test_patches_are_numbered_where_a_name_of_the_slide_tells_no_place(root):
+def test_all_patches_of_a_slide_are_numbered_if_one_name_has_no_coordinates(root):
     for name in ("a.png", "b.png"):
         (root / "s0" / name).write_bytes(b"x")
     source = read(root, "s0/b.png\ns1/patch_8_1.png\ns0/patch_0_0.png\ns0/a.png\n", label="n")

@@ -26,15 +26,15 @@ def test_a_mapping_and_a_constant_win_over_a_column_of_that_name():
     assert "split" not in chosen
 
 
-def test_problems_are_told_together():
+def test_all_problems_are_listed_together():
     available = ["slide_id", "grade", "x", "y"]
     problems = choose_columns(available, {"labl": "grade", "y": "Y"}, {"x": 1, "image": "a"}, [])[1]
     said = "\n".join(problems)
-    assert "`labl` is no column of a manifest that can be given this way, did you mean `label`?" in said
-    assert "`image` is no column of a manifest that can be given this way" in said
+    assert "`labl` is not a column of a manifest that can be set this way, did you mean `label`?" in said
+    assert "`image` is not a column of a manifest that can be set this way" in said
     assert "`y`: the source has no column `Y`, did you mean `y`?" in said
-    assert '`split` is missing: name its source column, or give the constant split (such as "train")' in said
-    assert "`patient_id` is missing: name its source column; the one of slide_id if every slide is" in said
+    assert '`split` is missing: name its source column, or give a constant (such as "train")' in said
+    assert "`patient_id` is missing: name its source column; use that of slide_id if every slide" in said
     assert "pixels are missing" in said
     assert "level" not in said
 

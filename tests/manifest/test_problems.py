@@ -7,9 +7,9 @@ import pytest
 
 from wsc_ray.cohort.cohort import make_cohort
 from wsc_ray.manifest.counts import count
-from wsc_ray.manifest.of_slide import slides_of_rows
 from wsc_ray.manifest.problems import find_problems
 from wsc_ray.manifest.schema import schema_for
+from wsc_ray.manifest.slides_of_rows import slides_of_rows
 
 from .cohort import cohort
 

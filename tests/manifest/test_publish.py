@@ -34,7 +34,7 @@ def test_an_empty_folder_is_free(tmp_path):
     assert (tmp_path / "out" / "inner" / "a").exists()
 
 
-def test_a_folder_that_is_there_stays_the_one_that_it_is(tmp_path):
+def test_an_existing_empty_folder_is_kept(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     out.chmod(0o2770)
@@ -107,7 +107,7 @@ def test_nothing_is_left_of_a_block_that_raises(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_told_in_a_sentence(tmp_path):
+def test_a_full_disk_is_an_error_sentence(tmp_path):
     folder = new_folder(str(tmp_path / "out"))
     folder.__enter__()
     error = OSError(errno.ENOSPC, "No space left on device")
@@ -116,7 +116,7 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_there_is_not_touched(tmp_path):
+def test_existing_files_are_not_touched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     (tmp_path / "file").write_text("mine")

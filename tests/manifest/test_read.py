@@ -13,8 +13,8 @@ from wsc_ray.cohort import write_cohort
 from wsc_ray.commands import manifest_import
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.manifest import Manifest, footers, open_manifest
-from wsc_ray.manifest.of_slide import slides_of_rows
 from wsc_ray.manifest.schema import conform, schema_for
+from wsc_ray.manifest.slides_of_rows import slides_of_rows
 from wsc_ray.manifest.write import divide, file_name, pack, write_file
 from wsc_ray.pixels import PixelSource, decode
 from wsc_ray.recipe.sections import Data, Recipe, Stream, Train
@@ -66,11 +66,11 @@ def test_a_manifest_without_its_table_of_slides_is_not_whole(tmp_path):
 def test_format_1_is_read(tmp_path):
     """`tests/data/manifest-v1` was written by wsc-ray 0.1 with rows that repeat what is known of their slides."""
     manifest = open_manifest(FORMAT_1)
-    assert manifest.of_slide
+    assert manifest.rows_describe_slides
     assert manifest.digest == "4412beca8b687e69d2fc208e521f31fc068374b1570edf097708cdbc08fe7d2e"
     manifest_import(source=FORMAT_1, out=tmp_path / "m", row_group_rows=8, file_rows=24)
     again = open_manifest(tmp_path / "m")
-    assert not again.of_slide
+    assert not again.rows_describe_slides
     assert again.cohort().digest() == manifest.cohort().digest()
     columns = ["slide_id", "x", "y", "image"]
     assert [again.read_group(g.file, g.row_group, columns) for g in again.row_groups] == [
@@ -85,7 +85,7 @@ def test_format_1_is_read(tmp_path):
             new.groups[kind].values.tolist() for kind in (0, 1)
         ]
         for kind in (0, 1):
-            picks = [window_picks(plan.geometry, plan.lines(kind), kind, 1, 0, range(2)) for plan in (old, new)]
+            picks = [window_picks(plan.geometry, plan.orders[kind], kind, 1, 0, range(2)) for plan in (old, new)]
             assert [each.tolist() for each in picks[0]] == [each.tolist() for each in picks[1]]
 
 
@@ -257,7 +257,7 @@ def test_mixed_row_groups_are_refused(tmp_path):
 
 def test_a_newer_format_is_refused(tmp_path):
     table = cohort(1).replace_schema_metadata({"wsc_ray.format": "3", "wsc_ray.creator": "wsc-ray 9"})
-    refused(write(table, tmp_path / "a.parquet"), "is of manifest format 3 and this wsc-ray reads up to 2; upgrade it")
+    refused(write(table, tmp_path / "a.parquet"), "has manifest format 3 and this wsc-ray reads up to 2; upgrade it")
 
 
 def test_a_missing_part_is_noticed(tmp_path):

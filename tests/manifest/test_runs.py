@@ -1,4 +1,4 @@
-"""Which slide the rows are of, from footers alone."""
+"""Runs of slides, read from footers only."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_names_are_kept_once_a_file():
     assert encode_runs(runs).count(b"slide") == 2  # the key and the name
 
 
-def test_a_file_of_other_origin_tells_by_its_statistics(tmp_path):
+def test_statistics_of_another_programs_file_give_its_runs(tmp_path):
     for slide in range(3):
         write(cohort(3).slice(slide * 7, 7), tmp_path / "m" / f"{slide}.parquet")
     runs = open_manifest(tmp_path / "m").runs()
@@ -73,7 +73,7 @@ def test_a_file_of_other_origin_tells_by_its_statistics(tmp_path):
 
 
 def test_what_footers_do_not_tell_is_read_from_the_rows(tmp_path):
-    """A file of other origin whose one row group holds two slides, in pieces."""
+    """A file of another program whose one row group holds two slides, in pieces."""
     slides = ["b"] * 3 + ["a"] * 5 + ["b"] * 6
     table = cohort(2, label=["negative"] * 14, split=["train"] * 14, slide_id=slides, patient_id=slides)
     runs = open_manifest(write(table, tmp_path / "a.parquet", row_group_size=10)).runs()
@@ -119,7 +119,7 @@ def test_the_digest_does_not_depend_on_them(tmp_path):
         ({"wsc_ray.part": "1/9999999999"}, None),
         ({"wsc_ray.part": "1/999999999"}, "it lacks part 2 of 999999999"),
         ({"wsc_ray.part": "2²/3".encode()}, "it lacks part"),
-        ({"wsc_ray.format": "9" * 5000}, "is of manifest format 9{40} and"),
+        ({"wsc_ray.format": "9" * 5000}, "has manifest format 9{40} and"),
         ({"wsc_ray.digest": b"\xff" * 64}, None),
         ({RUNS_KEY: b"[" * 100_000}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, 99999999999999999999]]}'}, "import its source anew"),

@@ -15,12 +15,12 @@ def digest(table: pa.Table) -> str:
 
 def test_missing_columns_name_a_way_to_have_pixels():
     lacking = ["mpp", "one of image, image_uri, slide_uri"]
-    assert missing_columns(schema_for(cohort().column_names).names, of_slide=True) == []
+    assert missing_columns(schema_for(cohort().column_names).names, rows_describe_slides=True) == []
     names = ["slide_id", "patient_id", "label", "split", "x", "y", "patch_size", "level"]
-    assert missing_columns(names, of_slide=True) == lacking
+    assert missing_columns(names, rows_describe_slides=True) == lacking
     names = ["slide_id", "x", "y", "patch_size", "level"]
-    assert missing_columns(names, of_slide=False) == lacking
-    assert missing_columns(names, of_slide=True) == ["patient_id", "label", "split", *lacking]
+    assert missing_columns(names, rows_describe_slides=False) == lacking
+    assert missing_columns(names, rows_describe_slides=True) == ["patient_id", "label", "split", *lacking]
 
 
 def test_conform_orders_columns_and_sets_types():
@@ -35,7 +35,7 @@ def test_digest_is_of_values_not_of_buffers():
     assert digest(pa.concat_tables([table, table]).slice(42)) == digest(table)
 
 
-def test_digest_tells_values_nulls_and_borders_apart():
+def test_the_digest_distinguishes_values_nulls_and_borders():
     def one(values, type_):
         return digest(pa.table({"a": pa.array(values, type_)}))
 

@@ -125,7 +125,7 @@ def test_a_complete_search_is_left_as_it_is(
 def test_another_search_in_its_place_is_refused(
     searched: tuple[Path, dict[str, Any]], store: Path, change: str
 ) -> None:
-    with pytest.raises(RunFolderError, match=f"holds a search of other settings(.|\n)*`{change.split('=')[0]}`"):
+    with pytest.raises(RunFolderError, match=f"holds a search with other settings(.|\n)*`{change.split('=')[0]}`"):
         tune(features=store, out=searched[0], overrides=[*SETTINGS, change])
 
 

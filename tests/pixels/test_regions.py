@@ -86,7 +86,7 @@ def test_a_row_that_cannot_be_read_is_a_reason_and_the_others_are_read(folder, s
         (
             "gone.svs is not there",
             "text.svs cannot be opened",
-            "level 7 of a.svs is none of its levels",
+            "a.svs has no level 7",
             "a patch of 0 px",
             "the image is 1,000,000 x 1,000,000 px",
             "the image is 1,000,000 x 1,000,000 px",

@@ -1,4 +1,4 @@
-"""Reading from storage that fails for a while, without storage."""
+"""Retries where storage fails for a while, tested without storage."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pixel sources: images or reasons for rows, whichever columns they have."""
+"""Pixel sources return an image or a reason for each row, from any of the pixel columns."""
 
 import numpy as np
 import pytest

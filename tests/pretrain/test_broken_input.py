@@ -1,4 +1,4 @@
-"""Pretraining on damaged manifests and through deaths of workers: what was fed and what was bad, exactly."""
+"""Pretraining on damaged manifests and through deaths of workers: exactly which patches were trained on and which were bad."""
 
 import os
 import signal

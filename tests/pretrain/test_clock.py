@@ -1,4 +1,4 @@
-"""Where a step's time goes: phases add up, inner ones count for themselves, and nothing is looked at unasked."""
+"""Times of a step's phases: they add up, inner phases count separately, and nothing is measured by default."""
 
 import threading
 import time

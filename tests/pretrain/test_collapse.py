@@ -1,4 +1,4 @@
-"""Collapse is told from features that are merely young, and training says or stops it."""
+"""Collapse is distinguished from features early in training; training warns of it or stops."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def test_by_hand():
     assert health["effective_rank"] == pytest.approx(math.exp(-(share * share.log()).sum()))
 
 
-def test_training_says_so_and_stops_where_it_was_told_to(settings, tmp_path, ray_cluster, capfd):
+def test_training_warns_of_collapse_or_stops_as_the_recipe_says(settings, tmp_path, ray_cluster, capfd):
     # The similarity half outweighs everything from the first step.
     settings["loss"] = {"similarity_weight": 1000.0, "similarity_warmup": 0, "on_collapse": "stop"}
     settings["train"] |= {"steps_per_epoch": 15, "lr": 0.001, "log_every": 5, "checkpoint_every": None}

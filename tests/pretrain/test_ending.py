@@ -1,4 +1,4 @@
-"""Why a run ended, from a worker to the command."""
+"""The mistake that ended a run goes from a worker to the command."""
 
 import pytest
 

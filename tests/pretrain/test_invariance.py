@@ -1,4 +1,4 @@
-"""Training ends with the same weights whatever the number of workers, and in micro-batches or not."""
+"""Training ends with the same weights for any number of workers, with and without micro-batches."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""metrics.jsonl: each step once, whatever was cut off in the middle."""
+"""metrics.jsonl holds each step once, also after the file was cut in the middle."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: the newest that is whole, whatever has become of the others."""
+"""A run resumes from its newest whole checkpoint, whatever happened to the others."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_other_tensors_is_a_sentence(two: Path) -> None:
         (folder / name).write_bytes(before)
     assert checkpoint.load(folder, model, optimizer, **load).step == 4
     other = build_encoder("test_resnet", size=32, head_hidden=16, head_dim=4)
-    with pytest.raises(UserError, match="of another encoder"):
+    with pytest.raises(UserError, match="belongs to another encoder"):
         checkpoint.load(folder, other, make_optimizer(other, validate_recipe({})), **load)
 
 

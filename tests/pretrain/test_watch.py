@@ -1,4 +1,4 @@
-"""Workers watching what comes in: everyone knows what anyone found."""
+"""Workers watch their batches: each learns of the bad patches of all."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Each operation beside torchvision's: how its parameters are distributed, and how much it changes real patches.
+"""Each operation compared with torchvision's: how its parameters are distributed, and how much it changes real patches.
 
 Effects are mean absolute differences to the patch as it was, in levels of 0..255, with the same parameters on both sides.
 """

@@ -1,4 +1,4 @@
-"""The line of a class: what its passes hold, and in which order."""
+"""The order of a class: what its passes hold, and in which order."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_a_pass_shuffles_row_groups_and_keeps_neighbours():
 
 
 @pytest.mark.parametrize("patients", [None, PATIENTS])
-def test_every_source_gives_the_same_number_of_places(patients):
+def test_every_source_fills_the_same_number_of_slots(patients):
     lines = equal_lines(patients=patients)
     owner = SLIDES if patients is None else patients[SLIDES]
     sources = owner.max() + 1
@@ -55,7 +55,7 @@ def test_every_source_gives_the_same_number_of_places(patients):
         assert np.bincount(owner[one_pass(lines, number=number)]).tolist() == [mean] * sources
 
 
-def test_there_is_a_place_for_every_source():
+def test_every_source_fills_a_slot_at_least():
     lines = equal_sources(*runs_of(np.arange(5), 64), np.arange(5))
     assert lines.total == 5
 

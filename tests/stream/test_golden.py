@@ -23,7 +23,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize(("sampling", "by"), DIGESTS)
-def test_what_is_fed_is_what_it_was(manifest, tmp_path, sampling, by):
+def test_batches_are_those_of_the_earlier_commit(manifest, tmp_path, sampling, by):
     recipe = validate_recipe(
         {
             "data": {"manifest": str(manifest)},

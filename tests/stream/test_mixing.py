@@ -1,4 +1,4 @@
-"""The measure of mixing, where the answer is known."""
+"""The measure of mixing, in cases with known answers."""
 
 import numpy as np
 import pytest

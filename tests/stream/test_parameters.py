@@ -1,4 +1,4 @@
-"""What is drawn for a view: by key alone, within the patch, the same everywhere."""
+"""The parameters of views depend on the key alone, stay inside the patch and are the same on every platform."""
 
 import hashlib
 import math
@@ -46,7 +46,7 @@ def test_a_switch_changes_its_own_parameters_alone(name):
     assert {c for c in View._fields if (getattr(before, c) != getattr(after, c)).any()} == columns
 
 
-def test_what_is_off_is_the_identity():
+def test_operations_that_are_off_change_nothing():
     off = draw(Augment(scale=(1, 1), ratio=(1, 1), hflip=0, jitter=0, grayscale=0), 50, height=60, width=60)
     ones = ("brightness", "contrast", "saturation", "scale_h", "scale_e", "scale_d")
     for name in set(View._fields) - {"height", "width", "contrast_first", "saturation_first"}:

@@ -1,4 +1,4 @@
-"""What stands in for a patch that cannot be read, on small manifests on disk."""
+"""Stand-ins for patches that cannot be read, on small manifests on disk."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_the_next_of_the_row_group_stands_in_then_of_the_next_row_group(tmp_path
     assert told == order[: order.index(given)]
 
 
-def test_what_is_bad_is_told_once_with_its_reason(tmp_path):
+def test_a_bad_patch_is_reported_once_with_its_reason(tmp_path):
     case = Case(tmp_path, bad=(1, 2))
     patches = case.patches()
     assert case.get(2, patches) == (3, [2])
@@ -141,7 +141,7 @@ def test_nothing_readable_is_a_sentence(tmp_path):
         case.get(4)
 
 
-def test_past_what_is_allowed_no_stand_in_is_sought(tmp_path):
+def test_above_the_limit_no_stand_in_is_sought(tmp_path):
     case = Case(tmp_path, bad=range(4, 12))
     patches = case.patches(allowed=2)
     patches.fetch([(1, 0), (0, 1)])

@@ -1,4 +1,4 @@
-"""What a plan makes of a manifest, and what it refuses."""
+"""Plans made from manifests, and the mistakes that `make_plan` refuses."""
 
 import pickle
 
@@ -69,7 +69,7 @@ def epoch_of(manifest, plan, kind, data=DATA):
         [
             step
             for window in range(order.windows)
-            for step in window_picks(order, plan.lines(kind), kind, 0, window, range(order.shards))
+            for step in window_picks(order, plan.orders[kind], kind, 0, window, range(order.shards))
         ]
     )
     found = []
@@ -137,7 +137,7 @@ def test_a_plan_is_small_to_send(uneven):
     assert len(again.groups[PURE]) == 8
     assert [*again.groups[PURE]] == [*plan.groups[PURE]]
     assert again.groups[PURE][0].rows == 16
-    for one, other in zip(again.classes, plan.classes, strict=True):
+    for one, other in zip(again.orders, plan.orders, strict=True):
         np.testing.assert_array_equal(one.group, other.group)
 
 
@@ -157,7 +157,7 @@ def test_a_worker_that_a_short_step_would_leave_without_a_patch(uneven):
     plan_of(uneven, batch_size=8, workers=4, steps_per_epoch=31)
 
 
-def test_files_of_other_origin_weigh_slides_where_their_statistics_tell_them(tmp_path):
+def test_files_of_other_programs_weigh_slides_where_their_statistics_name_them(tmp_path):
     for number, slide in enumerate(SLIDES):
         (tmp_path / "own").mkdir(exist_ok=True)
         pq.write_table(table({slide: SLIDES[slide]}), tmp_path / "own" / f"{number}.parquet")
@@ -204,7 +204,7 @@ def test_another_target_and_splits_over_the_same_patches(uneven, tmp_path):
         ("slide_id,grade\na,x", {"target": "grad"}, r"no column `grad`, did you mean `grade`\?"),
         ("slide_id,grade\nz,x", {}, "lists none of the slides"),
         ("slide,grade\na,x", {}, "neither a column `slide_id` nor `patient_id`"),
-        ("slide_id,grade\na,x\na,y", {}, "a is there in line 2 and in line 3"),
+        ("slide_id,grade\na,x\na,y", {}, "a is in line 2 and in line 3"),
         ("slide_id,grade\na,", {"target": "grade"}, "no slide of .* has a value in `grade`"),
         ("slide_id,label\na,negative\nd,Negative", {}, "'Negative' and 'negative'"),
         ("slide_id,grade\na,x,y", {}, r"line 2 \(3\)"),

@@ -1,4 +1,4 @@
-"""The list of bad patches, and when there are too many."""
+"""The list of bad patches, and the limit on their number."""
 
 import random
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_how_many_are_allowed(patches, fraction, most):
     assert allowed(patches, fraction) == most
 
 
-def test_the_share_itself_is_never_too_much_and_twice_the_share_is_for_many():
+def test_the_allowed_share_never_stops_a_run_and_twice_the_share_stops_a_large_one():
     for patches in (100, 10_000, 1_000_000):
         assert allowed(patches, 0.01) >= 0.01 * patches
     assert allowed(10_000, 0.01) < 0.02 * 10_000

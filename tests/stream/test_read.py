@@ -102,7 +102,7 @@ def test_nothing_before_the_step_that_a_run_resumes_at_is_read(stream):
     for kind in (PURE, MIXED):
         for epoch in range(plan.epochs):
             for window in range(geometry.windows):
-                picks = window_picks(geometry, plan.lines(kind), kind, epoch, window, range(geometry.shards))
+                picks = window_picks(geometry, plan.orders[kind], kind, epoch, window, range(geometry.shards))
                 for step, picked in zip(geometry.window_steps(window), picks, strict=True):
                     if epoch * geometry.steps + step >= 5:
                         groups = [plan.groups[kind][group] for group in picked[:, 0].tolist()]
@@ -134,7 +134,7 @@ def told(steps):
     return found
 
 
-def test_broken_images_are_told_and_replaced_the_same_for_any_number_of_workers(broken):
+def test_broken_images_are_reported_and_replaced_alike_for_any_number_of_workers(broken):
     read, damage = broken
     whole = read()
     assert set(told(whole)) == damage

@@ -1,4 +1,4 @@
-"""Where a worker's patches are read, and how many windows at a time."""
+"""On which node a worker's patches are read, and how many windows at a time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The record of what was fed, and its digest."""
+"""The record of the batches that went to the model, and its digest."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""A manifest on S3 is one like any other, also while its storage fails."""
+"""A manifest on S3 gives the same stream as one on disk, also while its storage fails."""
 
 import hashlib
 
@@ -65,7 +65,7 @@ def told(batches):
     return [bad for batch in batches for text in batch["bad"] for bad in from_json(text)]
 
 
-def test_it_is_the_manifest_on_disk(s3, stored, settings):
+def test_a_manifest_on_s3_gives_the_batches_of_the_one_on_disk(s3, stored, settings):
     local, remote = open_manifest(stored), open_manifest(s3.uri("manifest"))
     assert remote.digest == local.digest
     assert remote.row_groups == local.row_groups

@@ -81,7 +81,7 @@ def test_a_manifest_in_a_bucket_is_the_same_and_is_gone_on_with(tiled, slides, s
     assert tile(**options)["digest"] == tiled[1]["digest"]
     assert tile(**options)["patches_cut"] == 0
     assert open_manifest(s3.uri("tiled")).digest == tiled[1]["digest"]
-    with pytest.raises(RunFolderError, match=r"holds patches of other settings(.|\n)*`mpp`"):
+    with pytest.raises(RunFolderError, match=r"holds patches with other settings(.|\n)*`mpp`"):
         tile(**options | {"mpp": 1.0})
     assert not list(here.iterdir())
 
@@ -173,7 +173,7 @@ def test_other_settings_or_slides_are_refused(ray_cluster, tiled, slides, tmp_pa
     out, _ = tiled
     options = {"slides": slides, "out": out, "patch_size": 64, "file_rows": 64, "row_group_rows": 16}
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    with pytest.raises(RunFolderError, match=r"holds patches of other settings(.|\n)*`mpp`: 0\.5 there"):
+    with pytest.raises(RunFolderError, match=r"holds patches with other settings(.|\n)*`mpp`: 0\.5 there"):
         tile(**options | {"mpp": 1.0})
     fewer = listed(
         slides.parent, *((f"{name}.tif", name, label, split) for name, label, split in SLIDES[1:]), name="f.csv"

@@ -1,4 +1,4 @@
-"""The table of slides: patients, labels, splits and sites, apart from the patches; `slides.parquet`."""
+"""The cohort, `slides.parquet`: a table of slides with patients, labels, splits and sites, apart from the patches."""
 
 from wsc_ray.cohort.choose import Chosen, choose_slides
 from wsc_ray.cohort.cohort import Cohort

@@ -1,4 +1,4 @@
-"""A cohort: one row a slide, with its patient and whatever else is known of it."""
+"""A cohort: a table with one row for each slide, which holds its patient, labels, splits and other facts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Cohort:
     """The slides of a manifest or of a feature store.
 
     Attributes:
-        slides: by slide id: `slide_id` and `patient_id`, which are never null, then columns of text or numbers: targets
-            such as `label`, `split` or folds, `site`, `mpp`. A null is not known.
-        name: where the table is from, for people.
+        slides: sorted by slide id: `slide_id` and `patient_id`, which are never null, then columns of text or numbers:
+            targets such as `label`, `split` or folds, `site`, `mpp`. A null means unknown.
+        name: where the table comes from, for messages.
     """
 
     slides: pa.Table
@@ -35,16 +35,16 @@ class Cohort:
 
     @property
     def columns(self) -> list[str]:
-        """What is known of slides besides who they are."""
+        """The names of the columns other than `slide_id` and `patient_id`."""
         return [name for name in self.slides.column_names if name not in KEYS]
 
     @property
     def ids(self) -> list[str]:
-        """The slides, in order."""
+        """The slides' ids, in order."""
         return self.slides[SLIDE].cast(pa.string()).to_pylist()
 
     def texts(self, column: str) -> list[str | None]:
-        """A column as text, in the order of slides.
+        """Return a column as text, in the order of slides.
 
         Raises:
             DataError: the cohort has no such column.
@@ -54,14 +54,14 @@ class Cohort:
         return self.slides[column].cast(pa.string()).to_pylist()
 
     def digest(self, columns: Sequence[str] | None = None) -> str:
-        """SHA-256 (hex) of the table, or of these columns: of values, whatever the file that they come from."""
+        """Return the SHA-256 (hex) of the values of the table or of these columns; its file does not matter."""
         names = columns if columns is not None else self.slides.column_names
         rows = zip(*(self.slides[name].to_pylist() for name in names), strict=True)
         return hashlib.sha256(repr([list(names), [*rows]]).encode()).hexdigest()
 
 
 def make_cohort(slides: pa.Table, name: str) -> Cohort:
-    """A cohort from a table with `slide_id` and `patient_id`: by slide id, keys first, dictionaries decoded."""
+    """Return a cohort made from a table with `slide_id` and `patient_id`: sorted, keys first, dictionaries decoded."""
     others = [column for column in slides.column_names if column not in KEYS]
     plain = {
         column: slides[column].cast(slides[column].type.value_type)

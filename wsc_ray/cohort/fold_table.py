@@ -1,4 +1,4 @@
-"""`cohort folds`: a table of slides is read, and written again with a column of folds."""
+"""`cohort folds`: read a table of slides and write it again with a column of folds."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Columns = dict[str, list[str | None]]
 def write_folds(
     *, source: str | AnyPath, out: str | AnyPath, by: By, folds: int, target: str, column: str, seed: int
 ) -> dict[str, Any]:
-    """Write the table of slides in `source` with one column more, the fold of each slide; the summary.
+    """Write the table of slides in `source` with the fold of each slide as a new column, and return a summary.
 
     Args:
         source: a folder with `slides.parquet` (a manifest or features), or a CSV, TSV or Parquet table.
-        out: a new table, CSV, or Parquet where its name ends in `.parquet`.
+        out: the new table: Parquet where its name ends in `.parquet`, else CSV.
         by, folds, seed: see `make_folds`.
-        target: column of the label; slides without one get no fold.
-        column: what the new column is called.
+        target: column of the label; slides without a label get no fold.
+        column: name of the new column.
 
     Raises:
-        ManifestError, DataError: the table cannot be read, lacks a column, has one of that name already, or has no such
-            folds.
-        RunFolderError: `out` is there already.
+        ManifestError, DataError: the table cannot be read, lacks a column, has the new column already, or cannot be
+            divided into such folds.
+        RunFolderError: `out` exists.
     """
     place = as_path(out)
     if place.exists():
@@ -49,33 +49,34 @@ def write_folds(
     label = _named(source, columns, target)
     if column in columns:
         raise DataError(f"{source} has a column `{column}` already; give another --column")
-    nameless = sum(not each for each in columns[patient])
+    nameless = sum(not name for name in columns[patient])
     if nameless:
         raise DataError(f"{source} has {nameless:,} rows without a patient; folds keep patients together")
     problems = alike(columns[label], target)
     if problems:
         raise DataError(f"{source}: {problems[0]}")
-    known = [row for row, value in enumerate(columns[label]) if value is not None]
+    labelled = [row for row, value in enumerate(columns[label]) if value is not None]
 
-    def of(name: str) -> list[Any]:
-        return [columns[name][row] for row in known]
+    def chosen(name: str) -> list[Any]:
+        return [columns[name][row] for row in labelled]
 
-    names = make_folds(of(patient), of(label), of(SITE) if SITE in columns else None, by=by, folds=folds, seed=seed)
-    found = dict(zip(known, names, strict=True))
+    sites = chosen(SITE) if SITE in columns else None
+    names = make_folds(chosen(patient), chosen(label), sites, by=by, folds=folds, seed=seed)
+    fold_of = dict(zip(labelled, names, strict=True))
     rows = len(columns[label])
-    _write(place, {**columns, column: [found.get(row) for row in range(rows)]})
+    _write(place, {**columns, column: [fold_of.get(row) for row in range(rows)]})
     return {
         "cohort": shown(source),
         "out": shown(place),
         "column": column,
         "by": by,
-        "folds": _counted(names, of(patient), of(label)),
-        "slides_without_label": rows - len(known),
+        "folds": _counted(names, chosen(patient), chosen(label)),
+        "slides_without_label": rows - len(labelled),
     }
 
 
 def _read(source: str | AnyPath) -> Columns:
-    """The columns of a table or of a folder's cohort, as text; without the number of patches, which is the folder's own."""
+    """Return the columns of a table or of a folder's cohort, as text, without the number of patches in that folder."""
     path = as_path(source)
     if path.is_dir():
         cohort = read_cohort(path)
@@ -88,19 +89,19 @@ def _read(source: str | AnyPath) -> Columns:
 
 
 def _named(source: str | AnyPath, columns: Columns, name: str, aliases: Sequence[str] = ()) -> str:
-    found, hint = choose_column(list(columns), name, aliases)
-    if found is None:
+    column, hint = choose_column(list(columns), name, aliases)
+    if column is None:
         raise DataError(f"{source} has no column `{name}`{hint or suggest(name, list(columns))}")
-    return found
+    return column
 
 
 def _counted(names: Sequence[str], patients: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """By fold: slides, patients, and slides of each label."""
+    """Return, for each fold, its numbers of slides, of patients, and of slides of each label."""
     counts = {}
-    for name in sorted(set(names)):
-        rows = [row for row, each in enumerate(names) if each == name]
-        of_label = {label: sum(labels[row] == label for row in rows) for label in sorted(set(labels))}
-        counts[name] = {"slides": len(rows), "patients": len({patients[row] for row in rows}), **of_label}
+    for fold in sorted(set(names)):
+        rows = [row for row, name in enumerate(names) if name == fold]
+        by_label = {label: sum(labels[row] == label for row in rows) for label in sorted(set(labels))}
+        counts[fold] = {"slides": len(rows), "patients": len({patients[row] for row in rows}), **by_label}
     return counts
 
 

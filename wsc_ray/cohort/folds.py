@@ -1,4 +1,4 @@
-"""Folds of a cohort: whole patients, or whole sites, with every label in each fold."""
+"""Divide a cohort into folds of whole patients, or of whole sites, with every label in each fold."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def make_folds(
     folds: int,
     seed: int,
 ) -> list[str]:
-    """The fold of each slide.
+    """Return the fold of each slide.
 
-    scikit-learn's StratifiedGroupKFold shares the groups out so that the labels' shares are alike in all folds. The result
-    depends on which patient has which labels, and not on the order of slides.
+    scikit-learn's StratifiedGroupKFold distributes the groups so that all folds have similar shares of each label. The
+    result depends on which patient has which labels, and not on the order of slides.
 
     Args:
-        patients, labels: of each slide, (n,).
-        sites: likewise, where they are needed; None: not known.
+        patients, labels: patient and label of each slide, (n,).
+        sites: site of each slide, (n,), for folds by site; None: unknown.
         by: what stays together. `patient`: all slides of a patient. `site`: all slides of a site (Howard et al. 2021,
-            doi:10.1038/s41467-021-24698-1). `leave-one-site-out`: each site is a fold of its own, and is called so.
-        folds: how many; sites decide for `leave-one-site-out`.
-        seed: of the shuffle.
+            doi:10.1038/s41467-021-24698-1). `leave-one-site-out`: each site is a fold, with the site's name.
+        folds: number of folds; ignored for `leave-one-site-out`.
+        seed: seed of the shuffle.
 
     Returns:
-        (n,) names: `0`, `1`, ..., or sites.
+        (n,) names of folds: `0`, `1`, ..., or sites.
 
     Raises:
-        DataError: fewer patients or sites than folds, also of a label; sites that are not known; a patient at several
-            sites; a site that cannot be a file name; or a fold that lacks a label.
+        DataError: there are fewer patients or sites than folds, in all or of a label; a site is unknown; a patient has
+            several sites; a site cannot be a file name; or a fold lacks a label.
     """
     groups = list(patients) if by == "patient" else _sites(patients, sites)
     if by == "leave-one-site-out":
         bad = sorted({group for group in groups if not is_file_name(group)})
         if bad:
-            raise DataError(f"sites that cannot be file names, as folds have to be: {listed(bad)}; rename them")
+            raise DataError(f"sites that cannot be file names, as folds must be: {listed(bad)}; rename them")
         names = groups
     else:
         _refuse_few(groups, labels, folds, "patients" if by == "patient" else "sites")
@@ -56,8 +56,8 @@ def make_folds(
     if len(set(names)) < 2:
         raise DataError(f"all slides are of one site ({names[0]}); leaving it out leaves nothing to fit to")
     for name in sorted(set(names)):
-        found = {label for label, each in zip(labels, names, strict=True) if each == name}
-        lacking = sorted(set(labels) - found)
+        present = {label for label, fold in zip(labels, names, strict=True) if fold == name}
+        lacking = sorted(set(labels) - present)
         if lacking:
             raise DataError(
                 f"fold {name} would have no slide of {', '.join(lacking)}; "
@@ -80,13 +80,11 @@ def _sites(patients: Sequence[str], sites: Sequence[str | None] | None) -> list[
 
 def _refuse_few(groups: Sequence[str], labels: Sequence[str], folds: int, what: str) -> None:
     if len(set(labels)) < 2:
-        raise DataError(
-            f"slides of one label only ({', '.join(set(labels)) or 'none'}); folds are made of two at least"
-        )
-    of_label: dict[str, set[str]] = defaultdict(set)
+        raise DataError(f"slides of one label only ({', '.join(set(labels)) or 'none'}); folds need at least two")
+    groups_of: dict[str, set[str]] = defaultdict(set)
     for group, label in zip(groups, labels, strict=True):
-        of_label[label].add(group)
-    few = [f"{label} ({len(found)})" for label, found in sorted(of_label.items()) if len(found) < folds]
+        groups_of[label].add(group)
+    few = [f"{label} ({len(own)})" for label, own in sorted(groups_of.items()) if len(own) < folds]
     if few:
         raise DataError(f"labels with slides of fewer {what} than {folds} folds: {listed(few)}; make fewer folds")
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a table of slides."""
+"""Find the problems of a table of slides."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pyarrow as pa
 from wsc_ray.cohort.cohort import KEYS, LABEL, PATIENT, SLIDE, SPLIT
 from wsc_ray.files import is_file_name
 
-_UNSEEN = ("Cf", "Cc", "Cn", "Co")  # of Unicode: formats such as zero-width blanks and directions, controls, nothing
-SHOWN = 5  # examples that a problem names, before it only counts
+# Unicode categories of invisible characters: formats such as zero-width blanks, controls, unassigned, private use.
+_UNSEEN = ("Cf", "Cc", "Cn", "Co")
+SHOWN = 5  # most examples that a problem names; it counts the others
 
 
 def find_problems(slides: pa.Table) -> list[str]:
-    """Why a table of slides cannot be read as one, a sentence each; none for a good one."""
+    """Return the reasons why a table cannot be a table of slides, one sentence each; none for a good table."""
     missing = [name for name in KEYS if name not in slides.column_names]
     if missing:
         return [f"missing columns: {', '.join(missing)}"]
@@ -24,7 +25,7 @@ def find_problems(slides: pa.Table) -> list[str]:
         return ["no slides: the table has no rows"]
     odd = [f"`{name}` of type {slides[name].type}" for name in slides.column_names if not _is_text(slides[name])]
     if odd:
-        return [f"columns that hold something else than one text, number or truth a slide: {listed(odd)}"]
+        return [f"columns that hold something else than one text, number or truth value for each slide: {listed(odd)}"]
     problems = []
     keys = {name: slides[name].cast(pa.string()).to_pylist() for name in KEYS}
     for name, values in keys.items():
@@ -39,18 +40,18 @@ def find_problems(slides: pa.Table) -> list[str]:
             )
     twice = sorted(name for name, count in _counted(keys[SLIDE]).items() if count > 1)
     if twice:
-        problems.append(f"slides that are there several times: {listed(twice)}")
+        problems.append(f"slides that are listed several times: {listed(twice)}")
     twins: dict[str, set[str]] = defaultdict(set)
     for name in filter(None, keys[SLIDE]):
         twins[name.casefold()].add(name)
     pairs = sorted(" and ".join(sorted(names)) for names in twins.values() if len(names) > 1)
     if pairs:
-        problems.append(f"slides whose ids differ in capitals alone, which is one file on many disks: {listed(pairs)}")
+        problems.append(f"slides whose ids differ only in capitals, which name one file on many disks: {listed(pairs)}")
     return problems
 
 
 def _is_text(column: pa.ChunkedArray) -> bool:
-    """Whether a column can be read as text."""
+    """Return whether a column can be read as text."""
     try:
         column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -59,11 +60,11 @@ def _is_text(column: pa.ChunkedArray) -> bool:
 
 
 def find_contradictions(slides: pa.Table, *, target: str = LABEL, splits: Sequence[str | None] = (SPLIT,)) -> list[str]:
-    """What nobody should train or be measured on, in the columns that are used; a sentence each.
+    """Return contradictions in the target and splits that would spoil training or evaluation, one sentence each.
 
     Args:
         target: column of the label.
-        splits: columns of splits or folds, where there are such.
+        splits: columns of splits or folds, if there are any.
     """
     problems = []
     patients = slides[PATIENT].cast(pa.string()).to_pylist()
@@ -77,33 +78,34 @@ def find_contradictions(slides: pa.Table, *, target: str = LABEL, splits: Sequen
 
 
 def patients_in_several(patients: Sequence[str | None], splits: Sequence[str | None], column: str) -> list[str]:
-    """A sentence where a patient has slides in several splits, else nothing."""
-    found: dict[str, set[str]] = defaultdict(set)
+    """Return a problem that names patients with slides in several splits; none if there are no such patients."""
+    splits_of: dict[str, set[str]] = defaultdict(set)
     for patient, split in zip(patients, splits, strict=True):
         if patient and split is not None:
-            found[patient].add(split)
-    several = {patient: sorted(names) for patient, names in found.items() if len(names) > 1}
+            splits_of[patient].add(split)
+    several = {patient: sorted(names) for patient, names in splits_of.items() if len(names) > 1}
     if not several:
         return []
-    told = [f"patient {patient} has slides in {' and in '.join(names)}" for patient, names in sorted(several.items())]
-    return [f"patients in several values of `{column}`; keep each in one: {listed(told)}"]
+    cases = [f"patient {patient} has slides in {' and in '.join(names)}" for patient, names in sorted(several.items())]
+    return [f"patients in several values of `{column}`; keep each in one: {listed(cases)}"]
 
 
 def alike(values: Iterable[str | None], column: str) -> list[str]:
-    """A sentence where values of a column are one for people and several for a program, else nothing: they differ in
-    capitals, blanks, letters that are put together of two (NFC, NFD), marks that nobody sees, quotation marks, or in how a number or a
-    truth is written (`1`, `01`, `1e0`, `True`)."""
-    same: dict[str, set[str]] = defaultdict(set)
+    """Return a problem that names different values of a column that people take for the same; none if there are none.
+
+    Such values differ in capitals, blanks, composed letters (NFC, NFD), invisible characters, quotation marks, or in how
+    a number or a truth value is written (`1`, `01`, `1e0`, `True`).
+    """
+    spellings: dict[str, set[str]] = defaultdict(set)
     for value in dict.fromkeys(values):
         if value is not None:
-            same[_meant(value)].add(value)
-    pairs = [" and ".join(map(ascii, sorted(names))) for names in same.values() if len(names) > 1]
-    return (
-        [f"`{column}` has values that differ in how they are written alone: {listed(sorted(pairs))}"] if pairs else []
-    )
+            spellings[_meaning(value)].add(value)
+    pairs = [" and ".join(map(ascii, sorted(names))) for names in spellings.values() if len(names) > 1]
+    return [f"`{column}` has values that differ only in how they are written: {listed(sorted(pairs))}"] if pairs else []
 
 
-def _meant(value: str) -> str:
+def _meaning(value: str) -> str:
+    """Return the same text for all spellings of a value."""
     seen = "".join(mark for mark in unicodedata.normalize("NFKC", value) if unicodedata.category(mark) not in _UNSEEN)
     text = "".join(seen.split()).casefold().strip("\"'`\u2018\u2019\u201c\u201d\u00b4")
     text = {"true": "1", "false": "0"}.get(text, text)
@@ -115,7 +117,7 @@ def _meant(value: str) -> str:
 
 
 def listed(examples: Sequence[str]) -> str:
-    """The first examples, and how many more there are."""
+    """Return the first examples as text, and how many more there are."""
     more = f" and {len(examples) - SHOWN:,} more" if len(examples) > SHOWN else ""
     return ", ".join(examples[:SHOWN]) + more
 

@@ -1,7 +1,7 @@
-"""`slides.parquet`: a cohort in a file, in the folder of its manifest or of its features.
+"""Write and read `slides.parquet`: the file of a cohort, in the folder of its manifest or of its features.
 
-Columns `slide_id` and `patient_id` (text), then `label` and other targets, `split` or folds (text), and facts of slides.
-The file's metadata holds the format's version.
+It has the columns `slide_id` and `patient_id` (text), then `label` and other targets, `split` or folds (text), and other
+facts of slides. The file's metadata holds the format version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FORMAT_KEY, _CREATOR_KEY = b"wsc_ray.cohort", b"wsc_ray.creator"
 
 
 def write_cohort(folder: AnyPath, slides: pa.Table) -> Cohort:
-    """Write a table of slides as `slides.parquet` in one step.
+    """Write a table of slides as `slides.parquet` in one step and return its cohort.
 
     Args:
         slides: see `Cohort.slides`.
@@ -38,10 +38,10 @@ def write_cohort(folder: AnyPath, slides: pa.Table) -> Cohort:
 
 
 def read_cohort(folder: str | AnyPath) -> Cohort | None:
-    """The cohort in a folder; None where there is none.
+    """Return the cohort of a folder; None where there is none.
 
     Raises:
-        ManifestError: the file cannot be read, is of a newer format, or holds no cohort; problems are listed.
+        ManifestError: the file cannot be read, has a newer format, or holds no cohort; problems are listed.
     """
     path = as_path(folder) / COHORT_FILE
     if not path.is_file():
@@ -53,7 +53,7 @@ def read_cohort(folder: str | AnyPath) -> Cohort | None:
     version = (slides.schema.metadata or {}).get(_FORMAT_KEY, b"1")
     if not version.isdigit() or int(version) > FORMAT:
         raise ManifestError(
-            f"{path} is of format {version.decode(errors='replace')}, and this wsc-ray reads up to {FORMAT}"
+            f"{path} has format {version.decode(errors='replace')}, and this wsc-ray reads up to {FORMAT}"
         )
     if set(KEYS) <= set(slides.column_names):
         slides = slides.replace_schema_metadata(None)

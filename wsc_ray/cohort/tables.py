@@ -1,7 +1,8 @@
-"""One reader of people's tables: lists of slides, lists of images, tables to import, cohorts. CSV, TSV or Parquet.
+"""The one reader of users' tables (CSV, TSV or Parquet): lists of slides, lists of images, tables to import, cohorts.
 
-A text table has a header, commas (tabs where its name ends in .tsv), UTF-8, and in every line as many values as the
-header has; columns without a name, as spreadsheets leave them at the end, have to be empty. What a value means is `wsc_ray.cohort.values`.
+A text table is UTF-8 with a header and commas (tabs where its name ends in .tsv), and every line has as many values as
+the header has names. Columns without a name, as spreadsheets leave them at the end, must be empty.
+`wsc_ray.cohort.values` says what values mean.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from wsc_ray.cohort.values import as_text, suggest
 from wsc_ray.errors import DataError, ManifestError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
-_SHOWN = 5  # lines that a problem names
+_SHOWN = 5  # most lines that a problem names
 _HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class UserTable:
-    """A table as it was read.
+    """A user's table.
 
     Attributes:
-        source: its path or URI, as given.
-        columns: name -> values; of a text table all are text, with None where the line has nothing.
-        rows: how many.
-        lines: of each row in a text file, (rows,) int64, from 1; None for Parquet.
+        source: its path or URI, as the user typed it.
+        columns: name -> values, which in a text table are all text.
+        rows: number of rows.
+        lines: line of each row in a text file, (rows,) int64, from 1; None for Parquet.
     """
 
     source: str
@@ -47,14 +48,14 @@ class UserTable:
         return list(self.columns)
 
     def where(self, row: int) -> str:
-        """Where people find a row: `line 3`, or `row 2` of a Parquet file."""
+        """Return the place of a row for messages: `line 3`, or `row 2` for a Parquet file."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def texts(self, name: str, *, label: bool = False) -> list[str | None]:
-        """A column as text, by the rules of `wsc_ray.cohort.values`.
+        """Return a column as text, by the rules of `wsc_ray.cohort.values`.
 
         Raises:
-            ManifestError: the column holds bytes, lists or other things that are no text.
+            ManifestError: the column holds values that cannot be text, such as bytes or lists.
         """
         try:
             return as_text(self.columns[name], label=label).to_pylist()
@@ -68,12 +69,13 @@ def read_user_table(source: str, *, columns: Sequence[str] | None = None, header
     """Read a CSV, TSV or Parquet table.
 
     Args:
-        source: a path or URI; by its ending Parquet, or text.
-        columns: read only these, which have to be there; None: all.
-        header: whether the first line of a text table names the columns; otherwise they are `0`, `1`, ...
+        source: a path or URI, whose ending says whether the table is text or Parquet.
+        columns: read only these, which must exist; None: all.
+        header: whether the first line of a text table names the columns; else their names are `0`, `1`, ...
 
     Raises:
-        ManifestError: it is missing, not such a table, or lines have too many or too few values; they are named.
+        ManifestError: the table is missing or cannot be read, or lines have too many or too few values; the error names
+            them.
     """
     return (
         read_text_table(source, columns=columns, header=header)
@@ -83,17 +85,17 @@ def read_user_table(source: str, *, columns: Sequence[str] | None = None, header
 
 
 def is_text_table(source: str) -> bool:
-    """Whether a table is CSV or TSV, by its name."""
+    """Return whether a table is CSV or TSV, by its name."""
     return str(source).lower().endswith(TEXT_SUFFIXES)
 
 
 def choose_column(names: Sequence[str], wanted: str, aliases: Sequence[str] = ()) -> tuple[str | None, str]:
-    """The column that is called `wanted` or by one of its other names, exactly; else None and a hint at a near one."""
+    """Return the column whose name is exactly `wanted` or an alias, and ""; else None and a hint at a similar name."""
     for name in (wanted, *aliases):
         if name in names:
             return name, ""
     for name in (wanted, *aliases):
-        near = [each for each in names if each.strip().lower() == name.lower()]
+        near = [other for other in names if other.strip().lower() == name.lower()]
         if near:
             return None, f", did you mean `{near[0]}`?"
     return None, suggest(wanted, names)
@@ -104,20 +106,20 @@ def separator_of(source: str) -> str:
 
 
 def read_header(source: str) -> list[str]:
-    """The names in the first line of a text table.
+    """Return the names in the first line of a text table.
 
     Raises:
-        ManifestError: as `read_user_table`.
+        ManifestError: see `read_user_table`.
     """
     return _names(source, _first_line(source), separator_of(source))
 
 
 def read_text_table(source: str, *, columns: Sequence[str] | None = None, header: bool = True) -> UserTable:
-    """Read a CSV or TSV table, whatever its name; see `read_user_table`."""
+    """Read a CSV or TSV table with any name; see `read_user_table`."""
     separator = separator_of(source)
     first = _first_line(source)
     names = _names(source, first, separator) if header else [str(i) for i in range(len(_split(first, separator)))]
-    surplus: list[tuple[int, int]] = []  # line and number of values of lines that do not fit
+    misfits: list[tuple[int, int]] = []  # line, and its number of values, of lines that do not fit the header
     skipped: list[int] = []
 
     def invalid(row: pacsv.InvalidRow) -> str:
@@ -125,19 +127,19 @@ def read_text_table(source: str, *, columns: Sequence[str] | None = None, header
         if row.text.strip(separator + " \r\n") == "":  # an empty line
             skipped.append(row.number)
         else:
-            surplus.append((row.number, len(values)))
+            misfits.append((row.number, len(values)))
         return "skip"
 
-    # Names as they are given to Arrow are positions: a header's may be empty or have been there before.
-    places = [str(place) for place in range(len(names))]
+    # Arrow gets indices as the names of columns, since names in a header may be empty or repeated.
+    indices = [str(index) for index in range(len(names))]
     wanted = list(range(len(names))) if columns is None else [names.index(name) for name in columns]
-    wanted += [place for place, name in enumerate(names) if not name and place not in wanted]
+    wanted += [index for index, name in enumerate(names) if not name and index not in wanted]
     try:
         filesystem, path = storage.filesystem(str(source))
         with filesystem.open_input_stream(path) as stream:
             table = pacsv.read_csv(
                 stream,
-                read_options=pacsv.ReadOptions(column_names=places, skip_rows=int(header), use_threads=False),
+                read_options=pacsv.ReadOptions(column_names=indices, skip_rows=int(header), use_threads=False),
                 parse_options=pacsv.ParseOptions(
                     delimiter=separator,
                     newlines_in_values=True,
@@ -145,46 +147,46 @@ def read_text_table(source: str, *, columns: Sequence[str] | None = None, header
                     invalid_row_handler=invalid,
                 ),
                 convert_options=pacsv.ConvertOptions(
-                    include_columns=[places[place] for place in wanted],
-                    column_types=dict.fromkeys(places, pa.string()),
+                    include_columns=[indices[index] for index in wanted],
+                    column_types=dict.fromkeys(indices, pa.string()),
                     strings_can_be_null=False,
                 ),
             )
     except (OSError, pa.ArrowException, DataError) as error:
         raise ManifestError(f"{source} cannot be read as a table: {_reason(error)}") from None
-    if surplus:
-        told = ", ".join(f"line {line} ({count})" for line, count in surplus[:_SHOWN])
-        more = f" and {len(surplus) - _SHOWN} more" if len(surplus) > _SHOWN else ""
+    if misfits:
+        named = ", ".join(f"line {line} ({count})" for line, count in misfits[:_SHOWN])
+        more = f" and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
         raise ManifestError(
-            f"{source} has lines with another number of values than the {len(names)} columns ({', '.join(names)}): {told}{more}; put "
+            f"{source} has lines with another number of values than the {len(names)} columns ({', '.join(names)}): {named}{more}; put "
             "values that hold a comma into double quotes"
         )
     lines = _lines(table.num_rows, [*skipped], first=1 + int(header))
-    for place in (place for place in wanted if not names[place]):
-        nameless = [row for row, value in enumerate(table.column(places[place]).to_pylist()) if value and value.strip()]
-        if nameless:
+    for index in (index for index in wanted if not names[index]):
+        filled = [row for row, value in enumerate(table.column(indices[index]).to_pylist()) if value and value.strip()]
+        if filled:
             raise ManifestError(
-                f"{source} has a value in a column without a name, in line {lines[nameless[0]]}; name the column"
+                f"{source} has a value in a column without a name, in line {lines[filled[0]]}; name the column"
             )
     full = np.flatnonzero(~_empty(table))
     if len(full) < table.num_rows:
         table, lines = table.take(pa.array(full)), lines[full]
     return UserTable(
         str(source),
-        {names[place]: table.column(places[place]) for place in wanted if names[place]},
+        {names[index]: table.column(indices[index]) for index in wanted if names[index]},
         table.num_rows,
         lines,
     )
 
 
 def _lines(rows: int, skipped: Sequence[int], *, first: int) -> np.ndarray:
-    """The line of each row that was read, where those in `skipped` were left out."""
+    """Return the line of each row that was read, given the lines that were skipped."""
     lines = np.arange(first, first + rows + len(skipped), dtype=np.int64)
     return np.setdiff1d(lines, np.asarray(skipped, dtype=np.int64), assume_unique=True)
 
 
 def _empty(table: pa.Table) -> np.ndarray:
-    """Which rows have nothing in any column, (rows,) bool."""
+    """Return which rows are empty in all columns, (rows,) bool."""
     empty = np.ones(table.num_rows, dtype=bool)
     for column in table.columns:
         empty &= np.asarray([not value or not value.strip() for value in column.to_pylist()], dtype=bool)
@@ -220,11 +222,13 @@ def _first_line(source: str) -> str:
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ManifestError(f"{source} is UTF-16 text; save it as UTF-8 (a spreadsheet's `CSV UTF-8`)")
     if b"\0" in start:
-        raise ManifestError(f"{source} is no text table; give CSV or TSV in UTF-8, or Parquet with a name in .parquet")
+        raise ManifestError(
+            f"{source} is not a text table; give CSV or TSV in UTF-8, or Parquet whose name ends in .parquet"
+        )
     try:
         text = start.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        cut = len(start) == _HEADER_BYTES and error.end >= len(start) - 4  # by us, in the middle of a letter
+        cut = len(start) == _HEADER_BYTES and error.end >= len(start) - 4  # reading stopped inside a character
         if not cut:
             raise ManifestError(f"{source} is not UTF-8 text; save it as UTF-8 (a spreadsheet's `CSV UTF-8`)") from None
         text = start.decode("utf-8-sig", errors="ignore")
@@ -238,10 +242,10 @@ def _names(source: str, line: str, separator: str) -> list[str]:
     names = [name.strip() for name in _split(line, separator)]
     others = {";": "semicolon", "\t": "tab", "|": "bar", ",": "comma"}
     del others[separator]
-    found = [(line.count(mark), word) for mark, word in others.items() if mark in line]
-    if len(names) == 1 and found:
+    counts = [(line.count(mark), word) for mark, word in others.items() if mark in line]
+    if len(names) == 1 and counts:
         raise ManifestError(
-            f"{source} looks {max(found)[1]}-separated; save it with commas as .csv, or with tabs as .tsv"
+            f"{source} looks {max(counts)[1]}-separated; save it with commas as .csv, or with tabs as .tsv"
         )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:

@@ -1,13 +1,13 @@
-"""How values of people's tables are read: what is missing, what is a number, what is true. One set of rules for every table.
+"""The rules for values in users' tables, the same for every table: which are missing, numbers or truth values.
 
 | in the table | read as |
 | --- | --- |
-| empty, blanks, and what `pandas.read_csv` takes for missing (`NA`, `NaN`, `null`, `None`, ...); NaN in a column of numbers | missing |
-| `na`, `n.a.`, `-`, `--`, `?`, `.`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); but for `-` in a column that has `+` too | missing |
-| surrounding blanks | taken off |
+| empty, blanks, and texts that `pandas.read_csv` reads as missing (`NA`, `NaN`, `null`, `None`, ...); NaN among numbers | missing |
+| `na`, `n.a.`, `-`, `--`, `?`, `.`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); except `-` in a column with `+` | missing |
+| blanks before and after a value | removed |
 | a column of whole numbers with a decimal point (`1.0`, `0.0`), as pandas writes integers beside missing ones | `1`, `0` |
 | booleans, and a column of labels that holds only `True` and `False` in any capitals | `true`, `false` |
-| anything else | the text as it stands: `007` stays `007` |
+| anything else | the same text: `007` stays `007` |
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _PLACEHOLDERS = frozenset(
     + ["#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"]
 )
 CODED = pa.dictionary(pa.int32(), pa.string())
-_LISTED, _COMPARED = 30, 1000  # options that a suggestion lists, and looks through
+_LISTED, _COMPARED = 30, 1000  # most options that a suggestion lists, and that it compares
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _TRUTHS = {"true", "false"}
 
 
 def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.ChunkedArray:
-    """A column of any type as text by the rules above, dictionary-encoded in one chunk.
+    """Return a column of any type as text by the rules above, dictionary-encoded in one chunk.
 
     Args:
-        label: the column holds labels: the text `1.0` is `1` too, and `True` is `true`.
+        label: the column holds labels: the text `1.0` becomes `1`, too, and `True` becomes `true`.
 
     Raises:
-        pa.ArrowException: values that have no text, such as bytes that are not UTF-8 or lists.
+        pa.ArrowException: values cannot be text, such as lists or bytes that are not UTF-8.
     """
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
@@ -62,23 +62,23 @@ def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.Ch
 
 
 def tidy(values: Iterable[str | None], *, label: bool = False) -> list[str | None]:
-    """Texts by the rules above, None where a value is missing; `values` are all of a column, or all its different ones."""
-    given = [None if value is None else value.strip() for value in values]
-    missing = (MISSING | _PLACEHOLDERS) - ({"-"} if "+" in given else set())
-    texts = [None if text in missing else text for text in given]
+    """Return values by the rules above, None where one is missing; `values` are a whole column, or its distinct values."""
+    stripped = [None if value is None else value.strip() for value in values]
+    missing = (MISSING | _PLACEHOLDERS) - ({"-"} if "+" in stripped else set())
+    texts = [None if text in missing else text for text in stripped]
     if label:
         texts = [text and _WHOLE.sub(r"\1", text) if text and _WHOLE.fullmatch(text) else text for text in texts]
-        known = {text.lower() for text in texts if text is not None}
-        if known and known <= _TRUTHS:
+        lower = {text.lower() for text in texts if text is not None}
+        if lower and lower <= _TRUTHS:
             texts = [text and text.lower() for text in texts]
     return texts
 
 
 def as_number(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    """A column as numbers of a type; nothing is rounded or cut off, but for a float32 of a double.
+    """Return a column as numbers of a type; no value is rounded or cut, except a double that becomes a float32.
 
     Raises:
-        pa.ArrowException: a value that is no such number.
+        pa.ArrowException: a value is not a number of this type.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -87,12 +87,12 @@ def as_number(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type):
         column = _without_nan(column)
     if pa.types.is_floating(wanted):
-        return column.cast(wanted, safe=False)  # 0.5 as a double has no exact float32
+        return column.cast(wanted, safe=False)  # most doubles have no exact float32
     return column.cast(wanted)
 
 
 def suggest(name: str, options: Sequence[str]) -> str:
-    """`, did you mean ...?`, or all there is; of very many the first."""
+    """Return `, did you mean ...?` with the most similar option, or a list of the first options."""
     lower = {option.lower(): option for option in options[:_COMPARED]}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     if near:

@@ -1,4 +1,4 @@
-"""An exported encoder of features, an adapter: `model.safetensors` and a `config.json` that says which features it takes."""
+"""Export and read adapters, encoders of features: `model.safetensors` and a `config.json` that names their features."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from wsc_ray.storage import AnyPath, shown
 
 @dataclass(frozen=True, eq=False)
 class FrozenAdapter:
-    """An encoder of features that is not trained any more.
+    """An encoder of features whose training has ended.
 
     Attributes:
-        shape: of the perceptron.
-        encoder: digest or name of the encoder whose features it was trained on; None where it was not known.
+        shape: shape of the perceptron.
+        encoder: digest or name of the encoder whose features it was trained on; None if unknown.
         digest: SHA-256 (hex) of the weights.
-        source: where it is from, for people.
+        source: where it comes from, for messages.
     """
 
     shape: MlpShape
@@ -39,12 +39,12 @@ class FrozenAdapter:
 
     @torch.inference_mode()
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Features (n, inputs) float32 -> (n, outputs) float32."""
+        """Return the adapted features (n, outputs) float32 of features (n, inputs) float32."""
         return self._module(torch.from_numpy(np.ascontiguousarray(features, np.float32))).numpy()
 
 
 def export_adapter(encoder: PatchEncoder, folder: AnyPath, *, shape: MlpShape, features: str | None) -> None:
-    """Write an encoder of features; `config.json` last.
+    """Write an encoder of features, `config.json` last.
 
     Args:
         features: digest or name of the encoder whose features it was trained on.
@@ -61,7 +61,7 @@ def export_adapter(encoder: PatchEncoder, folder: AnyPath, *, shape: MlpShape, f
 
 
 def is_adapter(folder: AnyPath) -> bool:
-    """Whether a folder holds an exported encoder of features.
+    """Return whether a folder holds an exported encoder of features.
 
     Raises:
         WeightsError: its `config.json` is damaged.
@@ -70,15 +70,15 @@ def is_adapter(folder: AnyPath) -> bool:
 
 
 def read_adapter(folder: AnyPath) -> FrozenAdapter:
-    """The adapter in a folder.
+    """Return the adapter in a folder.
 
     Raises:
-        WeightsError: there is none, or its files do not fit each other.
+        WeightsError: the folder holds none, or its files do not fit each other.
     """
     try:
         config = read_json(folder / CONFIG)
-        known, encoder = config["model_args"], config["features"]["encoder"]
-        shape = MlpShape(int(known["inputs"]), tuple(map(int, known["hidden"])), int(known["outputs"]))
+        sizes, encoder = config["model_args"], config["features"]["encoder"]
+        shape = MlpShape(int(sizes["inputs"]), tuple(map(int, sizes["hidden"])), int(sizes["outputs"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise WeightsError(f"{folder} holds no encoder of features ({CONFIG} and {WEIGHTS})") from None
     weights = read_weights(folder / WEIGHTS)

@@ -1,12 +1,12 @@
-"""Which frozen encoder is meant: a run's export, a model that timm knows, or a folder that timm loads.
+"""Load the frozen encoder that a user names: a run's export, a model that timm knows, or a folder that timm loads.
 
-| written as | is | its pixels |
+| name | encoder | normalisation and resizing of pixels |
 | --- | --- | --- |
 | `FOLDER` | `RUN/encoder`, as `pretrain` writes it | as in training |
-| `timm:NAME` | timm's model with its weights, from the cache of Hugging Face | as timm's `pretrained_cfg` says |
-| `local-dir:FOLDER` | `config.json` and `model.safetensors`, as timm saves a model and as many are published | as `config.json` says |
+| `timm:NAME` | timm's model with its weights, from the cache of Hugging Face | timm's `pretrained_cfg` |
+| `local-dir:FOLDER` | `config.json` and `model.safetensors`, as timm saves a model and as many are published | `config.json` |
 
-Of `pretrained_cfg` are taken mean, standard deviation, input size and interpolation. timm's centre crop is left out: an
+`pretrained_cfg` gives mean, standard deviation, input size and interpolation. timm's centre crop is not applied: an
 encoder sees the whole patch, resized to its input size.
 """
 
@@ -36,14 +36,14 @@ _CLASSIFIERS = ("fc.", "head.", "classifier.", "head_dist.")
 
 
 def choose_encoder(named: str | AnyPath, *, size: int | None = None, fetch: bool = False) -> FrozenEncoder:
-    """The encoder that is meant, ready for patches of `size` px (None: its own).
+    """Return the encoder that `named` names, ready for patches of `size` px (None: its own input size).
 
     Args:
         named: see the table above.
-        fetch: whether weights that are not in the cache are fetched from Hugging Face.
+        fetch: fetch weights that are not in the cache from Hugging Face.
 
     Raises:
-        WeightsError: there is no such encoder, its files do not fit each other, or it does not take such patches.
+        WeightsError: the encoder does not exist, its files do not fit each other, or it does not take such patches.
     """
     text = str(named)
     if text.startswith(TIMM):
@@ -69,14 +69,14 @@ def _exported(folder: AnyPath) -> FrozenEncoder:
 def _of_folder(folder: AnyPath) -> FrozenEncoder:
     try:
         config = read_json(folder / CONFIG)
-        config = {"pretrained_cfg": config, **config}  # timm's older form has all in one
-        known = config["pretrained_cfg"]
+        config = {"pretrained_cfg": config, **config}  # timm's older form has all keys at one level
+        pretrained = config["pretrained_cfg"]
         architecture, arguments = str(config["architecture"]), _arguments(config.get("model_args") or {})
-        if known.get("global_pool"):
-            arguments.setdefault("global_pool", known["global_pool"])
-        size, name = int(known["input_size"][-1]), exported_name(config)
-        pixels = PixelStatistics(tuple(map(float, known["mean"])), tuple(map(float, known["std"])))
-        interpolation = str(known["interpolation"])
+        if pretrained.get("global_pool"):
+            arguments.setdefault("global_pool", pretrained["global_pool"])
+        size, name = int(pretrained["input_size"][-1]), exported_name(config)
+        pixels = PixelStatistics(tuple(map(float, pretrained["mean"])), tuple(map(float, pretrained["std"])))
+        interpolation = str(pretrained["interpolation"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise WeightsError(
             f"{folder} holds no encoder as timm saves one: its {CONFIG} is missing, or does not say architecture and pretrained_cfg "
@@ -91,7 +91,7 @@ def _of_folder(folder: AnyPath) -> FrozenEncoder:
     wanted = make_backbone(architecture, arguments, where).state_dict()
     own = {key: value for key, value in state.items() if key in wanted or not key.startswith(_CLASSIFIERS)}
     weights = file if len(own) == len(state) else _bytes(own)
-    # The file is what it is known by, also where its classifier is left out.
+    # The digest is that of the whole file, also where its classifier is left out.
     return FrozenEncoder(
         name, arguments, size, 0, pixels, interpolation, weights, digest_of(file), f"{LOCAL}{shown(folder)}"
     )
@@ -99,28 +99,29 @@ def _of_folder(folder: AnyPath) -> FrozenEncoder:
 
 def _of_timm(name: str, fetch: bool) -> FrozenEncoder:
     require_name(name, f"--encoder {TIMM}{name}")
-    known = timm.get_pretrained_cfg(name)
-    if known is None or not known.hf_hub_id:
+    pretrained = timm.get_pretrained_cfg(name)
+    if pretrained is None or not pretrained.hf_hub_id:
         raise WeightsError(f"{TIMM}{name}: timm has no weights for it; name a folder with --encoder {LOCAL}FOLDER")
-    full = f"{name.partition('.')[0]}.{known.tag}" if known.tag else name
-    _require_interpolation(known.interpolation, f"{TIMM}{full}")
-    file = _cached(full, known.hf_hub_id, known.hf_hub_filename or WEIGHTS, fetch)
-    size = known.input_size[-1]
+    full = f"{name.partition('.')[0]}.{pretrained.tag}" if pretrained.tag else name
+    _require_interpolation(pretrained.interpolation, f"{TIMM}{full}")
+    file = _cached(full, pretrained.hf_hub_id, pretrained.hf_hub_filename or WEIGHTS, fetch)
+    size = pretrained.input_size[-1]
     arguments = backbone_arguments(full, size=size)
     weights = _bytes(_loaded_by_timm(full, file, arguments))
-    pixels = PixelStatistics(tuple(known.mean), tuple(known.std))
+    pixels = PixelStatistics(tuple(pretrained.mean), tuple(pretrained.std))
     return FrozenEncoder(
-        full, arguments, size, 0, pixels, known.interpolation, weights, digest_of(weights), f"{TIMM}{full}"
+        full, arguments, size, 0, pixels, pretrained.interpolation, weights, digest_of(weights), f"{TIMM}{full}"
     )
 
 
 def _loaded_by_timm(name: str, file: str, arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The backbone's state after timm has put a file into it, in its own way.
+    """Return the backbone's state after timm has loaded a file into it, with timm's own conversions.
 
-    timm leaves what a file lacks as it was drawn, and only logs it; so that it is put into two different draws.
+    timm only logs tensors that the file lacks, and leaves their random values. The file is therefore loaded into two
+    models with different random values: tensors that differ then are missing.
 
     Raises:
-        WeightsError: the file is not of that model, or is not whole.
+        WeightsError: the file does not belong to this model, or is not whole.
     """
     drawn = []
     with torch.random.fork_rng(devices=[]):
@@ -144,7 +145,7 @@ def _loaded_by_timm(name: str, file: str, arguments: dict[str, Any]) -> dict[str
 
 
 def _cached(name: str, repository: str, filename: str, fetch: bool) -> str:
-    """The file of weights in the cache of Hugging Face (`HF_HOME`)."""
+    """Return the file of weights in the cache of Hugging Face (`HF_HOME`)."""
     if not filename.endswith(".safetensors"):
         raise WeightsError(
             f"{TIMM}{name}: its weights are published as {filename}, which is pickle; save them as {WEIGHTS} with timm's {CONFIG} and "
@@ -158,14 +159,14 @@ def _cached(name: str, repository: str, filename: str, fetch: bool) -> str:
                 f"{TIMM}{name}: {filename} of {repository} cannot be fetched from Hugging Face: "
                 f"{(str(error) or type(error).__name__).splitlines()[0]}"
             ) from None
-    found = huggingface_hub.try_to_load_from_cache(repository, filename)
-    if not isinstance(found, str):
+    cached = huggingface_hub.try_to_load_from_cache(repository, filename)
+    if not isinstance(cached, str):
         raise WeightsError(
             f"{TIMM}{name}: its weights are not in the cache of Hugging Face, and nothing is fetched unless asked for; give --fetch, or "
             f"run `hf download {repository} {filename}` where there is a network and take its cache (HF_HOME) here, or name a folder "
             f"with --encoder {LOCAL}FOLDER"
         )
-    return found
+    return cached
 
 
 def _require_interpolation(name: str, where: str) -> None:
@@ -176,7 +177,7 @@ def _require_interpolation(name: str, where: str) -> None:
 
 
 def _arguments(model_args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `timm.create_model`, without the classifier's."""
+    """Return the arguments of `timm.create_model`, without the classifier's."""
     return {name: value for name, value in model_args.items() if name != "num_classes"}
 
 

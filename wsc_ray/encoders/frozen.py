@@ -1,7 +1,7 @@
-"""A frozen encoder as a value: what to build, its weights as bytes, and how its pixels are made.
+"""A frozen encoder as a value: its architecture, its weights as bytes, and how patches are resized and normalised for it.
 
-It is read once, by the command, and sent to the processes that embed, so that all of them have the weights whose digest the
-feature store is known by, and none needs to see the folder.
+The command reads it once and sends it to the processes that embed, so that all of them have the weights whose digest is
+in the feature store's identity, and none needs access to the folder.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from wsc_ray.errors import WeightsError
 from wsc_ray.files import local_file
 from wsc_ray.storage import AnyPath
 
-AS_TRAINED = "training"  # patches are resized as `pretrain` makes views
+AS_TRAINED = "training"  # resize patches in the way in which `pretrain` makes views
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenEncoder:
-    """A backbone that is not trained any more.
+    """A backbone whose training has ended.
 
     Attributes:
-        name: timm's, with the tag of its weights.
-        arguments: that timm needs to build it.
-        size: side of a patch that it was made for, px.
-        width: of its features; 0 until `checked`.
-        pixels: that its input is normalised with.
-        interpolation: by which a patch of another size is resized: `AS_TRAINED`, or one of Pillow's by its name in small letters.
+        name: timm's name, with the tag of its weights.
+        arguments: arguments that timm needs to build it.
+        size: side of the patches that it takes, px.
+        width: width of its features; 0 until `checked`.
+        pixels: mean and standard deviation that its input is normalised with.
+        interpolation: how patches of another size are resized: `AS_TRAINED`, or one of Pillow's, in small letters.
         weights: safetensors, (bytes,) uint8.
         digest: SHA-256 (hex) of the weights.
-        source: where it is from, for people.
+        source: where it comes from, for messages.
     """
 
     name: str
@@ -53,10 +53,10 @@ class FrozenEncoder:
     source: str
 
     def load(self) -> nn.Module:
-        """The backbone in eval mode: normalised pixels (n, 3, s, s) -> features (n, width).
+        """Return the backbone in eval mode: normalised pixels (n, 3, s, s) -> features (n, width).
 
         Raises:
-            WeightsError: the weights are not of such a backbone.
+            WeightsError: the weights do not fit the backbone.
         """
         backbone = make_backbone(self.name.partition(".")[0], self.arguments, self.source)
         try:
@@ -69,10 +69,10 @@ class FrozenEncoder:
 
     @torch.inference_mode()
     def checked(self, size: int | None) -> FrozenEncoder:
-        """The encoder for patches of `size` px (None: its own), after one patch went through it.
+        """Return the encoder for patches of `size` px (None: its own size), after encoding a patch as a check.
 
         Raises:
-            WeightsError: it does not take such patches, or gives something else than a vector for each.
+            WeightsError: it does not take such patches, or does not give one vector for each.
         """
         size = size or self.size
         try:
@@ -91,27 +91,27 @@ class FrozenEncoder:
 
 
 def make_backbone(architecture: str, arguments: Mapping[str, Any], where: str) -> nn.Module:
-    """A backbone with weights that are drawn.
+    """Return a backbone with random weights.
 
     Args:
-        where: the arguments are from, for people.
+        where: where the arguments come from, for messages.
 
     Raises:
-        WeightsError: timm does not know it, or not such arguments.
+        WeightsError: timm does not know the architecture or the arguments.
     """
     try:
         return create_backbone(architecture, dict(arguments))
     except WeightsError:
         raise
-    except Exception as error:  # timm's models raise what they like for arguments that are not theirs
+    except Exception as error:  # timm's models raise any error for unknown arguments
         raise WeightsError(f"{where}: timm cannot make {architecture} with these model_args: {error}") from None
 
 
 def read_weights(path: AnyPath) -> np.ndarray:
-    """The bytes of a file, (bytes,) uint8.
+    """Return the bytes of a file, (bytes,) uint8.
 
     Raises:
-        WeightsError: it cannot be read, or is damaged.
+        WeightsError: the file cannot be read, or is damaged.
     """
     try:
         with local_file(path) as local:
@@ -122,5 +122,5 @@ def read_weights(path: AnyPath) -> np.ndarray:
 
 
 def digest_of(weights: np.ndarray) -> str:
-    """SHA-256 (hex)."""
+    """Return the SHA-256 (hex) of weights, (bytes,) uint8."""
     return hashlib.sha256(weights.data).hexdigest()

@@ -1,7 +1,7 @@
-"""An encoder of features: a multi-layer perceptron, which adapts what a frozen encoder says of patches to a cohort.
+"""An encoder of features: a multi-layer perceptron that adapts the features of a frozen encoder to a cohort.
 
-Its input is normalised patch by patch (LayerNorm, Ba et al. 2016, without parameters), since encoders differ in the scale of their
-features. It has no BatchNorm, so that nothing depends on which patches a worker holds.
+It normalises the features of each patch (LayerNorm, Ba et al. 2016, without parameters), since encoders differ in the
+scale of their features. It has no BatchNorm, so that results do not depend on which patches a worker holds.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class MlpShape:
-    """What a perceptron is built from.
+    """The widths of a perceptron's layers.
 
     Attributes:
         inputs: width of the features that it takes.
         hidden: widths of its hidden layers.
-        outputs: width of the features that it gives.
+        outputs: width of the features that it returns.
     """
 
     inputs: int
@@ -37,7 +37,7 @@ class FeatureMlp(nn.Module):
 
     def __init__(self, shape: MlpShape):
         super().__init__()
-        self.num_features = shape.outputs  # as timm's backbones call it
+        self.num_features = shape.outputs  # the name that timm's backbones use
         layers: list[nn.Module] = [nn.LayerNorm(shape.inputs, elementwise_affine=False)]
         width = shape.inputs
         for hidden in shape.hidden:

@@ -1,4 +1,4 @@
-"""A timm backbone and the projection head that contrastive training needs and features do without."""
+"""A timm backbone with a projection head, which contrastive training needs and feature extraction drops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PixelStatistics:
         return {"mean": list(self.mean), "std": list(self.std)}
 
 
-IMAGENET = PixelStatistics()  # of ImageNet's images: torchvision's weights want them, and random weights want no others
+IMAGENET = PixelStatistics()  # statistics of ImageNet's images, for torchvision's weights and for random ones
 
 
 # The paper's hidden widths (arXiv 2602.09477); for other backbones the hidden layer is as wide as the features.
@@ -39,13 +39,13 @@ _HEAD_HIDDEN = {
 
 
 class PatchEncoder(nn.Module):
-    """Backbone and two-layer projection head.
+    """A backbone with a two-layer projection head.
 
     Args:
         backbone: a timm model without classifier, pixels (m, 3, s, s) -> features (m, f).
         hidden: width of the head's hidden layer.
         out: width of the projected features.
-        frozen_norm: whether BatchNorm keeps its running statistics in training too.
+        frozen_norm: whether BatchNorm uses its running statistics, unchanged, in training, too.
     """
 
     def __init__(self, backbone: nn.Module, hidden: int, out: int, *, frozen_norm: bool = False):
@@ -56,7 +56,7 @@ class PatchEncoder(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels (m, 3, s, s) -> unit vectors (m, out), in float32 at least."""
+        """Return unit vectors (m, out), in float32 at least, for normalised pixels (m, 3, s, s)."""
         projected = self.head(self.backbone(pixels))
         return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
 
@@ -70,7 +70,7 @@ class PatchEncoder(nn.Module):
 def build_encoder(
     name: str, *, size: int, head_hidden: int | None, head_dim: int, norm: Norm = "batch", pretrained: bool = False
 ) -> PatchEncoder:
-    """Make a backbone by its timm name, with ImageNet weights where asked for, and a new head.
+    """Return an encoder of the backbone with this timm name, with ImageNet weights if `pretrained`, and a new head.
 
     Raises:
         WeightsError: timm does not know the name, has no such norm for it, or ImageNet weights cannot be fetched.
@@ -83,14 +83,13 @@ def build_encoder(
 
 
 def _width(backbone: nn.Module) -> int:
-    """Of the backbone's features, f."""
-    return cast(
-        int, backbone.num_features
-    )  # timm's, where torch expects a module's attributes to be tensors or modules
+    """Return the width of the backbone's features, f."""
+    # The attribute is timm's; torch's types expect tensors or modules as attributes.
+    return cast(int, backbone.num_features)
 
 
 def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
-    """A timm model without classifier; `arguments` are of `backbone_arguments`."""
+    """Return a timm model without classifier; `arguments` come from `backbone_arguments`."""
     require_name(name)
     try:
         backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
@@ -101,15 +100,18 @@ def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = 
             f"ImageNet weights for {name} could not be fetched ({type(error).__name__}); set encoder.weights to a folder or "
             f".safetensors file that holds them, or to `random`"
         ) from error
-    return backbone.to(memory_format=torch.channels_last)  # as pixels come; convolutions are faster so
+    return backbone.to(memory_format=torch.channels_last)  # the format of pixels; convolutions are faster with it
 
 
 def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[str, Any]:
-    """What timm has to be told to make a backbone: the size of its input, for a transformer with a fixed grid, and
-    GroupNorm: of 32 groups where all its widths allow, else of one."""
+    """Return the arguments that timm needs to make a backbone.
+
+    These are the size of the input, for a transformer with a fixed grid, and the layer for GroupNorm: with 32 groups
+    where all widths of the backbone allow this, else with one.
+    """
     require_name(name)
-    known = timm.get_pretrained_cfg(name)
-    arguments: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
+    pretrained = timm.get_pretrained_cfg(name)
+    arguments: dict[str, Any] = {"img_size": size} if pretrained is not None and pretrained.fixed_input_size else {}
     if norm != "group" or not batch_norms(timm.create_model(name, num_classes=0, **arguments)):
         return arguments
     for layer in ("groupnorm", "groupnorm1"):
@@ -122,13 +124,13 @@ def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[st
 
 
 def require_name(name: str, where: str = "encoder.backbone") -> None:
-    """Refuse a name that timm does not know, or one whose tag it does not.
+    """Check that timm knows a model's name and its tag.
 
     Args:
-        where: it was written, for people.
+        where: where the name was written, for messages.
 
     Raises:
-        WeightsError: names that are near are listed.
+        WeightsError: timm does not know the name or the tag; the error lists similar names, or the tags.
     """
     if timm.is_model(name):
         try:
@@ -148,16 +150,16 @@ def require_name(name: str, where: str = "encoder.backbone") -> None:
 
 
 def statistics_of(name: str) -> PixelStatistics:
-    """What a timm model's own weights were trained with; 0.5 for many, whatever a ResNet wants."""
+    """Return the pixel statistics that a timm model's own weights were trained with, which for many are 0.5."""
     require_name(name)
-    known = timm.get_pretrained_cfg(name)
-    return IMAGENET if known is None else PixelStatistics(tuple(known.mean), tuple(known.std))
+    pretrained = timm.get_pretrained_cfg(name)
+    return IMAGENET if pretrained is None else PixelStatistics(tuple(pretrained.mean), tuple(pretrained.std))
 
 
 def normalise_pixels(pixels: torch.Tensor, statistics: PixelStatistics = IMAGENET) -> torch.Tensor:
-    """uint8 RGB (..., s, s, 3) -> float32 (..., 3, s, s) with the mean and standard deviation taken out.
+    """Return uint8 RGB (..., s, s, 3) as float32 (..., 3, s, s), normalised by mean and standard deviation.
 
-    On the accelerator where `pixels` is: bytes travel, not floats.
+    This runs on the device of `pixels`, so that bytes are sent to it and not floats.
     """
     mean = torch.tensor(statistics.mean, device=pixels.device) * 255
     std = torch.tensor(statistics.std, device=pixels.device) * 255

@@ -1,8 +1,8 @@
-"""What stands in for a backbone's BatchNorm, whose statistics otherwise are of one worker's views alone.
+"""Choices for a backbone's BatchNorm, whose statistics by default come from the views of one worker only.
 
-`batch`: as the backbone has it, each worker (or micro-batch) with its own statistics. `sync`: statistics over all
-workers. `group`: GroupNorm (Wu and He 2018), without statistics of the batch. `frozen`: the statistics that came with
-the weights, unchanged; scale and shift still learn. A backbone without BatchNorm, such as a ViT, stays as it is.
+`batch`: BatchNorm as it is; each worker (or micro-batch) has its own statistics. `sync`: statistics over all workers.
+`group`: GroupNorm (Wu and He 2018), without statistics of the batch. `frozen`: the statistics that came with the
+weights, unchanged; scale and shift still learn. A backbone without BatchNorm, such as a ViT, is not changed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Norm = Literal["batch", "sync", "group", "frozen"]
 
 
 def batch_norms(model: nn.Module) -> list[BatchNorm]:
-    """Every BatchNorm of a model, torch's, timm's or ours."""
+    """Return every BatchNorm of a model, whether torch's, timm's or `SyncBatchNorm`."""
     return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Let every BatchNorm use its running statistics and leave them as they are."""
+    """Let every BatchNorm use its running statistics without changing them."""
     for module in batch_norms(model):
         module.eval()
 
 
 @contextmanager
 def unchanged_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside, BatchNorm uses the batch's statistics but does not fold them into the running ones."""
+    """Let BatchNorm use the batch's statistics inside the block without changing its running statistics."""
     modules = batch_norms(model)
     momenta = [module.momentum for module in modules]
     for module in modules:
@@ -46,7 +46,7 @@ def unchanged_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def synchronise(model: nn.Module) -> nn.Module:
-    """`model` with each BatchNorm replaced by `SyncBatchNorm` of the same parameters, buffers and names."""
+    """Return `model` with each BatchNorm replaced by a `SyncBatchNorm` with the same parameters, buffers and names."""
     if isinstance(model, BatchNorm):
         return SyncBatchNorm(model)
     for name, child in model.named_children():
@@ -57,11 +57,11 @@ def synchronise(model: nn.Module) -> nn.Module:
 class SyncBatchNorm(nn.Module):
     """BatchNorm over the views of all workers (the default process group), on any device.
 
-    Equal, in value, gradient and running statistics, to BatchNorm in one process that holds everything. torch's own
-    refuses the CPU. Takes over the activation and dropout that timm puts into some of its BatchNorms.
+    Its values, gradients and running statistics equal those of BatchNorm in one process that holds everything. torch's
+    SyncBatchNorm does not run on a CPU. It keeps the activation and dropout that timm puts into some of its BatchNorms.
 
     Args:
-        like: whose parameters and buffers it takes over, as the same objects.
+        like: the BatchNorm to replace; its parameters and buffers are used as they are, not copied.
     """
 
     eps: float
@@ -82,15 +82,15 @@ class SyncBatchNorm(nn.Module):
         self.train(like.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (m, c, ...) of this worker -> the same shape."""
+        """Return the normalised features (m, c, ...) of this worker, with the shape of `x`."""
         if not self.training:
-            known = self.running_mean, self.running_var
-            return self.after(F.batch_norm(x, *known, self.weight, self.bias, training=False, eps=self.eps))
+            running = self.running_mean, self.running_var
+            return self.after(F.batch_norm(x, *running, self.weight, self.bias, training=False, eps=self.eps))
         out, mean, var, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
-        assert self.momentum is not None  # the average over all batches so far, which no backbone keeps
+        assert self.momentum is not None  # None means an average over all batches so far, which no backbone uses
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), self.momentum)  # unbiased, as torch keeps it
+        self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), self.momentum)  # unbiased, as in torch
         return self.after(out)
 
 
@@ -130,7 +130,7 @@ class _Normalise(torch.autograd.Function):
         inverse = torch.rsqrt(var + ctx.eps)
         normalised = (_wide(x) - mean.view(along)) * inverse.view(along)
         dy = _wide(dy)
-        own = torch.stack((dy.sum(_rows(x)), (dy * normalised).sum(_rows(x))))  # of dy and dy x', (2, c)
+        own = torch.stack((dy.sum(_rows(x)), (dy * normalised).sum(_rows(x))))  # sums of dy and of dy x', (2, c)
         with metered(ctx.sending):
             mean_dy, mean_dyx = all_gather_stacked(own).sum(0) / count
         scale = inverse if weight is None else inverse * weight
@@ -139,10 +139,10 @@ class _Normalise(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> tuple[int, ...]:
-    """The dimensions that BatchNorm takes statistics over: all but the channels."""
+    """Return the dimensions that BatchNorm takes statistics over: all but the channels."""
     return (0, *range(2, x.ndim))
 
 
 def _wide(x: Tensor) -> Tensor:
-    """`x` in float32 at least, in which statistics are taken."""
+    """Return `x` in float32 at least, the precision of statistics."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Weights in and out, without pickle: safetensors, and the folder that timm loads."""
+"""Read and write weights without pickle: as safetensors, and as a folder that timm loads."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def save_state(module: nn.Module, path: AnyPath) -> None:
 
 
 def read_state(path: AnyPath) -> dict[str, torch.Tensor]:
-    """Read safetensors from a file, or from a folder that holds `model.safetensors`.
+    """Return the state in a safetensors file, or in a folder that holds `model.safetensors`.
 
     Raises:
-        WeightsError: it is not there, damaged, or not safetensors.
+        WeightsError: the file is missing, damaged, or not safetensors.
     """
     file = path / WEIGHTS if path.is_dir() else path
     try:
@@ -56,13 +56,12 @@ def read_state(path: AnyPath) -> dict[str, torch.Tensor]:
 
 
 def load_weights(encoder: PatchEncoder, path: AnyPath) -> None:
-    """Start from the weights in `path`: a whole encoder with its head (a checkpoint), or a backbone alone.
+    """Load the weights in `path` into an encoder: those of a whole encoder with its head (a checkpoint), or of a backbone.
 
-    A classifier that the backbone has no place for (`fc.`, `head.`, `classifier.`) is left out; anything else has to
-    fit.
+    A classifier that the backbone does not have (`fc.`, `head.`, `classifier.`) is left out; all other tensors must fit.
 
     Raises:
-        WeightsError: unreadable, or of another backbone.
+        WeightsError: the weights cannot be read, or belong to another backbone.
     """
     state = read_state(path)
     target: nn.Module = encoder
@@ -77,7 +76,7 @@ def load_weights(encoder: PatchEncoder, path: AnyPath) -> None:
     wrong = sorted(set(wanted) ^ set(state)) or sorted(k for k in wanted if wanted[k].shape != state[k].shape)
     if wrong:
         raise WeightsError(
-            f"the weights in {path} are of another encoder than this recipe's: {len(wrong)} tensors differ, such as {wrong[0]}"
+            f"the weights in {path} belong to another encoder than this recipe's: {len(wrong)} tensors differ, such as {wrong[0]}"
         )
     target.load_state_dict(state)
 
@@ -91,10 +90,10 @@ def export_encoder(
     norm: Norm = "batch",
     statistics: PixelStatistics = IMAGENET,
 ) -> None:
-    """Write the backbone as `timm.create_model("local-dir:FOLDER")` loads it, keys as in timm; `config.json` last.
+    """Write the backbone for `timm.create_model("local-dir:FOLDER")`, with timm's keys, `config.json` last.
 
     Args:
-        statistics: that its pixels were normalised with.
+        statistics: mean and standard deviation that its pixels were normalised with.
     """
     architecture, _, tag = name.partition(".")
     pretrained = {
@@ -119,30 +118,30 @@ def export_encoder(
 
 
 def exported_name(config: Mapping[str, Any]) -> str:
-    """timm's name of an exported encoder, with the tag of the weights that it started from, from its `config.json`."""
+    """Return timm's name of an exported encoder, with the tag of its starting weights, from its `config.json`."""
     tag = config["pretrained_cfg"].get("tag")
     return f"{config['architecture']}.{tag}" if tag else config["architecture"]
 
 
 def exported_statistics(config: Mapping[str, Any]) -> PixelStatistics:
-    """What an exported encoder's pixels are normalised with, from its `config.json`."""
-    known = config["pretrained_cfg"]
-    return PixelStatistics(tuple(known["mean"]), tuple(known["std"]))
+    """Return the statistics that an exported encoder's pixels are normalised with, from its `config.json`."""
+    pretrained = config["pretrained_cfg"]
+    return PixelStatistics(tuple(pretrained["mean"]), tuple(pretrained["std"]))
 
 
 def statistics_for(name: str, weights: str, path: AnyPath | None) -> PixelStatistics:
-    """What the pixels of an encoder are normalised with that starts from these weights: what the weights were trained with.
+    """Return the pixel statistics that starting weights were trained with, for an encoder that starts from them.
+
+    An exported folder (timm's or wsc-ray's) holds them in `config.json`, a checkpoint of a run in `state.json`; a single
+    file is assumed to have those of timm's weights.
 
     Args:
-        name: timm's, of the backbone.
-        weights: `random`, `imagenet`, or what `path` is.
-        path: of weights in a file or folder; None where there are none.
+        name: timm's name of the backbone.
+        weights: `random`, `imagenet`, or the text of `path`.
+        path: a file or folder of weights; None for `random` and `imagenet`.
 
     Raises:
-        WeightsError: a folder whose file about it is damaged.
-
-    A folder says it in its `config.json` (as timm's and ours do) or, a checkpoint of a run, in its `state.json`; a file alone is taken
-    for timm's.
+        WeightsError: the folder's `config.json` or `state.json` is damaged.
     """
     if path is None:
         return IMAGENET if weights == "random" else statistics_of(name)
@@ -161,7 +160,7 @@ def statistics_for(name: str, weights: str, path: AnyPath | None) -> PixelStatis
 
 
 def no_encoder(folder: AnyPath, error: Exception) -> str:
-    """What to tell the user of a folder whose `config.json` could not be read."""
+    """Return the sentence for the user about a folder whose `config.json` cannot be read."""
     if isinstance(error, FileNotFoundError):
         return f"{folder} holds no encoder ({CONFIG} and {WEIGHTS}); is the pretraining complete?"
     reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
@@ -169,7 +168,7 @@ def no_encoder(folder: AnyPath, error: Exception) -> str:
 
 
 def load_exported(folder: AnyPath) -> tuple[nn.Module, dict[str, Any]]:
-    """The backbone in eval mode and its `config.json`.
+    """Return the backbone in a folder, in eval mode, and its `config.json`.
 
     Raises:
         WeightsError: the folder holds no exported encoder.

@@ -1,1 +1,1 @@
-"""The files of a feature store, a slide each: which there are, and their rows read as training wants them."""
+"""The files of a feature store, one for each slide, and their rows as a source for training."""

@@ -1,4 +1,4 @@
-"""A feature store's files: where a slide's lies, how it is opened, and the table of slides beside them."""
+"""Find and open the files of a feature store, and read its table of slides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.files import first_line, is_file_name, local_file
 from wsc_ray.storage import AnyPath, check_store
 
-# What HDF5 raises for what a file should not hold.
+# Errors that h5py raises for damaged files.
 UNREADABLE = (
     OSError,
     KeyError,
@@ -28,11 +28,11 @@ UNREADABLE = (
     MemoryError,
     OverflowError,
 )
-FEATURES, COORDS, VIEWS = "features", "coords", "views"  # datasets of a file: (N, D), (N, 2) and (N, K, D)
+FEATURES, COORDS, VIEWS = "features", "coords", "views"  # a file's datasets: (N, D), (N, 2) and (N, K, D)
 
 
 def slide_path(folder: AnyPath, slide_id: str) -> AnyPath:
-    """Where a slide's features lie.
+    """Return the path of a slide's file.
 
     Raises:
         DataError: the id cannot be a file name.
@@ -44,10 +44,10 @@ def slide_path(folder: AnyPath, slide_id: str) -> AnyPath:
 
 @contextmanager
 def open_slide(folder: AnyPath, slide_id: str) -> Iterator[h5py.File]:
-    """Open a slide's file to read all of it, once it is known to be undamaged.
+    """Open a slide's file to read all of it, after comparing it with its checksum.
 
     Raises:
-        DataError: it is missing, damaged or no HDF5, in a sentence; what the block raises stays what it is.
+        DataError: the file is missing, damaged or not HDF5; errors of the block are not changed.
     """
     path = slide_path(folder, slide_id)
     with ExitStack() as stack:
@@ -65,7 +65,7 @@ def open_slide(folder: AnyPath, slide_id: str) -> Iterator[h5py.File]:
 
 
 def unreadable(folder: AnyPath, slide_id: str, error: Exception) -> DataError:
-    """The sentence about a slide's file that cannot be read."""
+    """Return the error for a slide's file that cannot be read."""
     return DataError(
         f"features of slide {slide_id} cannot be read from {slide_path(folder, slide_id)}: {first_line(error)}; delete the file and "
         "embed again"
@@ -74,10 +74,12 @@ def unreadable(folder: AnyPath, slide_id: str, error: Exception) -> DataError:
 
 @contextmanager
 def open_rows(path: AnyPath) -> Iterator[h5py.File]:
-    """Open a slide's file to read some of its rows: of an object those bytes alone travel, so that no checksum is compared.
+    """Open a slide's file to read some of its rows, without comparing its checksum.
+
+    From an object store only the bytes of these rows are read.
 
     Raises:
-        OSError: it is missing, or no HDF5.
+        OSError: the file is missing, or not HDF5.
     """
     if isinstance(path, Path):
         with h5py.File(path, "r") as file:
@@ -89,11 +91,11 @@ def open_rows(path: AnyPath) -> Iterator[h5py.File]:
 
 
 def read_slides(folder: AnyPath) -> Cohort:
-    """Read the table of slides, which has `patches`.
+    """Return the table of slides of a feature store, which has a column `patches`.
 
     Raises:
-        DataError: the folder holds none, or one that cannot be read.
-        RunFolderError: its store does not answer.
+        DataError: the folder has no table of slides, or it cannot be read.
+        RunFolderError: the object store does not answer.
     """
     check_store(folder)
     try:

@@ -1,7 +1,7 @@
 """The patches of a feature store with augmented views, as a source that training streams from.
 
-It has what the stream asks of a manifest: the table of slides, row groups, which rows are of which slide, and the rows of a row
-group. A slide's file is cut into row groups of as many rows as a manifest's, so that windows mix slides as well.
+It gives the stream the same things as a manifest: the table of slides, row groups, runs of slides, and the rows of a row
+group. A slide's file is divided into row groups of the same size as a manifest's, so that windows mix slides as well.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from wsc_ray.pixels import Unreadable
 from wsc_ray.run_folder import IDENTITY
 from wsc_ray.storage import AnyPath, as_path
 
-_THREADS = 16  # that look at files: a store far away is waited for
+_THREADS = 16  # threads that open files: remote storage is mostly waited for
 _HOW = "`wsc-ray embed --views 8` writes such a store from a manifest"
-_OF_FOLDER = ("command", "wsc_ray")  # of an identity: who wrote it, not what lies there
+_OF_FOLDER = ("command", "wsc_ray")  # keys of an identity that name the writer and not the content
 
 
 class FeatureTable:
     """The patches of a feature store. It pickles as names and counts: files are opened where they are read.
 
     Attributes:
-        uri: of the folder, absolute.
-        files: paths of the slides' files on `filesystem`, in the order of slide ids; `RowGroup.file` counts them.
-        digest: SHA-256 (hex) of what the store was made of (encoder, patches, views) and of how many patches its slides have.
-        encoder: digest of the encoder that made the features, or its name where another tool did; None where it is not known.
-        width: D, of the features.
-        views: K, of each patch.
+        uri: absolute path or URI of the folder.
+        files: paths of the slides' files on `filesystem`, in the order of slide ids; `RowGroup.file` is an index into them.
+        digest: SHA-256 (hex) of what the store was made from (encoder, patches, views) and of its slides' numbers of patches.
+        encoder: digest of the encoder that made the features, or its name if another tool made them; None if unknown.
+        width: D, the width of the features.
+        views: K, the number of views of each patch.
     """
 
     def __init__(self, folder: AnyPath, counts: Mapping[str, int], shape: tuple[int, int], identity: Mapping[str, Any]):
@@ -72,24 +72,24 @@ class FeatureTable:
         )
 
     def runs(self) -> Runs:
-        """Which slide the rows of every row group are of: all of one."""
+        """Return the runs of slides: one run for each row group, since a row group belongs to one slide."""
         groups = self.row_groups
         slide = np.array([group.file for group in groups], dtype=np.int64)
         rows = np.array([group.rows for group in groups], dtype=np.int64)
         return Runs(np.arange(len(groups)), np.zeros_like(rows), rows, slide, self._slides)
 
     def cohort(self) -> Cohort:
-        """The slides of the store."""
+        """Return the slides of the store."""
         return read_slides(as_path(self.uri))
 
     def read_group(self, file: int, row_group: int, columns: Sequence[str]) -> pa.Table:
-        """The rows of a row group.
+        """Return the rows of a row group.
 
         Args:
-            columns: of `slide_id`, `x`, `y` and `views`: (K, D) float16, as bytes.
+            columns: some of `slide_id`, `x`, `y` and `views`, which are (K, D) float16, as bytes.
 
         Raises:
-            DataError: the file has gone, or cannot be read.
+            DataError: the file is missing, or cannot be read.
         """
         slide, start = self._slides[file], row_group * ROW_GROUP_ROWS
         rows = slice(start, min(start + ROW_GROUP_ROWS, self._rows[file]))
@@ -99,7 +99,7 @@ class FeatureTable:
                 views = opened[VIEWS][rows] if VIEWS in columns else None
         except (OSError, KeyError) as error:
             raise DataError(f"features of slide {slide} cannot be read: {str(error).splitlines()[0]}") from error
-        found: dict[str, pa.Array] = {
+        arrays: dict[str, pa.Array] = {
             "slide_id": pa.array([slide] * len(coords)),
             "x": pa.array(coords[:, 0]),
             "y": pa.array(coords[:, 1]),
@@ -107,16 +107,19 @@ class FeatureTable:
         if views is not None:
             size = 2 * self.views * self.width
             data = pa.py_buffer(np.ascontiguousarray(views, dtype="<f2"))
-            found[VIEWS] = pa.Array.from_buffers(pa.binary(size), len(views), [None, data])
-        return pa.table({name: found[name] for name in columns})
+            arrays[VIEWS] = pa.Array.from_buffers(pa.binary(size), len(views), [None, data])
+        return pa.table({name: arrays[name] for name in columns})
 
 
 def open_features(uri: str) -> FeatureTable:
-    """Open a feature store to train on. On a disk each file is compared with its checksum; of objects the shapes alone are read.
+    """Open a feature store to train on.
+
+    Local files are compared with their checksums; of objects only the shapes are read.
 
     Raises:
-        DataError: it holds no features, is of several widths, lacks views, or its files are damaged or not as its table says.
-        RunFolderError: its store does not answer.
+        DataError: the folder holds no features, they differ in width or lack views, or files are damaged or do not fit the
+            table of slides.
+        RunFolderError: the object store does not answer.
     """
     folder = as_path(uri)
     slides = read_slides(folder).slides
@@ -132,42 +135,42 @@ def open_features(uri: str) -> FeatureTable:
 
 
 def read_store_identity(folder: AnyPath) -> dict[str, Any]:
-    """What a feature store was made of, as the command that wrote it says; nothing where it does not say.
+    """Return the identity of a feature store, which names its encoder and patches; empty where the store has none.
 
     Raises:
-        DataError: it says so in a file that cannot be read.
+        DataError: the file of the identity cannot be read.
     """
     try:
-        known = read_json(folder / IDENTITY)
+        identity = read_json(folder / IDENTITY)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        known = None
-    if not isinstance(known, dict):
+        identity = None
+    if not isinstance(identity, dict):
         raise DataError(f"{folder / IDENTITY} cannot be read; embed again into a new folder")
-    return known
+    return identity
 
 
 def store_digest(identity: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    """SHA-256 (hex) of what a store was made of and of how many patches its slides have, wherever it lies."""
-    known = {name: value for name, value in identity.items() if name not in _OF_FOLDER}
-    return hashlib.sha256(json.dumps([known, *counts.items()], sort_keys=True).encode()).hexdigest()
+    """Return the SHA-256 (hex) of a store's content: what it was made from, and its slides' numbers of patches."""
+    content = {name: value for name, value in identity.items() if name not in _OF_FOLDER}
+    return hashlib.sha256(json.dumps([content, *counts.items()], sort_keys=True).encode()).hexdigest()
 
 
 def _shapes(folder: AnyPath, counts: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """K and D of each slide.
+    """Return K and D of each slide.
 
     Raises:
-        DataError: a file is missing, lacks views, or is not as the table of slides says.
+        DataError: a file is missing, lacks views, or does not fit the table of slides.
     """
     with ThreadPoolExecutor(1 if isinstance(folder, Path) else _THREADS) as pool:
-        found = pool.map(lambda slide: _shape(folder, slide, counts[slide]), counts)
-        return dict(zip(counts, found, strict=True))
+        shapes = pool.map(lambda slide: _shape(folder, slide, counts[slide]), counts)
+        return dict(zip(counts, shapes, strict=True))
 
 
 def _shape(folder: AnyPath, slide: str, patches: int) -> tuple[int, int]:
     path = slide_path(folder, slide)
-    # On a disk each file is read once here, so that training sees what was written; of objects the shapes alone are.
+    # A local file is read once as a whole, which finds damage before training; of an object only the shapes are read.
     try:
         with open_slide(folder, slide) if isinstance(folder, Path) else open_rows(path) as file:
             shapes = {name: file[name].shape for name in (FEATURES, COORDS, VIEWS) if name in file}
@@ -191,7 +194,7 @@ def _shape(folder: AnyPath, slide: str, patches: int) -> tuple[int, int]:
 
 
 def _common(folder: AnyPath, shapes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """K and D, the same of every slide."""
+    """Return K and D, after checking that they are the same for all slides."""
     first, shape = next(iter(shapes.items()))
     for slide, (views, width) in shapes.items():
         if width != shape[1]:
@@ -210,7 +213,7 @@ def _place(path: AnyPath) -> str:
 
 
 class StoredViews:
-    """What the rows of a feature table hold: each patch's views."""
+    """Gives the contents of a feature table's rows: each patch's views."""
 
     columns: tuple[str, ...] = (VIEWS,)
 
@@ -218,6 +221,6 @@ class StoredViews:
         self._shape = (table.views, table.width)
 
     def fetch(self, rows: Iterable[Mapping[str, Any]]) -> list[np.ndarray | Unreadable]:
-        """Each row's views, (K, D) float16, or why it has none that can be used, in order."""
-        found = [np.frombuffer(row[VIEWS], "<f2").reshape(self._shape) for row in rows]
-        return [views if np.isfinite(views).all() else Unreadable("its views hold NaN or infinity") for views in found]
+        """Return each row's views, (K, D) float16, or the reason why they cannot be used, in order."""
+        stored = [np.frombuffer(row[VIEWS], "<f2").reshape(self._shape) for row in rows]
+        return [views if np.isfinite(views).all() else Unreadable("its views hold NaN or infinity") for views in stored]

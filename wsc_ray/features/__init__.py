@@ -1,1 +1,1 @@
-"""Frozen encoder -> features: one file a slide, as TRIDENT writes it."""
+"""Frozen encoder -> features: one file for each slide, in TRIDENT's format."""

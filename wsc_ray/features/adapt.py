@@ -1,7 +1,7 @@
-"""The command on features: a store of an encoder's features through an adapter, into a store of the same layout.
+"""`embed` with an adapter: put the features of one store through it, into a store of the same layout.
 
-A slide at a time, in this process: a perceptron takes as many patches a second as a disk gives. Slides whose file is there are
-left out, so that what was interrupted goes on.
+Slides are adapted one by one in this process, since a perceptron is as fast as the disk. Slides whose file exists are
+left out, so that an interrupted command goes on.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
 
-_ROWS = 8192  # patches that are in memory at a time
-_OWN = ("name", "savetodir")  # attributes that a file gets where it is written
+_ROWS = 8192  # patches in memory at a time
+_OWN = ("name", "savetodir")  # attributes that belong to a file and are not copied
 
 
 def adapt_features(
@@ -49,19 +49,19 @@ def adapt_features(
     recipe: Recipe,
     dry_run: bool,
 ) -> dict[str, Any]:
-    """Write what an adapter makes of every slide's plain features.
+    """Write the adapted features of every slide, without views.
 
     Args:
-        folder: the run's, if there is one.
+        folder: the run folder, if there is one.
         encoder: folder of the exported adapter.
-        features: the store (`data.features`).
-        out: where the new store goes.
+        features: the feature store (by default `data.features`).
+        out: folder of the new store.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan.
+        The summary, which is also in `OUT/summary.json`; for a dry run the plan.
 
     Raises:
-        UserError: see `wsc_ray.errors`; nothing has been written where the store as a whole is wrong.
+        UserError: see `wsc_ray.errors`; nothing has been written if the store as a whole is wrong.
     """
     named = features or recipe.data.features
     if named is None:
@@ -69,24 +69,24 @@ def adapt_features(
     source, adapter = as_path(named), read_adapter(encoder)
     cohort = read_slides(source)
     counts = dict(zip(cohort.ids, cohort.slides[PATCHES].to_pylist(), strict=True))
-    made_of = read_store_identity(source)
-    if adapter.encoder and made_of.get("encoder") and made_of["encoder"] != adapter.encoder:
+    source_identity = read_store_identity(source)
+    if adapter.encoder and source_identity.get("encoder") and source_identity["encoder"] != adapter.encoder:
         raise DataError(
-            f"features in {source} are by another encoder ({made_of['encoder'][:12]}) than those that {encoder} was trained on "
+            f"features in {source} are by another encoder ({source_identity['encoder'][:12]}) than those that {encoder} was trained on "
             f"({adapter.encoder[:12]}); embed with that one"
         )
     for slide in counts:
         slide_path(out, slide)  # raises for an id that cannot be a file name, before anything is written
-    digest = store_digest(made_of, counts)
+    digest = store_digest(source_identity, counts)
     identity = {
         "encoder": adapter.digest,
-        "size": made_of.get("size"),
+        "size": source_identity.get("size"),
         "features": digest,
-        "features_encoder": made_of.get("encoder"),
+        "features_encoder": source_identity.get("encoder"),
     }
-    known = claim_folder("embed", out)
-    if known is not None:
-        refuse_other(out, "features", known, identity)
+    earlier = claim_folder("embed", out)
+    if earlier is not None:
+        refuse_other(out, "features", earlier, identity)
     stored = stored_slides(out)
     todo = [slide for slide in counts if slide not in stored]
     _check(source, todo, adapter)
@@ -121,7 +121,7 @@ def adapt_features(
 
 
 def _check(source: AnyPath, slides: list[str], adapter: FrozenAdapter) -> None:
-    """Look at the first slide's features, so that a store of another width is refused before anything is written."""
+    """Check the width of the first slide's features, so that a wrong store is refused before anything is written."""
     for slide in slides[:1]:
         with _opened(source, slide) as file:
             _require_width(file, slide, adapter)

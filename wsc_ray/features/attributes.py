@@ -1,4 +1,4 @@
-"""TRIDENT's attributes of a slide's coordinates, from its patches (https://github.com/mahmoodlab/TRIDENT)."""
+"""Compute TRIDENT's attributes of a slide's coordinates from its patches (https://github.com/mahmoodlab/TRIDENT)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str, Any]:
-    """`patch_size`, `patch_size_level0`, `overlap` and `target_magnification`, as far as they are known.
+    """Return `patch_size`, `patch_size_level0`, `overlap` and `target_magnification`, as far as they are known.
 
     Args:
-        first: a row of the manifest; all patches of a slide are of one size and scale.
+        first: a row of the manifest; all patches of a slide have one size and scale.
         coords: (n, 2) int64, level-0 px.
     """
     attributes: dict[str, Any] = {"overlap": 0}
@@ -29,8 +29,10 @@ def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str,
 
 
 def overlap(coords: np.ndarray, size_level0: int, size: int) -> int:
-    """How much neighbouring patches share, px as stored, told from where they lie: from the most frequent distance of two
-    that follow each other in a row, since a slide's pieces may have grids of their own.
+    """Return how much neighbouring patches overlap, px as stored.
+
+    This follows from the most frequent distance between successive patches of a row of the grid; it need not be the only
+    distance, since a slide's pieces of tissue may have grids of their own.
 
     Args:
         coords: (n, 2) int64, level-0 px.

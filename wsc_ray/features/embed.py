@@ -1,7 +1,7 @@
-"""The command: every slide of a manifest through the frozen encoder, one file a slide.
+"""`embed`: put every slide of a manifest through a frozen encoder and write one file for each slide.
 
-This process deals out slides and counts patches; features never come here. It knows of patches only how many each slide has and in
-which row groups, see `wsc_ray.features.lots`.
+This process assigns slides to actors and counts patches; features never come here. It knows only how many patches each
+slide has, and in which row groups, see `wsc_ray.features.lots`.
 """
 
 from __future__ import annotations
@@ -48,20 +48,24 @@ def embed_slides(
     fetch: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Write the features of every slide; slides that are there already are left out.
+    """Write the features of every slide; slides whose file exists are left out.
 
     Args:
-        run: the run folder, from which everything below is taken where it is not given.
-        encoder: folder of an exported encoder (`RUN/encoder`), `timm:NAME` or `local-dir:FOLDER`; see `wsc_ray.encoders.choose`.
-        manifest: of the patches (`data.manifest`); another cohort may be embedded.
-        features: a feature store (`data.features`) in place of a manifest, for an encoder of features; see `wsc_ray.features.adapt`.
-        out: where the features go (`RUN/features`): a path that every node mounts, or a URI.
-        recipe, overrides: of these, `embed`, `stream.retries` and `tracking` are used; with views `augment` and `seed` too.
-        views: K augmented views of each patch that are embedded beside it.
-        fetch: whether timm's weights may be fetched.
+        run: the run folder, which gives the defaults of the other arguments.
+        encoder: folder of an exported encoder (`RUN/encoder`), `timm:NAME` or `local-dir:FOLDER`; see
+            `wsc_ray.encoders.choose`.
+        manifest: the manifest of the patches (`data.manifest`), which may be of another cohort.
+        features: a feature store (`data.features`) in place of a manifest, for an encoder of features; see
+            `wsc_ray.features.adapt`.
+        out: folder of the features (`RUN/features`): a path that every node mounts, or a URI.
+        recipe, overrides: the recipe, of which `embed`, `stream.retries` and `tracking` are used; with views, `augment`
+            and `seed`, too.
+        views: K, the number of augmented views of each patch to embed besides the patch itself.
+        fetch: fetch timm's weights if they are not in the cache.
+        dry_run: return the plan and write nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`.
+        The summary, which is also in `OUT/summary.json`.
 
     Raises:
         UserError: see `wsc_ray.errors`.
@@ -72,9 +76,9 @@ def embed_slides(
     )
     if is_adapter(own):
         if manifest or views:
-            given = "--manifest" if manifest else "--views"
+            option = "--manifest" if manifest else "--views"
             raise RecipeError(
-                "embed", [f"{given}: {own} is an encoder of features and sees no pixels; give --features"]
+                "embed", [f"{option}: {own} is an encoder of features and sees no pixels; give --features"]
             )
         return adapt_features(folder=folder, encoder=own, features=features, out=out, recipe=recipe, dry_run=dry_run)
     if features is not None:
@@ -104,11 +108,11 @@ def embed_slides(
         "manifest": patches.digest,
         "views": augmentation.to_json() if augmentation else None,
     }
-    known = claim_folder("embed", out)
-    if known is not None:
-        # Before they were kept, all pixels were normalised with ImageNet's and resized in one way, and there were no views.
+    earlier = claim_folder("embed", out)
+    if earlier is not None:
+        # Identities of older versions lack these keys, which had one value then.
         older = {"pixels": IMAGENET.to_json(), "interpolation": AS_TRAINED, "views": None}
-        refuse_other(out, "features", {**older, **known}, identity)
+        refuse_other(out, "features", {**older, **earlier}, identity)
     stored = stored_slides(out)
     lots = Lots(runs, patches.row_groups, counts.keys() - stored, recipe.embed.workers)
     plan = {
@@ -147,10 +151,10 @@ def embed_slides(
 
 
 def _refuse_another(folder: RunFolder, source: str, digest: str) -> None:
-    """A manifest that lies where the run's lay and holds other patches is a mistake, unless it is named."""
+    """Check that the run's manifest still holds the patches that the run was trained on."""
     trained = folder.read_info().get("manifest")
-    known = trained if isinstance(trained, Mapping) else {}
-    if known.get("uri") == source and known.get("digest") not in (None, digest):
+    trained = trained if isinstance(trained, Mapping) else {}
+    if trained.get("uri") == source and trained.get("digest") not in (None, digest):
         raise RunFolderError(
             f"{source} holds other patches than {folder.path} was trained on; name it with --manifest to embed them all the same"
         )
@@ -168,7 +172,7 @@ def _embed(job: Job, encoder: FrozenEncoder, lots: Lots, workers: int) -> None:
 
 
 def _write_empty(slide: str, out: AnyPath, width: int, views: int, attributes: Mapping[str, Any]) -> None:
-    """A slide without patches has a file too, as TRIDENT writes it: shapes (0, D) and (0, 2)."""
+    """Write the file of a slide without patches, as TRIDENT does: shapes (0, D) and (0, 2)."""
     file = SlideFile(out, slide, 0, attributes)
     try:
         none = np.empty((0, views, width), np.float32)
@@ -179,6 +183,6 @@ def _write_empty(slide: str, out: AnyPath, width: int, views: int, attributes: M
 
 
 def _summary(cohort: Cohort, counts: Mapping[str, int]) -> pa.Table:
-    """The cohort with `patches`, how many a slide has."""
+    """Return the cohort with a column `patches`, the number of patches of each slide."""
     patches = [counts.get(slide, 0) for slide in cohort.ids]
     return cohort.slides.append_column("patches", pa.array(patches, pa.int64()))

@@ -1,4 +1,4 @@
-"""One process's work: a lot's patches through the encoder, and a file for each of its slides."""
+"""Embed a lot in one process: put its patches through the encoder and write a file for each of its slides."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from wsc_ray.run_folder import IDENTITY
 from wsc_ray.storage import AnyPath
 
 Encode = Callable[[np.ndarray], np.ndarray]  # pixels (n, s, s, 3) uint8 -> features (n, d) float32
-_SIGHT_TRIES = 5  # seconds that a shared mount may take to show a file that another machine has written
+_SIGHT_TRIES = 5  # one a second: a shared mount may take some seconds to show a file of another machine
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for every lot.
+    """The settings of an `embed` command, which are the same for every lot.
 
     Attributes:
-        out: the feature store; a URI, or a path that every process which embeds sees.
-        identity: of the store, by which a process tells that it sees it.
-        attributes: of `features` in every file.
-        size: side of a patch as the encoder takes it, px.
-        batch_size: pictures a forward pass, at most: patches, or views of them.
-        retries: how often storage that fails is asked again.
-        augmentation: of the views that are embedded beside each patch; None: none.
+        out: the feature store: a URI, or a path that every process that embeds can access.
+        identity: identity of the store, by which a process recognises the store.
+        attributes: attributes of `features` in every file.
+        size: side of the encoder's input, px.
+        batch_size: most pictures in a forward pass, which are patches or views of patches.
+        retries: number of retries where storage fails.
+        augmentation: settings of the views to embed besides each patch; None: no views.
     """
 
     manifest: Manifest
@@ -49,27 +49,27 @@ class Job:
 
     @property
     def patches_at_a_time(self) -> int:
-        """Patches that are encoded together: with views as many as have a batch of views."""
+        """Number of patches that are encoded together; with views, the number whose views fill a batch."""
         return max(1, self.batch_size // (self.augmentation.views if self.augmentation else 1))
 
 
 def check_sight(job: Job, node: str) -> None:
-    """Find the store that the command works on: what is written into a folder of this machine alone is lost.
+    """Check that this machine sees the command's store; files in a folder that only this machine sees would be lost.
 
     Args:
-        node: this machine's name, for people.
+        node: this machine's name, for messages.
 
     Raises:
-        ResourceError: another folder lies there, or none.
+        ResourceError: this machine sees another folder at the store's path, or none.
     """
     for tried in range(_SIGHT_TRIES):
         if tried:
             time.sleep(1)
         try:
-            known = read_json(job.out / IDENTITY)
+            identity = read_json(job.out / IDENTITY)
         except (OSError, ValueError):
             continue
-        if isinstance(known, dict) and all(known.get(key) == value for key, value in job.identity.items()):
+        if isinstance(identity, dict) and all(identity.get(key) == value for key, value in job.identity.items()):
             return
     raise ResourceError(
         f"{node} does not see {job.out} as the command's own machine does; give a folder that every node mounts, or a URI such as "
@@ -80,19 +80,19 @@ def check_sight(job: Job, node: str) -> None:
 def embed_lot(
     job: Job, lot: Lot, encode: Encode, fit: Fit, *, threads: int, count: Callable[[int], None] = lambda patches: None
 ) -> None:
-    """Embed a lot's slides; each file is written when its slide's last patch is through.
+    """Embed a lot's slides; each file is finished when its slide's last patch has been encoded.
 
-    In memory are, at most, two batches, the pieces that are decoded ahead and five row groups as they are stored; and of each slide
-    that is begun, 17 bytes a patch.
+    Memory holds at most two batches, the pieces that are decoded ahead and five row groups as they are stored; and, for
+    each slide in progress, 17 bytes per patch.
 
     Args:
-        encode: in the order of its arguments, one batch at a time.
-        fit: an image as the encoder takes it, see `read_lot`.
-        threads: that decode.
-        count: told after each batch how many patches it had.
+        encode: returns the features of a batch, in order.
+        fit: resizes an image to the encoder's input, see `read_lot`.
+        threads: number of threads that decode.
+        count: called after each batch with its number of patches.
 
     Raises:
-        DataError: an image that cannot be read or decoded.
+        DataError: an image cannot be read or decoded.
         RunFolderError: a file cannot be written.
     """
     ahead = threads + -(-job.patches_at_a_time // piece_size(job.augmentation))
@@ -136,18 +136,18 @@ def embed_lot(
 
 
 def _encode_views(batch: Sequence[Piece], encode: Encode, size: int) -> np.ndarray | None:
-    """Features of the views of every patch, (n, K, d), `size` pictures at a time; None where there are no views."""
-    found = [piece.views for piece in batch if piece.views is not None]
-    if not found:
+    """Return the features of the views of every patch, (n, K, d), `size` pictures at a time; None without views."""
+    parts = [piece.views for piece in batch if piece.views is not None]
+    if not parts:
         return None
-    views = np.concatenate(found)
+    views = np.concatenate(parts)
     pictures = views.reshape(-1, *views.shape[2:])
     features = np.concatenate([encode(pictures[start : start + size]) for start in range(0, len(pictures), size)])
     return features.reshape(*views.shape[:2], -1)
 
 
 def batches(pieces: Iterable[Piece], size: int) -> Iterator[Sequence[Piece]]:
-    """Neighbouring pieces of at most `size` patches together; a piece that is larger is cut."""
+    """Yield batches of neighbouring pieces with at most `size` patches together; a larger piece is cut."""
     batch: list[Piece] = []
     for whole in pieces:
         for piece in _cut(whole, size):

@@ -11,7 +11,7 @@ from wsc_ray.errors import ResourceError
 
 
 class Encoder:
-    """Pixels (n, s, s, 3) uint8 -> features (n, d) float32; in bfloat16 inside on a GPU."""
+    """Pixels (n, s, s, 3) uint8 -> features (n, d) float32; on a GPU it computes in bfloat16."""
 
     def __init__(self, encoder: FrozenEncoder):
         self.statistics = encoder.pixels
@@ -20,7 +20,7 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Features of a batch.
+        """Return the features of a batch.
 
         Raises:
             ResourceError: the batch does not fit into the GPU's memory.

@@ -1,4 +1,4 @@
-"""A patch as the encoder takes it: whole, at the encoder's size, resized as its weights are used to."""
+"""Resize whole patches to an encoder's input size, in the way in which its weights were trained."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wsc_ray.stream.augment import resize
 
 
 def fit(image: np.ndarray, size: int, interpolation: str) -> np.ndarray:
-    """Resize (h, w, 3) uint8 to (size, size, 3).
+    """Return an image (h, w, 3) uint8 resized to (size, size, 3).
 
     Args:
-        interpolation: `AS_TRAINED`, as `pretrain` makes views; or one of Pillow's, such as `bicubic`, which timm's transforms use too
-            (https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters).
+        interpolation: `AS_TRAINED`, the way in which `pretrain` makes views; or one of Pillow's, such as `bicubic`, which
+            timm's transforms use, too (https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters).
     """
     if interpolation == AS_TRAINED:
         return resize(image, size)

@@ -1,4 +1,4 @@
-"""Feature files of other tools, a slide each: where they lie and what is in them.
+"""Find and read the feature files of other tools, one for each slide.
 
 | tool | file | datasets | coordinates |
 | --- | --- | --- | --- |
@@ -7,8 +7,8 @@
 | CLAM | `pt_files/<slide>.pt` | a tensor (N, D) | none |
 | STAMP (https://github.com/KatherLab/STAMP) | `<slide>.h5` | `feats`, `coords` | um; attributes `unit`, `tile_size_um`, `tile_size_px`, `extractor` |
 
-Features become float32 and coordinates int64, level-0 px; where there are none they are -1. Tensors are read without pickle's
-code (`weights_only=True`).
+Features become float32 and coordinates int64, level-0 px; missing coordinates become -1. Tensors are read without running
+pickle's code (`weights_only=True`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from wsc_ray.errors import DataError
 from wsc_ray.files import local_file
 from wsc_ray.storage import AnyPath
 
-ROWS = 8192  # that are read at a time
-_SUBFOLDERS = ("h5_files", "pt_files")  # CLAM's; where a slide is in both, the one with coordinates
+ROWS = 8192  # rows to read at a time
+_SUBFOLDERS = ("h5_files", "pt_files")  # CLAM's; the first has coordinates and is preferred for slides that are in both
 _KEPT = (
     "patch_size",
     "patch_size_level0",
@@ -46,10 +46,10 @@ class ForeignSlide:
     """A slide's features as another tool wrote them.
 
     Attributes:
-        features: (N, D), any floats; rows are read when they are asked for.
+        features: (N, D), any floats; rows are read on demand.
         coords: (N, 2) int64, level-0 px; -1 where the file has none.
-        encoder: its name, where the file says.
-        attributes: TRIDENT's, of the coordinates, as far as the file has them.
+        encoder: name of the encoder, if the file holds it.
+        attributes: TRIDENT's attributes of the coordinates, as far as the file has them.
     """
 
     features: Any
@@ -58,30 +58,30 @@ class ForeignSlide:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features (n, D) float32 and coordinates (n, 2), `ROWS` at a time."""
+        """Yield features (n, D) float32 and coordinates (n, 2), `ROWS` at a time."""
         for start in range(0, len(self.coords), ROWS):
             rows = slice(start, start + ROWS)
             yield np.asarray(self.features[rows], np.float32), self.coords[rows]
 
 
 def find_files(source: AnyPath) -> dict[str, AnyPath]:
-    """The feature files of a folder: name without its ending -> path.
+    """Return the feature files of a folder: name without its ending -> path.
 
     Raises:
-        DataError: there is no such folder, it holds none, or several encoders' folders.
+        DataError: the folder does not exist, or holds no feature files, or the folders of several encoders.
     """
     if not source.is_dir():
-        raise DataError(f"{source} is no folder; name the one that holds the slides' feature files")
+        raise DataError(f"{source} is not a folder; name the folder that holds the slides' feature files")
     folders = [source, *(source / name for name in _SUBFOLDERS)]
     encoders = sorted(path.name for path in source.iterdir() if path.name.startswith("features_") and path.is_dir())
-    found: dict[str, AnyPath] = {}
+    files: dict[str, AnyPath] = {}
     for folder in folders:
         for suffix in (".h5", ".pt"):
             for path in folder.glob(f"*{suffix}"):
                 if not path.name.startswith("."):
-                    found.setdefault(path.name.removesuffix(suffix), path)
-    if found:
-        return found
+                    files.setdefault(path.name.removesuffix(suffix), path)
+    if files:
+        return files
     if len(encoders) == 1:
         return find_files(source / encoders[0])
     if encoders:
@@ -92,7 +92,7 @@ def find_files(source: AnyPath) -> dict[str, AnyPath]:
 
 
 def find_file(files: dict[str, AnyPath], slide_id: str) -> AnyPath | None:
-    """The file of a slide: by its id, or by its id without the ending of a slide's file (`a.svs`)."""
+    """Return the file whose name is a slide's id, or the id without the ending of a slide file (`a.svs`)."""
     return files.get(slide_id) or files.get(PurePosixPath(slide_id).stem)
 
 
@@ -101,10 +101,10 @@ def open_foreign(path: AnyPath, mpp: float | None) -> Iterator[ForeignSlide]:
     """Open a feature file of any of the tools.
 
     Args:
-        mpp: of the slide's level 0, um/px; None where it is not known.
+        mpp: um/px of the slide's level 0; None if unknown.
 
     Raises:
-        DataError: it cannot be read, is of none of the tools, or its coordinates are in um and `mpp` is None.
+        DataError: the file cannot be read, comes from none of the tools, or has coordinates in um while `mpp` is None.
     """
     with local_file(path) as local:
         if path.suffix == ".pt":
@@ -113,7 +113,7 @@ def open_foreign(path: AnyPath, mpp: float | None) -> Iterator[ForeignSlide]:
         try:
             file = h5py.File(local, "r")
         except OSError:
-            raise DataError("the file is cut short, or no HDF5") from None
+            raise DataError("the file is cut short, or is not HDF5") from None
         with file:
             slide = _of_stamp(file, mpp) if "feats" in file else _of_trident(file)
             shape = slide.features.shape
@@ -139,11 +139,11 @@ def _of_tensor(path: Path) -> ForeignSlide:
 
 
 def _of_trident(file: h5py.File) -> ForeignSlide:
-    """TRIDENT's and CLAM's."""
+    """Return a slide of TRIDENT's or CLAM's file."""
     missing = [name for name in ("features", "coords") if not isinstance(file.get(name), h5py.Dataset)]
     if missing:
-        there = ", ".join(sorted(file)) or "nothing"
-        raise DataError(f"the file lacks `{'` and `'.join(missing)}`: it holds {there}")
+        names = ", ".join(sorted(file)) or "nothing"
+        raise DataError(f"the file lacks `{'` and `'.join(missing)}`: it holds {names}")
     coords = file["coords"]
     attributes = {name: _plain(coords.attrs[name]) for name in _KEPT if name in coords.attrs}
     encoder = _plain(file["features"].attrs.get("encoder"))
@@ -155,7 +155,9 @@ def _of_stamp(file: h5py.File, mpp: float | None) -> ForeignSlide:
         raise DataError("the file lacks `coords`; features of whole slides or patients cannot be imported")
     unit = _plain(file.attrs.get("unit"))
     if unit != "um":
-        raise DataError(f"its coordinates are in {unit or 'no known unit'}, and STAMP's in um are read; extract anew")
+        raise DataError(
+            f"its coordinates are in {unit or 'no known unit'}, and must be in um; extract the features anew"
+        )
     if mpp is None:
         raise DataError("its coordinates are in um, and the slide's um/px are not known")
     attributes: dict[str, Any] = {"overlap": 0}
@@ -171,14 +173,14 @@ def _of_stamp(file: h5py.File, mpp: float | None) -> ForeignSlide:
 
 
 def _pixels(coords: np.ndarray, mpp: float) -> np.ndarray:
-    """Coordinates as level-0 px, int64."""
+    """Return coordinates as level-0 px, int64."""
     if not np.isfinite(coords).all():
         raise DataError("coordinates are NaN or infinite")
     return np.rint(np.asarray(coords, np.float64) / mpp).astype(np.int64)
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as Python's own type."""
+    """Return an attribute as a type of Python."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return value.item() if isinstance(value, np.generic) else value

@@ -1,7 +1,7 @@
-"""The command: feature files of other tools, and a table of their slides, become a feature store.
+"""`features import`: make a feature store from feature files of other tools and a table of their slides.
 
-Every file is read twice, to check it and to write it, so that an error about a wrong one comes before anything is
-written. What was interrupted goes on with the slides that are missing.
+Every file is read twice, first to check it and then to copy it, so that errors come before anything is written. An
+interrupted command goes on with the slides that are missing.
 """
 
 from __future__ import annotations
@@ -35,8 +35,16 @@ MPP = "mpp"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a file was found to hold."""
+class FileFacts:
+    """What a slide's file holds.
+
+    Attributes:
+        patches: number of patches.
+        width: width of the features.
+        encoder: name of the encoder, if the file holds it.
+        patch_size: side of a patch as stored, px, if the file holds it.
+        located: whether patches have coordinates.
+    """
 
     patches: int
     width: int
@@ -51,44 +59,45 @@ def import_features(
     """Write a feature store, `<slide>.h5` and `slides.parquet`, from another tool's files.
 
     Args:
-        source: folder of files as `wsc_ray.features.foreign` lists them.
-        cohort: CSV, TSV or Parquet with a row a slide: `slide_id` (also `sample_id`) and `patient_id` (also `case_id`), `label`, `split` and
-            other columns. A slide's file is called by its `slide_id`; files of other slides are left aside.
+        source: folder of files that `wsc_ray.features.foreign` describes.
+        cohort: CSV, TSV or Parquet with one row for each slide: `slide_id` (or `sample_id`), `patient_id` (or `case_id`),
+            `label`, `split` and other columns. `slide_id` is the name of the slide's file; files of other slides are left
+            aside.
         out: the store, a folder or a URI.
         mpp: um/px of every slide's level 0, where the table has no column `mpp`; STAMP's coordinates need it.
 
     Returns:
-        The summary, also in `OUT/summary.json`.
+        The summary, which is also in `OUT/summary.json`.
 
     Raises:
-        ManifestError: the table cannot be read or is no table of slides.
+        ManifestError: the table cannot be read or is not a table of slides.
         DataError: files are missing or cannot be used; nothing has been written.
-        RunFolderError: `out` is taken.
+        RunFolderError: `out` holds something else.
     """
     source, out = as_path(source), as_path(out)
     if mpp is not None and not 0 < mpp < float("inf"):
         raise DataError(f"--mpp {mpp:g}: give um/px above 0")
     slides = _read_slides(read_user_table(str(cohort)))
     ids = slides.ids
-    known_scales = slides.slides[MPP].to_pylist() if MPP in slides.columns else [mpp] * len(ids)
-    scales = dict(zip(ids, known_scales, strict=True))
+    mpps = slides.slides[MPP].to_pylist() if MPP in slides.columns else [mpp] * len(ids)
+    scales = dict(zip(ids, mpps, strict=True))
     files = find_files(source)
     paths = _paths(source, files, ids)
-    found = _look(source, paths, scales)
-    encoders = sorted({each.encoder for each in found.values() if each.encoder})
-    sizes = sorted({each.patch_size for each in found.values() if each.patch_size})
-    width = next(iter(found.values())).width
+    facts = _check_files(source, paths, scales)
+    encoders = sorted({file.encoder for file in facts.values() if file.encoder})
+    sizes = sorted({file.patch_size for file in facts.values() if file.patch_size})
+    width = next(iter(facts.values())).width
     identity = {
         "encoder": encoders[0] if encoders else None,
         "size": sizes[0] if len(sizes) == 1 else None,
         "width": width,
         "files": _digest(paths),
-        "mpp": hashlib.sha256(repr(known_scales).encode()).hexdigest(),
+        "mpp": hashlib.sha256(repr(mpps).encode()).hexdigest(),
     }
-    known = claim_folder(COMMAND, out)
-    if known is not None:
-        refuse_other(out, "features", known, identity)
-    counts = {slide: each.patches for slide, each in found.items()}
+    earlier = claim_folder(COMMAND, out)
+    if earlier is not None:
+        refuse_other(out, "features", earlier, identity)
+    counts = {slide: file.patches for slide, file in facts.items()}
     unused = len(files) - len(set(paths.values()))
     plan = {
         "source": shown(source),
@@ -98,7 +107,7 @@ def import_features(
         "patches": sum(counts.values()),
         "width": width,
         "encoder": identity["encoder"],
-        "notes": _notes(found, unused),
+        "notes": _notes(facts, unused),
     }
     store = open_store(None, EXPERIMENT, out)
 
@@ -106,7 +115,7 @@ def import_features(
         todo = [slide for slide in ids if slide not in stored_slides(out)]
         with Progress(COMMAND, len(ids), unit="slides", done=len(ids) - len(todo)) as progress:
             for slide in todo:
-                _copy(paths[slide], scales[slide], out, slide, found[slide])
+                _copy(paths[slide], scales[slide], out, slide, facts[slide])
                 progress.advance(1)
         clear_unfinished(out)
         patches = pa.array([counts[slide] for slide in ids], pa.int64())
@@ -152,7 +161,7 @@ def _scales(table: UserTable, column: str) -> pa.ChunkedArray:
 
 
 def _paths(source: AnyPath, files: Mapping[str, AnyPath], ids: Sequence[str]) -> dict[str, AnyPath]:
-    """The file of each slide."""
+    """Return the file of each slide."""
     paths = {slide: find_file(dict(files), slide) for slide in ids}
     missing = [slide for slide, path in paths.items() if path is None]
     if missing:
@@ -166,42 +175,48 @@ def _paths(source: AnyPath, files: Mapping[str, AnyPath], ids: Sequence[str]) ->
     return {slide: path for slide, path in paths.items() if path is not None}
 
 
-def _look(source: AnyPath, paths: Mapping[str, AnyPath], scales: Mapping[str, float | None]) -> dict[str, Found]:
-    """Read every file.
+def _check_files(
+    source: AnyPath, paths: Mapping[str, AnyPath], scales: Mapping[str, float | None]
+) -> dict[str, FileFacts]:
+    """Read every file and return what each holds.
 
     Raises:
-        DataError: files that cannot be used, or that do not go together.
+        DataError: files cannot be used, or differ in encoder or width.
     """
-    found: dict[str, Found] = {}
+    facts: dict[str, FileFacts] = {}
     wrong: list[str] = []
     with Progress(f"{COMMAND}: check", len(paths), unit="slides") as progress:
         for slide, path in paths.items():
             try:
-                found[slide] = _look_at(path, scales[slide])
+                facts[slide] = _check_file(path, scales[slide])
             except DataError as error:
                 wrong.append(f"{path.name}: {error}")
             except (OSError, RuntimeError, ValueError, TypeError) as error:
                 wrong.append(f"{path.name}: cannot be read: {str(error).splitlines()[0] if str(error) else error!r}")
             progress.advance(1)
     if wrong:
-        hint = "; give a column mpp in the table, or --mpp" if any("um/px are not" in each for each in wrong) else ""
+        hint = (
+            "; give a column mpp in the table, or --mpp" if any("um/px are not" in reason for reason in wrong) else ""
+        )
         raise DataError(
             f"{len(wrong):,} of {len(paths):,} feature files in {source} cannot be used: {listed(wrong)}{hint}"
         )
-    for what, values in (
-        ("widths", {slide: each.width for slide, each in found.items()}),
-        ("encoders", {slide: each.encoder for slide, each in found.items() if each.encoder}),
+    for kind, values in (
+        ("widths", {slide: file.width for slide, file in facts.items()}),
+        ("encoders", {slide: file.encoder for slide, file in facts.items() if file.encoder}),
     ):
         if len(set(values.values())) > 1:
-            told = [
+            examples = [
                 f"{next(s for s, v in values.items() if v == value)} has {value}"
                 for value in dict.fromkeys(values.values())
             ]
-            raise DataError(f"features in {source} are of several {what}: {listed(told)}; a store is of one encoder")
-    return found
+            raise DataError(
+                f"features in {source} are of several {kind}: {listed(examples)}; a store is of one encoder"
+            )
+    return facts
 
 
-def _look_at(path: AnyPath, mpp: float | None) -> Found:
+def _check_file(path: AnyPath, mpp: float | None) -> FileFacts:
     with open_foreign(path, mpp) as slide:
         row = 0
         for features, _ in slide.pieces():
@@ -212,18 +227,18 @@ def _look_at(path: AnyPath, mpp: float | None) -> Found:
                 )
             row += len(features)
         size = slide.attributes.get("patch_size")
-        return Found(
+        return FileFacts(
             len(slide.coords), slide.features.shape[1], slide.encoder, size and int(size), path.suffix != ".pt"
         )
 
 
-def _copy(path: AnyPath, mpp: float | None, out: AnyPath, slide_id: str, found: Found) -> None:
-    attributes = {"encoder": found.encoder} if found.encoder else {}
-    file = SlideFile(out, slide_id, found.patches, attributes)
+def _copy(path: AnyPath, mpp: float | None, out: AnyPath, slide_id: str, facts: FileFacts) -> None:
+    attributes = {"encoder": facts.encoder} if facts.encoder else {}
+    file = SlideFile(out, slide_id, facts.patches, attributes)
     try:
         with open_foreign(path, mpp) as slide:
-            if not found.patches:
-                file.append(np.empty((0, found.width), np.float32), slide.coords)
+            if not facts.patches:
+                file.append(np.empty((0, facts.width), np.float32), slide.coords)
             for features, coords in slide.pieces():
                 file.append(features, coords)
             file.finish(slide.attributes)
@@ -232,7 +247,7 @@ def _copy(path: AnyPath, mpp: float | None, out: AnyPath, slide_id: str, found: 
 
 
 def _digest(paths: Mapping[str, AnyPath]) -> str:
-    """SHA-256 (hex) of which files there are, and how large they are."""
+    """Return the SHA-256 (hex) of the names and sizes of the files."""
     sizes = [
         (slide, path.name, path.stat().st_size if isinstance(path, Path) else path.size())
         for slide, path in sorted(paths.items())
@@ -240,11 +255,11 @@ def _digest(paths: Mapping[str, AnyPath]) -> str:
     return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
 
-def _notes(found: Mapping[str, Found], unused: int) -> list[str]:
+def _notes(facts: Mapping[str, FileFacts], unused: int) -> list[str]:
     notes = []
-    blind = sum(not each.located for each in found.values())
-    if blind:
-        notes.append(f"{blind:,} slides came without coordinates (.pt); they are -1")
+    without = sum(not file.located for file in facts.values())
+    if without:
+        notes.append(f"{without:,} slides have no coordinates (.pt); these are -1 in the store")
     if unused:
         notes.append(f"{unused:,} files are of slides that the table does not list, and are left aside")
     return notes

@@ -1,9 +1,9 @@
-"""Who embeds which slides: lots of neighbouring slides, each lot with the row groups that it reads.
+"""Divide the slides to embed into lots: neighbouring slides, with the row groups that hold their patches.
 
-A process gets a lot at a time and writes the files of its slides, so that a slide is never divided between two. Slides that
-share a row group come into one lot, and the row group is read once; a lot has an end nevertheless, and a row group at its
-border is read for both lots. Where slides lie mixed in all row groups, as in a table that was never ordered, lots are as
-large as they may be, and each reads them all.
+A process gets one lot at a time and writes the files of its slides, so that a slide is never divided between processes.
+Slides that share a row group come into one lot where possible, so that the row group is read once; a row group at the
+border of two lots is read for both. In a table whose slides are mixed in all row groups, lots are as large as allowed,
+and each reads all row groups.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from wsc_ray.manifest.footers import RowGroup
 from wsc_ray.manifest.runs import Runs
 
-LOT_PATCHES = 4096  # what is done again, at most, beside whole slides, when a process dies
-LOT_SLIDES = 256  # files that a process has open at a time, at most
-_SHARED = 0.25  # of a lot's patches: where more rows than that would be read again for others, it grows instead
+LOT_PATCHES = 4096  # aim of a lot's size: about so much work is repeated when a process dies
+LOT_SLIDES = 256  # most files that a process has open for a lot
+_SHARED = 0.25  # a lot grows while other lots would read more rows again than this part of its patches
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a lot takes of a row group: `runs` are (first row, rows, slide as an index into the lot's)."""
+    """The rows of a row group that belong to a lot: `runs` are (first row, rows, index into the lot's slides)."""
 
     file: int
     row_group: int
@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Lot:
-    """Some slides, the patches of each, and where they are, in the manifest's order."""
+    """Some slides, the number of patches of each, and their rows, in the manifest's order."""
 
     slides: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -44,13 +44,13 @@ class Lot:
 
 
 class Lots:
-    """The lots that embed some slides of a manifest, the largest first, so that the last ones to end are short.
+    """The lots of the slides to embed, the largest first, so that processes end at nearly the same time.
 
     Args:
-        runs: of the manifest, see `Manifest.runs`.
-        row_groups: of the manifest.
-        slides: ids of those to embed.
-        workers: processes that embed; there are some lots for each, where there is enough.
+        runs: see `Manifest.runs`.
+        row_groups: see `Manifest.row_groups`.
+        slides: ids of the slides to embed.
+        workers: number of processes that embed; each gets several lots if there are enough patches.
     """
 
     def __init__(self, runs: Runs, row_groups: Sequence[RowGroup], slides: Collection[str], workers: int):
@@ -72,43 +72,43 @@ class Lots:
         return map(self._lot, self._lots)
 
     def _gather(self, sizes: Sequence[int], workers: int) -> list[list[int]]:
-        """Places in `_runs_of`, a list a lot."""
+        """Return the lots, each as a list of indices into `_runs_of`."""
         size = min(LOT_PATCHES, -(-self.patches // (4 * workers)))
         most = -(-self.patches // workers)
         runs = self._runs
-        left = np.zeros(len(self._row_groups), np.int64)  # rows of each row group that no lot has yet
+        left = np.zeros(len(self._row_groups), np.int64)  # rows of each row group that are in no lot yet
         for own in self._runs_of:
             np.add.at(left, runs.group[own], runs.rows[own])
         lots: list[list[int]] = []
         lot: list[int] = []
-        shared: set[int] = set()  # the lot's row groups that a later lot has to read again
-        patches = again = 0  # again: rows of those row groups
-        for place, own in enumerate(self._runs_of):
+        shared: set[int] = set()  # the lot's row groups that a later lot must read again
+        patches = again = 0  # again: number of rows in `shared`
+        for index, own in enumerate(self._runs_of):
             for group, rows in zip(runs.group[own].tolist(), runs.rows[own].tolist(), strict=True):
                 left[group] -= rows
                 if bool(left[group]) != (group in shared):
                     again += self._row_groups[group].rows if left[group] else -self._row_groups[group].rows
                     shared ^= {group}
-            lot.append(place)
-            patches += sizes[place]
+            lot.append(index)
+            patches += sizes[index]
             enough = patches >= size and (not again or (patches >= 2 * size and again <= _SHARED * patches))
             if enough or patches >= most or len(lot) >= LOT_SLIDES:
                 lots.append(lot)
                 lot, shared, patches, again = [], set(), 0, 0
         return [*lots, lot] if lot else lots
 
-    def _lot(self, places: Sequence[int]) -> Lot:
+    def _lot(self, indices: Sequence[int]) -> Lot:
         runs = self._runs
-        owner = np.repeat(np.arange(len(places)), [len(self._runs_of[place]) for place in places])
-        own = np.concatenate([self._runs_of[place] for place in places])
+        owner = np.repeat(np.arange(len(indices)), [len(self._runs_of[index]) for index in indices])
+        own = np.concatenate([self._runs_of[index] for index in indices])
         order = np.argsort(own)  # the manifest's order
         parts: dict[int, list[tuple[int, int, int]]] = {}
         for run, slide in zip(own[order].tolist(), owner[order].tolist(), strict=True):
             taken = (int(runs.start[run]), int(runs.rows[run]), slide)
             parts.setdefault(int(runs.group[run]), []).append(taken)
         return Lot(
-            tuple(runs.slides[runs.slide[self._runs_of[place][0]]] for place in places),
-            tuple(int(runs.rows[self._runs_of[place]].sum()) for place in places),
+            tuple(runs.slides[runs.slide[self._runs_of[index][0]]] for index in indices),
+            tuple(int(runs.rows[self._runs_of[index]].sum()) for index in indices),
             tuple(
                 Part(self._row_groups[group].file, self._row_groups[group].row_group, tuple(taken))
                 for group, taken in parts.items()

@@ -1,4 +1,4 @@
-"""The Ray glue: actors that hold the encoder, embed lots and write the slides' files; from them come counts alone."""
+"""The Ray glue: actors hold the encoder, embed lots and write the slides' files; they return only counts of patches."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from wsc_ray.features.lots import Lot
 from wsc_ray.features.room import cpus_each
 from wsc_ray.ray_memory import KEEP_MEMORY
 
-LOTS_EACH = 2  # that an actor works on at a time: one's patches are read while the other's are encoded
-RETRIES = 2  # of a lot whose process or machine died
-_SECONDS = 2.0  # between looks at how far the actors are
-_STOP_SECONDS = 30.0  # for what is being written when something went wrong
+LOTS_EACH = 2  # lots that an actor works on at a time: it reads patches of one while it encodes those of the other
+RETRIES = 2  # further attempts at a lot whose process or machine died
+_SECONDS = 2.0  # time between two updates of the progress
+_STOP_SECONDS = 30.0  # time that actors have to end after an error
 
 
 class Worker:
-    """An actor: the frozen encoder on its GPU, or on CPUs."""
+    """An actor with the frozen encoder on its GPU, or on CPUs."""
 
     def __init__(self, job: Job, encoder: FrozenEncoder, threads: int):
-        cv2.setNumThreads(1)  # the decoding threads are as many as the CPUs
+        cv2.setNumThreads(1)  # there is a decoding thread for each CPU already
         self._job, self._threads = job, threads
         self._frozen = encoder
         self._encoder: Encoder | None = None
@@ -38,7 +38,7 @@ class Worker:
         self._done, self._stopped = 0, False
 
     def embed(self, lot: Lot) -> UserError | None:
-        """Embed a lot's slides; what the user can mend is given, not raised, so that it stays one sentence."""
+        """Embed a lot's slides; return a user's mistake instead of raising it, since Ray would wrap it in a traceback."""
         try:
             with self._lock:
                 if self._encoder is None:
@@ -51,15 +51,15 @@ class Worker:
         return None
 
     def done(self) -> int:
-        """Patches that are embedded so far."""
+        """Return the number of patches that are embedded so far."""
         return self._done
 
     def stop(self) -> None:
-        """Give up at the next batch, and leave no half-written file."""
+        """Stop at the next batch, and leave no half-written file."""
         self._stopped = True
 
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
-        with self._lock:  # the other lot reads meanwhile
+        with self._lock:  # one lot encodes at a time; the other reads meanwhile
             if self._stopped:
                 raise UserError("stopped")
             assert self._encoder is not None  # `embed` has made it
@@ -76,12 +76,12 @@ def embed_all(
     """Embed every lot; needs a Ray session.
 
     Args:
-        lots: made when they are dealt out.
-        workers: actors.
-        show: told every now and then how many patches are through.
+        lots: the lots, each taken when an actor is free.
+        workers: number of actors.
+        show: called from time to time with the number of embedded patches.
 
     Raises:
-        UserError: what a worker says, or that there are not so many CPUs or GPUs; slides that are done by then are kept.
+        UserError: an actor returned a mistake, or there are too few CPUs or GPUs; slides that are complete are kept.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = cpus_each(nodes, workers)
@@ -95,13 +95,13 @@ def embed_all(
     )(Worker)
     shared = ray.put(encoder)
     team = [actor.remote(job, shared, cpus) for _ in range(workers)]
-    running: dict[Any, Any] = {}  # what a lot will give -> its actor
-    free = team * LOTS_EACH  # each has one lot before any has two
-    following, through = iter(lots), 0
+    running: dict[Any, Any] = {}  # a lot's future result -> its actor
+    free = team * LOTS_EACH  # every actor gets one lot before any gets two
+    remaining, embedded = iter(lots), 0
     try:
         while True:
             for worker in list(free):
-                lot = next(following, None)
+                lot = next(remaining, None)
                 if lot is None:
                     break
                 free.remove(worker)
@@ -109,11 +109,11 @@ def embed_all(
             if not running:
                 return
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_SECONDS)
-            for each in ready:
-                free.append(running.pop(each))
-                _raise(each)
-            through = max(through, _done(team))
-            show(through)
+            for result in ready:
+                free.append(running.pop(result))
+                _raise(result)
+            embedded = max(embedded, _done(team))
+            show(embedded)
     finally:
         if running:
             for worker in team:
@@ -121,29 +121,29 @@ def embed_all(
             ray.wait(list(running), num_returns=len(running), timeout=_STOP_SECONDS)
 
 
-def _raise(answer: Any) -> None:
-    """What a lot's actor says is wrong, if anything."""
+def _raise(result: Any) -> None:
+    """Raise the mistake that a lot's actor returned, if any, or `ResourceError` if the actor was lost."""
     try:
-        error = ray.get(answer)
+        error = ray.get(result)
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as lost:
         reason = (str(lost).strip().splitlines() or [type(lost).__name__])[0][:200]
         raise ResourceError(
-            f"the process of an encoder ended each time, {1 + RETRIES} times; it may want more memory than its machine has: {reason}"
+            f"the process of an encoder ended each time, {1 + RETRIES} times; it may need more memory than its machine has: {reason}"
         ) from None
     if error is not None:
         raise error
 
 
 def _done(team: list[Any]) -> int:
-    """Patches that the actors have embedded, of those that answer."""
+    """Return the number of patches that the actors have embedded; actors that do not answer count as 0."""
     answers = [worker.done.remote() for worker in team]
     ready, _ = ray.wait(answers, num_returns=len(answers), timeout=_SECONDS)
     total = 0
     for answer in ready:
         try:
             total += ray.get(answer)
-        except ray.exceptions.RayError:  # it is being started again
+        except ray.exceptions.RayError:  # Ray is restarting the actor
             continue
     return total

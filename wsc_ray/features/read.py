@@ -1,4 +1,4 @@
-"""Reading a lot's patches ahead of the encoder: row groups, then images, in threads, and never more than some at a time."""
+"""Read a lot's patches ahead of the encoder, in threads: row groups, then images, with a limit on how far ahead."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wsc_ray.manifest.schema import OPTIONAL, REQUIRED
 from wsc_ray.pixels import PixelSource, Unreadable
 from wsc_ray.pixels.retry import read_all
 
-PIECE = 32  # pictures that a thread makes at a time: a patch is one, and each view of it
-_GROUPS_AHEAD = 4  # row groups that are being read before they are wanted: storage far away is waited for
-_LARGE = 4096  # rows: of row groups as large as other tools write them, only one is held
+PIECE = 32  # pictures that a thread makes at a time; a patch and each of its views are one each
+_GROUPS_AHEAD = 4  # row groups to read ahead, since remote storage is slow to answer
+_LARGE = 4096  # of row groups with more rows, which other tools write, only one is in memory
 
 Fit = Callable[[np.ndarray], np.ndarray]
 Item = TypeVar("Item")
@@ -30,12 +30,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Neighbouring patches of one slide, `piece_size` at most.
+    """Neighbouring patches of one slide, at most `piece_size`.
 
     Attributes:
         slide: an index into the lot's slides.
         pixels: (n, s, s, 3) uint8.
-        views: (n, K, s, s, 3) uint8, augmented; None where none were asked for.
+        views: augmented views (n, K, s, s, 3) uint8; None without views.
         coords: (n, 2) int64, level-0 px.
         patch_label: (n,) int8, -1 where unknown; None where the manifest has none.
         first: the first patch's row without its pixels.
@@ -53,7 +53,7 @@ class Piece:
 
 
 def piece_size(augmentation: Augmentation | None) -> int:
-    """Patches of a piece, at most."""
+    """Return the most patches of a piece."""
     return PIECE if augmentation is None else max(1, PIECE // (1 + augmentation.views))
 
 
@@ -67,17 +67,17 @@ def read_lot(
     retries: int,
     augmentation: Augmentation | None = None,
 ) -> Generator[Piece, None, None]:
-    """Every patch of a lot's slides, in the manifest's order; each row group is read once.
+    """Yield every patch of a lot's slides, in the manifest's order; each row group is read once.
 
     Args:
-        fit: an image, (h, w, 3) uint8, as the encoder takes it: (s, s, 3).
-        threads: that decode.
-        ahead: pieces that are decoded, or being decoded, before they are asked for.
-        retries: how often storage that fails is asked again.
-        augmentation: of the views; None: no views.
+        fit: resizes an image, (h, w, 3) uint8, to the encoder's input, (s, s, 3).
+        threads: number of threads that decode.
+        ahead: most pieces that are decoded, or being decoded, before they are taken.
+        retries: number of retries where storage fails.
+        augmentation: settings of the views; None: no views.
 
     Raises:
-        DataError: an image that cannot be read or decoded; a slide's features must not lack any.
+        DataError: an image cannot be read or decoded, since a slide's features must be complete.
     """
     names = [name for name in (*REQUIRED.names, *OPTIONAL.names) if name in manifest.columns]
     columns = [*names, manifest.pixels]
@@ -98,7 +98,7 @@ def read_lot(
 def in_order(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """`map(function, items)` by the threads of a pool, which are at most `ahead` items before the one that is asked for."""
+    """Yield `map(function, items)`, computed by a pool of threads, at most `ahead` items before the one that is taken."""
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -115,7 +115,7 @@ def in_order(
 def _read_part(
     manifest: Manifest, part: Part, columns: list[str], retries: int, size: int
 ) -> list[tuple[int, pa.Table]]:
-    """A row group's rows as pieces of at most `size` rows: slide and table."""
+    """Return the rows of a part as pieces of at most `size` rows: slide, and table of its rows."""
     tables, failed = read_all(
         [part], lambda part: manifest.read_group(part.file, part.row_group, columns), retries, threads=1
     )
@@ -144,14 +144,13 @@ def _decode(
 
 
 def _images(manifest: Manifest, rows: list[dict[str, Any]], retries: int) -> Iterator[np.ndarray]:
-    """Each row's image, (h, w, 3) uint8.
+    """Yield each row's image, (h, w, 3) uint8.
 
     Raises:
-        DataError: as `read_lot`.
+        DataError: see `read_lot`.
     """
-    source = PixelSource(
-        manifest.patch_columns, manifest.folder, retries=retries, threads=1
-    )  # this is one thread of several
+    # One thread, since several threads run this function.
+    source = PixelSource(manifest.patch_columns, manifest.folder, retries=retries, threads=1)
     for row, image in zip(rows, source.read(rows), strict=True):
         if isinstance(image, Unreadable):
             raise DataError(f"slide {row['slide_id']}, x {row['x']}, y {row['y']}: {image.reason}")

@@ -1,4 +1,4 @@
-"""How many CPUs an encoder gets: as many as decode for it, and as let all of them find a place."""
+"""Choose the number of CPUs for each encoder, so that the cluster has room for all encoders."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from wsc_ray.errors import ResourceError
 
-MOST_CPUS = 8  # threads of one process that decode; more wait for each other
+MOST_CPUS = 8  # more decoding threads in one process would wait for each other
 
 
 def cpus_each(nodes: Sequence[Mapping[str, float]], workers: int) -> int:
-    """The CPUs of each of `workers` encoders, which have a GPU each where the cluster has any.
+    """Return the number of CPUs for each of `workers` encoders, which also get a GPU each if the cluster has GPUs.
 
     Args:
         nodes: each node's resources, `CPU` and `GPU`.
 
     Raises:
-        ResourceError: they do not find a CPU, and a GPU, each.
+        ResourceError: the cluster does not have a CPU, and a GPU if it has any, for each encoder.
     """
     on_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
 
@@ -28,7 +28,7 @@ def cpus_each(nodes: Sequence[Mapping[str, float]], workers: int) -> int:
     for cpus in range(MOST_CPUS, 0, -1):
         if room(cpus) >= workers:
             return cpus
-    what = "a CPU and a GPU" if on_gpu else "a CPU"
+    needed = "a CPU and a GPU" if on_gpu else "a CPU"
     raise ResourceError(
-        f"embed.workers: {workers} encoders do not find {what} each, the cluster has room for {room(1)}; use fewer"
+        f"embed.workers: {workers} encoders do not find {needed} each, the cluster has room for {room(1)}; use fewer"
     )

@@ -1,8 +1,8 @@
-"""The feature store: a folder with `<slide>.h5` (TRIDENT's datasets) and `slides.parquet` (what each slide is).
+"""Write and read a feature store: a folder with `<slide>.h5` (TRIDENT's datasets) and `slides.parquet` (the cohort).
 
-A slide's file holds `features` (N, D) float32 and `coords` (N, 2) int64 (level-0 px of the patch's upper left), with
-TRIDENT's attributes (https://github.com/mahmoodlab/TRIDENT), and `patch_label` (N,) int8, -1 where unknown, where the manifest has it
-(for measuring attention only).
+A slide's file holds `features` (N, D) float32 and `coords` (N, 2) int64 (level-0 px of the patch's upper left corner),
+with TRIDENT's attributes (https://github.com/mahmoodlab/TRIDENT). If the manifest has `patch_label`, the file holds it,
+too: (N,) int8, -1 where unknown, used only to measure attention.
 """
 
 from __future__ import annotations
@@ -58,26 +58,28 @@ class SlideFeatures:
 
 
 def stored_slides(folder: AnyPath) -> set[str]:
-    """Ids of the slides whose features the folder holds."""
+    """Return the ids of the slides whose files the folder holds."""
     return {path.stem for path in folder.glob("*.h5")}
 
 
 def clear_unfinished(folder: AnyPath) -> None:
-    """Take away what processes that were killed have left half-written; on an object store nothing ever is."""
+    """Delete the half-written files of killed processes; an object store never has such files."""
     if isinstance(folder, Path):
         for path in folder.glob(".*.h5.*"):
             path.unlink(missing_ok=True)
 
 
 class SlideFile:
-    """One slide's file while it is written, in pieces: features go to a temporary file as they come, and coordinates are
-    kept. It takes its place in `finish`, in one step; a crash leaves either nothing or all of it.
+    """Writes one slide's file in pieces.
+
+    `append` writes features to a temporary file and keeps coordinates in memory. `finish` moves the file to its place in
+    one step, so that a crash leaves the whole file or nothing.
 
     Args:
-        folder: the store.
-        slide_id: may be a file name.
-        patches: how many the slide has.
-        attributes: of `features`, beside TRIDENT's.
+        folder: the feature store.
+        slide_id: must be fit to be a file name.
+        patches: number of patches of the slide.
+        attributes: attributes of `features`, in addition to TRIDENT's.
     """
 
     def __init__(self, folder: AnyPath, slide_id: str, patches: int, attributes: Mapping[str, Any]):
@@ -99,10 +101,10 @@ class SlideFile:
         patch_label: np.ndarray | None = None,
         views: np.ndarray | None = None,
     ) -> None:
-        """The next patches: (n, D), (n, 2), (n,) or None, and (n, K, D) or None.
+        """Add the next patches: (n, D), (n, 2), (n,) or None, and (n, K, D) or None.
 
         Raises:
-            DataError: views that half precision cannot hold.
+            DataError: the views have values that half precision cannot hold.
         """
         self._write(FEATURES, features, np.float32)
         if views is not None:
@@ -128,13 +130,13 @@ class SlideFile:
 
     @property
     def coords(self) -> np.ndarray:
-        """Of the patches so far, (n, 2) int64."""
+        """Coordinates of the patches so far, (n, 2) int64."""
         return np.concatenate(self._coords)
 
     def finish(self, coords_attributes: Mapping[str, Any]) -> AnyPath:
-        """Put the file in its place, with these attributes of `coords` beside TRIDENT's."""
+        """Move the file to its place and return its path; `coords` gets these attributes in addition to TRIDENT's."""
         if self.done != self.patches:
-            raise ValueError(f"{self.path.name}: {self.done} of {self.patches} patches have come")
+            raise ValueError(f"{self.path.name}: {self.done} of {self.patches} patches were added")
         coords = self._file.create_dataset(COORDS, data=self.coords)
         coords.attrs.update({**self._common, **coords_attributes})
         if self._labels:
@@ -143,12 +145,12 @@ class SlideFile:
         return self.path
 
     def discard(self) -> None:
-        """Leave nothing behind; after `finish` it does nothing."""
+        """Delete the temporary file; do nothing after `finish`."""
         self._stack.__exit__(_Discarded, _Discarded(), None)
 
 
 class _Discarded(Exception):
-    """Lets `atomic` throw its temporary file away."""
+    """Makes `atomic` delete its temporary file."""
 
 
 def write_slide(
@@ -164,10 +166,10 @@ def write_slide(
 
 
 def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
-    """Read one slide's features.
+    """Return one slide's features.
 
     Raises:
-        DataError: no such file, or not one of this format.
+        DataError: the file does not exist or does not have this format.
     """
     try:
         with open_slide(folder, slide_id) as file:
@@ -182,14 +184,14 @@ def read_slide(folder: AnyPath, slide_id: str) -> SlideFeatures:
 
 
 def _dataset(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A dataset of numbers.
+    """Return a dataset of numbers.
 
     Args:
-        kinds: of numpy's types, such as `f`.
-        shape: None for any.
+        kinds: allowed kinds of numpy's types, such as `f`.
+        shape: expected shape, with None for any size.
 
     Raises:
-        ValueError: it is of another type or shape, or larger than its file can be.
+        ValueError: the dataset has another type or shape, or claims more bytes than the file holds.
     """
     data = file[name]
     fits = len(data.shape) == len(shape) and all(
@@ -203,13 +205,13 @@ def _dataset(file: h5py.File, name: str, kinds: str, shape: tuple[int | None, ..
 
 
 def read_rows(folder: AnyPath, slide_id: str, rows: np.ndarray | None = None) -> np.ndarray:
-    """Features of some patches of a slide, (k, D), of which no more than these are read where the file lets them be mapped.
+    """Return the features of some patches of a slide, (k, D); only these are read if the file can be memory-mapped.
 
     Args:
         rows: (k,) int64, ascending; None: all.
 
     Raises:
-        DataError: no such file, or not one of this format.
+        DataError: the file does not exist or does not have this format.
     """
     path = slide_path(folder, slide_id)
     try:
@@ -217,7 +219,7 @@ def read_rows(folder: AnyPath, slide_id: str, rows: np.ndarray | None = None) ->
             features = file["features"]
             if rows is None:
                 return features[:]
-            offset = features.id.get_offset()  # None: in chunks or compressed, as some tools write them
+            offset = features.id.get_offset()  # None if the dataset is chunked or compressed, as by some tools
             if offset is None:
                 return features[:][rows]
             return np.memmap(local, features.dtype, "r", offset, features.shape)[rows]
@@ -226,10 +228,10 @@ def read_rows(folder: AnyPath, slide_id: str, rows: np.ndarray | None = None) ->
 
 
 def read_file(path: str | AnyPath) -> np.ndarray:
-    """Features of one file, (N, D), wherever it lies.
+    """Return the features of one file, (N, D), at any path or URI.
 
     Raises:
-        DataError: no such file, or none with a dataset `features`.
+        DataError: the file does not exist or has no dataset `features`.
     """
     try:
         with local_file(as_path(path)) as local:
@@ -241,5 +243,5 @@ def read_file(path: str | AnyPath) -> np.ndarray:
 
 
 def write_slides(folder: AnyPath, slides: pa.Table) -> None:
-    """Write the table of slides: a cohort with `patches`, how many each slide has, int64."""
+    """Write the table of slides: a cohort with a column `patches`, the number of patches of each slide, int64."""
     write_cohort(folder, slides)

@@ -1,8 +1,8 @@
-"""Losses over the global batch: the same value, gradient and trained weights however many workers share it.
+"""Losses over the global batch, with the same value, gradient and trained weights for any number of workers.
 
-One principle carries all of them: forward, the workers exchange just enough for each to compute the *same* global
-value; backward, each takes the gradient of its own rows, multiplied by the number of workers because
-DistributedDataParallel averages, and nothing travels at all.
+All losses follow one principle. In forward, the workers exchange just enough for each to compute the *same* global
+value. In backward, each worker computes the gradient of its own rows, multiplied by the number of workers because
+DistributedDataParallel averages, and sends nothing.
 """
 
 from wsc_ray.losses.ntxent import ntxent_loss

@@ -1,4 +1,4 @@
-"""What the losses accept, and the precision they compute in."""
+"""Check the arguments of the losses, and choose the precision that losses are computed in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-Labels = TypeVar("Labels", Tensor, Tensor | None)  # whoever gives some gets some
+Labels = TypeVar("Labels", Tensor, Tensor | None)  # a function that gets labels returns labels
 
 
 def require_positive(**values: float) -> None:
@@ -34,10 +34,10 @@ def require_labels(labels: Tensor, patches: int) -> None:
 
 
 def flatten_views(z: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
-    """Rows (N, d) and their labels (N,), from rows (N, d) or views (n, v, d) with one label a row or patch.
+    """Return rows (N, d) and their labels (N,), from rows (N, d) or views (n, v, d) with one label per row or patch.
 
     Raises:
-        ValueError: other shapes, features that are not floating point, labels that are not whole numbers.
+        ValueError: shapes are wrong, features are not floating point, or labels are not whole numbers.
     """
     if z.ndim not in (2, 3) or not z.is_floating_point():
         raise ValueError(f"z must be floating point of shape (N, d) or (n, v, d), not {z.dtype} {tuple(z.shape)}")
@@ -49,10 +49,10 @@ def flatten_views(z: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
 
 
 def in_full(z: Tensor) -> Tensor:
-    """`z` in the dtype of every sum and log-sum-exp: float64 stays, anything smaller becomes float32."""
+    """Return `z` in the dtype of all sums and log-sum-exps: float64 as it is, any smaller type as float32."""
     return z if z.dtype == torch.float64 else z.float()
 
 
 def no_autocast(z: Tensor) -> torch.autocast:
-    """A context in which autocast lowers nothing: these sums are what mixed precision must not touch."""
+    """Return a context without autocast, since the sums of a loss need their full precision."""
     return torch.autocast(z.device.type, enabled=False)

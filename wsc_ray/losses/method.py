@@ -1,6 +1,6 @@
-"""What a pretraining method is: the loss of the views of a step, and which patches it contrasts.
+"""The base class of pretraining methods: the loss of a step's views, and the patches that it contrasts.
 
-A method is one file of `wsc_ray/losses/methods/`, or of a plug-in.
+Each method is one file of `wsc_ray/losses/methods/`, or of a plug-in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Method(ABC):
     """The loss of a recipe over the global batch.
 
     Attributes:
-        pure: how many of the slide labels are pure; they are 0 .. pure-1.
+        pure: number of pure labels, which are 0 .. pure-1.
         temperature: t in the loss.
         base_temperature: t0 in the loss.
         follows: whether the weight of a similarity half follows the contrastive half (`loss.similarity_warmup: progress`); a method
@@ -33,13 +33,17 @@ class Method(ABC):
 
     @abstractmethod
     def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
-        """The terms for views (n, 2, d), unit vectors, and slide labels (n,), on the host; the same on every worker.
+        """Return the terms of the loss, the same on every worker.
 
         A method without a similarity half gives 0 for it.
+
+        Args:
+            views: (n, 2, d), unit vectors.
+            labels: slide labels (n,), on the host.
         """
 
     def contrasted(self, labels: torch.Tensor) -> torch.Tensor:
-        """Which patches (n,) bool the loss tells from each other, so that one point is no aim for them: by default all."""
+        """Return which patches, (n,) bool, the loss contrasts, so that their features must not collapse: by default all."""
         return torch.ones_like(labels, dtype=torch.bool)
 
 
@@ -47,5 +51,5 @@ METHODS: Registry[type[Method]] = Registry("pretraining method", "wsc_ray.losses
 
 
 def without_similarity(value: torch.Tensor) -> WeakSupConTerms:
-    """The terms of a method that has one part."""
+    """Return the terms of a method that has no similarity half."""
     return WeakSupConTerms(value, torch.zeros_like(value), value)

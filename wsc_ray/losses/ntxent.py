@@ -1,4 +1,4 @@
-"""NT-Xent, the SimCLR loss, over every view of every worker: views are told apart from each other."""
+"""NT-Xent, the SimCLR loss, over all views of all workers: the views of each patch are contrasted with all others."""
 
 from __future__ import annotations
 
@@ -22,31 +22,30 @@ def ntxent_loss(
     group: Group = None,
     tile: int | None = None,
 ) -> Tensor:
-    """NT-Xent (Chen et al. 2020; the positive-slide half of WeakSupCon, arXiv 2602.09477) over the global batch.
+    """Return NT-Xent (Chen et al. 2020; the positive-slide half of WeakSupCon, arXiv 2602.09477) of the global batch.
 
-    The mean over all 2n views of all workers of
+    The loss is the mean over all 2n views of all workers of
 
         -(t/t0) * (s_ip/t - log sum over j != i of exp(s_ij/t)),    s = z z^T, p the other view of the same patch
 
-    In linear memory: own rows against all columns in tiles (see `tiles`), so the time is O(n_own * n_global * d).
-    On the wire: a count a worker, the features once in their own dtype, and one log-sum-exp a view; backward sends
-    nothing.
+    Memory is linear: own rows meet all columns in tiles (see `tiles`), in time O(n_own * n_global * d). Workers send one
+    count, their features once in their own dtype, and one log-sum-exp per view; backward sends nothing.
 
     Args:
         z1: first views of this worker's patches, (n, d), L2-normalised; n may be 0 and differ between workers.
         z2: second views, (n, d).
         temperature: t.
         base_temperature: t0.
-        group: the workers that share the batch; the default group if None, this process alone without any.
-        tile: edge of the largest matrix kept, in views; None takes a good one for the device.
+        group: the workers that share the batch; None means the default group, or this process alone if there is none.
+        tile: edge of the largest matrix in memory, in views; None chooses a good one for the device.
 
     Returns:
-        A float32 scalar (float64 for float64 features), the same on every worker, 0 if no worker has a patch. Its
-        gradient is W times what one process with all patches would give these rows (W workers), for DDP to average.
+        A float32 scalar (float64 for float64 features), the same on every worker, 0 if no worker has a patch. With W
+        workers its gradient is W times that of one process with all patches, since DDP averages.
 
     Raises:
-        ValueError: z1 and z2 that are not floating point of one shape (n, d), a temperature that is not above 0, a
-            tile below 1.
+        ValueError: z1 and z2 are not floating point of one shape (n, d), a temperature is not above 0, or the tile is
+            below 1.
     """
     require_positive(temperature=temperature, base_temperature=base_temperature)
     require_tile(tile)
@@ -62,7 +61,7 @@ def ntxent_loss(
 def ntxent_of_views(
     views: Tensor, shards: Shards, temperature: float, base_temperature: float, tile: int | None
 ) -> Tensor:
-    """`ntxent_loss` of views (n, 2, d) when the number of patches of every worker is known."""
+    """Return `ntxent_loss` of views (n, 2, d), given the number of patches of every worker."""
     with no_autocast(views):
         everyone = in_full(all_gather_rows(views, shards))  # (patches, 2, d)
         if shards.total == 0:
@@ -73,10 +72,10 @@ def ntxent_of_views(
 
 
 def global_log_sum_exp(everyone: Tensor, shards: Shards, temperature: float, tile: int | None) -> Tensor:
-    """log sum over j != i of exp(z_i . z_j / t) for every view i of every worker, (m,), on every worker.
+    """Return log sum over j != i of exp(z_i . z_j / t) for every view i of all workers, (m,), on every worker.
 
-    `everyone` (m, d), m >= 2, comes from `all_gather_rows`, which keeps the gradient of own rows and drops the rest;
-    so only that of own rows is computed here. Each worker sums for its own rows and shares the n results.
+    `everyone` (m, d), m >= 2, comes from `all_gather_rows`, which keeps only the gradient of own rows, so that only this
+    is computed here. Each worker sums for its own rows and shares the results.
     """
     return _GlobalLogSumExp.apply(everyone, shards, temperature, tile)
 

@@ -1,4 +1,4 @@
-"""Similarity: views of truly negative patches are pulled together, in linear time."""
+"""The similarity loss, which pulls the views of truly negative patches together, in linear time."""
 
 from __future__ import annotations
 
@@ -15,31 +15,30 @@ from wsc_ray.losses.inputs import flatten_views, in_full, no_autocast, require_p
 def similarity_loss(
     z: Tensor, *, labels: Tensor | None = None, base_temperature: float = 0.07, group: Group = None
 ) -> Tensor:
-    """The similarity half of WeakSupCon (arXiv 2602.09477) over the global batch.
+    """Return the similarity half of WeakSupCon (arXiv 2602.09477) of the global batch.
 
         (1 - mean over i != j of z_i . z_j) / t0  =  (1 - (|sum z|^2 - sum |z_i|^2) / (N (N - 1))) / t0
 
-    With `labels`, pairs count only within one label, and the value is the mean of the labels' own losses weighted by
-    their numbers of views. The published code also subtracts each row's detached maximum: a constant in the printed
-    value, nothing in the gradient.
+    With `labels`, pairs count only within one label, and the value is the mean of the losses of the labels, weighted by
+    their numbers of views. The published code also subtracts each row's detached maximum, which shifts the printed value
+    by a constant and does not change the gradient.
 
-    On the wire: a count a worker, then one all-reduce of d + 1 numbers a label, sum z and sum |z_i|^2 (so that the
-    value is exact for half precision too, whose rows are not quite of length 1); with `labels`, the labels as well, as
-    workers need not hold the same ones. Backward sends nothing.
+    Workers send one count, then one all-reduce of d + 1 numbers per label: sum z and sum |z_i|^2. The second makes the
+    value exact for half precision, too, whose rows do not have length 1 exactly. With `labels`, workers also send these,
+    since they need not hold the same ones. Backward sends nothing.
 
     Args:
-        z: this worker's views, (N, d) or (n, v, d), L2-normalised; none is fine, and so are other numbers elsewhere.
-        labels: whole numbers, one a row of `z`, (N,) or (n,); None puts all views under one label.
+        z: this worker's views, (N, d) or (n, v, d), L2-normalised; N or n may be 0 and differ between workers.
+        labels: whole numbers, one per row or patch of `z`, (N,) or (n,); None puts all views under one label.
         base_temperature: t0.
-        group: the workers that share the batch; the default group if None, this process alone without any.
+        group: the workers that share the batch; None means the default group, or this process alone if there is none.
 
     Returns:
         A float32 scalar (float64 for float64 features), the same on every worker; a label with fewer than two views
-        has loss 0. Its gradient is W times what one process with all rows would give these (W workers), for DDP to
-        average.
+        has loss 0. With W workers its gradient is W times that of one process with all rows, since DDP averages.
 
     Raises:
-        ValueError: other shapes or dtypes, a base temperature that is not above 0.
+        ValueError: shapes or dtypes are wrong, or the base temperature is not above 0.
     """
     require_positive(base_temperature=base_temperature)
     z, labels = flatten_views(z, labels)
@@ -55,28 +54,28 @@ def similarity_loss(
 def similarity_of_classes(
     z: Tensor, index: Tensor | None, counts: Tensor, base_temperature: float, group: Group
 ) -> Tensor:
-    """`similarity_loss` of rows (N, d) under labels `index` (N,) in [0, L), the global `counts` (L,) being known."""
+    """Return `similarity_loss` of rows (N, d) under labels `index` (N,) in [0, L), given the global `counts` (L,)."""
     with no_autocast(z):
         sums = all_reduce_sum(class_sums(in_full(z), index, len(counts)), group)  # (L, d + 1)
         counts = counts.to(sums.dtype)
         cosine = pair_sums(sums) / (counts * (counts - 1)).clamp(min=1)
-        # views x loss, label by label; fewer than two views have no pair, and no loss
+        # number of views times loss, for each label; fewer than two views form no pair and have no loss
         weighted = torch.where(counts > 1, counts * (1 - cosine), 0)
         return weighted.sum() / (counts.sum().clamp(min=1) * base_temperature)
 
 
 def class_sums(z: Tensor, index: Tensor | None, classes: int) -> Tensor:
-    """sum z and sum |z|^2 of each class, (L, d + 1), for rows (N, d) of class `index` (N,); None is one class."""
+    """Return sum z and sum |z|^2 of each class, (L, d + 1), for rows (N, d) of class `index` (N,); None is one class."""
     return _ClassSums.apply(z, index, classes)
 
 
 def pair_sums(sums: Tensor) -> Tensor:
-    """Sum over i != j of z_i . z_j within each class, (L,), from `class_sums`: |sum z|^2 - sum |z_i|^2."""
+    """Return the sum over i != j of z_i . z_j in each class, (L,), from `class_sums`: |sum z|^2 - sum |z_i|^2."""
     return sums[:, :-1].square().sum(1) - sums[:, -1]
 
 
 class _ClassSums(torch.autograd.Function):
-    """A function of its own so that backward is a single pass over z: dS[class] + 2 dQ[class] z."""
+    """Class sums with a backward that is a single pass over z: dS[class] + 2 dQ[class] z."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, index: Tensor | None, classes: int) -> Tensor:

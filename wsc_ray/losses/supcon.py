@@ -1,4 +1,4 @@
-"""SupCon: every other view of the same slide label is a positive. The baseline WeakSupCon improves on."""
+"""SupCon, the baseline that WeakSupCon improves on: all other views under the same slide label are positives."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ def supcon_loss(
     group: Group = None,
     tile: int | None = None,
 ) -> Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020, L_out) over the global batch.
+    """Return the supervised contrastive loss (Khosla et al. 2020, L_out) of the global batch.
 
-    The mean over all views i that have a positive of
+    The loss is the mean over all views i that have a positive of
 
         -(t/t0) * mean over p in P(i) of (s_ip/t - log sum over j != i of exp(s_ij/t)),    s = z z^T
 
-    with P(i) the other views of the same label. With one patch a label this is `ntxent_loss`. The positives are summed
-    in closed form, label by label: sum over i of mean over p of s_ip = (|sum z|^2 - sum |z_i|^2) / (N - 1), so only
-    the log-sum-exps need tiles. On the wire: a count a worker, the labels, the features once in their own dtype, and
-    one log-sum-exp a view; backward sends nothing.
+    where P(i) are the other views of the same label. With one patch per label this is `ntxent_loss`. The positives of
+    each label are summed in closed form: sum over i of mean over p of s_ip = (|sum z|^2 - sum |z_i|^2) / (N - 1), so
+    that only the log-sum-exps need tiles. Workers send one count, their labels, their features once in their own dtype,
+    and one log-sum-exp per view; backward sends nothing.
 
     Args:
-        z: this worker's views, (n, v, d) with v views a patch, or (N, d), L2-normalised; n may be 0 and differ
+        z: this worker's views, (n, v, d) with v views per patch, or (N, d), L2-normalised; n may be 0 and differ
             between workers.
         labels: slide labels, whole numbers, (n,) or (N,).
         temperature: t.
         base_temperature: t0.
-        group: the workers that share the batch; the default group if None, this process alone without any.
-        tile: edge of the largest matrix kept, in views; None takes a good one for the device.
+        group: the workers that share the batch; None means the default group, or this process alone if there is none.
+        tile: edge of the largest matrix in memory, in views; None chooses a good one for the device.
 
     Returns:
-        A float32 scalar (float64 for float64 features), the same on every worker, 0 if no view has a positive. Its
-        gradient is W times what one process with all views would give these (W workers), for DDP to average.
+        A float32 scalar (float64 for float64 features), the same on every worker, 0 if no view has a positive. With W
+        workers its gradient is W times that of one process with all views, since DDP averages.
 
     Raises:
-        ValueError: other shapes or dtypes, a temperature that is not above 0, a tile below 1.
+        ValueError: shapes or dtypes are wrong, a temperature is not above 0, or the tile is below 1.
     """
     require_positive(temperature=temperature, base_temperature=base_temperature)
     require_tile(tile)
@@ -54,7 +54,7 @@ def supcon_loss(
     with no_autocast(z):
         everyone = in_full(all_gather_rows(z, shards))  # (N, d)
         if shards.total < 2:
-            return 0 * everyone.sum()  # no pair at all, but still part of the graph
+            return 0 * everyone.sum()  # 0, since there is no pair, but still part of the graph
         _, index, counts = all_gather_rows(labels, shards).unique(return_inverse=True, return_counts=True)
         paired = counts > 1  # (L,)
         push = global_log_sum_exp(everyone, shards, temperature, tile)  # (N,)

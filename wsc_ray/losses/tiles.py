@@ -1,12 +1,12 @@
-"""Log-sum-exps over all pairs of views and their gradient, a tile at a time, on one device.
+"""Log-sum-exps over all pairs of views, and their gradient, computed one tile at a time on one device.
 
-For the rows z_i that this worker owns, against every row z_j of the global batch, with temperature t:
+For the rows z_i that this worker owns, all rows z_j of the global batch, and temperature t:
 
     s_ij = z_i . z_j / t,    l_i = log sum over j != i of exp(s_ij)
     d(sum_i g_i l_i) / d z_i = (1/t) sum over j != i of (g_i exp(s_ij - l_i) + g_j exp(s_ij - l_j)) z_j
 
-The second term of the gradient is what row i does in the sums of the *other* rows. As s is symmetric it needs only
-their l_j, one number a view, so a worker finishes its own gradient from what it holds.
+The second term of the gradient comes from row i in the sums of the *other* rows. As s is symmetric, it needs only their
+l_j, one number per view, which every worker holds.
 
 Symmetry also halves the work inside the square of own rows: a tile above the diagonal serves the rows and, transposed,
 the columns. No matrix larger than tile x tile exists, and backward computes the tiles again instead of keeping them.
@@ -20,21 +20,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DEFAULT_TILE = {"cpu": 512, "cuda": 4096}  # on a CPU two tiles stay in the cache; a GPU wants few, large kernels
+DEFAULT_TILE = {
+    "cpu": 512,
+    "cuda": 4096,
+}  # two of these fit into a CPU's cache; a GPU is fastest with few, large kernels
 
 _EXP_LIMIT = 60.0
-"""|s| up to here needs no running maximum: exp(s) and sums of millions of it stay well inside float32, both ways."""
+"""|s| up to this limit needs no running maximum: exp(s), exp(-s) and sums of millions of them stay well inside float32."""
 
 
 class Tile(NamedTuple):
-    rows: slice  # of own rows
-    columns: slice  # of all rows
-    mirror: slice | None  # the columns as own rows, where the tile stands for its transpose too
-    diagonal: bool  # whether it holds pairs (i, i), which never count
+    rows: slice  # into own rows
+    columns: slice  # into all rows
+    mirror: slice | None  # the columns as a slice into own rows, where the tile stands for its transpose, too
+    diagonal: bool  # whether the tile holds pairs (i, i), which never count
 
 
 def log_sum_exp(everyone: Tensor, mine: slice, temperature: float, tile: int | None) -> Tensor:
-    """l_i of own rows, (n,), from all rows (m, d), m >= 2."""
+    """Return l_i of own rows, (n,), from all rows (m, d), m >= 2."""
     bounded = _bounded(everyone, temperature)
     own = everyone[mine]
     result = own.new_zeros(len(own)) if bounded else own.new_full((len(own),), -torch.inf)
@@ -54,7 +57,7 @@ def log_sum_exp(everyone: Tensor, mine: slice, temperature: float, tile: int | N
 def log_sum_exp_grad(
     everyone: Tensor, mine: slice, lse: Tensor, weight: Tensor, temperature: float, tile: int | None
 ) -> Tensor:
-    """The gradient of sum_i g_i l_i over *all* rows i with respect to own rows, (n, d).
+    """Return the gradient of sum_i g_i l_i over *all* rows i with respect to own rows, (n, d).
 
     `lse` (m,) and `weight` (m,) are l and g of all rows.
     """
@@ -78,7 +81,7 @@ def log_sum_exp_grad(
 
 
 def _similarities(everyone: Tensor, mine: slice, temperature: float, tile: int | None) -> Iterator[tuple[Tile, Tensor]]:
-    """Every tile with its s_ij, -inf on the diagonal; the tensor is overwritten by the next."""
+    """Yield every tile with its s_ij, -inf on the diagonal; the next tile overwrites the tensor."""
     scaled = everyone[mine] / temperature
     space = _workspace(everyone, tile)  # allocated once: fresh memory for each tile costs more than its product
     for at in tiles(mine.start, mine.stop, len(everyone), _edge(everyone, tile)):
@@ -91,7 +94,7 @@ def _similarities(everyone: Tensor, mine: slice, temperature: float, tile: int |
 
 
 def tiles(start: int, stop: int, total: int, edge: int) -> Iterator[Tile]:
-    """Cover own rows [start, stop) against all columns [0, total), each unordered own pair once."""
+    """Yield tiles that cover own rows [start, stop) and all columns [0, total), each unordered pair of own rows once."""
     for top in range(start, stop, edge):
         rows = slice(top - start, min(top + edge, stop) - start)
         for left in range(top, stop, edge):
@@ -112,5 +115,5 @@ def _workspace(everyone: Tensor, tile: int | None) -> Tensor:
 
 
 def _bounded(everyone: Tensor, temperature: float) -> bool:
-    """Whether |s_ij| <= |z_i| |z_j| / t is small for every pair (False for NaN, which then shows in the result)."""
+    """Return whether |s_ij| <= |z_i| |z_j| / t is small for all pairs (False for NaN, which the result then shows)."""
     return bool(torch.linalg.vector_norm(everyone, dim=1).amax().square() / temperature <= _EXP_LIMIT)

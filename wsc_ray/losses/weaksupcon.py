@@ -48,17 +48,17 @@ def progress_weight(contrastive: Tensor, patches: int, temperature: float, base_
 
 
 class WeakSupConLoss(nn.Module):
-    """Weakly supervised contrastive loss (arXiv 2503.04165 and 2602.09477) from slide labels alone.
+    """Weakly supervised contrastive loss (arXiv 2503.04165 and 2602.09477), which needs slide labels only.
 
         total = w * similarity(views under pure labels) + ntxent(views under all other labels)
 
-    A label is *pure* when every patch of its slides truly has it, as for negative slides: those patches may be pulled
-    together. All other slides are mixtures whose patches can only be told apart from each other, whatever their label.
-    With several pure labels the similarity is taken within each and averaged by number of views. The formulas are in
+    A label is *pure* when every patch of its slides truly has it, as on negative slides: such patches may be pulled
+    together. All other slides are mixed, and their patches can only be contrasted with each other, whatever their label.
+    With several pure labels the similarity is computed within each and averaged by number of views. The formulas are in
     `similarity_loss` and `ntxent_loss`.
 
-    On the wire: 1 + P counts a worker for P pure labels, P (d + 1) numbers for the similarity, the features of mixed
-    patches once in their own dtype, and one log-sum-exp for each of their views; backward sends nothing.
+    Workers send 1 + P counts for P pure labels, P (d + 1) numbers for the similarity, the features of mixed patches once
+    in their own dtype, and one log-sum-exp for each of their views; backward sends nothing.
 
     Args:
         pure: the pure slide labels.
@@ -66,12 +66,12 @@ class WeakSupConLoss(nn.Module):
         temperature: t of the contrastive half.
         base_temperature: t0 of both halves.
         follows: whether the weight follows the contrastive half, see `progress_weight`; else it is w.
-        tile: edge of the largest matrix kept, in views; None takes a good one for the device.
-        group: the workers that share the batch; the default group if None, this process alone without any.
+        tile: edge of the largest matrix in memory, in views; None chooses a good one for the device.
+        group: the workers that share the batch; None means the default group, or this process alone if there is none.
 
     Raises:
-        ValueError: a pure label that is repeated or not a whole number, a negative weight, a temperature that is not
-            above 0, a tile below 1.
+        ValueError: a pure label is repeated or not a whole number, a weight is negative, a temperature is not above 0,
+            or the tile is below 1.
     """
 
     def __init__(
@@ -101,16 +101,16 @@ class WeakSupConLoss(nn.Module):
         self.group = group
 
     def forward(self, views: Tensor, labels: Tensor, similarity_weight: float | None = None) -> WeakSupConTerms:
-        """The terms for this worker's views (n, 2, d), L2-normalised, under slide labels (n,).
+        """Return the terms of the loss for this worker's views (n, 2, d), L2-normalised, under slide labels (n,).
 
-        Every worker of the group must call this, with n = 0 if need be; a half without any patch on any worker is 0.
-        Each term's gradient is W times what one process with the whole batch would give these rows (W workers), for
-        DDP to average. `similarity_weight`, the same on every worker, replaces w for this call, so that a training
-        loop can raise it slowly. `labels` may stay on the host when views are on an accelerator: a process that is alone
-        then need not wait for it.
+        Every worker of the group must call this, also one with n = 0; a half without patches on all workers is 0. With W
+        workers each term's gradient is W times that of one process with the whole batch, since DDP averages.
+        `similarity_weight`, the same on every worker, replaces w for this call, so that a training loop can raise it
+        slowly. `labels` may stay on the host when views are on an accelerator: a single process then does not wait for
+        the accelerator.
 
         Raises:
-            ValueError: other shapes or dtypes.
+            ValueError: shapes or dtypes are wrong.
         """
         if views.ndim != 3 or views.shape[1] != 2 or not views.is_floating_point():
             raise ValueError(f"views must be floating point of shape (n, 2, d), not {views.dtype} {tuple(views.shape)}")

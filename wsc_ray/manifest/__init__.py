@@ -1,4 +1,4 @@
-"""What patches exist: the Parquet schema, import, check, and the tables that tiling writes."""
+"""Manifests, which list the patches that exist: their Parquet schema, how they are imported, opened and checked."""
 
 from wsc_ray.manifest.footers import RowGroup
 from wsc_ray.manifest.lists import PatchList

@@ -1,4 +1,4 @@
-"""`wsc-ray manifest check`: counts of a manifest, or everything that is wrong with it."""
+"""`wsc-ray manifest check`: count what a manifest holds, or list everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wsc_ray.progress import Progress
 from wsc_ray.stage import claim_folder, write_identity
 from wsc_ray.storage import as_path
 
-_AT_A_TIME = 16  # images sampled from a row group: reading one costs the bytes of all its images
+_AT_A_TIME = 16  # fewest images to sample from a row group, since reading one image costs the bytes of them all
 
 
 def check_manifest(
@@ -42,14 +42,14 @@ def check_manifest(
     Args:
         manifest: folder, file or URI; see `open_manifest`.
         all: decode every image, and compare the rows with the digests that they were written with.
-        sample: how many images to decode otherwise.
-        seed: of the sample.
-        out: a folder to write the report to, as `summary.json`, when nothing is wrong.
-        also: checks something else once the manifest is without problems; what it returns goes into the report.
+        sample: number of images to decode otherwise.
+        seed: seed of the sample.
+        out: a folder for the report, `summary.json`, which is written when nothing is wrong.
+        also: a further check, called when the manifest has no problems; the report includes its result.
 
     Returns:
-        `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `slides_without_patches`, `columns` (what is
-        known of slides), `images_decoded`, `digest`, `cohort_digest`.
+        `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `slides_without_patches`, `columns`
+        (columns of the cohort), `images_decoded`, `digest`, `cohort_digest`.
 
     Raises:
         ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0.
@@ -63,14 +63,16 @@ def check_manifest(
         table = opened.read_rows(names)
     except DataError as error:
         raise ManifestError(str(error)) from None
-    problems = find_problems(table.select(names), columns=opened.columns, of_slide=opened.of_slide)
+    problems = find_problems(
+        table.select(names), columns=opened.columns, rows_describe_slides=opened.rows_describe_slides
+    )
     mixed = opened.mixed_row_groups() if {"split", "label"} <= set(opened.columns) else []
     if mixed:
-        told = ", ".join(f"row group {number} of {opened.files[file]}" for file, number in mixed[:SHOWN])
+        named = ", ".join(f"row group {number} of {opened.files[file]}" for file, number in mixed[:SHOWN])
         more = f" and {len(mixed) - SHOWN:,} more" if len(mixed) > SHOWN else ""
         problems.append(
             f"{len(mixed)} row groups mix splits or slide labels; "
-            f"`wsc-ray manifest import` writes them anew: {told}{more}"
+            f"`wsc-ray manifest import` writes them anew: {named}{more}"
         )
     if all:
         problems += wrong_files(opened)
@@ -82,11 +84,13 @@ def check_manifest(
         decoded = sum(len(rows) for _, rows in picks)
         problems += _image_problems(opened, picks, decoded)
     cohort, patches = None, opened.runs().patches() if "slide_id" in opened.columns else {}
-    if not problems or not opened.of_slide:
+    if not problems or not opened.rows_describe_slides:
         try:
             cohort = opened.cohort()
             problems += _disagreement(cohort, patches)
-            problems += [] if opened.of_slide else find_contradictions(cohort.slides)  # rows have been looked at
+            problems += (
+                [] if opened.rows_describe_slides else find_contradictions(cohort.slides)
+            )  # already found in rows
         except ManifestError as error:
             problems.append(str(error))
     if problems:
@@ -112,7 +116,7 @@ def check_manifest(
 
 
 def _disagreement(cohort: Cohort, patches: Mapping[str, int]) -> list[str]:
-    """Slides that have patches and do not stand in the table of slides."""
+    """Return a problem that names the slides that have patches but no row in the table of slides."""
     unknown = sorted(set(patches) - set(cohort.ids))
     if not unknown:
         return []
@@ -121,19 +125,19 @@ def _disagreement(cohort: Cohort, patches: Mapping[str, int]) -> list[str]:
 
 
 def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tuple[int, np.ndarray]]:
-    """Which images to decode: (row group counted over all files, rows inside it, ascending).
+    """Return the images to decode: (row group counted over all files, rows inside it, ascending).
 
     Args:
-        group_rows: rows of each row group.
-        sample: how many, a few from each of some row groups; None: all.
+        group_rows: number of rows of each row group.
+        sample: number of images, a few from each of some row groups; None: all.
     """
     if sample is None or sample >= sum(group_rows):
         return [(group, np.arange(rows)) for group, rows in enumerate(group_rows) if rows]
     random = np.random.default_rng(seed)
-    each = max(_AT_A_TIME, -(-sample // max(len(group_rows), 1)))
+    per_group = max(_AT_A_TIME, -(-sample // max(len(group_rows), 1)))
     picks, left = [], sample
     for group in random.permutation(len(group_rows)).tolist():
-        take = min(each, left, group_rows[group])
+        take = min(per_group, left, group_rows[group])
         if take:
             picks.append((group, np.sort(random.choice(group_rows[group], take, replace=False))))
         left -= take
@@ -141,14 +145,14 @@ def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tu
 
 
 def _image_problems(opened: Manifest, picks: list[tuple[int, np.ndarray]], total: int) -> list[str]:
-    """A problem that names the images that cannot be read or decoded, and one that names those of another size than the manifest says."""
+    """Return a problem that names unreadable images, and one that names images whose size is not `patch_size`."""
     places = [
         (file, number, rows)
         for file, footer in enumerate(opened.file_footers)
         for number, rows in enumerate(footer.groups)
     ]
     starts = np.cumsum([0, *(rows for _, _, rows in places)])
-    source = PixelSource(opened.columns, opened.folder, threads=1)  # this reads several row groups at a time
+    source = PixelSource(opened.columns, opened.folder, threads=1)  # several row groups are read at a time
     wanted = [name for name in opened.columns if name in ("slide_id", "x", "y", "patch_size", *source.columns)]
 
     def bad_images(pick: tuple[int, np.ndarray]) -> tuple[list[str], list[str]]:
@@ -177,17 +181,17 @@ def _image_problems(opened: Manifest, picks: list[tuple[int, np.ndarray]], total
             unreadable += more_unreadable
             misfits += more_misfits
             progress.advance(len(pick[1]))
-    told = []
-    for each, what in ((unreadable, "unreadable image"), (misfits, "image of another size than patch_size")):
-        if each:
-            more = f" and {len(each) - SHOWN:,} more" if len(each) > SHOWN else ""
-            counted = f"1 {what}" if len(each) == 1 else f"{len(each):,} {what.replace('image', 'images')}"
-            told.append(f"{counted} of {total:,} decoded: " + "; ".join(each[:SHOWN]) + more)
-    return told
+    problems = []
+    for bad, kind in ((unreadable, "unreadable image"), (misfits, "image of another size than patch_size")):
+        if bad:
+            more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+            counted = f"1 {kind}" if len(bad) == 1 else f"{len(bad):,} {kind.replace('image', 'images')}"
+            problems.append(f"{counted} of {total:,} decoded: " + "; ".join(bad[:SHOWN]) + more)
+    return problems
 
 
 def _bounded_map(pool: ThreadPoolExecutor, function: Any, items: list[Any]) -> Iterator[Any]:
-    """`pool.map`, with no more waiting results than keep the pool busy."""
+    """Yield results as `pool.map` does, but keep only as many waiting as the pool needs to stay busy."""
     waiting = deque(pool.submit(function, item) for item in items[:64])
     for index in range(len(items)):
         yield waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""How many patches, slides and patients a manifest holds, by split and slide label."""
+"""Count the patches, slides and patients of a manifest, by split and slide label."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from wsc_ray.cohort import Cohort
 from wsc_ray.cohort.cohort import LABEL, PATIENT, SLIDE, SPLIT
 
-NONE = "(none)"  # in place of a label or split that is not known
+NONE = "(none)"  # stands for a missing label or split
 
 
 def count(cohort: Cohort, patches: Mapping[str, int]) -> dict[str, Any]:
-    """Totals, and the same for every split and slide label; of slides that have patches.
+    """Return totals, and the same for every split and slide label, of slides that have patches.
 
     Args:
-        patches: of each slide.
+        patches: number of patches of each slide.
 
     Returns:
         `patches`, `slides`, `patients`, and `splits`: split -> label -> the same three.

@@ -1,4 +1,4 @@
-"""What the footers of a manifest's Parquet files tell: nothing else of them is read to plan a run."""
+"""Read the footers of a manifest's Parquet files; a run is planned from nothing else of these files."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from wsc_ray.manifest.schema import (
     footer_checksum,
 )
 
-PATCHES = "patches"  # the folder inside a manifest's folder where its Parquet files lie
+PATCHES = "patches"  # folder of the Parquet files inside a manifest's folder
 _MAGIC = b"PAR1"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-_TAIL = 1 << 16  # bytes read first: most footers are shorter, so one request is enough
+_TAIL = 1 << 16  # bytes to read first: most footers are shorter, so that one request is enough
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group: `file` counts the manifest's files, `row_group` those of the file."""
+    """A row group: `file` is an index into the manifest's files, `row_group` one into the file's row groups."""
 
     file: int
     row_group: int
@@ -41,13 +41,16 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """One file: its columns, its content's digest, and `part` of `parts` (0 of 0 in a file of other origin).
+    """The footer of one file.
 
     Attributes:
-        version: of the format; 0 in a file of other origin.
-        groups: rows of each row group.
-        mixed: row groups that hold, or may hold, more than one split or slide label, where rows say it (format 1).
-        runs: which rows are of which slide; None where the footer does not tell.
+        columns: names of the file's columns.
+        digest: SHA-256 (hex) of its rows, or of the footer in a file of another program.
+        version: format version; 0 in a file of another program.
+        part, parts: the file is number `part`, from 1, of the manifest's `parts` files; both 0 in a file of another program.
+        groups: number of rows of each row group.
+        mixed: row groups that hold, or may hold, more than one split or slide label, where rows hold these (format 1).
+        runs: which rows belong to which slide; None where the footer does not say it.
     """
 
     columns: tuple[str, ...]
@@ -60,18 +63,18 @@ class Footer:
     runs: FileRuns | None
 
     @property
-    def of_slide(self) -> bool:
-        """Whether rows say of their slides what is known of them."""
+    def rows_describe_slides(self) -> bool:
+        """Whether rows repeat patient, label and split of their slides: in format 1 and in files of other programs."""
         return self.version < 2
 
 
 def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
-    """The Parquet files of a manifest, in order: a file, `<path>/patches/*.parquet`, or `<path>/**/*.parquet`.
+    """Return the Parquet files of a manifest, in order: a file, `<path>/patches/*.parquet`, or `<path>/**/*.parquet`.
 
     Hidden files and folders (`.name`, `_name`) are left out, as Parquet readers do.
 
     Raises:
-        ManifestError: nothing is there, or no Parquet file.
+        ManifestError: `path` does not exist or holds no Parquet file.
     """
     try:
         kind = filesystem.get_file_info(path).type
@@ -79,15 +82,15 @@ def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
             return [path]
         inner = f"{path.rstrip('/')}/{PATCHES}"
         root = inner if filesystem.get_file_info(inner).type == fs.FileType.Directory else path
-        found = filesystem.get_file_info(fs.FileSelector(root, recursive=root == path, allow_not_found=True))
+        content = filesystem.get_file_info(fs.FileSelector(root, recursive=root == path, allow_not_found=True))
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} cannot be read: {_reason(error)}") from None
-    if kind == fs.FileType.NotFound and not found:
+    if kind == fs.FileType.NotFound and not content:
         raise ManifestError(f"{uri} does not exist; give the folder of a manifest, or Parquet files")
     inside = len(root.rstrip("/")) + 1
     files = [
         info.path
-        for info in found
+        for info in content
         if info.type == fs.FileType.File
         and info.path.endswith(".parquet")
         and not any(part.startswith((".", "_")) for part in info.path[inside:].split("/"))
@@ -98,7 +101,7 @@ def find_files(filesystem: fs.FileSystem, path: str, uri: str) -> list[str]:
 
 
 def read_footer_bytes(filesystem: fs.FileSystem, path: str) -> bytes:
-    """A Parquet file's footer with its length and magic; no other byte of a long file is read.
+    """Return a Parquet file's footer with its length and magic; of a long file nothing else is read.
 
     Raises:
         ManifestError: the file cannot be read or is not whole.
@@ -109,26 +112,26 @@ def read_footer_bytes(filesystem: fs.FileSystem, path: str) -> bytes:
             tail = _read_at(file, max(0, size - _TAIL), size)
             length = struct.unpack("<I", tail[-8:-4])[0] + 8 if size >= 12 else 0
             if tail[-4:] != _MAGIC or not 12 <= length <= size:
-                raise ManifestError(f"{path} is not a whole Parquet file; write it again, or take it away")
+                raise ManifestError(f"{path} is not a whole Parquet file; write it again, or delete it")
             return tail[-length:] if length <= len(tail) else _read_at(file, size - length, size)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {_reason(error)}") from None
 
 
 def parse_footer(footer: bytes, path: str) -> pq.FileMetaData:
-    """What `read_footer_bytes` gave.
+    """Return the metadata in a footer that `read_footer_bytes` returned.
 
     Raises:
-        ManifestError: it is not Parquet's.
+        ManifestError: it is not a footer of Parquet.
     """
     return _open(footer, path).metadata
 
 
 def _open(footer: bytes, path: str) -> pq.ParquetFile:
-    """A file of magic and footer alone: no column can be read from it, only what the footer says.
+    """Return a file that consists of magic and footer only, so that its metadata and schema can be read but no column.
 
-    Its schema is asked of the file. A `FileMetaData` that was asked for it is in a circle with it, so that a large manifest's
-    footers pile up until Python looks for circles.
+    Read the schema from this file and not from its `FileMetaData`, which would then form a reference cycle with the
+    schema: the footers of a large manifest would pile up until Python collects cycles.
     """
     try:
         return pq.ParquetFile(pa.BufferReader(_MAGIC + footer))
@@ -137,14 +140,14 @@ def _open(footer: bytes, path: str) -> pq.ParquetFile:
 
 
 def read_footer(footer: bytes, path: str, *, statistics: bool = True) -> Footer:
-    """What the footer of one of a manifest's files tells; see `read_footer_bytes`.
+    """Return the content of a footer that `read_footer_bytes` returned.
 
     Args:
-        statistics: whether those of a file of other origin are looked at. pyarrow ends the process where such a footer is damaged in
-            certain places; reading the columns themselves is an error that can be caught.
+        statistics: whether to use the statistics in a file of another program. pyarrow ends the process where these are
+            damaged in certain places; without them, reading the columns raises an error that can be caught.
 
     Raises:
-        ManifestError: the file is not Parquet, or is of a newer format.
+        ManifestError: the file is not Parquet, is damaged, or has a newer format.
     """
     opened = _open(footer, path)
     metadata = opened.metadata
@@ -153,14 +156,14 @@ def read_footer(footer: bytes, path: str, *, statistics: bool = True) -> Footer:
     number = _number(version)
     if number is None or number > FORMAT_VERSION:
         raise ManifestError(
-            f"{path} is of manifest format {_short(version)} and this wsc-ray reads up to "
-            f"{FORMAT_VERSION}; upgrade it (the file is by {_short(own.get(CREATOR_KEY, b'?'))})"
+            f"{path} has manifest format {_short(version)} and this wsc-ray reads up to "
+            f"{FORMAT_VERSION}; upgrade it (the file was written by {_short(own.get(CREATOR_KEY, b'?'))})"
         )
     columns = _columns(opened, path)
     wanted = own.get(CHECKSUM_KEY)
     if wanted is not None and wanted != footer_checksum(opened.schema_arrow, own):
         raise ManifestError(
-            f"{path} is damaged, or was changed after it was written: its footer is not what it was; restore it, or import its source anew"
+            f"{path} is damaged, or was changed after it was written: its footer does not have its checksum; restore it, or import its source anew"
         )
     part, _, parts = own.get(PART_KEY, b"0/0").partition(b"/")
     groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
@@ -177,9 +180,9 @@ def read_footer(footer: bytes, path: str, *, statistics: bool = True) -> Footer:
 
 
 def written_digest(metadata: pq.FileMetaData) -> str | None:
-    """The SHA-256 (hex) of its rows that a file was written with; None where it has none."""
-    found = (metadata.metadata or {}).get(DIGEST_KEY, b"")
-    return found.decode() if _DIGEST.fullmatch(found) else None
+    """Return the SHA-256 (hex) of its rows that a file was written with; None where it has none."""
+    digest = (metadata.metadata or {}).get(DIGEST_KEY, b"")
+    return digest.decode() if _DIGEST.fullmatch(digest) else None
 
 
 def _columns(opened: pq.ParquetFile, path: str) -> tuple[str, ...]:
@@ -194,7 +197,7 @@ def _columns(opened: pq.ParquetFile, path: str) -> tuple[str, ...]:
 
 
 def _number(text: bytes) -> int | None:
-    """A whole number of up to nine digits, else None."""
+    """Return a whole number of up to nine digits, else None."""
     return int(text) if re.fullmatch(rb"[0-9]{1,9}", text) else None
 
 
@@ -203,7 +206,7 @@ def _short(text: bytes) -> str:
 
 
 def _mixed(metadata: pq.FileMetaData) -> tuple[int, ...]:
-    """Row groups of which the statistics do not say that they have one split and one slide label."""
+    """Return the row groups whose statistics do not show that they have one split and one slide label."""
     return tuple(
         number
         for number in range(metadata.num_row_groups)
@@ -213,7 +216,7 @@ def _mixed(metadata: pq.FileMetaData) -> tuple[int, ...]:
 
 
 def join_digests(digests: Iterable[str]) -> str:
-    """The digest of a manifest from those of its files, in order."""
+    """Return the digest of a manifest, made from the digests of its files, in order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""`wsc-ray manifest import`: from somebody's table or lists of files to a manifest for streaming."""
+"""`wsc-ray manifest import`: make a manifest for streaming from a user's table or lists of image files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wsc_ray.files import write_summary
 from wsc_ray.manifest import footers, write
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.lists import PatchList, read_lists
-from wsc_ray.manifest.of_slide import slides_of_rows
 from wsc_ray.manifest.pixels import Images
 from wsc_ray.manifest.problems import Codes, encode, find_problems
 from wsc_ray.manifest.publish import new_folder, refuse_taken
 from wsc_ray.manifest.schema import SLIDE_COLUMNS, conform, schema_for
+from wsc_ray.manifest.slides_of_rows import slides_of_rows
 from wsc_ray.manifest.tables import Source, raise_problems, read_table
 from wsc_ray.pixels import Unreadable, to_image
 from wsc_ray.progress import Progress
@@ -43,27 +43,29 @@ def import_manifest(
 ) -> dict[str, Any]:
     """Write a manifest: `<out>/patches/part-*.parquet`, `<out>/slides.parquet` and `<out>/summary.json`.
 
-    Patches come by split, slide label, slide (in an order shuffled by `seed`), then as in the source, so that a row group is of
-    one split and one label; what is known of a slide stands in `slides.parquet` alone. All metadata is held in memory, and the images of one file at a time.
+    Patches are ordered by split, slide label and slide (shuffled by `seed`), then as in the source, so that a row group
+    has one split and one label. Facts of a slide are written to `slides.parquet` only. All metadata is held in memory,
+    and the images of one file at a time.
 
     Args:
-        source: a Parquet file or folder, or a CSV or TSV file; with `lists`, the folder their paths start at.
-        out: a new folder, or a URI. It appears whole at the end (on an object store its files do one by one).
+        source: a Parquet file or folder, or a CSV or TSV file; with `lists`, the folder where their paths start.
+        out: a new folder, or a URI. It appears whole at the end (on an object store, its files appear one by one).
         lists: lists of image files, see `wsc_ray.manifest.lists`.
         columns: manifest column -> source column, where the names differ.
         constants: manifest column -> one value for all rows.
         label_names: slide label in the source -> in the manifest; when given, it must name every label.
-        format: of `source`; by default what its name says.
+        format: format of `source`; by default the one that its name shows.
         link: keep `image_uri` instead of putting the images' bytes into the manifest.
-        row_group_rows: most rows of a row group: what streaming reads at a time.
+        row_group_rows: most rows of a row group, which streaming reads as a whole.
         file_rows: most rows of a file.
+        seed: seed of the order of slides.
 
     Returns:
-        What `summary.json` holds: counts by split and label, the digest, where the patches are.
+        The content of `summary.json`: counts by split and label, the digest, the URI of the patches.
 
     Raises:
-        ManifestError: the source cannot be read or is no manifest; all problems are listed and name rows, from 0.
-        RunFolderError: `out` is taken.
+        ManifestError: the source cannot be read or has problems; all problems are listed and name rows, from 0.
+        RunFolderError: `out` is not empty.
     """
     source, out = str(source), str(out)
     columns, constants, label_names = dict(columns or {}), dict(constants or {}), dict(label_names or {})
@@ -77,7 +79,7 @@ def import_manifest(
         read = read_lists(source, entries, columns=columns, constants=constants, label_names=label_names)
     else:
         read = read_table(source, format=format, columns=columns, constants=constants, label_names=label_names)
-    # A patch size that no column gives is taken from the images while they are written.
+    # Where no column gives the patch size, it is taken from the images while they are written.
     raise_problems(
         source,
         find_problems(
@@ -132,7 +134,7 @@ def _groups(
     sizes: dict[str, int],
     progress: Progress,
 ) -> Iterator[pa.Table]:
-    """The row groups of one file, with the images of `embedded` in them."""
+    """Yield the row groups of one file, with the images of `embedded` in them."""
     first = spans[0][0]
     rows = order[first : spans[-1][1]]
     images = None if embedded is None else embedded.read(rows, progress.advance)
@@ -151,31 +153,31 @@ def _groups(
 
 
 def _patch_sizes(read: Source, table: pa.Table, rows: np.ndarray, sizes: dict[str, int]) -> list[int]:
-    """The width of the first image of each row's slide, px."""
+    """Return, for each row, the width of the first image of its slide, px."""
     slides = table["slide_id"].to_pylist()
     for place, slide in enumerate(slides):
         if slide not in sizes:
             if "image" in table.column_names:
                 data = table["image"][place].as_py()
             else:
-                assert read.images is not None  # else the source has to tell patch sizes
+                assert read.images is not None  # a source without images must have a column of patch sizes
                 data = read.images.read(rows[place : place + 1])[0]
             image = to_image(data)
             if isinstance(image, Unreadable):
                 raise ManifestError(
-                    f"row {rows[place]} (slide {slide}), whose size is to be the slide's patch_size: {image.reason}"
+                    f"row {rows[place]} (slide {slide}), whose size becomes the slide's patch_size: {image.reason}"
                 )
             sizes[slide] = image.shape[1]
     return [sizes[slide] for slide in slides]
 
 
 def _patches(slide: Codes) -> dict[str, int]:
-    """Rows of each slide."""
+    """Return the number of rows of each slide."""
     return dict(zip(slide.names, np.bincount(slide.codes, minlength=len(slide.names)).tolist(), strict=True))
 
 
 def _absolute(table: pa.Table, folder: str) -> pa.Table:
-    """Image URIs that no longer depend on the source's folder."""
+    """Return the table with image URIs that do not depend on the source's folder."""
     base = folder if "://" in folder else str(Path(folder).expanduser().absolute())
     uris = [uri if "://" in uri or uri.startswith("/") else child(base, uri) for uri in table["image_uri"].to_pylist()]
     return table.set_column(table.column_names.index("image_uri"), "image_uri", pa.array(uris))

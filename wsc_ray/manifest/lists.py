@@ -1,17 +1,17 @@
-"""A folder of image files with lists of them as a source: how the code of WeakSupCon, SupCon and DSMIL is fed.
+"""Read lists of image files as a source, as the code of WeakSupCon, SupCon and DSMIL takes its patches.
 
-WeakSupCon's code takes, for each slide label, text files with a relative path a line; others put a label behind the
-path, or write a CSV. Accepted, a patch a line, paths relative to the root folder (absolute ones and URIs as they are):
+WeakSupCon's code takes text files for each slide label, with one relative path per line; others put a label behind the
+path, or write a CSV. A list has one patch per line, with paths relative to the root folder, absolute paths or URIs:
 
-* text: `slide_7/patch_1024_2048.jpg` with the label given for the whole list, or `slide_7/patch_1024_2048.jpg positive`
-  with the label behind the last blank; empty lines and lines that start with `#` are skipped;
-* `.csv` or `.tsv` with a header that has `path`, and any of the manifest's columns; or without a header, then the
-  columns are path, label, slide_id, patient_id, split, of which the last may be left out.
+* text: `slide_7/patch_1024_2048.jpg` with one label for the whole list, or `slide_7/patch_1024_2048.jpg positive` with
+  the label behind the last blank; empty lines and lines that start with `#` are skipped;
+* `.csv` or `.tsv` with a header that has `path` and any of the manifest's columns; or without a header, with the columns
+  path, label, slide_id, patient_id, split, the last of which may be left out.
 
-What a list does not tell: `slide_id` is the name of the folder that holds the file; `patient_id` is the slide's; `x`
-and `y` are the last two numbers of the file's name (`..._1024_2048.jpg`, `..._x1024_y2048.png`, `1024_2048.jpeg`),
-taken as level-0 px. Where a name of a slide has no such numbers, all patches of that slide are numbered instead: x is
-0, 1, 2, ... in the list's order, and y is 0.
+Columns that a list does not have are filled: `slide_id` is the name of the folder that holds the file; `patient_id` is
+`slide_id`; `x` and `y` are the last two numbers of the file's name (`..._1024_2048.jpg`, `..._x1024_y2048.png`,
+`1024_2048.jpeg`), taken as level-0 px. If any file name of a slide has no such numbers, all patches of that slide are
+numbered instead: x is 0, 1, 2, ... in the list's order, and y is 0.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ _DEFAULTED = ["slide_id", "patient_id", "x", "y", "patch_size"]
 
 @dataclass(frozen=True)
 class PatchList:
-    """A list of image files, and the label and split of all of them where the list itself has none.
+    """A list of image files.
 
     Attributes:
-        path: of the list, a path or URI.
+        path: path or URI of the list.
+        label, split: label and split of all files, where the list itself has none.
     """
 
     path: str
@@ -54,17 +55,17 @@ class PatchList:
 
     @classmethod
     def parse(cls, text: str) -> PatchList:
-        """`FILE[,label=NAME][,split=NAME]`, as on the command line.
+        """Return the list that `FILE[,label=NAME][,split=NAME]` describes, as typed on the command line.
 
         Raises:
-            ManifestError: another setting.
+            ManifestError: the text has another form.
         """
-        path, *settings = text.split(",")
-        given = dict(setting.partition("=")[::2] for setting in settings)
-        wrong = sorted(set(given) - {"label", "split"}) or [name for name, value in given.items() if not value]
+        path, *parts = text.split(",")
+        settings = dict(part.partition("=")[::2] for part in parts)
+        wrong = sorted(set(settings) - {"label", "split"}) or [name for name, value in settings.items() if not value]
         if wrong or not path:
-            raise ManifestError(f"a list is given as FILE[,label=NAME][,split=NAME], not as {text!r}")
-        return cls(path, given.get("label"), given.get("split"))
+            raise ManifestError(f"write a list as FILE[,label=NAME][,split=NAME], not as {text!r}")
+        return cls(path, settings.get("label"), settings.get("split"))
 
 
 def read_lists(
@@ -75,7 +76,7 @@ def read_lists(
     constants: Mapping[str, Any],
     label_names: Mapping[str, str],
 ) -> Source:
-    """Read lists of image files; see `manifest_import` for the arguments. `columns` may also name `path`.
+    """Read lists of image files; see `import_manifest` for the arguments. `columns` may also name `path`.
 
     Raises:
         ManifestError: a list cannot be read, a line or column is wrong, or files are missing; all are listed.
@@ -88,14 +89,14 @@ def read_lists(
         replace(entry, **{name: getattr(entry, name) or value for name, value in whole.items()}) for entry in lists
     ]
     values: dict[str, list[str | None]] = {}
-    lines: list[int] = []  # of every row in its list
-    ends: list[int] = []  # row after the last one of each list
+    lines: list[int] = []  # line of each row in its list
+    ends: list[int] = []  # the row after the last row of each list
     problems: list[str] = []
     for entry in lists:
         read, numbers = _read_list(entry, path_column, problems)
         for name in (read.keys() | values.keys()) if read else ():
-            have = values.setdefault(name, [None] * len(lines))
-            have.extend(read.get(name, [None] * len(numbers)))
+            column = values.setdefault(name, [None] * len(lines))
+            column.extend(read.get(name, [None] * len(numbers)))
         lines.extend(numbers)
         ends.append(len(lines))
     raise_problems(root, problems)
@@ -112,28 +113,28 @@ def read_lists(
     if bare:
         problems.append(f"no path: {examples(bare, describe)}")
     raise_problems(root, problems)
-    given: dict[str, Sequence[Any]] = {
+    filled: dict[str, Sequence[Any]] = {
         name: uris if name == "image_uri" else values[column] for name, column in chosen.items()
     }
-    given, notes = _complete(given, constants, describe, problems)
+    filled, notes = _complete(filled, constants, describe, problems)
     _check_files(uris, root, describe, problems)
     raise_problems(root, problems)
-    arrays = {name: pa.chunked_array([pa.array(column)]) for name, column in given.items()}
+    arrays = {name: pa.chunked_array([pa.array(column)]) for name, column in filled.items()}
     table, problems = build_table(arrays, len(uris), constants, label_names)
     raise_problems(root, problems)
-    return Source(table, "image_uri", UriImages(given["image_uri"], root, describe), root, notes)
+    return Source(table, "image_uri", UriImages(filled["image_uri"], root, describe), root, notes)
 
 
 def place_in_name(uri: str) -> tuple[int, int] | None:
-    """x and y in a patch's file name, or None."""
-    found = _PLACE.search(posixpath.splitext(posixpath.basename(uri))[0])
-    return (int(found[1]), int(found[2])) if found else None
+    """Return x and y from a patch's file name, or None."""
+    match = _PLACE.search(posixpath.splitext(posixpath.basename(uri))[0])
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _read_list(
     entry: PatchList, path_column: str, problems: list[str]
 ) -> tuple[dict[str, list[str | None]], list[int]]:
-    """Source column -> values, and the line of each."""
+    """Return source column -> values, and the line of each value."""
     if is_text_table(entry.path) and not entry.path.lower().endswith(".txt"):
         read, numbers = _parse_table(entry, path_column, problems)
         return _with_whole(entry, read, numbers), numbers
@@ -154,7 +155,7 @@ def _read_list(
 
 
 def _with_whole(entry: PatchList, read: dict[str, list[str | None]], numbers: list[int]) -> dict[str, list[str | None]]:
-    """The columns with what is given for the whole list."""
+    """Return the columns, with the label and split that hold for the whole list."""
     whole = {name: getattr(entry, name) for name in ("label", "split") if getattr(entry, name) is not None}
     return {**read, **{name: [value] * len(numbers) for name, value in whole.items()}}
 
@@ -170,9 +171,9 @@ def _parse_text(
     pairs = [line.rsplit(None, 1) for _, line in kept]
     bare = [number for number, pair in zip(numbers, pairs, strict=True) if len(pair) < 2]
     if bare:
-        told = examples(bare, lambda number: f"line {number}")
+        places = examples(bare, lambda number: f"line {number}")
         problems.append(
-            f"the list {entry.path} has no label in {told}; write it behind the path, or give the list's label"
+            f"the list {entry.path} has no label in {places}; write it behind the path, or give the list's label"
         )
         return {}, []
     return {path_column: [path for path, _ in pairs], "label": [label for _, label in pairs]}, numbers
@@ -200,59 +201,58 @@ def _parse_table(
 
 
 def _complete(
-    given: dict[str, Sequence[Any]], constants: Mapping[str, Any], describe: Any, problems: list[str]
+    columns: dict[str, Sequence[Any]], constants: Mapping[str, Any], describe: Any, problems: list[str]
 ) -> tuple[dict[str, Sequence[Any]], tuple[str, ...]]:
-    """Fill slide_id, patient_id, x and y from paths."""
-    uris = given["image_uri"]
+    """Return the columns with slide_id, patient_id, x and y filled from paths, and notes for the user."""
+    uris = columns["image_uri"]
     notes = []
-    if "slide_id" not in given and "slide_id" not in constants:
-        given["slide_id"] = [posixpath.basename(posixpath.dirname(uri)) or None for uri in uris]
-        bare = [row for row, slide in enumerate(given["slide_id"]) if slide is None]
+    if "slide_id" not in columns and "slide_id" not in constants:
+        columns["slide_id"] = [posixpath.basename(posixpath.dirname(uri)) or None for uri in uris]
+        bare = [row for row, slide in enumerate(columns["slide_id"]) if slide is None]
         if bare:
             problems.append(f"no folder to take slide_id from: {examples(bare, describe)}; give slide_id in a CSV list")
-    if "patient_id" not in given and "patient_id" not in constants:
+    if "patient_id" not in columns and "patient_id" not in constants:
         if "slide_id" in constants:
-            given["patient_id"] = [constants["slide_id"]] * len(uris)
+            columns["patient_id"] = [constants["slide_id"]] * len(uris)
         else:
-            given["patient_id"] = given["slide_id"]
-        notes.append("every slide is taken for another patient, since the lists name none")
-    if "x" not in given and "y" not in given and not {"x", "y"} & set(constants):
-        slides = given.get("slide_id") or [None] * len(uris)
+            columns["patient_id"] = columns["slide_id"]
+        notes.append("every slide counts as a patient of its own, since the lists name no patients")
+    if "x" not in columns and "y" not in columns and not {"x", "y"} & set(constants):
+        slides = columns.get("slide_id") or [None] * len(uris)
         named = [place_in_name(uri) for uri in uris]
         nameless = {slide for slide, place in zip(slides, named, strict=True) if place is None}
         next_number = dict.fromkeys(nameless, 0)
         places: list[tuple[int, int]] = []
         for slide, place in zip(slides, named, strict=True):
-            if place is None or slide in nameless:  # some of a slide's names may tell a place; all are numbered then
+            if place is None or slide in nameless:  # all patches of a slide are numbered, if any has no x and y
                 place = (next_number[slide], 0)
                 next_number[slide] += 1
             places.append(place)
-        given["x"], given["y"] = [place[0] for place in places], [place[1] for place in places]
+        columns["x"], columns["y"] = [place[0] for place in places], [place[1] for place in places]
         if nameless:
             notes.append(
-                f"patches of {len(nameless)} slides are numbered (x = 0, 1, ...; y = 0), as file names tell no x and y"
+                f"patches of {len(nameless)} slides are numbered (x = 0, 1, ...; y = 0), since their file names hold no x and y"
             )
-    return given, tuple(notes)
+    return columns, tuple(notes)
 
 
 def _check_files(uris: Sequence[str | None], root: str, describe: Any, problems: list[str]) -> None:
-    """Missing files, on local disks, where asking is cheap; elsewhere a missing one is found when it is read."""
-    gone = []
-    for row, uri in enumerate(uris):
-        if uri and not _may_be_there(uri, root):
-            gone.append(row)
-    if gone:
-        problems.append(
-            f"files missing under {root}: {len(gone):,}: {examples(gone, lambda row: f'{uris[row]} ({describe(row)})')}"
-        )
+    """Add a problem that names missing local files.
+
+    Looking for objects in a store would take too long; a missing one is found when it is read.
+    """
+    missing = [row for row, uri in enumerate(uris) if uri and not _may_exist(uri, root)]
+    if missing:
+        named = examples(missing, lambda row: f"{uris[row]} ({describe(row)})")
+        problems.append(f"files missing under {root}: {len(missing):,}: {named}")
 
 
-def _may_be_there(uri: str, root: str) -> bool:
-    """False for a local file that is missing, and for what no file can be called."""
+def _may_exist(uri: str, root: str) -> bool:
+    """Return False for a local file that is missing, and for a name that no file can have."""
     try:
         filesystem, path = locate(uri, root)
         if not isinstance(filesystem, fs.LocalFileSystem):
             return True
         return filesystem.get_file_info(path).type == fs.FileType.File
-    except (OSError, ValueError):  # of pyarrow and urllib, on a NUL, a name of 300 bytes, `http://[::1`
+    except (OSError, ValueError):  # pyarrow and urllib raise these for a NUL, a name of 300 bytes, `http://[::1`
         return False

@@ -1,4 +1,4 @@
-"""From somebody's columns to the manifest's: names, constants, types, label names."""
+"""Turn a user's columns into the manifest's: their names, constants, types and label names."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _OPTIONAL = ("level", "mpp", *OPTIONAL_OF_SLIDE.names, *OPTIONAL.names)
 def choose_columns(
     available: Sequence[str], columns: Mapping[str, str], constants: Mapping[str, Any], optional: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Which source column fills which column of the manifest.
+    """Choose the source column that fills each column of the manifest.
 
     Args:
         available: the source's columns.
-        columns: manifest name -> source column; a name left out is filled by the source column of that name.
+        columns: manifest name -> source column; a name that is left out is filled by the source column of that name.
         constants: manifest name -> one value for every row.
-        optional: names that may have neither, besides level, mpp and the manifest's optional ones.
+        optional: names that need neither, besides level, mpp and the manifest's optional columns.
 
     Returns:
-        manifest name -> source column, one of them for pixels; and problems.
+        manifest name -> source column, with one name for pixels; and problems.
     """
     chosen: dict[str, str] = {}
     problems = []
     for name in [*columns, *constants]:
         if name not in COLUMNS.names or (name in constants and name in PIXELS.names):
             others = [other for other in COLUMNS.names if other != name]
-            problems.append(f"`{name}` is no column of a manifest that can be given this way{suggest(name, others)}")
+            problems.append(f"`{name}` is not a column of a manifest that can be set this way{suggest(name, others)}")
         if name in columns and name in constants:
             problems.append(f"`{name}` has both a source column and a constant; give one")
     for name, column in columns.items():
@@ -57,14 +57,14 @@ def choose_columns(
 def build_table(
     values: Mapping[str, pa.ChunkedArray], rows: int, constants: Mapping[str, Any], label_names: Mapping[str, str]
 ) -> tuple[pa.Table, list[str]]:
-    """The manifest's columns from the source's values, with the defaults level 0 and mpp null.
+    """Return a table of the manifest's columns made from the source's values, with the defaults level 0 and mpp null.
 
     Args:
         values: manifest name -> column of `rows` values, of any type that can become the manifest's.
         label_names: label in the source -> label in the manifest; when given, every label must be in it.
 
     Returns:
-        The table, ids dictionary-encoded, columns that are neither given nor have a default left out; and problems.
+        The table, with dictionary-encoded ids and without columns that have neither values nor a default; and problems.
     """
     problems = []
     done: dict[str, pa.ChunkedArray] = {}
@@ -88,8 +88,8 @@ def build_table(
                 else column.cast(pa.string())
             )
         except pa.ArrowException as error:
-            found = _first_bad(name, column) or str(error).splitlines()[0]
-            problems.append(f"`{name}` cannot be {COLUMNS.field(name).type}: {found}")
+            reason = _first_bad(name, column) or str(error).splitlines()[0]
+            problems.append(f"`{name}` cannot be {COLUMNS.field(name).type}: {reason}")
     if label_names and "label" in done:
         done["label"], unknown = rename(done["label"], label_names)
         if unknown:
@@ -98,9 +98,9 @@ def build_table(
 
 
 def rename(labels: pa.ChunkedArray, names: Mapping[str, str]) -> tuple[pa.ChunkedArray, list[str]]:
-    """Dictionary-encoded labels under new names, and those that have none."""
-    found = pc.drop_null(pc.unique(labels).cast(pa.string())).to_pylist()
-    unknown = sorted(set(found) - set(names))
+    """Return dictionary-encoded labels under their new names, and the labels that have no new name."""
+    present = pc.drop_null(pc.unique(labels).cast(pa.string())).to_pylist()
+    unknown = sorted(set(present) - set(names))
     renamed = [chunk.dictionary.to_pylist() for chunk in labels.chunks]
     chunks = [
         pa.DictionaryArray.from_arrays(chunk.indices, pa.array([names.get(name, name) for name in values], pa.string()))
@@ -110,7 +110,7 @@ def rename(labels: pa.ChunkedArray, names: Mapping[str, str]) -> tuple[pa.Chunke
 
 
 def _first_bad(name: str, column: pa.ChunkedArray) -> str | None:
-    """`row 7 is 'abc'`: slow, and only for an error."""
+    """Return `row 7 is 'abc'` for the first bad value; slow, and only called for an error."""
     for row, value in enumerate(column):
         try:
             as_number(pa.chunked_array([pa.array([value.as_py()])]), COLUMNS.field(name).type)
@@ -121,9 +121,9 @@ def _first_bad(name: str, column: pa.ChunkedArray) -> str | None:
 
 def _advice(name: str) -> str:
     if name == "split":
-        return 'name its source column, or give the constant split (such as "train") if all rows are of one'
+        return 'name its source column, or give a constant (such as "train") if all rows have the same split'
     if name == "patient_id":
-        return "name its source column; the one of slide_id if every slide is of another patient"
+        return "name its source column; use that of slide_id if every slide belongs to another patient"
     if name == "patch_size":
-        return "name its source column or give a constant: only the size of images can be looked up"
+        return "name its source column or give a constant: only images show their size"
     return "name its source column" + ("" if name in ("x", "y") else " or give a constant")

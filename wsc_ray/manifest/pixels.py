@@ -1,4 +1,4 @@
-"""Reading the encoded images of a source's rows, a part of the manifest at a time."""
+"""Read the encoded images of an import's source, for one part of the manifest at a time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from wsc_ray.manifest import footers
 from wsc_ray.manifest.read import Manifest
 from wsc_ray.pixels import PixelSource, Unreadable
 
-_BATCH = 1024  # rows of a source decoded from Parquet at a time: bounds memory whatever its row groups
-_FILES = 256  # image files that are read at a time: an error names the first bad one soon
+_BATCH = 1024  # rows of a source to decode from Parquet at a time; bounds memory for row groups of any size
+_FILES = 256  # image files to read at a time, so that an error names the first bad one soon
 
 
 class Images(Protocol):
     """The images of a source, by row number."""
 
     def read(self, rows: np.ndarray, advance: Callable[[int], None] = ...) -> list[bytes]:
-        """Encoded images of `rows` (n,), in that order; `advance` is told how many more have been read.
+        """Return the encoded images of `rows` (n,), in that order.
+
+        Args:
+            advance: called with the number of images that were read since its last call.
 
         Raises:
-            ManifestError: one is null, missing or cannot be read; the row is named.
+            ManifestError: an image is null, missing or cannot be read; the error names its row.
         """
         ...
 
@@ -37,9 +40,9 @@ def _ignore(count: int) -> None:
 
 
 class ParquetImages:
-    """Images in a column of Parquet files: only the row groups that hold wanted rows are read, each once a call.
+    """Images in a column of Parquet files. A call reads only the row groups that hold wanted rows, each once.
 
-    A struct with a field `bytes`, as Hugging Face data sets have, is taken for that field, and a list of uint8 for bytes.
+    The column may hold bytes, lists of uint8, or structs with a field `bytes`, as Hugging Face data sets have.
     """
 
     def __init__(self, source: Manifest, column: str):
@@ -53,7 +56,7 @@ class ParquetImages:
         self.ends = np.cumsum(self.groups[:, 2])
 
     def problem(self) -> str | None:
-        """Why the column cannot hold images, by the type that the first file gives it; None where it can."""
+        """Return why the column cannot hold images, by its type in the first file; None where it can."""
         path = self.source.files[0]
         footer = footers.parse_footer(footers.read_footer_bytes(self.source.filesystem, path), path)
         return _not_images(self.column, footer.schema.to_arrow_schema().field(self.column).type)
@@ -62,13 +65,13 @@ class ParquetImages:
         images: list[bytes] = [b""] * len(rows)
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
-        of = np.searchsorted(self.ends, wanted, side="right")
-        for file in np.unique(self.groups[of, 0]):
+        group_of = np.searchsorted(self.ends, wanted, side="right")
+        for file in np.unique(self.groups[group_of, 0]):
             path = self.source.files[file]
             try:
                 with pq.ParquetFile(path, filesystem=self.source.filesystem, pre_buffer=False) as opened:
-                    for group in np.unique(of[self.groups[of, 0] == file]):
-                        inside = np.flatnonzero(of == group)
+                    for group in np.unique(group_of[self.groups[group_of, 0] == file]):
+                        inside = np.flatnonzero(group_of == group)
                         start = self.ends[group] - self.groups[group, 2]
                         self._read_group(opened, int(group), wanted[inside] - start, order[inside], images, int(start))
                         advance(len(inside))
@@ -85,7 +88,7 @@ class ParquetImages:
         images: list[bytes],
         start: int,
     ) -> None:
-        """Put rows `wanted` (inside the row group, ascending) at `places` of `images`."""
+        """Write the images of rows `wanted` (inside the row group, ascending) to indices `places` of `images`."""
         first = 0
         number = int(self.groups[group, 1])
         for batch in opened.iter_batches(
@@ -108,11 +111,11 @@ class ParquetImages:
 
 
 def _not_images(column: str, kind: pa.DataType) -> str | None:
-    """What to tell of an image column whose type holds no bytes; None where it does."""
+    """Return the problem of an image column whose type holds no bytes; None where it does."""
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    of = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of):
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value):
         return (
             f"`image`: the column `{column}` holds text, not the bytes of image files; if the text is paths or URIs, give it as "
             f"`image_uri` (--column image_uri={column}); base64 must be decoded to bytes first"
@@ -124,7 +127,7 @@ def _not_images(column: str, kind: pa.DataType) -> str | None:
         pa.types.is_fixed_size_binary,
         pa.types.is_null,
     )
-    if any(test(of) for test in tests) or (hasattr(of, "value_type") and pa.types.is_uint8(of.value_type)):
+    if any(test(value) for test in tests) or (hasattr(value, "value_type") and pa.types.is_uint8(value.value_type)):
         return None
     return f"`image`: the column `{column}` holds {kind}, not the bytes of image files"
 
@@ -134,9 +137,9 @@ class UriImages:
     """Images in files of their own.
 
     Attributes:
-        uris: of every row.
-        folder: where relative ones start.
-        describe: row -> where the user finds it.
+        uris: the URI of each row.
+        folder: the folder where relative URIs start.
+        describe: row -> its place in the user's source, for errors.
     """
 
     uris: Sequence[str]
@@ -151,7 +154,7 @@ class UriImages:
             for row, image in zip(part, source.fetch([{"image_uri": self.uris[row]} for row in part]), strict=True):
                 if isinstance(image, Unreadable):
                     raise ManifestError(f"{self.describe(row)}: {image.reason}")
-                assert isinstance(image, bytes)  # a file as it is
+                assert isinstance(image, bytes)  # the undecoded file
                 images.append(image)
             advance(len(part))
         return images

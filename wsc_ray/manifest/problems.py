@@ -1,4 +1,4 @@
-"""What can be wrong with a table of patches, told from its metadata alone; pure and vectorised."""
+"""Find the problems of a table of patches from its metadata, without images; pure and vectorised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsc_ray.cohort.problems import alike
 from wsc_ray.files import is_file_name
 from wsc_ray.manifest.schema import OF_SLIDE, PIXELS, REQUIRED, SLIDE_COLUMNS, missing_columns
 
-SHOWN = 5  # examples that a problem names, before it only counts
+SHOWN = 5  # most examples that a problem names; it counts the others
 MAY_BE_NULL = {"mpp"}
 _ONE_EACH = (
     ("slide_id", "label"),
@@ -27,23 +27,25 @@ _PLAIN = {"slide_id": "slide", "patient_id": "patient"}
 
 @dataclass(frozen=True)
 class Codes:
-    """A string column as codes: `codes` (n,) int64, -1 where null or empty, into `names`."""
+    """A string column as codes: `codes` (n,) int64 are indices into `names`, -1 where null or empty."""
 
     codes: np.ndarray
     names: list[str]
 
 
-def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None, of_slide: bool = True) -> list[str]:
-    """Everything wrong with a table of patches, a sentence each; none for a good one.
+def find_problems(
+    table: pa.Table, *, columns: Sequence[str] | None = None, rows_describe_slides: bool = True
+) -> list[str]:
+    """Return all problems of a table of patches, one sentence each; none for a good table.
 
     Args:
         table: the manifest's columns without image bytes, strings plain or dictionary-encoded.
-        columns: what the table's source has, where that is more than `table` (`image`, left out of it).
-        of_slide: whether rows say of their slides what is known of them: a table to import, or format 1.
+        columns: the columns of the table's source, where these are more than `table` has (`image`).
+        rows_describe_slides: whether rows repeat patient, label and split of their slides: a table to import, or format 1.
     """
     have = list(columns if columns is not None else table.column_names)
     problems = []
-    missing = missing_columns(have, of_slide=of_slide)
+    missing = missing_columns(have, rows_describe_slides=rows_describe_slides)
     if missing:
         problems.append(f"missing columns: {', '.join(missing)}")
     if table.num_rows == 0:
@@ -55,9 +57,9 @@ def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None, of_s
     for name in ("slide_id", "patient_id"):
         if name in coded:
             problems += _file_names(name, coded[name])
-    for of, what in _ONE_EACH:
-        if of in coded and what in coded:
-            problems += _one_each(of, what, coded)
+    for owner, value in _ONE_EACH:
+        if owner in coded and value in coded:
+            problems += _one_each(owner, value, coded)
     for name in ("label", "split"):
         if name in coded:
             problems += alike(coded[name].names, name)
@@ -67,7 +69,7 @@ def find_problems(table: pa.Table, *, columns: Sequence[str] | None = None, of_s
 
 
 def encode(column: pa.ChunkedArray) -> Codes:
-    """Codes of a string column; an empty string counts as null."""
+    """Return the codes of a string column; an empty string counts as null."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if isinstance(column, pa.ChunkedArray):  # combine_chunks of dictionaries
@@ -81,24 +83,24 @@ def encode(column: pa.ChunkedArray) -> Codes:
 
 
 def examples(places: np.ndarray | Sequence[int], describe: Callable[[int], str]) -> str:
-    """`row 3 (slide a, x 0, y 96), row 9 (...) and 12 more`."""
+    """Return a list of examples such as `row 3 (slide a, x 0, y 96), row 9 (...) and 12 more`."""
     shown = ", ".join(describe(int(place)) for place in places[:SHOWN])
     return shown + (f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else "")
 
 
 class _Where:
-    """Names a row for people."""
+    """Describes a row for the user: its number, slide, x and y."""
 
     def __init__(self, table: pa.Table, coded: dict[str, Codes]):
         self.table, self.coded = table, coded
 
     def __call__(self, row: int) -> str:
-        told = []
+        facts = []
         if "slide_id" in self.coded:
             code = self.coded["slide_id"].codes[row]
-            told.append(f"slide {self.coded['slide_id'].names[code]}" if code >= 0 else "no slide")
-        told += [f"{name} {self.table[name][row].as_py()}" for name in ("x", "y") if name in self.table.column_names]
-        return f"row {row}" + (f" ({', '.join(told)})" if told else "")
+            facts.append(f"slide {self.coded['slide_id'].names[code]}" if code >= 0 else "no slide")
+        facts += [f"{name} {self.table[name][row].as_py()}" for name in ("x", "y") if name in self.table.column_names]
+        return f"row {row}" + (f" ({', '.join(facts)})" if facts else "")
 
 
 def _nulls(table: pa.Table, coded: dict[str, Codes], where: _Where, *, pixels: bool) -> list[str]:
@@ -141,37 +143,38 @@ def _file_names(name: str, ids: Codes) -> list[str]:
     if not bad:
         return []
     first = _first_rows(ids.codes, len(ids.names))
-    told = examples(bad, lambda code: f"{ids.names[code]!r} (row {first[code]})")
+    named = examples(bad, lambda code: f"{ids.names[code]!r} (row {first[code]})")
     return [
         f"{name} that cannot be a file name (letters, digits and ._ ()+=@- only, not starting with a mark): "
-        f"{_count(len(bad), _PLAIN[name])}: {told}"
+        f"{_count(len(bad), _PLAIN[name])}: {named}"
     ]
 
 
-def _one_each(of: str, what: str, coded: dict[str, Codes]) -> list[str]:
-    """Slides (or patients) that have two labels, patients or splits."""
-    left, right = coded[of], coded[what]
+def _one_each(owner: str, value: str, coded: dict[str, Codes]) -> list[str]:
+    """Return a problem that names the owners (slides or patients) with more than one value (labels, patients, ...)."""
+    left, right = coded[owner], coded[value]
     known = np.flatnonzero((left.codes >= 0) & (right.codes >= 0))
     width = max(len(right.names), 1)
     pairs, first = np.unique(left.codes[known] * width + right.codes[known], return_index=True)
     owners = pairs // width
     several = np.unique(owners[1:][owners[1:] == owners[:-1]])
 
-    def tell(owner: int) -> str:
-        of_owner = np.flatnonzero(owners == owner)
-        values = sorted((int(known[first[i]]), right.names[pairs[i] % width]) for i in of_owner)
-        return f"{left.names[owner]} has " + " and ".join(f"{value} (row {row})" for row, value in values[:3])
+    def describe(code: int) -> str:
+        own_pairs = np.flatnonzero(owners == code)
+        values = sorted((int(known[first[i]]), right.names[pairs[i] % width]) for i in own_pairs)
+        return f"{left.names[code]} has " + " and ".join(f"{name} (row {row})" for row, name in values[:3])
 
     if not len(several):
         return []
-    plural = {"label": "two labels", "patient_id": "two patients", "split": "two splits", "site": "two sites"}[what]
-    return [f"{_PLAIN[of]} with {plural}: {_count(len(several), _PLAIN[of])}: {examples(several, tell)}"]
+    plural = {"label": "two labels", "patient_id": "two patients", "split": "two splits", "site": "two sites"}[value]
+    return [f"{_PLAIN[owner]} with {plural}: {_count(len(several), _PLAIN[owner])}: {examples(several, describe)}"]
 
 
 def _duplicates(table: pa.Table, slides: np.ndarray, where: _Where) -> list[str]:
-    """Rows of the same slide, x, y and level as an earlier row.
+    """Return a problem that names the rows with the same slide, x, y and level as an earlier row.
 
-    Sorted by a 64-bit hash of the four, which takes a second for ten million rows, then compared in full.
+    Rows are sorted by a 64-bit hash of the four, which takes a second for ten million rows; rows with equal hashes are
+    then compared in full.
     """
     keys = [slides, *(pc.fill_null(table[name].cast(pa.int64()), 0).to_numpy() for name in ("x", "y", "level"))]
     mixed = np.zeros(len(slides), dtype=np.uint64)
@@ -190,17 +193,17 @@ def _duplicates(table: pa.Table, slides: np.ndarray, where: _Where) -> list[str]
     again = np.flatnonzero(original != rows)
     if not len(again):
         return []
-    told = examples(again, lambda place: f"{where(rows[place])} repeats row {original[place]}")
-    return [f"duplicate patches (same slide, x, y, level): {_count(len(again), 'row')}: {told}"]
+    named = examples(again, lambda place: f"{where(rows[place])} repeats row {original[place]}")
+    return [f"duplicate patches (same slide, x, y, level): {_count(len(again), 'row')}: {named}"]
 
 
 def _first_rows(codes: np.ndarray, count: int) -> np.ndarray:
-    """The first row of each code, (count,)."""
+    """Return the first row of each code, (count,)."""
     first = np.full(count, -1)
-    found, rows = np.unique(codes, return_index=True)
-    first[found[found >= 0]] = rows[found >= 0]
+    present, rows = np.unique(codes, return_index=True)
+    first[present[present >= 0]] = rows[present >= 0]
     return first
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

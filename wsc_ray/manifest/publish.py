@@ -18,18 +18,18 @@ from wsc_ray import storage
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import is_ignored
 
-if sys.platform != "win32":  # there, what a killed import left is not cleared away
+if sys.platform != "win32":  # on Windows, the folder of a killed import is not removed
     import fcntl
 
 _LOCK = ".lock"
-_COMPLETE = ".complete"  # in a folder whose content is on its way up
+_COMPLETE = ".complete"  # marks a whole folder whose content is being moved to its final place
 
 
 def refuse_taken(out: str) -> None:
-    """Do nothing where `out` is free: missing, or an empty folder.
+    """Check that `out` is missing or an empty folder.
 
     Raises:
-        RunFolderError: something is there, or the place cannot be looked at.
+        RunFolderError: `out` is not empty, or cannot be read.
     """
     filesystem, path = storage.filesystem(out)
     if isinstance(filesystem, fs.LocalFileSystem):
@@ -44,26 +44,27 @@ def refuse_taken(out: str) -> None:
     except (OSError, pa.ArrowException) as error:
         raise RunFolderError(f"{out} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     if not empty:
-        raise RunFolderError(f"{out} is not empty; give a new folder as `out`, or take away what is there")
+        raise RunFolderError(f"{out} is not empty; give a new folder as `out`, or delete what it holds")
 
 
 @contextlib.contextmanager
 def new_folder(out: str) -> Iterator[tuple[fs.FileSystem, str]]:
-    """A filesystem and a folder on it to fill, which becomes `out` when the block ends well.
+    """Yield a filesystem and a folder on it to fill; the folder becomes `out` when the block ends without an error.
 
-    On a local disk it is a hidden sibling, renamed at the end. An empty folder that exists already is kept, with its owner and
-    rights, because it may be a mount point and its parent somebody else's: a hidden folder inside it is filled, whose content moves up
-    at the end. An object store has no renaming, so there it is `out` itself: it is cleared when the block raises, and a manifest's
-    files say how many they are, so that what a killed process left is not taken for a manifest.
+    On a local disk the folder is a hidden sibling of `out` and is renamed at the end. If `out` is an existing empty
+    folder, it is kept, with its owner and rights, because it may be a mount point in a folder that belongs to somebody
+    else: a hidden folder inside it is filled, and its content is moved up at the end. An object store cannot rename
+    folders, so that the folder is `out` itself. It is deleted when the block raises. A manifest's files hold their
+    number, so that files that a killed process left are not mistaken for a manifest.
 
     Raises:
-        RunFolderError: `out` is taken, now or at the end, or cannot be made or written (an `OSError` in the block).
+        RunFolderError: `out` is not empty, now or at the end, or cannot be made or written (an `OSError` in the block).
     """
     refuse_taken(out)
     filesystem, path = storage.filesystem(out)
     if not isinstance(filesystem, fs.LocalFileSystem):
         try:
-            with _told(out):
+            with _explained(out):
                 yield filesystem, path
         except BaseException:
             with contextlib.suppress(OSError):
@@ -74,12 +75,12 @@ def new_folder(out: str) -> Iterator[tuple[fs.FileSystem, str]]:
     inside = final.is_dir()
     temporary = (final if inside else final.parent) / f"{_prefix(final)}{secrets.token_hex(4)}"
     try:
-        temporary.mkdir(parents=True)  # with the rights that the umask and the folder around it give
+        temporary.mkdir(parents=True)  # unlike `mkdtemp`, with the rights that the umask and the parent give
     except OSError as error:
         raise RunFolderError(f"{out} cannot be made: {error.strerror or error}") from None
     try:
         with _locked(temporary):
-            with _told(out):
+            with _explained(out):
                 yield filesystem, str(temporary)
             try:
                 if inside:
@@ -96,9 +97,10 @@ def new_folder(out: str) -> Iterator[tuple[fs.FileSystem, str]]:
 
 
 def _refuse_content(folder: Path) -> None:
-    """
+    """Check that a folder is still empty.
+
     Raises:
-        OSError: somebody has put something there.
+        OSError: the folder holds a file.
     """
     for path in folder.iterdir():
         if not is_ignored(path.name):
@@ -106,15 +108,15 @@ def _refuse_content(folder: Path) -> None:
 
 
 def _move_up(temporary: Path, final: Path) -> None:
-    """Give a folder what a complete folder inside it holds; files last, which say what the folders hold."""
+    """Move the content of a complete folder up into `final`: folders first, then the files that describe them."""
     for path in sorted(temporary.iterdir(), key=lambda path: (path.is_file(), path.name)):
         if path.name not in (_LOCK, _COMPLETE):
             os.rename(path, final / path.name)
 
 
 @contextlib.contextmanager
-def _told(out: str) -> Iterator[None]:
-    """A full disk, a missing bucket or a forbidden one, in a sentence."""
+def _explained(out: str) -> Iterator[None]:
+    """Raise `RunFolderError` instead of an `OSError`, such as for a full disk or a missing or forbidden bucket."""
     try:
         yield
     except OSError as error:
@@ -127,7 +129,7 @@ def _prefix(final: Path) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it when the process ends, however it does."""
+    """Hold the folder's lock inside the block; the system releases it when the process ends, for any reason."""
     with open(folder / _LOCK, "w") as file:
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -135,7 +137,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _clear_left(final: Path) -> None:
-    """Remove unfinished folders of killed processes, whose locks are free; move up what a complete one still holds."""
+    """Remove folders of killed processes, whose locks are free; first move up the content of a complete one."""
     if sys.platform == "win32":
         return
     pattern = f"{glob.escape(_prefix(final))}*"

@@ -1,4 +1,4 @@
-"""Opening a manifest: from footers to row groups, and rows when they are asked for."""
+"""Open a manifest: read its footers, and its rows only on demand."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from wsc_ray.cohort.values import as_text
 from wsc_ray.errors import DataError, ManifestError
 from wsc_ray.manifest import footers
 from wsc_ray.manifest.footers import Footer, RowGroup
-from wsc_ray.manifest.of_slide import slides_of_rows
 from wsc_ray.manifest.runs import FileRuns, Runs, join_runs, runs_of_rows
 from wsc_ray.manifest.schema import COLUMNS, PIXELS, SLIDE_COLUMNS, conform, missing_columns
+from wsc_ray.manifest.slides_of_rows import slides_of_rows
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -31,15 +31,16 @@ _IMPORT = "`wsc-ray manifest import` writes it anew as a manifest"
 
 
 class Manifest:
-    """A manifest of patches. It pickles as names alone: files are opened where they are read, such as in a Ray task.
+    """A manifest of patches. It pickles as names only: files are opened where they are read, such as in a Ray task.
 
     Attributes:
-        uri: as given; a local path is made absolute, since a Ray task works in another folder.
-        files: paths of its Parquet files on `filesystem`, in order; `RowGroup.file` counts them.
+        uri: its path or URI; a local path is made absolute, since a Ray task works in another folder.
+        files: paths of its Parquet files on `filesystem`, in order; `RowGroup.file` is an index into them.
         columns: the manifest's columns that every file has.
-        digest: SHA-256 (hex) of its patches and of how they are divided into row groups. In format 1 rows say what is known
-            of their slides, so that it is in the digest too; else the cohort has its own.
-        of_slide: whether rows say it (format 1, and tables of other origin).
+        digest: SHA-256 (hex) of its patches and of how they are divided into row groups. In format 1 it covers patient,
+            label and split of slides, too; in format 2 the cohort has a digest of its own.
+        rows_describe_slides: whether rows repeat patient, label and split of their slides, as in format 1 and in tables
+            of other programs.
     """
 
     def __init__(self, uri: str, files: Sequence[str], read: Sequence[Footer]):
@@ -47,7 +48,7 @@ class Manifest:
         self.files = tuple(files)
         self.columns = tuple(name for name in COLUMNS.names if all(name in footer.columns for footer in read))
         self.digest = footers.join_digests(footer.digest for footer in read)
-        self.of_slide = any(footer.of_slide for footer in read)
+        self.rows_describe_slides = any(footer.rows_describe_slides for footer in read)
         self._footers: tuple[Footer, ...] | None = tuple(read)
         self._row_groups: tuple[RowGroup, ...] | None = None
         self._runs: Runs | None = None
@@ -64,17 +65,17 @@ class Manifest:
 
     @property
     def folder(self) -> str:
-        """The path or URI that relative image URIs start at: the manifest's folder, or that of its single file."""
+        """The path or URI where relative image URIs start: the manifest's folder, or that of its single file."""
         return storage.parent(self.uri) if self.files == (_filesystem(self.uri)[1],) else self.uri
 
     @property
     def pixels(self) -> str:
-        """The column that says where the pixels are: `image`, `image_uri` or `slide_uri`."""
+        """The column that holds or locates the pixels: `image`, `image_uri` or `slide_uri`."""
         return next(name for name in PIXELS.names if name in self.columns)
 
     @property
     def patch_columns(self) -> list[str]:
-        """What may be read of a patch: all columns but the pixel columns besides `pixels`."""
+        """The columns to read of a patch: all, except the pixel columns other than `pixels`."""
         return [name for name in self.columns if name == self.pixels or name not in PIXELS.names]
 
     @property
@@ -93,20 +94,22 @@ class Manifest:
         return self._row_groups
 
     def mixed_row_groups(self) -> list[tuple[int, int]]:
-        """(file, row group) of those that hold, or may hold, more than one split or slide label, where rows say it."""
+        """Return (file, row group) of row groups that hold, or may hold, more than one split or slide label.
+
+        Only rows that describe their slides can mix these.
+        """
         return [(file, number) for file, footer in enumerate(self.file_footers) for number in footer.mixed]
 
     def runs(self) -> Runs:
-        """Which slide the rows of every row group are of: from footers, or from a column where a file of other origin does
-        not tell.
+        """Return the slides of all rows, from footers; where a file's footer does not hold them, from its rows.
 
         Raises:
-            ManifestError: that column cannot be read.
+            ManifestError: the column `slide_id` cannot be read.
         """
         if self._runs is None:
             read = self.file_footers
-            found = [footer.runs or self._runs_of_rows(file, footer) for file, footer in enumerate(read)]
-            self._runs = join_runs(found, [len(footer.groups) for footer in read])
+            runs = [footer.runs or self._runs_of_rows(file, footer) for file, footer in enumerate(read)]
+            self._runs = join_runs(runs, [len(footer.groups) for footer in read])
         return self._runs
 
     def _runs_of_rows(self, file: int, footer: Footer) -> FileRuns:
@@ -117,12 +120,12 @@ class Manifest:
         return runs_of_rows(table["slide_id"], footer.groups)
 
     def cohort(self) -> Cohort:
-        """The slides: of `slides.parquet`, or of the rows themselves in format 1 and in tables of other origin.
+        """Return the cohort from `slides.parquet`, or from the rows in format 1 and in tables of other programs.
 
         Raises:
-            ManifestError: there is none, it cannot be read, or its rows contradict each other.
+            ManifestError: the cohort is missing, cannot be read, or its rows contradict each other.
         """
-        if self.of_slide:
+        if self.rows_describe_slides:
             try:
                 slides = self._slides_of_rows()
             except DataError as error:
@@ -143,7 +146,7 @@ class Manifest:
         return cohort
 
     def _slides_of_rows(self) -> pa.Table:
-        """What rows say of their slides, see `slides_of_rows`; a file at a time, for there may be many rows."""
+        """Return the table of `slides_of_rows`, made file by file, since there may be many rows."""
         names, read = [name for name in SLIDE_COLUMNS if name in self.columns], self.file_footers
 
         def one(file: int) -> pa.Table:
@@ -152,13 +155,13 @@ class Manifest:
         return slides_of_rows(pa.concat_tables(_in_threads(one, range(len(self.files)))))
 
     def read_group(self, file: int, row_group: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a row group, in the schema's types.
+        """Return the rows of a row group, in the schema's types.
 
         Args:
-            columns: of the manifest's; None: all.
+            columns: some of the manifest's columns; None: all.
 
         Raises:
-            DataError: the file has gone, cannot be read, or holds values that are not of the schema's type.
+            DataError: the file is missing, cannot be read, or holds values that do not fit the schema's type.
         """
         path = self.files[file]
         names = list(columns if columns is not None else self.columns)
@@ -173,15 +176,15 @@ class Manifest:
             raise DataError(f"{path}, row group {row_group} cannot be read: {str(error).splitlines()[0]}") from None
 
     def read_rows(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Columns of every row, in the manifest's order, with `file`, `row_group` and `row` (inside it), all int32.
+        """Return columns of all rows, in the manifest's order, and `file`, `row_group` and `row` (inside it), all int32.
 
-        Ids, labels and splits come dictionary-encoded, so that ten million rows take some hundred MB.
+        Ids, labels and splits are dictionary-encoded, so that ten million rows take some hundred MB.
 
         Args:
-            columns: of the manifest's; None: all but the image bytes.
+            columns: some of the manifest's columns; None: all but the image bytes.
 
         Raises:
-            DataError: as `read_group`.
+            DataError: see `read_group`.
         """
         names = [name for name in self.columns if name != "image"] if columns is None else list(columns)
         read = self.file_footers
@@ -193,14 +196,14 @@ class Manifest:
 
     @property
     def file_footers(self) -> tuple[Footer, ...]:
-        """What each file's footer says, read again after pickling."""
+        """The footer of each file, read again after pickling."""
         if self._footers is None:
             self._footers = _read_footers(self.filesystem, self.files)
         return self._footers
 
 
 def open_manifest(uri: str) -> Manifest:
-    """Open a manifest for use: the folder that `manifest_import` wrote, another folder of Parquet files, or one file.
+    """Open a manifest for use: the folder that `import_manifest` wrote, another folder of Parquet files, or one file.
 
     Only footers are read.
 
@@ -208,11 +211,11 @@ def open_manifest(uri: str) -> Manifest:
         uri: a path or URI of any filesystem that pyarrow or fsspec know.
 
     Raises:
-        ManifestError: nothing there, no or broken Parquet files, a missing column or file, a newer format, or row
-            groups that mix splits or slide labels.
+        ManifestError: `uri` does not exist, has no or broken Parquet files, lacks a column or file, has a newer format,
+            or has row groups that mix splits or slide labels.
     """
     manifest = open_any(uri)
-    missing = missing_columns(manifest.columns, of_slide=manifest.of_slide)
+    missing = missing_columns(manifest.columns, rows_describe_slides=manifest.rows_describe_slides)
     if missing:
         raise ManifestError(f"{uri} lacks the columns {', '.join(missing)}; {_IMPORT}, with `columns` naming them")
     mixed = manifest.mixed_row_groups()
@@ -220,19 +223,19 @@ def open_manifest(uri: str) -> Manifest:
         file, number = mixed[0]
         raise ManifestError(
             f"{len(mixed)} row groups of {uri} mix splits or slide labels, or have no statistics (first: row group "
-            f"{number} of {manifest.files[file]}), and streaming needs each to be of one; {_IMPORT}"
+            f"{number} of {manifest.files[file]}), and streaming needs one split and one label in each; {_IMPORT}"
         )
     return manifest
 
 
 def open_any(uri: str, *, statistics: bool = True) -> Manifest:
-    """Open what may lack columns or have mixed row groups, to check or to import it.
+    """Open a manifest or table that may lack columns or have mixed row groups, to check or to import it.
 
     Args:
         statistics: see `footers.read_footer`; without them no row group counts as mixed.
 
     Raises:
-        ManifestError: nothing there, no or broken Parquet files, a missing file, or a newer format.
+        ManifestError: `uri` does not exist, has no or broken Parquet files, lacks a file, or has a newer format.
     """
     uri = str(uri)
     try:
@@ -244,9 +247,9 @@ def open_any(uri: str, *, statistics: bool = True) -> Manifest:
     parts = max(footer.parts for footer in read)
     numbers = {footer.part for footer in read}
     if parts and len(numbers & set(range(1, min(parts, len(read)) + 1))) < parts:
-        gone = next(number for number in range(1, len(read) + 2) if number not in numbers)
+        missing = next(number for number in range(1, len(read) + 2) if number not in numbers)
         raise ManifestError(
-            f"{uri} is not whole: it lacks part {gone} of {parts}; "
+            f"{uri} is not whole: it lacks part {missing} of {parts}; "
             "if the import that wrote it was stopped, import again"
         )
     return Manifest(uri if "://" in uri else path, files, read)
@@ -288,7 +291,7 @@ def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
 @lru_cache(maxsize=8)
 def _metadata(uri: str, digest: str, path: str) -> pq.FileMetaData:
-    """A parsed footer, kept between the row groups of a file; the digest tells a manifest that was written anew."""
+    """Return a parsed footer, cached for the row groups of a file; `digest` changes when a manifest is written anew."""
     return footers.parse_footer(footers.read_footer_bytes(_filesystem(uri)[0], path), path)
 
 
@@ -299,8 +302,10 @@ def _read_footers(filesystem: fs.FileSystem, files: Sequence[str], *, statistics
 
 
 def _footer_bytes(filesystem: fs.FileSystem, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Each file with its footer, some fetched at a time. They are parsed where this is called: threads that parse each
-    keep the memory of the largest."""
+    """Yield each file with its footer; several are fetched at a time.
+
+    The caller parses them, in one thread, since every thread that parses keeps the memory of its largest footer.
+    """
     for start in range(0, len(files), _THREADS):
         part = files[start : start + _THREADS]
         yield from zip(part, _in_threads(lambda path: footers.read_footer_bytes(filesystem, path), part), strict=True)

@@ -1,9 +1,9 @@
-"""Which slide each row is of, told by a file's footer: runs of neighbouring rows of one slide.
+"""The runs of a file: neighbouring rows of one row group that belong to one slide.
 
-The writer keeps them in the file's metadata as JSON: `{"slides": [slide, ...], "groups": [[0, 100, 1, 156], ...]}`, where
-each row group lists pairs of an index into `slides` and a number of rows. (In format 1 an entry of `slides` is a pair of slide
-and patient.) A file without it still tells where its statistics say that a row group is of one slide; else the column
-has to be read.
+The writer keeps them in the footer's metadata as JSON: `{"slides": [slide, ...], "groups": [[0, 100, 1, 156], ...]}`,
+where each row group lists pairs of an index into `slides` and a number of rows. (In format 1 an entry of `slides` is a
+pair of slide and patient.) In a file without this metadata, statistics may show that every row group belongs to one
+slide; else the column `slide_id` must be read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ GroupRuns = list[tuple[str | None, int]]  # (slide, rows)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FileRuns:
-    """Runs of a file, all (runs,) int64: row group, rows, and slide as an index into `slides`."""
+    """The runs of a file.
+
+    Attributes:
+        group, rows, slide: (runs,) int64: row group, number of rows, and slide as an index into `slides`.
+        slides: ids of the slides.
+    """
 
     group: np.ndarray
     rows: np.ndarray
@@ -35,14 +40,14 @@ class FileRuns:
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Runs in the manifest's order; all (runs,) int64.
+    """The runs of a manifest, in its order; arrays are (runs,) int64.
 
     Attributes:
-        group: row group, an index into `Manifest.row_groups`.
-        start: first row inside it.
-        rows: neighbouring rows.
-        slide: an index into `slides`.
-        slides: ids, in the order in which they first come.
+        group: row group of each run, an index into `Manifest.row_groups`.
+        start: first row of each run inside its row group.
+        rows: number of rows of each run.
+        slide: slide of each run, an index into `slides`.
+        slides: ids of the slides, in the order of first appearance.
     """
 
     group: np.ndarray
@@ -52,14 +57,14 @@ class Runs:
     slides: tuple[str, ...]
 
     def patches(self) -> dict[str, int]:
-        """Rows of each slide."""
+        """Return the number of rows of each slide."""
         return dict(
             zip(self.slides, np.bincount(self.slide, self.rows, len(self.slides)).astype(int).tolist(), strict=True)
         )
 
 
 def find_runs(table: pa.Table) -> GroupRuns:
-    """The runs of a row group."""
+    """Return the runs of a row group, from its rows."""
     column = table["slide_id"].combine_chunks()
     codes = column.dictionary_encode(null_encoding="encode").indices.to_numpy()
     starts = np.flatnonzero(np.concatenate([[table.num_rows > 0], np.diff(codes) != 0]))
@@ -68,7 +73,7 @@ def find_runs(table: pa.Table) -> GroupRuns:
 
 
 def encode_runs(groups: Iterable[GroupRuns]) -> bytes:
-    """The runs of a file's row groups, as its metadata keeps them."""
+    """Return the runs of a file's row groups as the JSON for the file's metadata."""
     numbers: dict[str | None, int] = {}
     flat = [
         [value for slide, rows in runs for value in (numbers.setdefault(slide, len(numbers)), rows)] for runs in groups
@@ -77,35 +82,35 @@ def encode_runs(groups: Iterable[GroupRuns]) -> bytes:
 
 
 def read_runs(metadata: pq.FileMetaData, path: str, *, statistics: bool = True) -> FileRuns | None:
-    """The runs of a file, from its footer; None where it does not tell.
+    """Return the runs of a file from its footer; None where the footer does not hold them.
 
     Raises:
-        ManifestError: what it says cannot be true.
+        ManifestError: the footer's runs do not fit its row groups.
     """
-    told = (metadata.metadata or {}).get(RUNS_KEY)
-    if told is None:
+    encoded = (metadata.metadata or {}).get(RUNS_KEY)
+    if encoded is None:
         return _from_statistics(metadata) if statistics else None
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     try:
-        values = json.loads(told)
+        values = json.loads(encoded)
         flat = np.array(list(chain.from_iterable(values["groups"])), dtype=np.int64).reshape(-1, 2)
         group = np.repeat(np.arange(len(values["groups"])), [len(runs) // 2 for runs in values["groups"]])
-        slides = tuple(each if isinstance(each, str) else str(each[0]) for each in values["slides"])
+        slides = tuple(entry if isinstance(entry, str) else str(entry[0]) for entry in values["slides"])
         whole = np.bincount(group, weights=flat[:, 1], minlength=len(sizes)).tolist() == sizes
         whole = whole and bool((flat[:, 0] >= 0).all() and (flat[:, 0] < len(slides)).all())
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError):
         whole = False
     if not whole:
-        raise ManifestError(f"{path} says of its slides what its rows do not; import its source anew")
+        raise ManifestError(f"{path} is damaged: its list of slides does not fit its rows; import its source anew")
     return FileRuns(group, flat[:, 1], flat[:, 0], slides)
 
 
 def runs_of_rows(slides: pa.ChunkedArray, sizes: Sequence[int]) -> FileRuns:
-    """The runs of a file from its column of slides.
+    """Return the runs of a file from its column `slide_id`.
 
     Args:
-        slides: dictionary-encoded, of every row.
-        sizes: rows of each row group.
+        slides: the column, dictionary-encoded.
+        sizes: number of rows of each row group.
     """
     column = slides.unify_dictionaries().combine_chunks()
     column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
@@ -119,22 +124,22 @@ def runs_of_rows(slides: pa.ChunkedArray, sizes: Sequence[int]) -> FileRuns:
 
 
 def join_runs(files: Sequence[FileRuns], groups: Sequence[int]) -> Runs:
-    """The runs of a manifest from those of its files, which have `groups` row groups each."""
+    """Return the runs of a manifest from those of its files; `groups` are the numbers of row groups of each file."""
     firsts = np.cumsum(groups) - groups
-    group = np.concatenate([found.group + first for found, first in zip(files, firsts, strict=True)])
-    rows = np.concatenate([found.rows for found in files])
+    group = np.concatenate([runs.group + first for runs, first in zip(files, firsts, strict=True)])
+    rows = np.concatenate([runs.rows for runs in files])
     ends = np.cumsum(rows)
     begins = np.searchsorted(group, group, side="left")  # the first run of the same row group
     numbers: dict[str, int] = {}
     slide = np.array(
-        [numbers.setdefault(found.slides[code], len(numbers)) for found in files for code in found.slide.tolist()],
+        [numbers.setdefault(runs.slides[code], len(numbers)) for runs in files for code in runs.slide.tolist()],
         dtype=np.int64,
     )
     return Runs(group, ends - rows - (ends - rows)[begins], rows, slide, tuple(numbers))
 
 
 def only_value(group: pq.RowGroupMetaData, name: str) -> str | None:
-    """The one value that all rows of a row group have in a column, by its statistics."""
+    """Return the value that all rows of a row group have in a column, by its statistics; None where they may differ."""
     columns = (group.column(index) for index in range(group.num_columns))
     statistics = next((column.statistics for column in columns if column.path_in_schema == name), None)
     if statistics is None or not statistics.has_min_max or (statistics.has_null_count and statistics.null_count):

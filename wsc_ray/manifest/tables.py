@@ -1,4 +1,4 @@
-"""A Parquet or CSV table as a source: its metadata in memory, its images where they are."""
+"""Read a Parquet or CSV table as a source to import: its metadata into memory, its images later."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Source:
-    """What is to become a manifest.
+    """The source of a manifest.
 
     Attributes:
-        table: the manifest's columns without image bytes, a row a patch; `patch_size` may be missing.
-        pixels: where the source has them: `image`, `image_uri` or `slide_uri`.
-        images: reads them; None for regions of slides.
-        folder: where relative URIs start.
-        notes: what the user should know of the import.
+        table: the manifest's columns without image bytes, one row for each patch; `patch_size` may be missing.
+        pixels: the column of the pixels: `image`, `image_uri` or `slide_uri`.
+        images: reads the images; None for regions of slides.
+        folder: the folder where relative URIs start.
+        notes: sentences for the user about the import.
     """
 
     table: pa.Table
@@ -50,19 +50,19 @@ def read_table(
     constants: Mapping[str, Any],
     label_names: Mapping[str, str],
 ) -> Source:
-    """Read a table's metadata; see `manifest_import` for the arguments.
+    """Read a table's metadata; see `import_manifest` for the arguments.
 
     Raises:
-        ManifestError: it cannot be read, or columns or values are wrong, all of them listed.
+        ManifestError: the table cannot be read, or columns or values are wrong; all problems are listed.
     """
     kind = format or ("csv" if is_text_table(source) else "parquet")
     if kind == "csv":
         names = read_header(source)
-        # A CSV holds no bytes: a column called `image` is not the manifest's.
+        # A CSV holds no bytes: its column `image`, if any, is not the manifest's column of images.
         available = [name for name in names if name and (name != "image" or "image" in columns.values())]
     else:
         opened = open_any(source, statistics=False)
-        cohort = opened.cohort() if not opened.of_slide else None
+        cohort = opened.cohort() if not opened.rows_describe_slides else None
         available = list(opened.file_footers[0].columns)
         available += [name for name in cohort.slides.column_names if name not in available] if cohort else []
     images = _has_images(available, columns)
@@ -103,7 +103,7 @@ def _has_images(available: Sequence[str], columns: Mapping[str, str]) -> bool:
 
 
 def _read_parquet(opened: Manifest, wanted: Mapping[str, str], cohort: Cohort | None) -> dict[str, pa.ChunkedArray]:
-    """Manifest name -> values; what a manifest of format 2 knows of slides is repeated for their patches."""
+    """Return manifest name -> values; columns of the cohort are repeated for the patches of each slide."""
     own = set(opened.file_footers[0].columns)
     names = sorted({*wanted.values()} & own | ({"slide_id"} if cohort else set()))
 
@@ -128,7 +128,7 @@ def _read_parquet(opened: Manifest, wanted: Mapping[str, str], cohort: Cohort | 
 
 
 def raise_problems(source: str, problems: Sequence[str]) -> None:
-    """Raise one `ManifestError` that lists all `problems`, where there are any."""
+    """Raise one `ManifestError` that lists all `problems`, if there are any."""
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ManifestError(

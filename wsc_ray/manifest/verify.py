@@ -1,4 +1,4 @@
-"""Are a manifest's rows those that were written? By the SHA-256 that each file's footer keeps."""
+"""Check a manifest's rows against the SHA-256 of the rows that each file was written with."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from wsc_ray.manifest.schema import hash_rows
 
 
 def wrong_files(manifest: Manifest) -> Iterator[str]:
-    """A sentence for each file whose rows are others than those that were written, or that cannot be read to the end.
+    """Yield a sentence for each file whose rows are not those that were written, or that cannot be read to the end.
 
-    Files of other origin keep no digest and cannot be told.
+    Files of other programs hold no digest and cannot be checked.
     """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for problem in pool.map(lambda path: _problem(manifest, path), manifest.files):

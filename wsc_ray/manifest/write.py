@@ -1,4 +1,4 @@
-"""How a manifest is laid out and written: rows ordered for streaming, row groups of whole runs of slides."""
+"""Lay out and write a manifest: rows in the order for streaming, divided into row groups and files."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Span = tuple[int, int]  # [start, stop) in the order of rows
 
 
 def order_rows(split: Codes, label: Codes, slide: Codes, seed: int) -> np.ndarray:
-    """The order in which rows are written, (n,) int64: by split, by label, by slide, then as in the source.
+    """Return the order in which rows are written, (n,) int64: by split, label and slide, then as in the source.
 
-    Slides come in the order of a hash of `seed` and their id: shuffled, and the same on every machine for ever.
+    Slides are ordered by a hash of `seed` and their id, so that they are shuffled in the same way on every machine.
     """
     ranks = _ranks([hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in slide.names])
     keys = (ranks[slide.codes], _ranks(label.names)[label.codes], _ranks(split.names)[split.codes])
-    return np.lexsort(keys)  # stable: the source's order inside a slide; the last key counts most
+    return np.lexsort(keys)  # the last key counts most; stable, so that a slide's rows keep the source's order
 
 
 def divide(split: np.ndarray, label: np.ndarray, row_group_rows: int) -> list[Span]:
-    """Row groups: spans of at most `row_group_rows` rows, none with two splits or two labels.
+    """Return row groups: spans of at most `row_group_rows` rows, none with two splits or two labels.
 
     Args:
-        split, label: (n,) codes in the order of writing.
+        split, label: (n,) codes, in the order in which rows are written.
     """
     if not len(split):
         return []
@@ -60,7 +60,7 @@ def divide(split: np.ndarray, label: np.ndarray, row_group_rows: int) -> list[Sp
 
 
 def pack(groups: list[Span], file_rows: int) -> list[list[Span]]:
-    """Files: neighbouring row groups, of at most `file_rows` rows together (or one row group)."""
+    """Return files: neighbouring row groups of at most `file_rows` rows together (or one row group)."""
     files: list[list[Span]] = []
     for start, stop in groups:
         if not files or stop - files[-1][0][0] > file_rows:
@@ -82,12 +82,12 @@ def write_file(
     part: int = 0,
     parts: int = 0,
 ) -> str:
-    """Write one Parquet file of a manifest, a row group for each table, and return the digest of its rows.
+    """Write one Parquet file of a manifest, with a row group for each table, and return the digest of its rows.
 
     Args:
         schema: see `schema_for`.
-        groups: the tables, made when they are needed.
-        part, parts: this file's number, from 1, among the manifest's files; 0 where that is not known.
+        groups: the tables, each taken when it is written.
+        part, parts: this file's number, from 1, and the number of the manifest's files; 0 where these are not known.
     """
     digest = hashlib.sha256()
     images = "image" in schema.names
@@ -103,11 +103,11 @@ def write_file(
         path,
         schema,
         filesystem=filesystem,
-        # Images are compressed already, all different, and of no use in statistics.
+        # Images are compressed already and all different, and statistics of them are of no use.
         compression={name: "none" if name == "image" else "zstd" for name in schema.names},
         use_dictionary=[name for name in rest if not pa.types.is_floating(schema.field(name).type)] if images else True,
         write_statistics=rest,
-        write_page_checksum=True,  # `Manifest.read_group` looks at them
+        write_page_checksum=True,  # `Manifest.read_group` checks it
     ) as writer:
         for table in groups:
             hash_rows(digest, table)
@@ -120,7 +120,7 @@ def write_file(
 
 
 def _ranks(names: list[str]) -> np.ndarray:
-    """Each name's place in sorted order, (names,) int64."""
+    """Return each name's rank in sorted order, (names,) int64."""
     ranks = np.empty(len(names), dtype=np.int64)
     ranks[sorted(range(len(names)), key=lambda index: names[index])] = np.arange(len(names))
     return ranks

@@ -1,4 +1,4 @@
-"""Pixels of patches: where they are, fetched with retries, decoded to arrays or a reason."""
+"""Pixels of patches: fetched with retries from where a manifest says they are, then decoded to an array or a reason."""
 
 from wsc_ray.pixels.images import decode
 from wsc_ray.pixels.sources import PixelSource, Unreadable, to_image

@@ -1,4 +1,4 @@
-"""From what a file holds to 8-bit RGB: what a viewer shows of it, or a refusal where viewers do not agree."""
+"""Check images and convert them to 8-bit RGB as viewers show them; refuse images that viewers show differently."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 
-MAX_PIXELS = 8192 * 8192  # a header of a few bytes can claim more than any memory holds
-# What Pillow's readers raise on damaged bytes besides its own errors: whatever they run into. Not MemoryError, which says
-# nothing of the image.
+MAX_PIXELS = 8192 * 8192  # a header of a few bytes can claim more pixels than any memory holds
+# Errors that Pillow's readers raise on damaged bytes, besides Pillow's own. MemoryError is not among them, since it need
+# not be the image's fault.
 DAMAGED = (
     ArithmeticError,
     AttributeError,
@@ -23,36 +23,36 @@ DAMAGED = (
     ValueError,
     struct.error,
 )
-FEW_BITS = 14  # of 16: scanners that count 10, 12 or 14 bits into 16 leave the upper ones empty
+FEW_BITS = 14  # scanners that store 10, 12 or 14 bits in 16 leave the upper bits empty
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse an image by its header, before memory is taken for it.
+    """Check the size of an image by its header, before memory is allocated for it.
 
     Raises:
-        DataError: it has more than `MAX_PIXELS`.
+        DataError: the image has more than `MAX_PIXELS`.
     """
     if width * height > MAX_PIXELS:
         raise DataError(f"the image is {width:,} x {height:,} px, and a patch may have {MAX_PIXELS:,} px at most")
 
 
 def far_too_large() -> DataError:
-    """What to raise where Pillow refuses by a limit of its own, above `MAX_PIXELS`, and does not say the size."""
+    """Return the error for an image above Pillow's own limit, which exceeds `MAX_PIXELS`; Pillow does not say its size."""
     return DataError(f"the image is far larger than a patch, which may have {MAX_PIXELS:,} px at most")
 
 
 def check_frames(frames: int) -> None:
-    """Refuse several pages of a TIFF, or frames of an animation: which of them is the patch?
+    """Check that a file holds one picture: not several pages of a TIFF, nor frames of an animation.
 
     Raises:
-        DataError: there is more than one.
+        DataError: it holds more than one.
     """
     if frames > 1:
         raise DataError(f"the file holds {frames:,} pictures, and a patch is one; save the right one by itself")
 
 
 def to_eight_bits(image: np.ndarray) -> np.ndarray:
-    """The upper 8 of 16 bits, as viewers show them.
+    """Return the upper 8 of 16 bits, as viewers show them.
 
     Args:
         image: (h, w) or (h, w, channels) uint16; a fourth channel is alpha.
@@ -66,10 +66,10 @@ def to_eight_bits(image: np.ndarray) -> np.ndarray:
 
 
 def check_bits(largest: int) -> None:
-    """Refuse 16 bits a channel of which only a part is used.
+    """Check that an image with 16 bits a channel uses more than a part of them.
 
     Raises:
-        DataError: the largest value of all channels, `largest`, takes no more than `FEW_BITS`; 0 is black indeed.
+        DataError: the largest value of all channels, `largest`, fits in `FEW_BITS`, and is not 0 as in a black image.
     """
     if 0 < largest < 2**FEW_BITS:
         raise DataError(

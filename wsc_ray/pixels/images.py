@@ -1,4 +1,4 @@
-"""An encoded image: from the bytes of a file to an array."""
+"""Decode an image file of any supported format to an array."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from wsc_ray.pixels.other_formats import decode_other
 
 
 def decode(data: bytes | memoryview) -> np.ndarray:
-    """The image in an encoded file, (h, w, 3) uint8, RGB, as an image viewer shows it.
+    """Return the image in an encoded file, (h, w, 3) uint8, RGB, as an image viewer shows it.
 
-    JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and PNM are read, whatever the file's name. Grey, palettes and 1 to 8 bits
-    become RGB. What is transparent is laid on white, as the glass of a slide is. Of 16 bits a channel the upper 8 are taken.
-    EXIF's orientation is ignored, in every format: a patch is as it was cut, and `x` and `y` are of its pixels as stored.
-    Colour profiles are ignored, too.
+    JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and PNM are recognised by content, not by name. Grey, palettes and 1 to 8
+    bits become RGB. Transparent pixels become white, as the glass of a slide is. Of 16 bits a channel the upper 8 are
+    used. EXIF's orientation is ignored in every format: a patch is used as it was cut, and `x` and `y` refer to its
+    pixels as stored. Colour profiles are ignored, too.
 
     Raises:
-        DataError: empty, damaged, cut short or of no such format; of more than `MAX_PIXELS` pixels by its header;
-            several pages or frames; CMYK or Lab colours; floating-point, signed or 32-bit numbers; 16 bits a channel of
-            which 14 or fewer are used (nearly black, as 12 bits of a camera are); a TIFF whose own orientation is not
-            upright.
+        DataError: the image is empty, damaged, cut short or of another format; its header claims more than `MAX_PIXELS`
+            pixels; it has several pages or frames, CMYK or Lab colours, or floating-point, signed or 32-bit numbers; it
+            uses 14 or fewer of 16 bits a channel (nearly black, as 12 bits of a camera are); or it is a TIFF whose own
+            orientation is not upright.
     """
     if len(data) == 0:
         raise DataError("the image is empty (0 bytes)")

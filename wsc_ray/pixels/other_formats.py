@@ -1,4 +1,4 @@
-"""TIFF, WebP, BMP, GIF, JPEG 2000 and PNM, by Pillow."""
+"""Decode TIFF, WebP, BMP, GIF, JPEG 2000 and PNM, with Pillow."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from wsc_ray.slides.slide import on_white
 FORMATS = ("TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES, _SAMPLE_FORMAT = 258, 262, 274, 284, 339  # tags of TIFF 6.0
-_UPRIGHT, _MIN_IS_WHITE, _SEPARATE, _UNSIGNED = 1, 0, 2, 1  # and values of theirs
+_UPRIGHT, _MIN_IS_WHITE, _SEPARATE, _UNSIGNED = 1, 0, 2, 1  # values of these tags
 
 
 def decode_other(data: bytes | memoryview) -> np.ndarray | None:
-    """(h, w, 3) uint8, RGB, on white where it is transparent; None where it is damaged or of another format.
+    """Return the image, (h, w, 3) uint8, RGB, white where it is transparent; None if it is damaged or of another format.
 
     Raises:
-        DataError: it is too large, holds several pictures, has values that are no colours of 8 or 16 bits, or is a TIFF that is to be
-            turned or of a kind that Pillow does not read.
+        DataError: the image is too large, holds several pictures, has values that are not colours of 8 or 16 bits, or is
+            a TIFF that is stored turned or of a kind that Pillow does not read.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -47,7 +47,7 @@ def decode_other(data: bytes | memoryview) -> np.ndarray | None:
 
 
 def _check_tiff(tags: Any) -> int:
-    """Refuse what viewers show in different ways, and return the bits of a channel."""
+    """Check that viewers show a TIFF with these tags in one way, and return its bits per channel."""
     turn = tags.get(_ORIENTATION, _UPRIGHT)
     if turn != _UPRIGHT:
         raise DataError(f"the TIFF is stored turned or mirrored (orientation {turn}); save it upright")
@@ -55,25 +55,25 @@ def _check_tiff(tags: Any) -> int:
         raise DataError("the TIFF holds signed or floating-point numbers, not colours; save it with 8 bits a channel")
     bits = max(tags.get(_BITS, (1,)))
     if bits > 8 and tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-        raise DataError(f"the TIFF has {bits} bits a px, of which 0 is white; save it with 8 bits a channel")
-    if bits > 8 and tags.get(_PLANES) == _SEPARATE:  # Pillow 13 takes the wrong bytes of it
+        raise DataError(f"the TIFF has {bits} bits a px, where 0 is white; save it with 8 bits a channel")
+    if bits > 8 and tags.get(_PLANES) == _SEPARATE:  # Pillow 13 reads the wrong bytes
         raise DataError(f"the TIFF has {bits} bits a channel in separate planes; save it with 8 bits a channel")
     return bits
 
 
 def _convert(image: Image.Image, bits: int) -> np.ndarray:
-    """The open image's pixels.
+    """Return the pixels of an open image.
 
     Args:
-        bits: of a channel in the file; Pillow gives the upper 8 of a colour's 16.
+        bits: bits of a channel in the file; of 16 bits of a colour, Pillow gives the upper 8.
     """
     if image.mode.startswith("I;16"):
         return np.dstack([to_eight_bits(np.asarray(image).astype(np.uint16))] * 3)
     if image.mode in ("I", "F"):
         raise DataError("the image holds 32-bit numbers, not colours; save it with 8 bits a channel")
     if image.mode in ("CMYK", "LAB"):
-        raise DataError(f"the image is of {image.mode} colours, which look as a profile says; save it as RGB")
-    found = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        raise DataError(f"the image has {image.mode} colours, whose look depends on a profile; save it as RGB")
+    pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     if bits > 8:
-        check_bits(int(found[..., :3].max(initial=0)) << 8 | 255)
-    return on_white(found)
+        check_bits(int(pixels[..., :3].max(initial=0)) << 8 | 255)
+    return on_white(pixels)

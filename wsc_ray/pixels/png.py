@@ -1,4 +1,4 @@
-"""PNG (https://www.w3.org/TR/png-3/): its header is read here, its pixels by OpenCV."""
+"""Decode PNG (https://www.w3.org/TR/png-3/): this module reads the header, OpenCV the pixels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _GREY, _GREY_ALPHA, _RGBA = 0, 4, 6  # colour types
 
 
 class Header(NamedTuple):
-    """What a PNG says of itself before its pixels.
+    """The chunks of a PNG before its pixels.
 
     Attributes:
-        bits: a channel, or of an index into the palette.
-        colour: type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
-        transparent: the chunk tRNS: which grey, colour or palette entries are transparent; None without.
-        frames: of an animation; 1 without.
+        bits: bits of a channel, or of an index into the palette.
+        colour: colour type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
+        transparent: the chunk tRNS, which names the transparent grey, colour or palette entries; None without it.
+        frames: number of frames of an animation, else 1.
     """
 
     width: int
@@ -34,10 +34,10 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes | memoryview) -> Header:
-    """The header of a PNG.
+    """Return the header of a PNG.
 
     Raises:
-        struct.error: it is cut short.
+        struct.error: the header is cut short.
     """
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
     transparent, frames = None, 1
@@ -55,10 +55,10 @@ def read_header(data: bytes | memoryview) -> Header:
 
 
 def decode_png(data: bytes | memoryview) -> np.ndarray | None:
-    """(h, w, 3) uint8, RGB, on white where it is transparent; None where it is damaged.
+    """Return the image, (h, w, 3) uint8, RGB, white where it is transparent; None where it is damaged.
 
     Raises:
-        DataError: it is too large, animated, or uses few of 16 bits.
+        DataError: the image is too large, is animated, or uses few of 16 bits.
         cv2.error: OpenCV cannot read it.
     """
     try:
@@ -74,9 +74,8 @@ def decode_png(data: bytes | memoryview) -> np.ndarray | None:
     if image is None:
         return None
     alpha = None
-    if (
-        image.ndim == 2 and header.transparent is not None
-    ):  # OpenCV leaves it out for grey, where one value is transparent
+    # OpenCV ignores the transparency of a grey image, in which one value is transparent.
+    if image.ndim == 2 and header.transparent is not None:
         scale = 255 // (2**header.bits - 1) if header.bits < 8 else 1
         alpha = image != scale * int.from_bytes(header.transparent[:2], "big")
     if image.dtype == np.uint16:

@@ -1,4 +1,4 @@
-"""`slide_uri`: patches that are regions of slides, read from the slides themselves."""
+"""`slide_uri`: read patches that are regions of slides from the slides themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsc_ray.slides.open_slides import OpenSlides
 from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.slide import Slide
 
-_OPEN = OpenSlides()  # of this process: sources come and go with every window
+_OPEN = OpenSlides()  # shared in this process, since every window makes a new source
 
 
 def read_rows(
@@ -24,46 +24,46 @@ def read_rows(
     read_all: Callable[[Iterable[Any], Callable[[Any], Any]], tuple[dict[Any, Any], dict[Any, str]]],
     slides: OpenSlides = _OPEN,
 ) -> list[np.ndarray | str]:
-    """The patch of each row, in order, (h, w, 3) uint8, RGB, or the reason why there is none.
+    """Return the patch of each row, in order, (h, w, 3) uint8, RGB, or the reason why it cannot be read.
 
     Each slide is opened once, and its patches are read along its rows of tiles.
 
     Args:
         rows: `slide_uri`, `x`, `y`, `level`, `patch_size` and, where it is known, `patch_size_level0`.
-        folder: where relative paths start.
+        folder: the folder where relative paths start.
         read_all: see `wsc_ray.pixels.retry`; its keys are slides here.
     """
-    of: dict[str, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
-        of.setdefault(row["slide_uri"], []).append(number)
-    found: dict[int, np.ndarray | str] = {}
+        rows_of.setdefault(row["slide_uri"], []).append(number)
+    results: dict[int, np.ndarray | str] = {}
 
     def read(uri: str) -> None:
         with slides.slide(_path(uri, folder)) as slide:
             squares: dict[int, Square] = {}
-            for number in of[uri]:
+            for number in rows_of[uri]:
                 try:
                     squares[number] = _square(rows[number], slide)
                 except DataError as error:
-                    found[number] = str(error)
-            order = sorted(squares.keys() - found.keys(), key=lambda number: _along(squares[number]))
+                    results[number] = str(error)
+            order = sorted(squares.keys() - results.keys(), key=lambda number: _reading_order(squares[number]))
             again: DataError | None = None
             patches = read_patches(slide, [squares[number] for number in order])
             for number, patch in zip(order, patches, strict=True):
                 if not isinstance(patch, DataError):
-                    found[number] = patch
-                elif isinstance(patch.__cause__, OSError):  # of storage, which may answer the next time
+                    results[number] = patch
+                elif isinstance(patch.__cause__, OSError):  # an error of storage, which may answer the next time
                     again = patch
                 else:
-                    found[number] = str(patch)
+                    results[number] = str(patch)
         if again is not None:
             raise again
 
-    _, failed = read_all(of, read)
+    _, failed = read_all(rows_of, read)
     for uri, reason in failed.items():
-        for number in of[uri]:
-            found.setdefault(number, reason)
-    return [found[number] for number in range(len(rows))]
+        for number in rows_of[uri]:
+            results.setdefault(number, reason)
+    return [results[number] for number in range(len(rows))]
 
 
 def _path(uri: str, folder: str) -> Path:
@@ -76,15 +76,15 @@ def _path(uri: str, folder: str) -> Path:
 def _square(row: Mapping[str, Any], slide: Slide) -> Square:
     level, size = row["level"], row["patch_size"]
     if not 0 <= level < len(slide.downsamples) or math.isinf(slide.downsamples[level]):
-        raise DataError(f"level {level} of {row['slide_uri']} is none of its levels")
+        raise DataError(f"{row['slide_uri']} has no level {level}")
     side = row.get("patch_size_level0")
-    read = size if side is None else round(side / slide.downsamples[level])  # `tile` rounded it to px of level 0
+    read = size if side is None else round(side / slide.downsamples[level])  # `tile` rounds the side to px of level 0
     if size < 1 or read < 1:
-        raise DataError(f"a patch of {size} px, {side} px at level 0, is none")
+        raise DataError(f"a patch of {size} px, {side} px at level 0, is empty")
     for px in (size, read):
         check_size(px, px)
     return Square(row["x"], row["y"], level, read, size)
 
 
-def _along(square: Square) -> tuple[int, int, int]:
+def _reading_order(square: Square) -> tuple[int, int, int]:
     return square.level, square.y, square.x

@@ -1,7 +1,7 @@
-"""Reading from storage that may be slow or fail for a while.
+"""Read many keys from storage that may be slow or fail for a while.
 
-Everything that failed is tried again together, so that a window with many missing objects waits some seconds in all
-and not some seconds for each. Only storage is tried again: what came and cannot be used will not change.
+All failed reads are tried again together, so that a window with many missing objects waits some seconds in all and not
+some seconds for each. Only errors of storage are tried again: content that arrived and cannot be used will not change.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from wsc_ray.errors import UserError
 
-THREADS = 16  # storage far away is waited for, not worked on
-FIRST_WAIT = 0.5  # seconds; doubled for each further try
+THREADS = 16  # more than cores, since reading from remote storage is mostly waiting
+FIRST_WAIT = 0.5  # seconds; doubled for each further retry
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -29,18 +29,19 @@ def read_all(
     threads: int = THREADS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[dict[Key, Value], dict[Key, str]]:
-    """What `read` gives for each key, and the reasons for those that it cannot read.
+    """Return the result of `read` for each key, and the reasons for keys that cannot be read.
 
     Args:
-        read: raises OSError, or a UserError; that is tried again where an OSError led to it.
-        retries: further tries, after 0.5, 1, 2, 4, ... seconds.
-        threads: that read at a time.
+        read: may raise OSError, which is tried again, or a UserError, which is tried again if an OSError caused it.
+        retries: number of retries, after 0.5, 1, 2, 4, ... seconds.
+        threads: number of threads that read at a time.
+        sleep: waits some seconds.
 
     Returns:
         key -> value, in the order of `keys`, and key -> reason; every key is in one of them.
     """
     keys = list(dict.fromkeys(keys))
-    found: dict[Key, Value] = {}
+    values: dict[Key, Value] = {}
     failed: dict[Key, Exception] = {}
     waiting = keys
     with ThreadPoolExecutor(threads) as pool:
@@ -48,16 +49,16 @@ def read_all(
         for attempt in range(retries + 1):
             if attempt:
                 sleep(FIRST_WAIT * 2 ** (attempt - 1))
-            for key, answer in zip(waiting, attempts(lambda key: _tried(read, key), waiting), strict=True):
-                if isinstance(answer, _Failure):
-                    failed[key] = answer.error
+            for key, result in zip(waiting, attempts(lambda key: _try(read, key), waiting), strict=True):
+                if isinstance(result, _Failure):
+                    failed[key] = result.error
                 else:
-                    found[key] = answer
+                    values[key] = result
                     failed.pop(key, None)
             waiting = [key for key, error in failed.items() if _may_pass(error)]
             if not waiting:
                 break
-    return {key: found[key] for key in keys if key in found}, {key: _reason(failed[key]) for key in failed}
+    return {key: values[key] for key in keys if key in values}, {key: _reason(failed[key]) for key in failed}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class _Failure:
     error: Exception
 
 
-def _tried(read: Callable[[Key], Value], key: Key) -> Value | _Failure:
+def _try(read: Callable[[Key], Value], key: Key) -> Value | _Failure:
     try:
         return read(key)
     except (OSError, UserError) as error:
@@ -73,6 +74,7 @@ def _tried(read: Callable[[Key], Value], key: Key) -> Value | _Failure:
 
 
 def _may_pass(error: Exception) -> bool:
+    """Return whether an error comes from storage, so that a retry may succeed."""
     return isinstance(error, OSError) or isinstance(error.__context__, OSError)
 
 

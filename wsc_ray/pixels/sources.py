@@ -1,9 +1,9 @@
-"""Pixel sources: rows of a manifest in, an image or a reason for each out.
+"""Pixel sources, which return an image or a reason for each row of a manifest.
 
-A manifest says in one of three columns where pixels are, and each column has a source here (`SOURCES`). All of them are
-used in one way: fetch many rows together, try storage again where it failed, decode, and give a reason in place of an
-image that cannot be had. Nothing is raised for a single patch: who reads decides whether another stands in for it, or
-whether it is an error.
+A manifest says in one of three columns where pixels are, and each column has a source here (`SOURCES`). All sources are
+used in one way: fetch many rows together, try again where storage failed, decode, and return a reason in place of an
+image that cannot be read. No error is raised for a single patch: the caller decides whether another patch stands in for
+it, or whether to raise.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from wsc_ray.pixels.regions import read_rows
 from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.pixels.uris import read_uri
 
-Row = Mapping[str, Any]  # of a manifest: column -> value
+Row = Mapping[str, Any]  # a row of a manifest: column -> value
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands where an image should, and says why there is none, in a sentence."""
+    """Takes the place of an image that cannot be read; `reason` is a sentence that says why."""
 
     reason: str
 
 
-Fetched = bytes | np.ndarray | Unreadable  # an encoded image, or one that comes decoded: (h, w, 3) uint8, RGB
+Fetched = bytes | np.ndarray | Unreadable  # an encoded image, a decoded one, (h, w, 3) uint8, RGB, or a reason
 ReadAll = Callable[[Iterable[Any], Callable[[Any], Any]], tuple[dict[Any, Any], dict[Any, str]]]  # see `read_all`
 
 
 class ColumnSource(Protocol):
-    """What one pixel column means.
+    """The source of one pixel column.
 
     Args:
         folder: a path or URI where relative URIs start.
-        read_all: reads many keys together, with the retries that were asked for.
+        read_all: reads many keys together, with retries.
 
     Attributes:
-        columns: of the manifest that it reads, its own and others.
-        optional: others that it reads where the manifest has them.
+        columns: columns of the manifest that it needs, the pixel column among them.
+        optional: columns that it uses where the manifest has them.
     """
 
     columns: tuple[str, ...]
@@ -54,7 +54,7 @@ class ColumnSource(Protocol):
     def __init__(self, folder: str, read_all: ReadAll): ...
 
     def fetch(self, rows: Sequence[Row]) -> list[Fetched]:
-        """What belongs to each row, in order; the source's own column is null in none of them."""
+        """Return the image of each row, in order; the source's pixel column is not null in any of the rows."""
         ...
 
 
@@ -72,7 +72,7 @@ class EmbeddedImages:
 
 
 class ImageFiles:
-    """`image_uri`: a file or object for each patch."""
+    """`image_uri`: one file or object for each patch."""
 
     columns: tuple[str, ...] = ("image_uri",)
     optional: tuple[str, ...] = ()
@@ -82,12 +82,12 @@ class ImageFiles:
 
     def fetch(self, rows: Sequence[Row]) -> list[Fetched]:
         uris = [row["image_uri"] for row in rows]
-        found, failed = self._read_all(range(len(uris)), lambda number: read_uri(uris[number], self._folder))
-        return [found[number] if number in found else Unreadable(failed[number]) for number in range(len(uris))]
+        images, failed = self._read_all(range(len(uris)), lambda number: read_uri(uris[number], self._folder))
+        return [images[number] if number in images else Unreadable(failed[number]) for number in range(len(uris))]
 
 
 class SlideRegions:
-    """`slide_uri`: regions of slides, see `regions`; they come decoded."""
+    """`slide_uri`: regions of slides, see `regions`; `fetch` returns them decoded."""
 
     columns: tuple[str, ...] = ("slide_uri", "x", "y", "level", "patch_size")
     optional: tuple[str, ...] = ("patch_size_level0",)
@@ -96,26 +96,26 @@ class SlideRegions:
         self._folder, self._read_all = folder, read_all
 
     def fetch(self, rows: Sequence[Row]) -> list[Fetched]:
-        found = read_rows(rows, self._folder, self._read_all)
-        return [Unreadable(each) if isinstance(each, str) else each for each in found]
+        patches = read_rows(rows, self._folder, self._read_all)
+        return [Unreadable(patch) if isinstance(patch, str) else patch for patch in patches]
 
 
-# Pixel column -> its source. A row that has several is read by the first.
+# Pixel column -> its source. The first of these columns that is not null in a row is read.
 SOURCES: dict[str, type[ColumnSource]] = {"image": EmbeddedImages, "image_uri": ImageFiles, "slide_uri": SlideRegions}
 
 
 class PixelSource:
-    """The pixels of a manifest's rows.
+    """Reads the pixels of a manifest's rows.
 
     Args:
-        columns: the manifest's, or those that may be read of it; the pixel columns among them decide.
+        columns: columns of the manifest, or those to read from it; the pixel columns among them decide on the sources.
         folder: a path or URI where relative URIs start, see `Manifest.folder`.
-        retries: further tries where storage fails, see `read_all`.
-        threads: that read at a time.
-        sleep: waits before a further try.
+        retries: number of retries where storage fails, see `read_all`.
+        threads: number of threads that read at a time.
+        sleep: waits some seconds before a retry.
 
     Attributes:
-        columns: what rows must hold to be read.
+        columns: columns that rows must have to be read.
     """
 
     def __init__(
@@ -133,28 +133,28 @@ class PixelSource:
         self.columns = tuple(dict.fromkeys(name for names in used for name in names))
 
     def fetch(self, rows: Sequence[Row]) -> list[Fetched]:
-        """Each row's image as storage has it, in order: encoded ones, which take a tenth of the memory, are not decoded."""
+        """Return each row's image, in order; encoded images stay encoded, which takes a tenth of the memory."""
         *others, last = SOURCES
         nothing = f"the patch has no pixels: {', '.join(others)} and {last} are all null or not read"
         fetched: list[Fetched] = [Unreadable(nothing)] * len(rows)
         left = list(range(len(rows)))
         for column, source in self._sources.items():
             here = [row for row in left if rows[row].get(column) is not None]
-            for row, one in zip(here, source.fetch([rows[row] for row in here]), strict=True):
-                fetched[row] = one
+            for row, image in zip(here, source.fetch([rows[row] for row in here]), strict=True):
+                fetched[row] = image
             left = [row for row in left if rows[row].get(column) is None]
         return fetched
 
     def read(self, rows: Sequence[Row]) -> Iterator[np.ndarray | Unreadable]:
-        """Each row's image, (h, w, 3) uint8, RGB, or why there is none, in order.
+        """Yield each row's image, (h, w, 3) uint8, RGB, or the reason why it cannot be read, in order.
 
-        All rows are fetched at once; images are decoded one at a time, as they are asked for.
+        All rows are fetched at once; images are decoded one by one, when they are taken.
         """
         return map(to_image, self.fetch(rows))
 
 
 def to_image(fetched: Fetched) -> np.ndarray | Unreadable:
-    """What has been fetched as an image, (h, w, 3) uint8, RGB, or why that cannot be."""
+    """Return a fetched image decoded, (h, w, 3) uint8, RGB, or the reason why it cannot be."""
     if isinstance(fetched, (np.ndarray, Unreadable)):
         return fetched
     try:

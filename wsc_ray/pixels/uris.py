@@ -1,4 +1,4 @@
-"""An image file by its path or URI, on any filesystem that pyarrow or fsspec know."""
+"""Read an image file by its path or URI, from any filesystem that pyarrow or fsspec know."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wsc_ray.errors import DataError
 
 
 def read_uri(uri: str, folder: str) -> bytes:
-    """The bytes of an image file.
+    """Return the bytes of an image file.
 
     Args:
         uri: a path or URI; relative to `folder` where it has neither a scheme nor a leading slash.
         folder: a path or URI.
 
     Raises:
-        DataError: it is missing or cannot be read.
+        DataError: the file is missing or cannot be read.
     """
     filesystem, path = locate(uri, folder)
     try:
@@ -30,7 +30,7 @@ def read_uri(uri: str, folder: str) -> bytes:
 
 
 def locate(uri: str, folder: str) -> tuple[fs.FileSystem, str]:
-    """The filesystem and path of an image; a filesystem is made once for each host or bucket, not for each image."""
+    """Return the filesystem and path of an image; filesystems are cached, one for each host or bucket."""
     if "://" in uri:
         root, path = _split(uri)
     elif uri.startswith("/"):

@@ -1,7 +1,8 @@
-"""A checkpoint: a folder that loads without pickle.
+"""Write, check and load checkpoints: folders that load without pickle.
 
-model.safetensors (backbone and head), trainer.pt (optimizer; `weights_only=True`), rng-<rank>.pt (torch's generators
-of each worker), state.json (step, schedule position, recipe digest). Each file holds its checksum (`wsc_ray.checksums`).
+A checkpoint holds model.safetensors (backbone and head), trainer.pt (optimizer; `weights_only=True`), rng-<rank>.pt
+(torch's random generators of each worker) and state.json (step, schedule position, recipe digest). Each file holds its
+checksum (`wsc_ray.checksums`).
 """
 
 from __future__ import annotations
@@ -25,26 +26,30 @@ TRAINER, STATE = "trainer.pt", "state.json"
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. The schedule is a function of `step`, so that the step is all it needs."""
+    """How far a run has come. The schedule is a function of `step` and needs no state of its own.
 
-    step: int  # steps done
+    Attributes:
+        step: number of steps done.
+        pixels: mean and standard deviation that pixels are normalised with; None for features, and in checkpoints from
+            before this was kept, when all pixels were normalised with ImageNet's.
+    """
+
+    step: int
     steps_per_epoch: int
     recipe_digest: str
     world_size: int
-    pixels: dict[str, list[float]] | None = (
-        None  # what pixels are normalised with; None: of features, or ImageNet's, before it was kept
-    )
+    pixels: dict[str, list[float]] | None = None
 
 
 def save(folder: Path, encoder: PatchEncoder, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Write the part of a checkpoint that all workers share; one worker does."""
+    """Write the part of a checkpoint that all workers share; one worker calls this."""
     save_state(encoder, folder / WEIGHTS)
     _save(optimizer.state_dict(), folder / TRAINER)
     write_json(folder / STATE, asdict(state))
 
 
 def save_rng(folder: Path, rank: int) -> None:
-    """Write a worker's own part: its random generators."""
+    """Write a worker's own part of a checkpoint: the states of its random generators."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -52,16 +57,16 @@ def save_rng(folder: Path, rank: int) -> None:
 
 
 def load_state(folder: AnyPath) -> State:
-    """Where the run of a checkpoint stands.
+    """Return the state of a checkpoint.
 
     Raises:
-        RunFolderError: the checkpoint does not say it, or it is damaged.
+        RunFolderError: the file of the state is missing, damaged or incomplete.
     """
     try:
         state = State(**read_json(folder / STATE))
         numbers = (state.step, state.steps_per_epoch, state.world_size)
         if any(type(number) is not int or number < 0 for number in numbers) or not isinstance(state.recipe_digest, str):
-            raise ValueError("it does not say where the run stands")
+            raise ValueError("it does not hold the state of a run")
     except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(
             f"{folder} is not a checkpoint of wsc-ray: no readable {STATE}: {first_line(error)}"
@@ -70,10 +75,10 @@ def load_state(folder: AnyPath) -> State:
 
 
 def check(folder: Path) -> None:
-    """Read every file of a checkpoint.
+    """Check that every file of a checkpoint can be read.
 
     Raises:
-        RunFolderError, WeightsError: one is missing, cut or damaged.
+        RunFolderError, WeightsError: a file is missing, cut or damaged.
     """
     state = load_state(folder)
     read_state(folder)
@@ -82,21 +87,23 @@ def check(folder: Path) -> None:
 
 
 def load(folder: Path, encoder: PatchEncoder, optimizer: torch.optim.Optimizer, *, rank: int, digest: str) -> State:
-    """Put everything back as it was, and return where the run stands.
+    """Load a checkpoint into the encoder, the optimizer and the random generators, and return its state.
 
-    The generators are put back where the number of workers is the same; another number has no states to go on with.
+    A worker whose rank the run did not have before finds no generator states and keeps its own.
 
     Raises:
-        RunFolderError: a checkpoint of another recipe, or a damaged one.
-        WeightsError: its weights are damaged, or of another encoder.
+        RunFolderError: the checkpoint is damaged or belongs to another recipe.
+        WeightsError: its weights are damaged or belong to another encoder.
     """
     state = load_state(folder)
     if state.recipe_digest != digest:
-        raise RunFolderError(f"{folder} is of another recipe; `--from {folder}` starts a new run from its weights")
+        raise RunFolderError(f"{folder} belongs to another recipe; `--from {folder}` starts a new run from its weights")
     try:
         encoder.load_state_dict(read_state(folder))
     except RuntimeError as error:
-        raise WeightsError(f"{folder / WEIGHTS} is of another encoder: {str(error).splitlines()[-1].strip()}") from None
+        raise WeightsError(
+            f"{folder / WEIGHTS} belongs to another encoder: {str(error).splitlines()[-1].strip()}"
+        ) from None
     try:
         optimizer.load_state_dict(_load(folder / TRAINER))
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -121,14 +128,15 @@ def _save(values: Any, path: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    """
+    """Return the contents of a file that `_save` wrote.
+
     Raises:
-        RunFolderError: it is missing or damaged.
+        RunFolderError: the file is missing or damaged.
     """
     try:
         checksums.check(path)
         return torch.load(path, weights_only=True, map_location="cpu")
-    # What torch raises for a file of another kind depends on where it first notices.
+    # Which error torch raises for a file of another kind depends on where its reading fails.
     except (
         OSError,
         ValueError,

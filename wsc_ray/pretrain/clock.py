@@ -1,7 +1,7 @@
-"""Where a training step's time goes, and what it sends: looked at only where `train.profile` asks for it.
+"""Measure, with `train.profile`, how long each phase of a training step takes and how many bytes the step sends.
 
-Time in a phase that lies inside another counts for the inner one alone, so that the phases add up. On a GPU every edge
-of a phase waits for the device, which costs a little speed.
+Time in a phase that lies inside another counts for the inner phase only, so that the phases add up. On a GPU the start
+and the end of each phase wait for the device, which costs a little speed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Clock:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """The time of a block, apart from phases inside it."""
+        """Measure the time of a block, without phases inside it."""
         if not self.on:
             yield
             return
@@ -51,15 +51,17 @@ class Clock:
 
     @contextlib.contextmanager
     def sending(self, sent: int) -> Iterator[None]:
-        """A collective of the loss or of BatchNorm over all workers, to which this worker gives `sent` bytes; see
-        `wsc_ray.distributed.metered`."""
+        """Measure a collective of the loss or of BatchNorm over all workers, in which this worker sends `sent` bytes.
+
+        See `wsc_ray.distributed.metered`.
+        """
         self._row["loss_bytes"] += sent
         with self.phase("communication"):
             yield
 
     @contextlib.contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Count what the losses, BatchNorm over all workers and, in DDP, the parameters' gradients send in a block."""
+        """Count the bytes that a block sends for losses, for BatchNorm over all workers and, in DDP, for gradients."""
         if not self.on:
             yield
             return
@@ -69,7 +71,10 @@ class Clock:
             yield
 
     def backward_ended(self) -> None:
-        """Since the last of the gradients was ready, the encoder's backward pass has only waited for other workers."""
+        """Count the time since the last gradient was ready as communication.
+
+        The encoder's backward pass has only waited for other workers since then.
+        """
         if self._last_bucket is not None:
             self._turn()
             waited = _since(self._last_bucket)
@@ -78,13 +83,13 @@ class Clock:
             self._last_bucket = None
 
     def step_ended(self, step: int, patches: int) -> None:
-        """Keep a step of `patches` of this worker."""
+        """Keep the measurements of a step, in which this worker had `patches` patches."""
         if self.on:
             self.rows.append({"step": step, "patches": patches, **self._row})
             self._clear()
 
     def save(self, folder: AnyPath, rank: int) -> None:
-        """Write a row for each step since the last time, seconds by phase and bytes, into `RUN/steps`."""
+        """Write a row for each step since the last call, with seconds by phase and bytes sent, into `RUN/steps`."""
         if self.rows:
             table = pa.Table.from_pylist([{"rank": rank, **row} for row in self.rows])
             name = f"{int(self.rows[0]['step']):09d}-{rank}.parquet"
@@ -95,7 +100,7 @@ class Clock:
         self._row = dict.fromkeys(PHASES, 0.0) | {"loss_bytes": 0, "gradient_bytes": 0}
 
     def _turn(self) -> None:
-        """Give the time since the last edge to the phase that is open."""
+        """Add the time since the last call to the innermost open phase."""
         if self._device is not None and self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
@@ -103,11 +108,11 @@ class Clock:
             self._row[self._open[-1]] += now - self._since
         self._since = now
 
-    # Without annotations: DDP compares them as objects, which these are not in a module that postpones them.
+    # Without annotations: DDP compares these as objects, and in this module they would be strings.
     def _bucket(self, state, bucket):  # type: ignore[no-untyped-def]  # see above
         buffer = bucket.buffer()
         self._row["gradient_bytes"] += buffer.numel() * buffer.element_size()
-        if buffer.is_cuda:  # called when the kernels are launched, long before they have run
+        if buffer.is_cuda:  # DDP calls this when the kernels are launched, long before they have run
             self._last_bucket = torch.cuda.Event(enable_timing=True)
             self._last_bucket.record()
         else:
@@ -116,7 +121,7 @@ class Clock:
 
 
 def _since(begin: float | torch.cuda.Event) -> float:
-    """Seconds, the device having come to an end."""
+    """Return the seconds since `begin`, after waiting for the device."""
     if isinstance(begin, float):
         return time.perf_counter() - begin
     now = torch.cuda.Event(enable_timing=True)
@@ -126,7 +131,7 @@ def _since(begin: float | torch.cuda.Event) -> float:
 
 
 def read_steps(folder: AnyPath) -> list[dict[str, float]]:
-    """The rows of every worker, by step and rank; none where nobody asked for them."""
+    """Return the rows of every worker, by step and rank; none for a run without `train.profile`."""
     files: list[AnyPath] = sorted((folder / STEPS).glob("*.parquet")) if (folder / STEPS).is_dir() else []
     rows = []
     for file in files:

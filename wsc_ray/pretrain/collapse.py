@@ -1,7 +1,7 @@
-"""Whether the features of patches that the loss should tell apart have fallen together.
+"""Detect collapse: the features of patches that the loss should separate have become one point.
 
-Then the contrastive half sits at its value for equal features, (t / t0) ln(2n - 1), its gradient is nil and training
-does not come out again by itself.
+The contrastive half then has its value for equal features, (t / t0) ln(2n - 1), its gradient is zero, and training does
+not recover by itself.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SAMPLE = 256  # patches looked at: bounds the cost to some milliseconds
+SAMPLE = 256  # number of patches to measure; bounds the cost to some milliseconds
 MEAN_COSINE = 0.98
 EFFECTIVE_RANK = 2.0
 
 
 @torch.no_grad()
 def feature_health(views: Tensor) -> dict[str, float]:
-    """What tells collapse.
+    """Return the measures of features that show a collapse.
 
     Args:
-        views: (n, 2, d) unit vectors of patches that the loss tells apart, two views each; n >= 2.
+        views: (n, 2, d) unit vectors of patches that the loss contrasts, two views each; n >= 2.
 
     Returns:
-        mean_cosine: of views of different patches, 1 when all are the same.
-        effective_rank: exp of the entropy of the singular values (Roy and Vetterli 2007), 1 when all are the same, at
+        mean_cosine: mean cosine between views of different patches, 1 when all are equal.
+        effective_rank: exp of the entropy of the singular values (Roy and Vetterli 2007), 1 when all views are equal, at
             most d.
         alignment: mean squared distance of a patch's two views, 0 when equal (Wang and Isola 2020).
-        uniformity: ln of the mean of exp(-2 |a - b|^2) over views of different patches, 0 when all are the same, lower
-            when spread (Wang and Isola 2020).
+        uniformity: ln of the mean of exp(-2 |a - b|^2) over views of different patches, 0 when all are equal, lower
+            when they are spread (Wang and Isola 2020).
     """
     views = views.float()
     z = views.flatten(0, 1)
@@ -45,12 +45,12 @@ def feature_health(views: Tensor) -> dict[str, float]:
 
 
 def has_collapsed(health: dict[str, float]) -> bool:
-    """Whether such features are one point, by mean cosine and effective rank together."""
+    """Return whether features are one point, by their mean cosine and effective rank together."""
     return health["mean_cosine"] > MEAN_COSINE and health["effective_rank"] < EFFECTIVE_RANK
 
 
 def sentence(step: int, health: dict[str, float]) -> str:
-    """What to tell the user, with what to do."""
+    """Return the sentence that tells the user of a collapse and what to do."""
     return (
         f"step {step:,}: the features have collapsed to one point (mean cosine {health['mean_cosine']:.3f}, effective "
         f"rank {health['effective_rank']:.1f}), and training will not undo it; give loss.similarity_weight a smaller "

@@ -1,8 +1,8 @@
-"""Why a run ended early, where it is the user's to mend: a file that workers leave in the run folder.
+"""`ending.json` in the run folder: the mistake of the user that ended a run early.
 
-Ray Train starts failed workers anew, which helps against a lost machine and not against a wrong manifest. So the worker
-that finds a mistake writes it down; workers that are started after it see that and return at once, and the command says
-it.
+Ray Train restarts failed workers, which helps after the loss of a machine but not with a wrong manifest. The worker that
+finds a mistake therefore writes it into this file. Workers that start later read it and return at once, and the command
+raises it.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ ENDING = "ending.json"
 
 
 def write(folder: AnyPath, mistake: UserError) -> None:
-    """Write down why the run in this folder cannot go on."""
+    """Write the mistake that keeps the run in this folder from going on."""
     write_json(folder / ENDING, {"error": type(mistake).__name__, "message": str(mistake)})
 
 
 def read(folder: AnyPath) -> UserError | None:
-    """What was written down, as the class that it was; None where nothing was."""
+    """Return the mistake in a run folder, with its own class; None where there is none."""
     try:
-        found = read_json(folder / ENDING)
-        error, message = str(found["error"]), str(found["message"])
+        content = read_json(folder / ENDING)
+        error, message = str(content["error"]), str(content["message"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as reason:
         return RunFolderError(f"{folder / ENDING} cannot be read: {first_line(reason)}; type the command again")
     kind = getattr(errors, error, None)
     kind = kind if isinstance(kind, type) and issubclass(kind, UserError) else UserError
-    return kind.__new__(kind, message)  # past constructors that build their message from parts
+    return kind.__new__(kind, message)  # without `__init__`, since some build their message from parts
 
 
 def clear(folder: AnyPath) -> None:
-    """Forget it: the user has started the command again."""
+    """Delete the mistake, because the user has started the command again."""
     (folder / ENDING).unlink(missing_ok=True)

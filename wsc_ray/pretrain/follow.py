@@ -1,4 +1,4 @@
-"""Following a run from the command: progress, warnings and MLflow, from the metrics that worker 0 writes."""
+"""Follow a run from the command: show progress and warnings and log to MLflow, from the metrics that worker 0 writes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ POLL_STORE_SECONDS = 2.0
 def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     """Show progress and log to MLflow while the block runs, from the metrics that worker 0 writes.
 
-    A run killed between two checkpoints repeats some steps; MLflow gets each step once. While the store does not answer,
-    the steps wait in the run folder; at the end it is tried for another `PATIENCE_SECONDS`.
+    A run killed between two checkpoints repeats some steps; MLflow gets each step once. While the MLflow store does not
+    answer, the steps wait in the run folder; when the block has ended, logging is tried for another `PATIENCE_SECONDS`.
 
     Raises:
-        TrackingError: steps that the store has not taken by then; the same command logs them once it is back.
+        TrackingError: the store has not taken some steps by then; the same command logs them once the store is back.
     """
     logged, unsure = tracker.last_step("loss"), False
     ended = threading.Event()
@@ -39,14 +39,14 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
     lines = metrics_file.read(folder.metrics)
     done = lines[-1]["step"] if lines else 0
 
-    away: list[TrackingError] = []  # why the store does not take steps, while it does not
+    away: list[TrackingError] = []  # the error of a store that does not answer, until it does
 
     def log(step: int, metrics: dict[str, float]) -> None:
         nonlocal logged, unsure
         if step <= logged or away:
             return
         try:
-            if unsure:  # a store that went away in the middle may have taken what it did not answer for
+            if unsure:  # the store may have taken a step although its answer was lost
                 logged, unsure = max(logged, tracker.last_step("loss")), False
             if step > logged:
                 tracker.log_metrics(metrics, step)
@@ -56,7 +56,7 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
             unsure = True
 
     def catch_up() -> None:
-        """Log what the store has not taken, for as long as is borne."""
+        """Log the steps that the store has not taken, for `PATIENCE_SECONDS` at most."""
         until = time.monotonic() + PATIENCE_SECONDS
         while away and time.monotonic() < until:
             time.sleep(pause)
@@ -72,7 +72,7 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
             away.clear()
             try:
                 new = reader.read(after=min(shown, logged), whole=last_look)
-            except OSError:  # a store that fails for a while; the lines come with a later reading
+            except OSError:  # storage that fails for a while; a later reading gives the lines
                 new = []
             for line in new:
                 step = line["step"]

@@ -1,4 +1,4 @@
-"""The training loop, without Ray: batches in, steps done, hooks for what to report."""
+"""The training loop, without Ray: it takes batches, trains a step on each, and calls hooks that log and checkpoint."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ Metrics = dict[str, float]
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD as in the paper; the learning rate is set at every step."""
+    """Return SGD as in the paper; the loop sets the learning rate at every step."""
     train = recipe.train
     return torch.optim.SGD(model.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay)
 
 
 @dataclass
 class Loop:
-    """One worker's loop.
+    """One worker's training loop.
 
     Args:
-        model: normalised pixels (m, 3, s, s), or features (m, D), -> unit vectors (m, d); in DDP where there are several workers.
-        precision: of the forward pass, `fp32` or `bf16`.
+        model: normalised pixels (m, 3, s, s), or features (m, D), -> unit vectors (m, d); in DDP where there are several
+            workers.
+        precision: precision of the forward pass, `fp32` or `bf16`.
         on_log: called with (steps done, metrics) every `log_every` steps and at the end.
         on_checkpoint: called with (steps done, metrics) every `checkpoint_every` steps and at the end.
-        look: called before both; how many bad patches came in so far, and whether they are too many to go on. It
-            says the same on all workers.
-        clock: where each step's time goes.
-        statistics: that pixels are normalised with; None of features, which go to the model as they are.
+        bad_patches: called before both; returns the number of bad patches so far, and whether they are too many to go
+            on. It must return the same on all workers.
+        clock: measures the phases of each step.
+        statistics: mean and standard deviation that pixels are normalised with; None for features, which go to the model
+            as they are.
     """
 
     model: nn.Module
@@ -55,7 +57,7 @@ class Loop:
     precision: str
     on_log: Callable[[int, Metrics], None]
     on_checkpoint: Callable[[int, Metrics], None]
-    look: Callable[[], tuple[int, bool]] = lambda: (0, False)
+    bad_patches: Callable[[], tuple[int, bool]] = lambda: (0, False)
     clock: Clock = field(default_factory=Clock)
     statistics: PixelStatistics | None = IMAGENET
     _uploads: torch.cuda.Stream | None = field(default=None, init=False, repr=False)
@@ -63,8 +65,8 @@ class Loop:
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
         """Train on every batch and return the number of steps done over the whole run.
 
-        With `loss.on_collapse: stop` it ends early, with a checkpoint, at the first log that shows collapse; with too
-        many bad patches it ends without one, so that a mended run goes on from where they were few.
+        With `loss.on_collapse: stop` training ends early, with a checkpoint, at the first log that shows a collapse. With
+        too many bad patches it ends without a checkpoint, so that a mended run resumes where they were few.
         """
         config = self.recipe.train
         total = config.epochs * self.geometry.steps
@@ -83,13 +85,13 @@ class Loop:
             self.clock.step_ended(step, len(batch["step"]))
             step, patches = step + 1, patches + 2 * self.geometry.size(step % self.geometry.steps)
             saves = step % every == 0 or step == total
-            bad, too_many = self.look() if logs or saves else (0, False)
+            bad, too_many = self.bad_patches() if logs or saves else (0, False)
             if logs:
                 values = {key: float(value) for key, value in metrics.items()}  # waits for the device
                 seconds = time.perf_counter() - since
                 values["patches_per_second"] = patches / seconds
                 values["data_wait_fraction"] = waited / seconds
-                values["workers"] = float(rank_and_world_size()[1])  # of an elastic run, as many as there was room for
+                values["workers"] = float(rank_and_world_size()[1])  # may change during an elastic run
                 values["bad_patches"] = float(bad)
                 self.on_log(step, values)
                 stop = bool(values.get("collapsed")) and self.recipe.loss.on_collapse == "stop"
@@ -100,8 +102,8 @@ class Loop:
                 self.on_checkpoint(step, {key: float(value) for key, value in metrics.items()})
         return step
 
-    def _step(self, step: int, batch: Mapping[str, np.ndarray], looks: bool) -> dict[str, torch.Tensor | float]:
-        """Take a step; where it `looks`, also say how healthy the features are."""
+    def _step(self, step: int, batch: Mapping[str, np.ndarray], logs: bool) -> dict[str, torch.Tensor | float]:
+        """Take a step and return its metrics; those of `feature_health` only where `logs`."""
         lr = learning_rate(step, self.recipe.train, self.geometry.steps)
         weight = similarity_weight(step, self.recipe.loss)
         for group in self.optimizer.param_groups:
@@ -120,12 +122,11 @@ class Loop:
             "contrastive": terms.contrastive.detach(),
             "lr": lr,
             "similarity_weight": weight if terms.weight is None else terms.weight.detach(),
-            **(self._health(views, labels) if looks else {}),
+            **(self._health(views, labels) if logs else {}),
         }
 
     def _views(self, batch: Mapping[str, np.ndarray]) -> torch.Tensor:
-        """Both views of every patch, (n, 2, s, s, 3) uint8 or (n, 2, D): as they came, or made here of patches and
-        parameters."""
+        """Return both views of every patch, (n, 2, s, s, 3) uint8 or (n, 2, D), as the batch holds them or made here."""
         name = "views" if "views" in batch else "images"
         pixels = self._upload(torch.from_numpy(np.ascontiguousarray(batch[name])))
         if name == "views":
@@ -133,24 +134,24 @@ class Loop:
         return augment_on_device(pixels, torch.from_numpy(np.array(batch["parameters"])), self.recipe.augment.size)
 
     def _upload(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Send pixels to the device; to a GPU beside what it is still computing for the step before."""
+        """Return pixels on the device. A GPU receives them while it still computes the step before."""
         if self.device.type != "cuda":
             return pixels.to(self.device)
         if self._uploads is None:
             self._uploads = torch.cuda.Stream(self.device)
         with torch.cuda.stream(self._uploads):
-            there = pixels.pin_memory().to(self.device, non_blocking=True)
+            uploaded = pixels.pin_memory().to(self.device, non_blocking=True)
         torch.cuda.current_stream(self.device).wait_stream(self._uploads)
-        there.record_stream(torch.cuda.current_stream(self.device))
-        return there
+        uploaded.record_stream(torch.cuda.current_stream(self.device))
+        return uploaded
 
     def _backward(
         self, pixels: torch.Tensor, labels: torch.Tensor, weight: float, micro_batches: int
     ) -> tuple[WeakSupConTerms, torch.Tensor]:
-        """Leave the parameters' gradients, and return the terms and the views' features (n, 2, d)."""
+        """Add the loss's gradient to the parameters, and return the loss's terms and the views' features (n, 2, d)."""
 
         def loss(views: torch.Tensor) -> tuple[torch.Tensor, tuple[WeakSupConTerms, torch.Tensor]]:
-            """Their gradient, and what is returned in the end."""
+            """Return the gradient of the views' features, and the result of `_backward`."""
             with self.clock.phase("loss"):
                 leaf = views.detach().requires_grad_()
                 terms = self.objective(leaf, labels, weight)
@@ -161,27 +162,32 @@ class Loop:
         if micro_batches > 1:
             return cached_backward(self.model, self._encode, pixels, micro_batches, loss)
         views = self._encode(pixels)
-        gradient, found = loss(views)
+        gradient, result = loss(views)
         views.backward(gradient)
-        return found
+        return result
 
     def _micro_batches(self, step: int) -> int:
-        """How many a step takes: the same on every worker, though one may have a few patches more than another."""
+        """Return the number of micro-batches of a step, the same on every worker though numbers of patches may differ."""
         if self.recipe.train.micro_batch is None:
             return 1
         patches = worker_patches(self.geometry, step % self.geometry.steps, rank_and_world_size()[1])
         return min(-(-max(patches) // self.recipe.train.micro_batch), min(patches))
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Both views of every patch, (n, 2, s, s, 3) uint8 or (n, 2, D), in one pass, so that BatchNorm sees both classes:
-        (n, 2, d)."""
+        """Return the features (n, 2, d) of views (n, 2, s, s, 3) uint8 or (n, 2, D), encoded in one pass.
+
+        One pass lets BatchNorm see both classes.
+        """
         views = pixels.flatten(0, 1)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             z = self.model(views.float() if self.statistics is None else normalise_pixels(views, self.statistics))
         return z.unflatten(0, (-1, 2))
 
     def _health(self, views: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-        """Of patches that the loss tells apart, of all workers, so that every worker comes to the same judgement."""
+        """Return the health of the features of contrasted patches.
+
+        They are gathered from all workers, so that every worker comes to the same result.
+        """
         own = views[self.objective.contrasted(labels)]
         own = own[: -(-SAMPLE // rank_and_world_size()[1])]
         (shards,) = share_counts(torch.tensor([len(own)], device=self.device))

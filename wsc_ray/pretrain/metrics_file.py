@@ -1,7 +1,7 @@
-"""`metrics.jsonl`: a line each logged step, written by worker 0 and followed by the command.
+"""`metrics.jsonl`: one line for each logged step, written by worker 0 and read by the command while training runs.
 
-A resumed run takes up at its checkpoint and does the steps after it again, so the lines after the checkpoint are cut
-off first: each step stands in the file once. Each line ends with its checksum: `crc32`, of the line without it.
+A resumed run repeats the steps after its checkpoint. It first cuts their lines off, so that each step is in the file
+once. Each line ends with its checksum: the key `crc32`, computed over the line without it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from wsc_ray.storage import AnyPath
 
 _BEGINNING = b'{"step": '
 _CHECKSUM = re.compile(r', "crc32": "([0-9a-f]{8})"\}$')
-WRITE_SECONDS = 5.0  # at least, between two writes of the file to an object store
+WRITE_SECONDS = 5.0  # least time between two writes of the file to an object store
 
 
 class MetricsWriter:
-    """Writes the file. Only whole lines of steps up to `first_step` are kept of what it holds.
+    """Writes the file; of an existing file it keeps the lines of steps up to `first_step`.
 
-    A local file is appended to. Objects cannot be: there the whole file is written again, at most every
+    Lines are appended to a local file. An object cannot be appended to and is written anew, at most every
     `WRITE_SECONDS` and at each `flush`.
     """
 
@@ -57,14 +57,14 @@ class MetricsWriter:
 
 
 class MetricsReader:
-    """Reads a file that grows, and again only where its size has changed."""
+    """Reads a growing file; reads an object only where its size has changed."""
 
     def __init__(self, path: AnyPath):
         self._path = path
         self._size: int | None = None
 
     def read(self, *, after: int, whole: bool = False) -> list[dict[str, Any]]:
-        """As `read`; no lines where the file has not changed since the last time, unless `whole`."""
+        """Return the lines that `read` returns; none where an object's size is that of the last call, unless `whole`."""
         if isinstance(self._path, Path):
             return read(self._path, after=after)
         size = self._path.size()
@@ -75,7 +75,7 @@ class MetricsReader:
 
 
 def read(path: AnyPath, *, after: int = 0) -> list[dict[str, Any]]:
-    """The lines of steps later than `after`; a last line that is not whole yet is left for later.
+    """Return the lines of steps later than `after`, without a last line that is still being written.
 
     Raises:
         RunFolderError: a line is damaged.
@@ -85,7 +85,7 @@ def read(path: AnyPath, *, after: int = 0) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     *whole, half = content.split(b"\n")
-    if not half.startswith(_BEGINNING[: len(half)]):  # it is no line of ours that is being written
+    if not half.startswith(_BEGINNING[: len(half)]):  # not the beginning of a line that this module writes
         whole.append(half)
     lines = [_values(path, number, line) for number, line in enumerate(whole, 1)]
     return [line for line in lines if line["step"] > after]
@@ -100,7 +100,7 @@ def _values(path: AnyPath, number: int, line: bytes) -> dict[str, Any]:
     try:
         text = line.decode()
         checksum = _CHECKSUM.search(text)
-        if checksum:  # lines from before have none
+        if checksum:  # older versions wrote lines without one
             text = text[: checksum.start()] + "}"
         values = json.loads(text)
         whole = not checksum or int(checksum[1], 16) == zlib.crc32(text.encode())

@@ -1,4 +1,4 @@
-"""The encoder of a recipe, for what its source gives: a timm backbone for pixels, a perceptron for features."""
+"""Make the encoder of a recipe: a timm backbone where its source gives pixels, a perceptron where it gives features."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wsc_ray.stream.source import Source
 
 
 def make_encoder(recipe: Recipe, source: Source, *, pretrained: bool = False) -> PatchEncoder:
-    """A new encoder.
+    """Return a new encoder.
 
     Args:
-        pretrained: with ImageNet weights.
+        pretrained: give the backbone ImageNet weights.
 
     Raises:
         WeightsError: see `build_encoder`.
@@ -33,5 +33,5 @@ def make_encoder(recipe: Recipe, source: Source, *, pretrained: bool = False) ->
 
 
 def mlp_shape(recipe: Recipe, table: FeatureTable) -> MlpShape:
-    """Of the perceptron that takes the features of a table."""
+    """Return the shape of the perceptron that takes the features of a table."""
     return MlpShape(table.width, tuple(recipe.encoder.mlp_hidden), recipe.encoder.mlp_width)

@@ -1,4 +1,4 @@
-"""The method of a recipe, ready to be called on the views of a step."""
+"""Make the pretraining method of a recipe, which is called with the views of each step."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from wsc_ray.recipe.sections import PROGRESS, Loss
 
 
 def make_objective(config: Loss, pure: int) -> Method:
-    """The method that the recipe names.
+    """Return the method that the recipe names.
 
     Args:
-        pure: how many of the slide labels are pure.
+        pure: number of pure labels.
 
     Raises:
-        RecipeError: there is none of that name.
+        RecipeError: no method has that name.
     """
     require_method(config)
     follows = config.similarity_warmup == PROGRESS
@@ -22,9 +22,10 @@ def make_objective(config: Loss, pure: int) -> Method:
 
 
 def require_method(config: Loss) -> None:
-    """
+    """Check that the recipe's method exists.
+
     Raises:
-        RecipeError: there is no method of that name.
+        RecipeError: no method has that name.
     """
     if config.method not in METHODS:
         raise RecipeError("recipe", [f"`loss.method`: {METHODS.missing(config.method)}"])

@@ -1,8 +1,9 @@
-"""How the training workers of a local Ray find each other: in a file, and not at a port.
+"""A rendezvous of the training workers of a local Ray through a file instead of a port.
 
-Ray Train's own way is a TCPStore of torch, which listens on every interface and asks nobody who they are: anyone on the network could stop
-a training or mislead it. On one machine torch's FileStore does the same in a folder that only its user may read. What the workers then
-send each other goes over the loopback interface. On a cluster of several machines Ray Train's own way stays as it is.
+Ray Train itself uses torch's TCPStore, which listens on every interface without authentication: anyone on the network
+could stop a training or mislead it. On one machine torch's FileStore does the same in a folder that only its user may
+read. The workers' own traffic then stays on the loopback interface. On a cluster of several machines Ray Train's way
+remains.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 def on_loopback() -> bool:
-    """Whether every node of the Ray that this process is connected to has a loopback address, so that all are on this machine."""
+    """Return whether all nodes of the connected Ray are on this machine: each has a loopback address."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     return bool(nodes) and all(node["NodeManagerAddress"] in LOOPBACK for node in nodes)
 
 
 def loopback_variables() -> dict[str, str]:
-    """The environment variables that keep gloo and NCCL on the loopback interface, without those that the user has set."""
+    """Return the environment variables that keep gloo and NCCL on the loopback interface, except those already set."""
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     return {variable: loopback[0] for variable in INTERFACES if loopback and variable not in os.environ}
 
@@ -47,7 +48,7 @@ class FileRendezvous(TorchConfig):
 
 
 class _FileRendezvousBackend(Backend):
-    """Called by Ray Train's controller for every group of workers that it starts, also after a failure."""
+    """The hooks that Ray Train's controller calls for every group of workers that it starts, also after a failure."""
 
     share_cuda_visible_devices = True
     folder: str | None = None
@@ -55,7 +56,7 @@ class _FileRendezvousBackend(Backend):
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         assert isinstance(backend_config, FileRendezvous)
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
-        self.folder = tempfile.mkdtemp(prefix="wsc-ray-rendezvous-")  # of mode 0700
+        self.folder = tempfile.mkdtemp(prefix="wsc-ray-rendezvous-")  # has mode 0700
         size = len(worker_group)
         ray.get(
             [
@@ -75,7 +76,7 @@ class _FileRendezvousBackend(Backend):
     def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
         try:
             ray.get(worker_group.execute_async(leave_group), timeout=30)
-        except ray.exceptions.RayError:  # the workers have gone, or hang in a collective; Ray Train ends them next
+        except ray.exceptions.RayError:  # the workers have ended, or hang in a collective; Ray Train ends them next
             pass
         finally:
             if self.folder:

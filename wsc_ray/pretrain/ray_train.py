@@ -1,4 +1,4 @@
-"""The Ray Train glue: N workers run the loop, from the last checkpoint where there is one."""
+"""The Ray Train glue: N workers run the loop, from the last checkpoint if there is one."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ from wsc_ray.stream.source import Source
 
 
 def uses_gpu(recipe: Recipe) -> bool:
-    """Whether training takes GPUs: where the recipe says so, or on `auto` where the cluster has any."""
+    """Return whether training uses GPUs: the recipe says so, or says `auto` and the cluster has GPUs."""
     if recipe.train.device == "auto":
         return ray.cluster_resources().get("GPU", 0) > 0
     return recipe.train.device == "cuda"
 
 
 def check_resources(recipe: Recipe) -> None:
-    """Refuse what Ray would wait for without end, and training that would leave its own reading no CPU.
+    """Check that the cluster has the GPUs and CPUs that training needs, and CPUs left to read patches.
+
+    Without them Ray would wait forever.
 
     Raises:
         ResourceError: too few GPUs, too few CPUs, or none left to read patches with.
@@ -68,17 +70,16 @@ def check_resources(recipe: Recipe) -> None:
 def train(
     recipe: Recipe, plan: Plan, source: Source, folder: RunFolder, initial: AnyPath, statistics: PixelStatistics | None
 ) -> AnyPath:
-    """Train to the end, or on from the last checkpoint in the run folder, and return the final checkpoint.
+    """Train to the end, from the last checkpoint in the run folder if there is one, and return the final checkpoint.
 
     Args:
-        initial: safetensors that every worker starts from.
-        statistics: that pixels are normalised with; None of features.
+        initial: safetensors with the weights that every worker starts from.
+        statistics: mean and standard deviation that pixels are normalised with; None for features.
 
     Raises:
-        UserError: what a worker found wrong, such as too many unreadable patches.
+        UserError: a worker found a mistake of the user, such as too many unreadable patches.
     """
     ending.clear(folder.path)
-    # `pretrain.run` has checked that the recipe is the same.
     kept = recipe.train.keep_checkpoints
     resumed = newest_whole(folder.checkpoints)
     forget_notes(folder.checkpoints)
@@ -122,14 +123,17 @@ def train(
     if failure:
         raise failure
     last = PurePosixPath(result.checkpoint.path).name if result.checkpoint else resumed
-    assert last is not None  # the last step leaves one, in this command or in one before
+    assert last is not None  # the last step writes one, in this command or in an earlier one
     keep_newest(folder.checkpoints, last, kept)
     return folder.checkpoints / last
 
 
 def _storage(folder: AnyPath) -> dict[str, Any]:
-    """Where Ray Train keeps checkpoints. It does not take all that a URI can say, such as an endpoint; a filesystem of
-    pyarrow it hands to every worker."""
+    """Return the settings of Ray Train that say where checkpoints are kept.
+
+    Ray Train does not understand every part of a URI, such as an endpoint, but hands a filesystem of pyarrow to every
+    worker.
+    """
     if isinstance(folder, Path):
         return {"storage_path": str(folder)}
     files, path = folder.locate()
@@ -137,12 +141,12 @@ def _storage(folder: AnyPath) -> dict[str, Any]:
 
 
 def cluster_cpus() -> dict[str, float]:
-    """CPUs of every node that is up, by its id."""
+    """Return the number of CPUs of every node that is up, by the node's id."""
     return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
 
 
 def _workers(recipe: Recipe) -> int | tuple[int, int]:
-    """A number, or from-to: Ray Train then starts as many as there is room for whenever that changes."""
+    """Return the number of workers, or (fewest, most): Ray Train then follows the room that the cluster has."""
     fewest, most = recipe.train.min_workers, recipe.train.workers
     return most if fewest is None else (fewest, most)
 
@@ -152,28 +156,28 @@ def _resources(recipe: Recipe) -> dict[str, float]:
 
 
 def _user_error(error: BaseException) -> UserError | None:
-    """The user's mistake that a worker or a read task raised, found in what Ray wrapped around it."""
+    """Return the user's mistake that a worker or a read task raised, from inside the errors that Ray wraps around it."""
     waiting, seen = [error], set()
     while waiting:
-        now = waiting.pop()
-        if id(now) in seen:
+        current = waiting.pop()
+        if id(current) in seen:
             continue
-        seen.add(id(now))
-        if isinstance(now, UserError):
+        seen.add(id(current))
+        cause = getattr(current, "cause", None)
+        if isinstance(current, UserError):
             # Ray raises a subclass of the task's own exception with its traceback as text; the sentence is in `cause`.
-            cause = getattr(now, "cause", None)
             return (
                 cause
                 if isinstance(cause, UserError)
-                else UserError(str(now).strip().splitlines()[-1].split(": ", 1)[-1])
+                else UserError(str(current).strip().splitlines()[-1].split(": ", 1)[-1])
             )
-        waiting += [e for e in (now.__cause__, now.__context__, getattr(now, "cause", None)) if e is not None]
-        waiting += list(getattr(now, "worker_failures", {}).values())
+        waiting += [e for e in (current.__cause__, current.__context__, cause) if e is not None]
+        waiting += list(getattr(current, "worker_failures", {}).values())
     return None
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """One training worker, unless the workers before it have found what only the user can mend."""
+    """Run one training worker; do nothing if an earlier worker has found a mistake that only the user can mend."""
     folder = RunFolder(config["folder"])
     if ending.read(folder.path):
         return
@@ -210,7 +214,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         if metrics_writer is not None:
             metrics_writer.append(step, metrics)
 
-    def look() -> tuple[int, bool]:
+    def bad_patches() -> tuple[int, bool]:
         bad, mistake = watch.gather(), watch.excess()
         if mistake and rank == 0:
             ending.write(folder.path, mistake)
@@ -243,13 +247,13 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         precision=_precision(recipe, device),
         on_log=on_log,
         on_checkpoint=on_checkpoint,
-        look=look,
+        bad_patches=bad_patches,
         clock=clock,
         statistics=config["statistics"],
     )
-    # Not Ray Train's local world size: it takes nodes of one address for one.
-    places = [node.decode() for node in all_gather_bytes(ray.get_runtime_context().get_node_id().encode(), device)]
-    readers = readers_for(rank, places, cluster_cpus(), recipe.train.cpus_per_worker)
+    # Node ids rather than Ray Train's local world size, which counts nodes with one address as one node.
+    nodes = [node.decode() for node in all_gather_bytes(ray.get_runtime_context().get_node_id().encode(), device)]
+    readers = readers_for(rank, nodes, cluster_cpus(), recipe.train.cpus_per_worker)
     batches = worker_batches(
         plan,
         config["source"],
@@ -269,10 +273,10 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
 
 @contextlib.contextmanager
 def _last_checkpoint(folder: RunFolder, resumed: str | None) -> Iterator[Path | None]:
-    """The checkpoint to go on from, as a local folder: the last of this command, else the one that it began with.
+    """Yield the checkpoint to go on from as a local folder: the last one of this command, else the one that it began with.
 
     Raises:
-        RunFolderError, WeightsError: it has been damaged since.
+        RunFolderError, WeightsError: the checkpoint has been damaged since.
     """
     last = ray.train.get_checkpoint()
     if last is not None:

@@ -1,8 +1,9 @@
-"""Which checkpoint a command goes on from: the newest that is whole and undamaged.
+"""Find the checkpoint that a command resumes from: the newest one that is whole and undamaged.
 
-Ray Train notes in the folder which checkpoints it has, and takes the newest up unseen. A command that is typed again looks for
-itself, and then clears Ray Train's notes away, so that a damaged checkpoint (or damaged notes, or those of another version of Ray) is
-passed over. Workers that are replaced while the command runs get their checkpoint from Ray Train.
+Ray Train keeps notes on its checkpoints in their folder, and would resume from the newest one without checking it. A
+command that is typed again checks the checkpoints itself and deletes Ray Train's notes. Damaged checkpoints are
+skipped, and notes that are damaged or of another version of Ray do no harm. Workers that are replaced while the command
+runs get their checkpoint from Ray Train.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def checkpoint_name(step: int) -> str:
 
 
 def newest_whole(folder: AnyPath) -> str | None:
-    """The name of the newest undamaged checkpoint; None where there is none. Each damaged one is warned of on stderr.
+    """Return the name of the newest undamaged checkpoint, None where there is none; warn of damaged ones on stderr.
 
     Args:
-        folder: of a run's checkpoints; may be missing.
+        folder: the folder of a run's checkpoints; may be missing.
     """
     names = _names(folder)
     for name in reversed(names):
@@ -44,13 +45,16 @@ def newest_whole(folder: AnyPath) -> str | None:
 
 
 def forget_notes(folder: AnyPath) -> None:
-    """Take away what Ray Train has noted about the checkpoints in a folder, JSON files beside them."""
+    """Delete Ray Train's notes on the checkpoints in a folder, which are JSON files beside them."""
     for path in folder.glob("*.json"):
         path.unlink(missing_ok=True)
 
 
 def keep_newest(folder: AnyPath, last: str, count: int) -> None:
-    """Delete checkpoints before `last`, so that `count` are left with it: Ray Train deletes only those of its own time."""
+    """Delete the oldest checkpoints before `last`, so that `count` remain, `last` among them.
+
+    Ray Train itself deletes only checkpoints that it has written since its start.
+    """
     earlier = [name for name in _names(folder) if name < last]
     for name in earlier[: len(earlier) - count + 1]:
         _delete(folder / name)
@@ -66,8 +70,8 @@ def _delete(folder: AnyPath) -> None:
     if isinstance(folder, Path):
         shutil.rmtree(folder)
         return
-    files, place = folder.locate()
-    files.delete_dir(place)
+    filesystem, path = folder.locate()
+    filesystem.delete_dir(path)
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The command: check everything, start or resume, train, export the encoder."""
+"""Pretrain an encoder: check everything, start or resume a run, train, export the encoder."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def pretrain_encoder(
     start_from: str | Path | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Pretrain an encoder of patches, or of their features, and leave it in `OUT/encoder`.
+    """Pretrain an encoder of patches, or of their features, and write it to `OUT/encoder`.
 
-    The same call again resumes a run that was interrupted, at its last checkpoint and in the same MLflow run.
+    The same call resumes an interrupted run at its last checkpoint, in the same MLflow run.
 
     Args:
         out: the run folder.
         recipe: a recipe or its file; by default `wsc-ray.yaml` of the current folder.
-        overrides: `a.b=c`, over the recipe.
+        overrides: `a.b=c`, which replace values of the recipe.
         start_from: a checkpoint, an exported encoder or a .safetensors file whose weights a new run starts from.
-        dry_run: check the recipe and the manifest, return the plan and touch nothing.
+        dry_run: check the recipe and the manifest, return the plan and write nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan.
+        The summary, which is also in `OUT/summary.json`; for a dry run the plan.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
@@ -84,24 +84,24 @@ def pretrain_encoder(
         "start_from": shown(as_path(start_from)) if start_from else None,
         "pixels": statistics.to_json() if statistics else None,
     }
-    known = claim_folder("pretrain", folder.path)
-    if known is not None:
-        folder.read_info()  # of this format
-        # Before it was kept, all pixels were normalised with ImageNet's.
-        # Likewise, the manifest's digest told of slides too.
+    earlier = claim_folder("pretrain", folder.path)
+    if earlier is not None:
+        folder.read_info()  # refuses another format
+        # Identities of earlier versions lack `pixels`, when all pixels were normalised with ImageNet's statistics, and
+        # `cohort`, when the manifest's digest covered the slides, too.
         own = {} if recipe.data.cohort else {"cohort": plan.cohort}
-        before = _compared({"pixels": IMAGENET.to_json(), **own, **known})
+        before = _compared({"pixels": IMAGENET.to_json(), **own, **earlier})
         start_over = f"start from its weights (--from {folder.checkpoints}/<checkpoint>)"
         refuse_other(folder.path, "a run", before, _compared(identity), words=WORDS, way_out=start_over)
     if dry_run:
-        return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": known is not None}
-    done = read_summary(folder.path) if known is not None else None
+        return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": earlier is not None}
+    done = read_summary(folder.path) if earlier is not None else None
     if done and _is_exported(folder):
         return {**done, "already_complete": True}
-    metrics_file.read(folder.metrics)  # a damaged line is said before anything starts
+    metrics_file.read(folder.metrics)  # raises for a damaged line before anything starts
 
     initial = folder.path / "initial.safetensors"
-    state = None if known is not None and _is_readable(initial) else _initial_encoder(recipe, source, start_from)
+    state = None if earlier is not None and _is_readable(initial) else _initial_encoder(recipe, source, start_from)
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, folder.path)
 
     def work(tracker: Tracker) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def pretrain_encoder(
 
 
 def _is_readable(weights: AnyPath) -> bool:
-    """Whether weights are there, undamaged; those that a run starts from are made of its recipe and can be made again."""
+    """Return whether a file of weights exists and is undamaged; a run's initial weights can be made again."""
     try:
         read_state(weights)
     except WeightsError:
@@ -145,7 +145,7 @@ def _is_readable(weights: AnyPath) -> bool:
 
 
 def _is_exported(folder: RunFolder) -> bool:
-    """Whether the run's encoder is there, undamaged."""
+    """Return whether the run's encoder exists and is undamaged."""
     try:
         if is_adapter(folder.encoder):
             read_adapter(folder.encoder)
@@ -157,7 +157,10 @@ def _is_exported(folder: RunFolder) -> bool:
 
 
 def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same to resume a run, by the names that a user knows: where the patches lie may change."""
+    """Return the values that must be the same to resume a run, by the names that a user knows.
+
+    The path or URI of the patches is not among them: it may change.
+    """
     names = {"--from": identity["start_from"], "pixels": identity["pixels"], "cohort": identity.get("cohort")}
     names |= {kind: identity[kind]["digest"] for kind in ("manifest", "features") if kind in identity}
     training = identity["training"]
@@ -166,18 +169,18 @@ def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _statistics(recipe: Recipe, start_from: str | Path | None) -> PixelStatistics | None:
-    """What pixels are normalised with: the recipe's word, else what the weights were trained with; None of features."""
+    """Return the statistics to normalise pixels with: the recipe's, else those of the weights; None for features."""
     encoder = recipe.encoder
     if recipe.data.features:
         return None
     path = start_from or (None if encoder.weights in ("imagenet", "random") else encoder.weights)
     require_name(encoder.backbone)
-    known = statistics_for(encoder.backbone, encoder.weights, as_path(path) if path else None)
-    return PixelStatistics(encoder.pixel_mean or known.mean, encoder.pixel_std or known.std)
+    default = statistics_for(encoder.backbone, encoder.weights, as_path(path) if path else None)
+    return PixelStatistics(encoder.pixel_mean or default.mean, encoder.pixel_std or default.std)
 
 
 def _initial_encoder(recipe: Recipe, source: Source, start_from: str | Path | None) -> torch.nn.Module:
-    """The encoder that a run starts from: built once, so that every worker starts from the same."""
+    """Return the encoder that a run starts from, built once so that every worker starts from the same weights."""
     encoder = recipe.encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -189,20 +192,20 @@ def _initial_encoder(recipe: Recipe, source: Source, start_from: str | Path | No
 
 
 def _check_complete(folder: RunFolder, weights: AnyPath, plan: Plan) -> None:
-    """Training that ended before its last step was stopped by `loss.on_collapse: stop`.
+    """Check that training reached its last step; else `loss.on_collapse: stop` has stopped it.
 
     Args:
         weights: the last checkpoint.
 
     Raises:
-        CollapseError: it was.
-        RunFolderError: the metrics end before the training did.
+        CollapseError: training has stopped early.
+        RunFolderError: the metrics end before the last checkpoint.
     """
     step, lines = load_state(weights).step, metrics_file.read(folder.metrics)
     last: dict[str, Any] = lines[-1] if lines else {"step": 0}
     if last["step"] < step:
         raise RunFolderError(
-            f"{folder.metrics} ends at step {last['step']:,} and the training at {step:,}: it has been cut; restore it, or delete "
+            f"{folder.metrics} ends at step {last['step']:,} and the training at {step:,}: the file has been cut; restore it, or delete "
             f"{folder.checkpoints} to train anew"
         )
     if step < plan.total_steps:
@@ -219,14 +222,14 @@ def _finish(
     tracker: Tracker,
     statistics: PixelStatistics | None,
 ) -> dict[str, Any]:
-    """Export the encoder, and return what the run came to."""
+    """Export the encoder and return the run's summary."""
     encoder = recipe.encoder
     model = make_encoder(recipe, source)
     model.load_state_dict(read_state(weights))
     if isinstance(source, FeatureTable):
         export_adapter(model, folder.encoder, shape=mlp_shape(recipe, source), features=source.encoder)
     else:
-        assert statistics is not None  # of pixels
+        assert statistics is not None  # only runs on features have none
         size = recipe.augment.size
         export_encoder(
             model, folder.encoder, name=encoder.backbone, size=size, norm=encoder.norm, statistics=statistics

@@ -1,4 +1,4 @@
-"""What changes with the step: the learning rate and the weight of the similarity half. Pure functions of the step."""
+"""The learning rate and the weight of the similarity half, as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from wsc_ray.recipe.sections import Loss, Train
 
 
 def learning_rate(step: int, config: Train, steps_per_epoch: int) -> float:
-    """The learning rate of a step, counted from 0 over the whole run.
+    """Return the learning rate of a step, which is counted from 0 over the whole run.
 
-    Linear from `warmup_lr` to `lr` over the warm-up; then `lr` times `gamma` for each milestone (in epochs) that is
-    behind, or a cosine from the end of the warm-up to 0 at the end of the run.
+    It is linear from `warmup_lr` to `lr` over the warm-up; then `lr` times `gamma` for each milestone (in epochs) that
+    has passed, or a cosine that reaches 0 at the end of the run.
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:

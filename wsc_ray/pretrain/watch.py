@@ -1,7 +1,7 @@
-"""A training worker's watch over what comes in: patches that could not be read, and a record of what was fed.
+"""A training worker's watch over its batches: it lists patches that could not be read and records the batches.
 
-Findings are gathered where all workers log or checkpoint, never in between, so that each of them knows all and comes
-to the same judgement at the same step.
+Bad patches are gathered from all workers only where all of them log or checkpoint, so that each worker knows all bad
+patches and comes to the same decision at the same step.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Watch:
     """One worker's watch.
 
     Args:
-        folder: the run's. Worker 0 brings its lists to where they stood before `first_step`.
-        first_step: where this start of the run takes up.
-        device: on which workers exchange tensors.
+        folder: the run folder. Worker 0 removes the entries of `first_step` and later ones from its lists.
+        first_step: the step at which the run starts or resumes.
+        device: device of the tensors that workers exchange.
     """
 
     def __init__(self, folder: AnyPath, plan: Plan, config: Stream, *, first_step: int, device: torch.device):
@@ -44,7 +44,7 @@ class Watch:
             truncate_samples(folder, first_step)
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches, each looked at when it is taken."""
+        """Yield the same batches, and note the bad patches and the record of each."""
         for batch in batches:
             for step, text in zip(batch["step"], batch["bad"], strict=True):
                 self._new += [(bad, int(step)) for bad in from_json(text)]
@@ -53,13 +53,13 @@ class Watch:
             yield batch
 
     def gather(self) -> int:
-        """Make what any worker found known to all, and bring the run's list up to date; how many are bad by now.
+        """Share new bad patches among all workers, update the run's list, and return the number of bad patches so far.
 
-        All workers must call it at the same step.
+        All workers must call this at the same step.
         """
         changed = False
-        for found in all_gather_bytes("\n".join(self._lines()).encode(), self.device):
-            for line in found.decode().split("\n"):
+        for lines in all_gather_bytes("\n".join(self._lines()).encode(), self.device):
+            for line in lines.decode().split("\n"):
                 step, _, text = line.partition(" ")
                 for bad in from_json(text):
                     changed |= self.quarantine.add(bad, int(step))
@@ -69,11 +69,11 @@ class Watch:
         return len(self.quarantine)
 
     def excess(self) -> BadInputError | None:
-        """What to tell the user where too much is bad, by what was gathered last; the same on every worker."""
+        """Return the error for too many bad patches, as of the last `gather`, else None; the same on every worker."""
         return self.quarantine.excess(self.patches, self.config.max_bad_fraction, self.folder)
 
     def save(self) -> None:
-        """Write the record of what was fed since the last time."""
+        """Write the record of the batches since the last call."""
         if self.recorder is not None:
             self.recorder.save(self.folder, self.rank)
 

@@ -1,1 +1,1 @@
-"""Manifest -> batches: which patches a step holds, their pixels, and the Ray Data glue."""
+"""Manifest or features -> batches: which patches a step holds, their views, and the Ray Data glue."""

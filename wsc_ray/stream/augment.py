@@ -1,8 +1,8 @@
-"""Two random views of a patch, in OpenCV: parameters drawn, then applied.
+"""Two random views of a patch, made with OpenCV: their parameters are drawn first, then applied.
 
-In this order: crop and resize, flips, quarter turn, stain jitter, colour jitter, grayscale, blur. The defaults are the
-paper's, with torchvision's distributions (https://docs.pytorch.org/vision/stable/transforms.html). Pixels stay bytes,
-apart from the logarithms of stains.
+The operations come in this order: crop and resize, flips, quarter turn, stain jitter, colour jitter, grayscale, blur.
+The defaults are the paper's, with torchvision's distributions
+(https://docs.pytorch.org/vision/stable/transforms.html). Pixels stay bytes, except in the logarithms of stains.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from wsc_ray.recipe.sections import Augment
 from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
 from wsc_ray.stream.parameters import View, view_draws, view_parameters
 
-_MEANS_FROM = 1.5  # px of the picture to a px of the view, from which on resizing takes area means
-BLUR_REACH = 3  # sigmas that a blur's kernel reaches to each side
-_STRIP = 32  # rows whose logarithms are held at a time: whole pictures of floats leave the cache, at half the speed
-_LOG = np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32)  # black has no logarithm: the darkest grey's
+_MEANS_FROM = 1.5  # resizing takes area means where one px of the view covers more px of the picture than this
+BLUR_REACH = 3  # a blur's kernel reaches so many sigmas to each side
+_STRIP = 32  # rows to take logarithms of at a time: a whole picture of floats leaves the cache and takes twice as long
+_LOG = np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32)  # 0 has no logarithm and takes that of 1
 Whole = TypeVar("Whole", int, np.ndarray)
-cv2.setNumThreads(1)  # Ray runs a task a core; threads inside would fight over them
+cv2.setNumThreads(1)  # Ray runs one task per core; threads inside the tasks would compete for the cores
 
 
 def two_views(image: np.ndarray, config: Augment, *key: int) -> np.ndarray:
-    """Two views of a patch.
+    """Return two random views of a patch.
 
     Args:
         image: (h, w, 3) uint8 RGB.
-        key: integers that alone decide the views.
+        key: integers that seed the random numbers; the same key and size of image give the same parameters.
 
     Returns:
         (2, size, size, 3) uint8.
@@ -43,12 +43,12 @@ def two_views(image: np.ndarray, config: Augment, *key: int) -> np.ndarray:
 
 
 def apply_view(image: np.ndarray, parameters: np.ndarray, size: int, *, out: np.ndarray | None = None) -> np.ndarray:
-    """The view of a patch that a row of parameters describes.
+    """Return the view of a patch that one row of parameters describes.
 
     Args:
         image: (h, w, 3) uint8 RGB.
         parameters: (P,), see `View`.
-        out: where to put the view, (size, size, 3) uint8.
+        out: array to write the view into, (size, size, 3) uint8.
 
     Returns:
         `out`, or a new array like it.
@@ -60,7 +60,7 @@ def apply_view(image: np.ndarray, parameters: np.ndarray, size: int, *, out: np.
     if restains(view):
         picture = _restain(picture, view)
     if recolours(view):
-        picture = _recolour(picture, view, out)  # mostly the last change, so that nothing is left to copy
+        picture = _recolour(picture, view, out)  # writes into `out`, since this is mostly the last change
     if view.blur:
         picture = _blur(picture, view.blur)
     if picture is not out:
@@ -69,9 +69,9 @@ def apply_view(image: np.ndarray, parameters: np.ndarray, size: int, *, out: np.
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize to (size, size, 3): area means, which do not alias, when shrinking much, else bilinear.
+    """Return the image resized to (size, size, 3): by area means where it shrinks much, else bilinearly.
 
-    Area means take five times as long, and near the size of the view bilinear aliases little.
+    Area means do not alias, but take five times as long; near the size of the view, bilinear resizing aliases little.
     """
     if image.shape[:2] == (size, size):
         return image
@@ -80,20 +80,25 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def takes_means(height: int, width: int, size: int) -> bool:
-    """Whether `resize` takes area means; for numbers or arrays."""
+    """Return whether `resize` takes area means for a picture of this height and width, numbers or arrays of them."""
     return (height * width > _MEANS_FROM * size * size) & (height >= size) & (width >= size)
 
 
 def fold_turns(hflip: Whole, vflip: Whole, turns: Whole) -> tuple[Whole, Whole, Whole]:
-    """Flips and then quarter turns, as flips and then a transposition: horizontal, vertical, transposed, each 0 or 1.
+    """Return the flips and the transposition that equal these flips followed by quarter turns.
 
-    For integers or arrays of them.
+    Args:
+        hflip, vflip: 0 or 1, or arrays of them.
+        turns: quarter turns anticlockwise, 0 to 3, or an array of them.
+
+    Returns:
+        Horizontal flip, vertical flip and the transposition that follows them, each 0 or 1.
     """
     return hflip ^ ((turns ^ turns >> 1) & 1), vflip ^ (turns >> 1), turns & 1
 
 
 def blur_radius(sigma: float) -> int:
-    """How far a blur's kernel reaches, px."""
+    """Return how many px a blur's kernel reaches to each side."""
     return math.ceil(BLUR_REACH * sigma)
 
 
@@ -122,4 +127,4 @@ def _recolour(picture: np.ndarray, view: View, out: np.ndarray) -> np.ndarray:
 
 def _blur(picture: np.ndarray, sigma: float) -> np.ndarray:
     kernel = cv2.getGaussianKernel(2 * blur_radius(sigma) + 1, sigma, cv2.CV_32F)
-    return cv2.sepFilter2D(picture, -1, kernel, kernel)  # of bytes: half the time of cv2.GaussianBlur
+    return cv2.sepFilter2D(picture, -1, kernel, kernel)  # on bytes it takes half the time of cv2.GaussianBlur

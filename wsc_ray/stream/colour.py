@@ -1,15 +1,16 @@
-"""What a view's parameters do to its colour, as matrices.
+"""The matrices that change a view's colour and stains, made from its parameters.
 
-Brightness b, contrast c, saturation s and a turn of hue R about the grey axis are linear in RGB and in the picture's
-mean colour, and so is grayscale. With l the weights of grey, in the order saturation, hue, contrast, they take a pixel x
-of a picture with mean m to
+Brightness b, contrast c, saturation s, a rotation of hue R about the grey axis, and grayscale are linear in RGB and in
+the picture's mean colour. Let l be the weights of grey. In the order saturation, hue, contrast, a pixel x of a picture
+with mean m becomes
 
     b c (s R x + (1 - s) (l . x)) + b (1 - c) l . (s R m + (1 - s) (l . m))
 
-The order matters as far as hue comes before or after saturation and contrast: saturation keeps a pixel's grey, R keeps
-grey pixels. Jitter of haematoxylin, eosin and DAB (Tellez et al. 2018) is affine in the logarithm of RGB.
+Only two choices of order change the result: hue before or after saturation, and hue before or after contrast, since
+saturation keeps a pixel's grey and R keeps grey pixels. Jitter of haematoxylin, eosin and DAB (Tellez et al. 2018) is
+affine in the logarithm of RGB.
 
-Every function takes the numbers of one view or arrays of many.
+Every function takes the parameters of one view as numbers, or those of many views as arrays.
 """
 
 from __future__ import annotations
@@ -27,24 +28,25 @@ _UNMIX = np.linalg.inv(_STAINS)
 
 
 def recolours(view: View) -> bool | np.ndarray:
-    """Whether the colour matrix is more than the identity."""
+    """Return whether the colour matrix of a view is not the identity."""
     jitters = (view.brightness != 1) | (view.contrast != 1) | (view.saturation != 1) | (view.hue != 0)
     return jitters | (view.grayscale != 0)
 
 
 def restains(view: View) -> bool | np.ndarray:
-    """Whether the stain matrix is more than the identity."""
+    """Return whether the stain matrix of a view is not the identity."""
     scales = (view.scale_h != 1) | (view.scale_e != 1) | (view.scale_d != 1)
     return scales | (view.shift_h != 0) | (view.shift_e != 0) | (view.shift_d != 0)
 
 
 def colour_matrix(view: View) -> np.ndarray:
-    """The colour change in RGB of any unit.
+    """Return the matrix of a view's colour change, for RGB in any unit.
 
     Returns:
-        (4, 3) or (4, 3, m): a row for each of R, G, B, and one that, times the picture's mean, is added to all three.
+        (4, 3) or (4, 3, m): a row for each of R, G, B, and a fourth: its product with the picture's mean colour is added
+        to all three.
     """
-    trigonometry = math if isinstance(view.hue, float) else np  # numpy's is slow for one number
+    trigonometry = math if isinstance(view.hue, float) else np  # numpy is slow for a single number
     cos, sin = trigonometry.cos(2 * math.pi * view.hue), trigonometry.sin(2 * math.pi * view.hue) / math.sqrt(3)
     p, q, r = (1 + 2 * cos) / 3, (1 - cos) / 3 - sin, (1 - cos) / 3 + sin
     turn = ((p, q, r), (r, p, q), (q, r, p))  # Rodrigues' formula about (1, 1, 1)
@@ -53,7 +55,7 @@ def colour_matrix(view: View) -> np.ndarray:
     for luma, (red, green, blue) in zip(_LUMA, zip(*turn, strict=True), strict=True):
         turned = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
         grey = view.saturation_first * luma + (1 - view.saturation_first) * turned
-        after = keep * turned + (1 - keep) * grey  # what grey takes of this channel once hue and saturation are done
+        after = keep * turned + (1 - keep) * grey  # this channel's weight in the grey after hue and saturation
         grey = gain * (view.grayscale * after + (1 - view.grayscale) * (1 - keep) * grey)
         kept = gain * keep * (1 - view.grayscale)
         seen = view.contrast_first * luma + (1 - view.contrast_first) * after
@@ -63,10 +65,10 @@ def colour_matrix(view: View) -> np.ndarray:
 
 
 def stain_matrix(view: View) -> np.ndarray:
-    """The stain change on [ln R, ln G, ln B, 1] with R, G, B in (0, 1].
+    """Return the matrix of a view's stain change, which applies to [ln R, ln G, ln B, 1] with R, G, B in (0, 1].
 
-    Every stain's density is scaled, then shifted; densities are -log10 of the light that comes through, and the stain
-    vectors are of unit length.
+    Every stain's density is scaled, then shifted. Densities are -log10 of the transmitted light; stain vectors have
+    unit length.
 
     Returns:
         (3, 4) or (m, 3, 4).

@@ -1,8 +1,8 @@
-"""The two views of many patches at once, in torch, on the accelerator that trains.
+"""Both views of many patches at once, made with torch on the accelerator that trains.
 
-Takes the parameters that `wsc_ray.stream.augment` applies on the CPU, in the same order, and comes to nearly the same
-pictures. Crop, resize and flips are one weighted sum over columns and one over rows, with the weights of OpenCV's
-bilinear or area resizing; colour is a matrix a view; blur is a grouped convolution.
+This module applies the same parameters in the same order as `wsc_ray.stream.augment` does on the CPU, with nearly the
+same pictures as a result. Crop, resize and flips are one weighted sum over columns and one over rows, with the weights
+of OpenCV's bilinear or area resizing; colour is one matrix per view; blur is a grouped convolution.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from wsc_ray.stream.augment import BLUR_REACH, blur_radius, fold_turns, takes_me
 from wsc_ray.stream.colour import colour_matrix, recolours, restains, stain_matrix
 from wsc_ray.stream.parameters import View
 
-_TOGETHER = {"cpu": 64, "cuda": 256}  # patches at a time: the copies of a patch's views at 224 px take 1 MB each
-_DTYPE = {
-    "cuda": torch.float16
-}  # of pixels between two bytes; its steps are an eighth of a byte's and tensor cores take it
+_TOGETHER = {"cpu": 64, "cuda": 256}  # patches at a time: each copy of a patch's views at 224 px takes 1 MB
+# The type of pixels between two operations. float16 resolves an eighth of a byte's step, and tensor cores support it.
+_DTYPE = {"cuda": torch.float16}
 
 
 @torch.no_grad()
 def augment_on_device(images: torch.Tensor, parameters: torch.Tensor, size: int) -> torch.Tensor:
-    """Both views of every patch, made where `images` are.
+    """Return both views of every patch, made on the device that holds `images`.
 
     Args:
-        images: (n, h, w, 3) uint8 RGB. Smaller patches may be padded below and to the right: crops leave that out.
-        parameters: (n, 2, P) of `view_parameters`, on the host: small matrices are made of them there.
+        images: (n, h, w, 3) uint8 RGB. Smaller patches may be padded below and to the right; crops avoid the padding.
+        parameters: (n, 2, P) from `view_parameters`, on the host, where small matrices are made of them.
 
     Returns:
         (n, 2, size, size, 3) uint8.
@@ -40,13 +39,13 @@ def augment_on_device(images: torch.Tensor, parameters: torch.Tensor, size: int)
         for first in range(0, len(images), together):
             part = slice(first, first + together)
             some = View(*(column[2 * first : 2 * (first + together)] for column in views))
-            pixels = _views(images[part], some, {name: each[part] for name, each in numbers.items()}, size)
+            pixels = _views(images[part], some, {name: values[part] for name, values in numbers.items()}, size)
             out[part] = pixels.movedim(2, -1)
     return out
 
 
 def _numbers(views: View, size: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """What the operations need of the views, (n, 2, ...) float32 on `device`, sent there in one piece."""
+    """Return the numbers that the operations need, (n, 2, ...) float32 on `device`, sent there as one tensor."""
     hflip, vflip, turns = (np.asarray(column, dtype=int) for column in (views.hflip, views.vflip, views.turns))
     horizontal, vertical, transposed = fold_turns(hflip, vflip, turns)
     columns = {
@@ -69,7 +68,7 @@ def _numbers(views: View, size: int, device: torch.device) -> dict[str, torch.Te
 
 
 def _views(images: torch.Tensor, views: View, numbers: dict[str, torch.Tensor], size: int) -> torch.Tensor:
-    """(n, 2, 3, size, size), in steps of a byte."""
+    """Return the views of some patches, (n, 2, 3, size, size), with whole numbers from 0 to 255."""
     pixels = _crop(images, numbers, size)
     if np.any(restains(views)):
         logs = (pixels.float().clamp(min=1) / 255).log()
@@ -82,9 +81,9 @@ def _views(images: torch.Tensor, views: View, numbers: dict[str, torch.Tensor], 
 
 
 def _crop(images: torch.Tensor, numbers: dict[str, torch.Tensor], size: int) -> torch.Tensor:
-    """Crop, resize, flip and turn: (n, 2, 3, size, size), float32 or what `_DTYPE` says.
+    """Return the views cropped, resized, flipped and turned: (n, 2, 3, size, size), float32 or the device's `_DTYPE`.
 
-    Each is a product of matrices: rows of the picture first, both views at once, then columns.
+    Two matrix products do this: the first over the rows of the picture, for both views at once, the second over columns.
     """
     dtype = _DTYPE.get(images.device.type, torch.float32)
     n, h, w, _ = images.shape
@@ -100,19 +99,20 @@ def _crop(images: torch.Tensor, numbers: dict[str, torch.Tensor], size: int) -> 
 def _weights(
     start: torch.Tensor, length: torch.Tensor, flipped: torch.Tensor, means: torch.Tensor, extent: int, size: int
 ) -> torch.Tensor:
-    """How much each of `extent` pixels of the patch gives to each of `size` of the view.
+    """Return the weight of each of the patch's `extent` pixels in each of the view's `size` pixels, along one axis.
 
     Args:
-        start, length: (n, 2), of the crop along this axis.
-        flipped, means: (n, 2), 0 or 1; whether resizing takes area means, else it is bilinear.
+        start, length: (n, 2) of the crop along this axis.
+        flipped: (n, 2), 0 or 1.
+        means: (n, 2), 1 where resizing takes area means, 0 where it is bilinear.
 
     Returns:
-        (n, 2, size, extent), summing to 1 over the last.
+        (n, 2, size, extent), summing to 1 over the last axis.
     """
     start, length, flipped, means = (column[..., None, None] for column in (start, length, flipped, means))
     place = torch.arange(size, device=start.device)[:, None]
     place = torch.where(flipped == 1, size - 1 - place, place)  # (n, 2, size, 1)
-    pixel = torch.arange(extent, device=start.device) - start  # (n, 2, 1, extent), counted in the crop
+    pixel = torch.arange(extent, device=start.device) - start  # (n, 2, 1, extent), counted from the crop's edge
     step = length / size
     centre = ((place + 0.5) * step - 0.5).clamp(min=0).minimum(length - 1)
     bilinear = (1 - (centre - pixel).abs()).clamp(min=0)
@@ -121,12 +121,12 @@ def _weights(
 
 
 def _affine(pixels: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """Apply (n, 2, 3, 4) on [R, G, B, 1] to (n, 2, 3, size, size)."""
+    """Apply matrices on [R, G, B, 1], (n, 2, 3, 4), to pixels (n, 2, 3, size, size)."""
     return torch.einsum("nvij,nvjyx->nviyx", matrix[..., :3], pixels) + matrix[..., 3, None, None]
 
 
 def _colour(pixels: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """Apply `colour_matrix`, (n, 2, 4, 3), to (n, 2, 3, size, size)."""
+    """Apply matrices of `colour_matrix`, (n, 2, 4, 3), to pixels (n, 2, 3, size, size)."""
     shift = (matrix[..., 3, :] * pixels.mean((-2, -1), dtype=torch.float32)).sum(-1)  # (n, 2)
     changed = torch.baddbmm(
         shift.to(pixels.dtype).view(-1, 1, 1),
@@ -137,11 +137,11 @@ def _colour(pixels: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(pixels: torch.Tensor, sigmas: np.ndarray) -> torch.Tensor:
-    """Blur (n, 2, 3, size, size) with a sigma a view, (n * 2,) px; 0 leaves a view as it is."""
+    """Blur pixels (n, 2, 3, size, size) with one sigma per view, (n * 2,) px; 0 leaves a view as it is."""
     radius = blur_radius(sigmas.max())
     place = np.arange(-radius, radius + 1)
     kernels = np.exp(-0.5 * (place / np.maximum(sigmas, 1e-3)[:, None]) ** 2)
-    kernels *= np.abs(place) <= np.ceil(BLUR_REACH * sigmas)[:, None]  # whatever the widest blur beside it
+    kernels *= np.abs(place) <= np.ceil(BLUR_REACH * sigmas)[:, None]  # not the radius of the widest blur
     kernels = torch.from_numpy(kernels / kernels.sum(1, keepdims=True)).to(pixels.device, pixels.dtype)
     kernels = kernels.repeat_interleave(3, dim=0)[:, None, :, None]  # (n * 2 * 3, 1, taps, 1)
     planes = pixels.flatten(0, 2)[None]  # (1, n * 2 * 3, size, size)

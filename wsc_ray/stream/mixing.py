@@ -1,6 +1,7 @@
-"""How well the sample order mixes slides within a batch, beside the same patches in a perfectly shuffled order.
+"""Measure how well the sample order mixes slides within a batch, compared with a full shuffle of the same patches.
 
-`python -m wsc_ray.stream.mixing --window 16` measures it for an imaginary cohort as `manifest import` lays it out.
+`python -m wsc_ray.stream.mixing --window 16` measures an imaginary cohort whose patches lie as `manifest import` lays
+them out.
 """
 
 from __future__ import annotations
@@ -15,36 +16,37 @@ from wsc_ray.stream.order import PURE, Geometry, epoch_steps, window_picks
 
 
 def measure_mixing(
-    geometry: Geometry, lines: ClassOrder, slides: ClassOrder, *, kind: int = PURE, epoch: int = 0
+    geometry: Geometry, class_order: ClassOrder, slides: ClassOrder, *, kind: int = PURE, epoch: int = 0
 ) -> dict[str, float]:
-    """Slides in a class's part of a batch, means over the steps of an epoch.
+    """Return statistics of the slides in a class's half of a batch, as means over the steps of an epoch.
 
     Args:
-        lines: of the class.
-        slides: the same row groups as runs whose sources are slides.
+        class_order: the order of the class.
+        slides: the same row groups, as runs whose sources are slides.
 
     Returns:
-        `slides`: different ones in a batch; `largest_share`: of a batch's patches, those of its most frequent slide;
-        both also with `shuffled_` in front, for the epoch's patches in a shuffled order; `ratio`: of the first two.
+        `slides`: number of different slides in a batch. `largest_share`: share of a batch's patches that come from its
+        most frequent slide. `shuffled_slides`, `shuffled_largest_share`: the same for the epoch's patches, fully
+        shuffled. `ratio`: `slides` / `shuffled_slides`.
     """
     steps = [
         _slides_of(picks, slides)
         for window in range(geometry.windows)
-        for picks in window_picks(geometry, lines, kind, epoch, window, range(geometry.shards))
+        for picks in window_picks(geometry, class_order, kind, epoch, window, range(geometry.shards))
     ]
     drawn = np.concatenate(steps)
     shuffled = np.split(drawn[permutation(len(drawn), geometry.seed)], np.cumsum([len(step) for step in steps])[:-1])
-    found = _describe(steps)
+    measured = _describe(steps)
     expected = _describe(shuffled)
     return {
-        **found,
+        **measured,
         **{f"shuffled_{name}": value for name, value in expected.items()},
-        "ratio": found["slides"] / expected["slides"],
+        "ratio": measured["slides"] / expected["slides"],
     }
 
 
 def imaginary_runs(slides: int, patches: int, row_group_rows: int) -> ClassOrder:
-    """A class of slides of the same size, one after the other in full row groups; its sources are the slides."""
+    """Return a class of slides of the same size, one after the other in full row groups; its sources are the slides."""
     total = slides * patches
     edges = np.unique(np.concatenate([np.arange(0, total, patches), np.arange(0, total, row_group_rows)]))
     slide = edges // patches
@@ -53,8 +55,8 @@ def imaginary_runs(slides: int, patches: int, row_group_rows: int) -> ClassOrder
 
 
 def _slides_of(picks: np.ndarray, slides: ClassOrder) -> np.ndarray:
-    """The slide of each (row group, row), (n,)."""
-    width = int((slides.start + slides.rows).max())  # no row has a higher number, so that keys come in order
+    """Return the slide of each (row group, row), (n,)."""
+    width = int((slides.start + slides.rows).max())  # no row number reaches it, so that keys sort by group, then row
     keys = slides.group * width + slides.start
     order = np.argsort(keys)
     return slides.source[order[np.searchsorted(keys[order], picks[:, 0] * width + picks[:, 1], side="right") - 1]]
@@ -79,20 +81,20 @@ def main() -> None:
         "row_group_rows": 128,
     }.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
-    given = parser.parse_args()
-    slides = imaginary_runs(given.slides, given.patches, given.row_group_rows)
-    lines = whole_groups(np.bincount(slides.group, weights=slides.rows))
-    steps, rest = epoch_steps(lines.total, given.batch_size // 2)
+    arguments = parser.parse_args()
+    slides = imaginary_runs(arguments.slides, arguments.patches, arguments.row_group_rows)
+    class_order = whole_groups(np.bincount(slides.group, weights=slides.rows))
+    steps, rest = epoch_steps(class_order.total, arguments.batch_size // 2)
     geometry = Geometry(
         seed=0,
         sampling="epoch",
-        batch_size=given.batch_size,
-        shards=given.shards,
+        batch_size=arguments.batch_size,
+        shards=arguments.shards,
         steps=steps,
-        window=given.window,
+        window=arguments.window,
         rest=rest,
     )
-    for name, value in measure_mixing(geometry, lines, slides).items():
+    for name, value in measure_mixing(geometry, class_order, slides).items():
         print(f"{name:24} {value:.3f}")
 
 

@@ -1,12 +1,14 @@
-"""The random numbers of a patch's two views: where to crop, which way to turn, how to recolour, how much to blur.
+"""Draw the random parameters of a patch's two views: where to crop, which way to turn, how to recolour and blur.
 
-Drawn apart from their use, so that the CPU and the accelerator apply the same ones. They depend on the recipe, the size
-of the patch, a key (seed, step) and the position in the global batch alone. Every number has a draw of its own: switching
-one operation on leaves the others as they were. Crops are torchvision's RandomResizedCrop (Szegedy et al. 2015), colour
-its ColorJitter, stains those of Tellez et al. 2018 (https://arxiv.org/abs/1808.05896).
+Parameters are drawn here and applied elsewhere, so that the CPU and the accelerator apply the same ones. They depend
+only on the recipe, the size of the patch, a key (seed, step) and the patch's position in the global batch. Every
+parameter has a draw of its own: switching one operation on leaves the others as they were. Crops follow torchvision's
+RandomResizedCrop (Szegedy et al. 2015), colour its ColorJitter, stains Tellez et al. 2018
+(https://arxiv.org/abs/1808.05896).
 
-Only the raw stream of Philox, the four operations of IEEE arithmetic, square roots and `decimal` make them, which round
-alike everywhere: the numbers are the same, bit for bit, on every platform, and the pixels but for a rounding.
+Parameters are made with the raw stream of Philox, the four operations of IEEE arithmetic, square roots and `decimal`
+only, since these round alike everywhere: parameters are equal, bit for bit, on every platform, and pixels up to
+rounding.
 """
 
 from __future__ import annotations
@@ -21,58 +23,58 @@ import numpy as np
 from wsc_ray.random import uniform
 from wsc_ray.recipe.sections import Augment
 
-_TRIES = 10  # crops drawn before the middle of the patch is taken
-_CROP = 2 + 2 * _TRIES  # uniform numbers of a crop
-_DRAWS = _CROP + 20  # and of a view
-_VIEWS = 4  # what a random number is for; see order.py
+_TRIES = 10  # crops to draw before falling back to the middle of the patch
+_CROP = 2 + 2 * _TRIES  # uniform numbers for a crop
+_DRAWS = _CROP + 20  # uniform numbers for a view
+_VIEWS = 4  # part of a random stream's key; see order.py
 
 
 class View(NamedTuple):
-    """The columns of the parameters, in order; as numbers of one view, or as arrays or tensors of many.
+    """The columns of the parameters, in order: numbers for one view, arrays or tensors for many.
 
-    Where an operation is switched off or not drawn, its columns hold what changes nothing.
+    Where an operation is switched off or not drawn, its columns hold the values that change nothing.
     """
 
-    top: Any  # of the crop, px of the patch
+    top: Any  # top, left, height and width of the crop, px of the patch
     left: Any
     height: Any
     width: Any
     hflip: Any  # 0 or 1
-    vflip: Any  # 0 or 1, after it
+    vflip: Any  # 0 or 1, after the horizontal flip
     turns: Any  # 0 to 3 quarter turns anticlockwise, after both flips
-    scale_h: Any  # factors of the haematoxylin, eosin and DAB channels ...
+    scale_h: Any  # factors of the haematoxylin, eosin and DAB densities ...
     scale_e: Any
     scale_d: Any
-    shift_h: Any  # ... and what is then added to them, optical density
+    shift_h: Any  # ... and the optical densities that are then added
     shift_e: Any
     shift_d: Any
-    brightness: Any  # factors
+    brightness: Any  # factors of brightness, contrast and saturation
     contrast: Any
     saturation: Any
     hue: Any  # fraction of a full turn
-    contrast_first: Any  # 1: before the turn of hue, 0: after it
-    saturation_first: Any
+    contrast_first: Any  # 1: contrast changes before hue, 0: after it
+    saturation_first: Any  # 1: saturation changes before hue, 0: after it
     grayscale: Any  # 0 or 1
     blur: Any  # sigma, px of the view; 0: none
 
 
 def view_draws(count: int, *key: int) -> np.ndarray:
-    """The uniform numbers that `count` patches' views are made of, (count, 2 * n): a row a patch.
+    """Return the uniform random numbers for the views of `count` patches, (count, 2 * n): one row per patch.
 
-    Many at a time, since to start a stream of random numbers costs more than the numbers.
+    One call draws them for many patches, since starting a random stream costs more than the numbers.
 
     Args:
-        key: integers that, with the row, alone decide them.
+        key: integers that seed the stream; a row depends on them and its index only.
     """
     return uniform(count * 2 * _DRAWS, _VIEWS, *key).reshape(count, 2 * _DRAWS)
 
 
 def view_parameters(config: Augment, height: int, width: int, draws: list[float]) -> np.ndarray:
-    """The parameters of both views of a patch.
+    """Return the parameters of both views of a patch.
 
     Args:
-        height, width: of the patch, px.
-        draws: a row of `view_draws`, as a list.
+        height, width: size of the patch, px.
+        draws: one row of `view_draws`, as a list.
 
     Returns:
         (2, len(View._fields)) float32.
@@ -114,7 +116,7 @@ def _view(config: Augment, height: int, width: int, draws: list[float]) -> View:
 def _crop(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], draws: list[float]
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a crop of random area and aspect ratio."""
+    """Return top, left, height and width of a crop of random area and aspect ratio."""
     low, high = _log(ratio[0]), _log(ratio[1])
     for n in range(_TRIES):
         area = height * width * _between(*scale, draws[2 + 2 * n])
@@ -136,12 +138,15 @@ def _around(middle: float, amount: float, draw: float) -> float:
 
 @lru_cache
 def _log(x: float) -> float:
-    """Rounded correctly, as the C library's may not be."""
+    """Return the natural logarithm, correctly rounded; the C library's may not be."""
     return float(Decimal(x).ln())
 
 
 def _exp(x: float) -> float:
-    """By halving and squaring around a Taylor series: the C library's differs by platform in the last bit."""
+    """Return the exponential, by scaling, a Taylor series and squaring.
+
+    The C library's differs between platforms in the last bit.
+    """
     x /= 64
     value = 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7 * (1 + x / 8)))))))
     for _ in range(6):

@@ -1,8 +1,9 @@
-"""The patches of one class that a window needs, each readable: where one is not, another of its class stands in.
+"""Read the patches of one class that a window needs; a patch that cannot be read is replaced by a stand-in of its class.
 
-The stand-in is the next row of the row group, round and round; where the whole row group is bad, that of the next row
-group from its first row on. That depends on the order and on what is unreadable alone, never on who reads or from which
-step, so that a run is the same for any number of workers and after any restart.
+The stand-in is the next readable row of the same group, continuing from its start after its end; where the whole group
+is unreadable, it is the first readable row of the next group. The choice depends only on the order and on which rows are
+unreadable, never on who reads or from which step, so that a run is the same for any number of workers and after any
+restart.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 from wsc_ray.stream.source import Source, blank_of, contents_of
 
-_NAMES = ("slide_id", "x", "y")  # what a patch is known by
-Place = tuple[int, int]  # group, an index into the class's, and row inside it
+_NAMES = ("slide_id", "x", "y")  # the columns that name a patch
+Place = tuple[int, int]  # group (an index into the class's groups) and row inside it
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A patch with the row group it is of, and what was found bad on the way to it.
+    """A patch that could be read.
 
     Attributes:
-        content: its image, (h, w, 3) uint8; of a feature store its views, (K, D) float16.
+        content: its image, (h, w, 3) uint8; from a feature store its views, (K, D) float16.
+        slide_id, x, y: its slide, and its top left corner in px of level 0.
+        group: the group that holds it, an index into the class's groups.
+        bad: unreadable patches that were met while looking for it.
     """
 
     content: np.ndarray
@@ -44,45 +48,47 @@ class Patch:
 
 
 class Patches:
-    """One class in one window.
+    """The patches of one class in one window.
 
     Args:
-        groups: row groups of the class.
+        groups: groups of the class.
         retries: see `read_all`.
-        allowed: bad patches from which on no stand-in is sought: the run stops anyway, and a store that does not
-            answer would be asked for every patch of the class. A patch of zeros is given then.
+        allowed: number of bad patches above which `get` looks for no stand-in and returns a patch of zeros: the run
+            stops anyway, and a store that does not answer would be asked for every patch of the class.
     """
 
     def __init__(
         self,
-        manifest: Source,
+        source: Source,
         groups: Sequence[Group],
         *,
         retries: int,
         allowed: int,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        self.manifest, self.groups, self.allowed = manifest, groups, allowed
+        self.source, self.groups, self.allowed = source, groups, allowed
         self._retries, self._sleep = retries, sleep
-        self._contents = contents_of(manifest, retries=retries, sleep=sleep)
-        self._rows: dict[Place, dict[str, Any]] = {}  # names of the patches that have been loaded
-        self._fetched: dict[Place, Fetched] = {}  # what they hold; images are decoded when they are needed
-        self._reasons: dict[Place, str] = {}
-        self._closed: dict[int, str] = {}  # row groups that cannot be read, and why
-        self._told: set[Place] = set()
-        self._asks_names = True
-        self._ahead = 1
-        self._example = blank_of(manifest)  # of what a row holds
+        self._contents = contents_of(source, retries=retries, sleep=sleep)
+        self._rows: dict[Place, dict[str, Any]] = {}  # `_NAMES` of the patches that have been loaded
+        self._fetched: dict[Place, Fetched] = {}  # their contents; images are decoded when they are needed
+        self._reasons: dict[Place, str] = {}  # why a patch cannot be read
+        self._closed: dict[int, str] = {}  # why a whole group cannot be read
+        self._reported: set[Place] = set()
+        self._reads_names = True  # whether to read the names of the patches of a group that cannot be read
+        self._ahead = 1  # groups to open at once
+        self._example = blank_of(source)  # a content, for the shape of patches of zeros
 
     def fetch(self, picks: Iterable[Place]) -> None:
-        """Read the encoded patches at these places, each row group once."""
+        """Read the encoded patches at these places, each group once."""
         wanted: dict[int, set[int]] = {}
         for group, row in picks:
             wanted.setdefault(group, set()).add(row)
         self._load({group: sorted(rows) for group, rows in wanted.items()})
 
     def get(self, group: int, row: int) -> Patch:
-        """The patch at a place, or the one that stands in for it. What is bad is told once a window, where it is met.
+        """Return the patch at a place, or its stand-in.
+
+        `Patch.bad` reports each bad patch once a window, with the first patch that meets it.
 
         Raises:
             DataError: no patch of the class can be read.
@@ -91,12 +97,12 @@ class Patches:
         if content is not None:
             return self._patch(content, (group, row), ())
         bad: list[Bad] = []
-        for place in self._from(group, row):
+        for place in self._candidates(group, row):
             content = self._content(place)
             if content is not None:
                 return self._patch(content, place, bad)
-            bad += self._tell(place)
-            if len(self._told) > self.allowed:
+            bad += self._report(place)
+            if len(self._reported) > self.allowed:
                 return Patch(np.zeros_like(self._example), "", 0, 0, group, bad)
         example = self._bad((group, row), self._rows.get((group, row), {}))
         rows = sum(group.rows for group in self.groups)
@@ -104,8 +110,8 @@ class Patches:
             f"none of the {rows:,} patches of a class can be read; mend the manifest; for example {example}"
         )
 
-    def _from(self, group: int, row: int) -> Iterable[Place]:
-        """Candidates in their order, loaded when they are come to: one, then two, then four ... at a time."""
+    def _candidates(self, group: int, row: int) -> Iterable[Place]:
+        """Yield the places that may stand in, in order; their rows are loaded one, then two, then four ... at a time."""
         for turn in range(len(self.groups)):
             now = (group + turn) % len(self.groups)
             rows = self.groups[now].rows
@@ -123,7 +129,7 @@ class Patches:
                 yield now, 0
 
     def _open(self, group: int) -> None:
-        """Read the first row of a row group; of twice as many that follow each time that this comes to a new one."""
+        """Read the first row of a group, unless it is loaded; each further call reads twice as many groups at once."""
         if (group, 0) in self._rows or group in self._closed:
             return
         following = {(group + index) % len(self.groups) for index in range(min(self._ahead, len(self.groups)))}
@@ -132,17 +138,15 @@ class Patches:
 
     def _load(self, wanted: Mapping[int, Sequence[int]]) -> None:
         wanted = {group: rows for group, rows in wanted.items() if rows}
-        found, failed = read_all(
+        read, failed = read_all(
             wanted,
             lambda group: self._read(group, wanted[group]),
             self._retries,
-            threads=1 if isinstance(self.manifest.filesystem, fs.LocalFileSystem) else THREADS,
+            threads=1 if isinstance(self.source.filesystem, fs.LocalFileSystem) else THREADS,
             sleep=self._sleep,
         )
         self._closed |= failed
-        loaded = {
-            (group, row): patch for group in found for row, patch in zip(wanted[group], found[group], strict=True)
-        }
+        loaded = {(group, row): patch for group in read for row, patch in zip(wanted[group], read[group], strict=True)}
         fetched = self._contents.fetch(list(loaded.values()))
         for (place, row), content in zip(loaded.items(), fetched, strict=True):
             self._rows[place] = {name: row[name] for name in _NAMES}
@@ -154,11 +158,11 @@ class Patches:
     def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
         where = self.groups[group]
         columns = list(dict.fromkeys([*_NAMES, *self._contents.columns]))
-        table = self.manifest.read_group(where.file, where.row_group, columns)
+        table = self.source.read_group(where.file, where.row_group, columns)
         return table.take([where.start + row for row in rows]).to_pylist()
 
     def _content(self, place: Place) -> np.ndarray | None:
-        """The image or views; None where they cannot be had, with the reason kept."""
+        """Return the image or views at a place; None where they cannot be read, with the reason in `_reasons`."""
         if place[0] in self._closed or place in self._reasons:
             return None
         content = to_image(self._fetched[place])
@@ -172,23 +176,23 @@ class Patches:
         row = self._rows[place]
         return Patch(content, row["slide_id"], row["x"], row["y"], place[0], bad)
 
-    def _tell(self, place: Place) -> list[Bad]:
-        """The patch at a bad place, or every patch of a row group that cannot be read, unless told before."""
+    def _report(self, place: Place) -> list[Bad]:
+        """Return the bad patch at a place, or every patch of a group that cannot be read; none if reported before."""
         group, _ = place
-        if place in self._told:
+        if place in self._reported:
             return []
         if group not in self._closed:
-            self._told.add(place)
+            self._reported.add(place)
             return [self._bad(place, self._rows[place])]
         where = self.groups[group]
-        self._told |= {(group, row) for row in range(where.rows)}
+        self._reported |= {(group, row) for row in range(where.rows)}
         names: list[dict[str, Any]] = [{}] * where.rows
-        if self._asks_names:
-            try:  # a damaged page may be one of the images', and the names beside it whole
-                table = self.manifest.read_group(where.file, where.row_group, _NAMES)
+        if self._reads_names:
+            try:  # the damaged page may hold images, and the pages of the names may be whole
+                table = self.source.read_group(where.file, where.row_group, _NAMES)
                 names = table.slice(where.start, where.rows).to_pylist()
             except UserError:
-                self._asks_names = False  # a store that does not answer takes its time over each
+                self._reads_names = False  # a store that does not answer would take its time over each group
         return [self._bad((group, row), name) for row, name in enumerate(names)]
 
     def _bad(self, place: Place, patch: Mapping[str, Any]) -> Bad:
@@ -196,7 +200,7 @@ class Patches:
         names = {name: patch.get(name) for name in _NAMES}
         reason = self._closed.get(place[0]) or self._reasons[place]
         return Bad(
-            file=self.manifest.files[where.file],
+            file=self.source.files[where.file],
             row_group=where.row_group,
             row=where.start + place[1],
             **names,

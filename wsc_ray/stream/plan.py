@@ -1,4 +1,4 @@
-"""What a recipe makes of a manifest: the classes, their row groups, and how long the run is."""
+"""The plan of a run, made from a source and a recipe: the classes, their groups, their order, and the number of steps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from wsc_ray.stream.source import Source, named_source
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring rows of a row group that are of one class and label: all of it, as manifests are laid out.
+    """Neighbouring rows of a row group that have one class and label.
 
-    Another target or other splits may divide a row group; each piece is then a group of its own.
+    Manifests are laid out so that this is a whole row group. Another target or other splits may divide a row group; each
+    piece is then a group of its own.
 
     Attributes:
-        file, row_group: where it is.
+        file, row_group: its file, and its row group in that file.
         start: its first row inside the row group.
+        rows: its number of rows.
         label: an index into `Plan.labels`.
     """
 
@@ -40,7 +42,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Groups(Sequence[Group]):
-    """A sequence of `Group`, kept as one (groups, 5) int64 array: small to send, quick to open."""
+    """A sequence of `Group`, kept as one (groups, 5) int64 array, which is small to send and quick to open."""
 
     values: np.ndarray
 
@@ -52,28 +54,28 @@ class Groups(Sequence[Group]):
     @overload
     def __getitem__(self, index: slice) -> Groups: ...
     def __getitem__(self, index: int | slice) -> Group | Groups:
-        found = self.values[index]
-        return Groups(found) if isinstance(index, slice) else Group(*found.tolist())
+        values = self.values[index]
+        return Groups(values) if isinstance(index, slice) else Group(*values.tolist())
 
     @property
     def rows(self) -> np.ndarray:
-        """(groups,) int64."""
+        """Number of rows of each group, (groups,) int64."""
         return self.values[:, 3]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The whole order of a run.
+    """The plan of a run: which patches each step of each epoch holds.
 
     Attributes:
-        geometry: how steps are divided.
-        epochs: of the run.
+        geometry: how an epoch is divided into steps.
+        epochs: number of epochs.
         labels: slide labels, the pure ones first.
-        pure: how many of them are pure.
-        groups: of the pure and of the mixed class, by `PURE` and `MIXED`.
-        classes: likewise their lines.
-        cohort: SHA-256 (hex) of what the plan was made of besides patches: slides, patients and labels of the training split.
-        notes: what people should know of the choice of slides.
+        pure: number of pure labels.
+        groups: groups of each class, indexed by `PURE` and `MIXED`.
+        orders: order of each class, indexed by `PURE` and `MIXED`.
+        cohort: SHA-256 (hex) of the slides, patients and labels of the training split, from which the plan was made.
+        notes: sentences for the user on how slides were chosen.
     """
 
     geometry: Geometry
@@ -81,7 +83,7 @@ class Plan:
     labels: tuple[str, ...]
     pure: int
     groups: tuple[Groups, Groups]
-    classes: tuple[ClassOrder, ClassOrder]
+    orders: tuple[ClassOrder, ClassOrder]
     cohort: str
     notes: tuple[str, ...] = ()
 
@@ -90,28 +92,26 @@ class Plan:
         return self.epochs * self.geometry.steps
 
     def patches_until(self, step: int) -> int:
-        """Patches of both classes in the steps of the run before `step`."""
+        """Return the number of patches, both classes together, in the steps of the run before `step`."""
         epoch, within = divmod(step, self.geometry.steps)
         return 2 * (epoch * self.geometry.patches + self.geometry.patches_until(within))
 
-    def lines(self, kind: int) -> ClassOrder:
-        return self.classes[kind]
-
     def patches(self, kind: int) -> int:
+        """Return the number of patches of a class, `PURE` or `MIXED`, in the training split."""
         return int(self.groups[kind].rows.sum())
 
 
-def class_names(found: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
-    """The pure and the mixed slide labels among those found.
+def class_names(labels: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
+    """Return the pure and the mixed labels among the labels of the training slides.
 
     Raises:
-        DataError: one of the two has none, or a label is named that no slide has.
+        DataError: no slide is pure or none is mixed, or the recipe names a label that no slide has.
     """
-    pure = [label for label in recipe.data.pure if label in found]
-    wanted = recipe.data.mixed if recipe.data.mixed is not None else sorted(found - set(recipe.data.pure))
-    mixed = [label for label in wanted if label in found]
-    missing = sorted((set(recipe.data.pure) | set(recipe.data.mixed or [])) - found)
-    have = ", ".join(sorted(found)) or "none"
+    pure = [label for label in recipe.data.pure if label in labels]
+    wanted = recipe.data.mixed if recipe.data.mixed is not None else sorted(labels - set(recipe.data.pure))
+    mixed = [label for label in wanted if label in labels]
+    missing = sorted((set(recipe.data.pure) | set(recipe.data.mixed or [])) - labels)
+    have = ", ".join(sorted(labels)) or "none"
     where = f"split {recipe.data.train_split!r} of {named_source(recipe.data)}"
     if not pure:
         raise DataError(
@@ -126,17 +126,19 @@ def class_names(found: set[str], recipe: Recipe) -> tuple[list[str], list[str]]:
     return pure, mixed
 
 
-def make_plan(manifest: Source, recipe: Recipe) -> Plan:
-    """The plan of a run, from the manifest's footers and its table of slides alone; of a feature store from its table.
+def make_plan(source: Source, recipe: Recipe) -> Plan:
+    """Return the plan of a run.
+
+    This reads only footers and the table of slides of a manifest, or the table of a feature store.
 
     Raises:
-        DataError: the training split is empty or lacks a class, is too small for one step, or leaves a worker without
-            patches in a short one; or the cohort is not as the recipe says.
+        DataError: the training split is empty, lacks a class, is too small for one step, or leaves a worker without
+            patches in a short step; or the cohort does not fit the recipe.
         ManifestError: the table of slides or `data.cohort` cannot be used.
     """
     split = recipe.data.train_split
-    chosen = choose_slides(manifest.cohort(), recipe.data)
-    runs = manifest.runs()
+    chosen = choose_slides(source.cohort(), recipe.data)
+    runs = source.runs()
     slides = {row["slide_id"]: row for row in chosen.slides.to_pylist()}
     train = {slide: slides[slide] for slide in runs.slides if slide in slides and slides[slide]["split"] == split}
     if not train:
@@ -146,19 +148,19 @@ def make_plan(manifest: Source, recipe: Recipe) -> Plan:
     labels = (*pure, *mixed)
     label_of = np.array([_number(labels, train.get(slide)) for slide in runs.slides], dtype=np.int64)
     kinds = (
-        _groups(manifest, runs, label_of, range(len(pure))),
-        _groups(manifest, runs, label_of, range(len(pure), len(labels))),
+        _groups(source, runs, label_of, range(len(pure))),
+        _groups(source, runs, label_of, range(len(pure), len(labels))),
     )
     patients = _numbers([slides[slide]["patient_id"] if slide in slides else None for slide in runs.slides])
-    classes = _order(kinds[PURE], recipe.stream.by, patients), _order(kinds[MIXED], recipe.stream.by, patients)
-    geometry = _geometry(recipe, classes)
+    orders = _order(kinds[PURE], recipe.stream.by, patients), _order(kinds[MIXED], recipe.stream.by, patients)
+    geometry = _geometry(recipe, orders)
     return Plan(
         geometry,
         recipe.train.epochs,
         labels,
         len(pure),
         (kinds[PURE].groups, kinds[MIXED].groups),
-        classes,
+        orders,
         _digest(train, labels),
         chosen.notes,
     )
@@ -166,7 +168,12 @@ def make_plan(manifest: Source, recipe: Recipe) -> Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Kind:
-    """The groups of a class, and the runs of slides in them: group and slide (numbers), first row and rows, all (runs,)."""
+    """The groups of a class, and the runs of slides inside them.
+
+    Attributes:
+        group, start, rows: (runs,) number of the group, first row inside it, and number of rows.
+        slide: (runs,) number of the slide.
+    """
 
     groups: Groups
     group: np.ndarray
@@ -175,21 +182,21 @@ class _Kind:
     slide: np.ndarray
 
 
-def _groups(manifest: Source, runs: Runs, label_of: np.ndarray, labels: range) -> _Kind:
-    """The groups of a class: neighbouring runs of one row group and one label are one group.
+def _groups(source: Source, runs: Runs, label_of: np.ndarray, labels: range) -> _Kind:
+    """Return the groups of a class; neighbouring runs of one row group and one label form a group.
 
     Args:
-        label_of: of each slide of the runs, below 0 where it takes no part.
-        labels: the class's.
+        label_of: (slides,) label of each slide of the runs; below 0 for slides that the run leaves out.
+        labels: labels of the class.
     """
     label = label_of[runs.slide]
     begins = np.ones(len(label), dtype=bool)
     begins[1:] = (np.diff(runs.group) != 0) | (np.diff(label) != 0)
-    mine = np.isin(label, labels)
-    number = np.cumsum(begins & mine) - 1  # of the class's group, for runs that are `mine`
-    first = np.flatnonzero(begins & mine)
-    number, rows = number[mine], runs.rows[mine]
-    places = np.array([(group.file, group.row_group) for group in manifest.row_groups], dtype=np.int64).reshape(-1, 2)
+    own = np.isin(label, labels)
+    number = np.cumsum(begins & own) - 1  # number of the group, for runs that are `own`
+    first = np.flatnonzero(begins & own)
+    number, rows = number[own], runs.rows[own]
+    places = np.array([(group.file, group.row_group) for group in source.row_groups], dtype=np.int64).reshape(-1, 2)
     values = np.column_stack(
         [
             places[runs.group[first]],
@@ -198,14 +205,15 @@ def _groups(manifest: Source, runs: Runs, label_of: np.ndarray, labels: range) -
             label[first],
         ]
     )
-    return _Kind(Groups(values), number, runs.start[mine] - runs.start[first][number], rows, runs.slide[mine])
+    return _Kind(Groups(values), number, runs.start[own] - runs.start[first][number], rows, runs.slide[own])
 
 
 def _order(kind: _Kind, by: str, patients: np.ndarray) -> ClassOrder:
-    """The order of a class.
+    """Return the order of a class.
 
     Args:
-        patients: a number for each slide of the runs.
+        by: what weighs the same, see `stream.by`.
+        patients: (slides,) number of each slide's patient.
     """
     if by == "patch":
         return whole_groups(kind.groups.rows)
@@ -214,14 +222,14 @@ def _order(kind: _Kind, by: str, patients: np.ndarray) -> ClassOrder:
 
 
 def _number(labels: Sequence[str], row: Mapping[str, Any] | None) -> int:
-    """A slide's label as an index; -1 where it takes no part."""
+    """Return the index of a slide's label; -1 for a slide that the run leaves out."""
     return labels.index(row["label"]) if row is not None and row["label"] in labels else -1
 
 
 def _numbers(names: Sequence[str | None]) -> np.ndarray:
-    """A number for each name, in the order in which they first come, (names,) int64."""
-    found: dict[str | None, int] = {}
-    return np.array([found.setdefault(name, len(found)) for name in names], dtype=np.int64)
+    """Return a number for each name, counted in the order of first appearance, (names,) int64."""
+    numbers: dict[str | None, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def _digest(train: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> str:
@@ -229,17 +237,17 @@ def _digest(train: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> st
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _geometry(recipe: Recipe, classes: Sequence[ClassOrder]) -> Geometry:
+def _geometry(recipe: Recipe, orders: Sequence[ClassOrder]) -> Geometry:
     where = f"split {recipe.data.train_split!r} of {named_source(recipe.data)}"
-    places = [lines.total for lines in classes]
+    slots = [order.total for order in orders]
     half = recipe.train.batch_size // 2
-    steps, rest = epoch_steps(max(places), half)
+    steps, rest = epoch_steps(max(slots), half)
     if recipe.train.steps_per_epoch is not None:
         steps, rest = recipe.train.steps_per_epoch, 0
     if steps == 0:
         raise DataError(
-            f"{where} holds {places[PURE]} pure and {places[MIXED]} mixed patches, fewer than half a batch; set "
-            f"train.batch_size to {2 * max(places)} or less"
+            f"{where} holds {slots[PURE]} pure and {slots[MIXED]} mixed patches, fewer than half a batch; set "
+            f"train.batch_size to {2 * max(slots)} or less"
         )
     geometry = Geometry(
         seed=recipe.seed,
@@ -256,6 +264,6 @@ def _geometry(recipe: Recipe, classes: Sequence[ClassOrder]) -> Geometry:
         raise DataError(
             f"{where} ends an epoch with a step of {geometry.size(steps - 1)} patches of each class, not one for each of "
             f"{recipe.train.workers} workers; set train.workers to {fit.index(False)} or less, or train.steps_per_epoch to "
-            f"{max(places) // half}"
+            f"{max(slots) // half}"
         )
     return geometry

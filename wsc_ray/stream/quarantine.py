@@ -1,8 +1,8 @@
-"""Unreadable patches: what is known of them, the list of a run, and when there are too many.
+"""The quarantine: the list of the patches that a run could not read, and the limit on their number.
 
-A patch is told from another by its place in the manifest, so that the list holds each once, whoever meets it and
-however often. What a run has found belongs to the step that met it first: a run that goes on from a checkpoint keeps
-what was found before it, and finds the rest again if it is still so.
+A patch is identified by its place in the manifest, so that the list holds each patch once, whichever worker meets it and
+however often. Each entry has the step that met the patch first: a run that resumes from a checkpoint keeps the entries
+of earlier steps and meets the other patches again, if they are still unreadable.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Bad:
-    """A patch that cannot be read: its place in the manifest, whose it is (None where even that is unreadable), why."""
+    """A patch that cannot be read, and why.
+
+    Attributes:
+        file, row_group, row: its place in the manifest.
+        slide_id, x, y: its slide, and its top left corner in px of level 0; None where these are unreadable, too.
+    """
 
     file: str
     row_group: int
@@ -56,20 +61,21 @@ class Bad:
         return f"{where}: {self.reason}"
 
 
-def to_json(found: Sequence[Bad]) -> str:
-    """For a batch's column: a short text, empty where nothing was bad."""
-    return json.dumps([list(asdict(bad).values()) for bad in found], separators=(",", ":")) if found else ""
+def to_json(patches: Sequence[Bad]) -> str:
+    """Return bad patches as a short text for a batch's column, empty where there are none."""
+    return json.dumps([list(asdict(bad).values()) for bad in patches], separators=(",", ":")) if patches else ""
 
 
 def from_json(text: str) -> list[Bad]:
+    """Return the bad patches that `to_json` wrote."""
     return [Bad(*values) for values in json.loads(text)] if text else []
 
 
 def allowed(patches: int, fraction: float) -> int:
-    """How many of a run's patches may be bad before it stops.
+    """Return how many of a run's patches may be bad; with more of them the run stops.
 
-    Three standard deviations more than the fraction, so that a manifest in which exactly that share is damaged is not
-    stopped for having a few more of them in its training split; none where the fraction is 0.
+    The limit is three standard deviations above `fraction`, so that a manifest with exactly this share of damaged
+    patches does not stop a run whose training split happens to hold a few more. It is 0 where the fraction is 0.
     """
     expected = fraction * patches
     return math.floor(expected + 3 * math.sqrt(expected))
@@ -79,48 +85,48 @@ class Quarantine:
     """The bad patches of a run, with the step that met each first."""
 
     def __init__(self, steps: Iterable[tuple[Bad, int]] = ()):
-        self._found: dict[tuple[str, int, int], tuple[Bad, int]] = {}
+        self._entries: dict[tuple[str, int, int], tuple[Bad, int]] = {}  # by place
         for bad, step in steps:
             self.add(bad, step)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._entries)
 
     def add(self, bad: Bad, step: int) -> bool:
-        """Take up a patch that was met at `step`, and say whether the list changed."""
-        known = self._found.get(bad.place)
-        if known is not None and known[1] <= step:
+        """Add a patch that was met at `step`; return whether the list changed."""
+        entry = self._entries.get(bad.place)
+        if entry is not None and entry[1] <= step:
             return False
-        self._found[bad.place] = (bad, step)
+        self._entries[bad.place] = (bad, step)
         return True
 
     def table(self) -> pa.Table:
-        """`SCHEMA`, ordered by slide, x and y, then by place."""
+        """Return the list as a table of `SCHEMA`, ordered by slide, x and y, then by place."""
         rows = sorted(
-            self._found.values(), key=lambda row: (row[0].slide_id or "", row[0].x or 0, row[0].y or 0, row[0].place)
+            self._entries.values(), key=lambda row: (row[0].slide_id or "", row[0].x or 0, row[0].y or 0, row[0].place)
         )
         values = [{**asdict(bad), "reason": without_secrets(bad.reason), "first_step": step} for bad, step in rows]
         return pa.Table.from_pylist(values, schema=SCHEMA)
 
     def write(self, folder: AnyPath) -> None:
-        """Write the list into a run folder in one step; no file where it is empty."""
+        """Write the list into a run folder in one step; an empty list leaves no file."""
         path = folder / QUARANTINE
-        if not self._found:
+        if not self._entries:
             path.unlink(missing_ok=True)
             return
         write_table(path, self.table())
 
     def excess(self, patches: int, fraction: float, folder: AnyPath) -> BadInputError | None:
-        """What to tell the user where more is bad than `stream.max_bad_fraction` allows, else None.
+        """Return the error for more bad patches than `stream.max_bad_fraction` allows, else None.
 
         Args:
-            patches: of the training split.
-            folder: the run's, where the list is.
+            patches: number of patches in the training split.
+            folder: the run folder, which holds the list.
         """
         count = len(self)
         if count <= allowed(patches, fraction):
             return None
-        examples = [bad for bad, _ in self._found.values()][:EXAMPLES]
+        examples = [bad for bad, _ in self._entries.values()][:EXAMPLES]
         return BadInputError(
             f"{count:,} of {patches:,} training patches ({count / patches:.1%}) cannot be read, and "
             f"stream.max_bad_fraction allows {fraction:.3g}; {folder / QUARANTINE} lists them; mend them, import the "
@@ -130,10 +136,10 @@ class Quarantine:
 
 
 def read_quarantine(folder: AnyPath, before: int | None = None) -> Quarantine:
-    """The list in a run folder, empty where there is none.
+    """Return the list of a run folder, empty where there is none.
 
     Args:
-        before: leave out what was met at this step or later.
+        before: leave out patches that were met at this step or later.
 
     Raises:
         RunFolderError: the list is damaged.
@@ -144,7 +150,7 @@ def read_quarantine(folder: AnyPath, before: int | None = None) -> Quarantine:
         return Quarantine()
     except (OSError, ValueError) as error:
         raise RunFolderError(
-            f"{folder / QUARANTINE} cannot be read: {error}; delete it, and what was unreadable is listed when it is met again"
+            f"{folder / QUARANTINE} cannot be read: {error}; delete it: unreadable patches are listed when they are met again"
         ) from None
     met = ((Bad(**{name: row[name] for name in Bad.__dataclass_fields__}), row["first_step"]) for row in rows)
     return Quarantine((bad, step) for bad, step in met if before is None or step < before)

@@ -1,7 +1,8 @@
-"""The Ray Data glue: a worker's windows read, decoded and augmented by Ray tasks, beside it or anywhere in the cluster.
+"""The Ray Data glue: Ray tasks read, decode and augment a worker's windows, on its node or anywhere in the cluster.
 
-Every worker runs a data set of its own, made inside the worker from the step it resumes at, so that its order is the
-plan's and nothing before that step is read. The train worker only receives finished batches of bytes, or of half-precision features.
+Every worker makes and runs a data set of its own, which begins at the step where the worker resumes, so that the order
+follows the plan and nothing before that step is read. The worker itself only receives finished batches of bytes, or of
+half-precision features.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PREFETCH = 2  # blocks
 
 def worker_batches(
     plan: Plan,
-    manifest: Source,
+    source: Source,
     augment: Augment,
     *,
     rank: int,
@@ -38,37 +39,37 @@ def worker_batches(
     readers: Readers,
     stream: Stream = DEFAULTS,
 ) -> Iterator[Batch]:
-    """A worker's batches from `first_step` to the end of the run, a step each, in order; see `read_window`.
+    """Yield a worker's batches from `first_step` to the end of the run, one per step, in order; see `read_window`.
 
     Args:
-        readers: windows read at a time, and ahead of the one that training is at, and where. The tasks ask Ray for
-            no CPU: the CPUs of a node that are free are shared out among all data sets in whole numbers, rounded
-            down, so that with fewer of them than workers every data set would get none and read only what is waited
-            for.
+        readers: how many windows are read at a time, ahead of the one that training is at, and on which node. Their
+            tasks ask Ray for no CPU: Ray Data divides a node's free CPUs among all data sets, rounded down to whole
+            numbers, so that with fewer free CPUs than workers every data set would get none and would read a window
+            only when training waits for it.
     """
     geometry = plan.geometry
     if first_step >= plan.total_steps:
         return
-    rows = min(worker_patches(geometry, geometry.steps - 1, world_size))  # of a worker, in the smallest step
-    least = step_bytes(manifest, augment, on_device=stream.augment_on == "device", rows=rows)
-    block_bytes = max(1 << 20, least)  # the trainer gets a window's first step before its last is decoded
+    rows = min(worker_patches(geometry, geometry.steps - 1, world_size))  # fewest patches that a worker gets in a step
+    least = step_bytes(source, augment, on_device=stream.augment_on == "device", rows=rows)
+    block_bytes = max(1 << 20, least)  # small: the trainer gets a window's first step before its last is decoded
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.target_max_block_size = block_bytes
     pace = start_pace(first_step)
-    # A step is whole once the block that holds the first row of the next is there, and Ray Data gives a block once it
-    # holds the prefetched ones: with less lead, reading and training would wait for each other.
-    block_steps = 2 * block_bytes // least + 1  # Ray Data fills a block beyond its size, by half at most
+    # A step is complete once the block with the first row of the next step has come, and Ray Data hands out a block once
+    # it has the prefetched ones: with less lead, reading and training would wait for each other.
+    block_steps = 2 * block_bytes // least + 1  # Ray Data exceeds the size of a block by half at most
     lead = readers.count * geometry.window + (PREFETCH + 2) * block_steps
     shards = worker_shards(geometry.shards, rank, world_size)
-    windows = _Windows(plan, manifest, augment, stream, shards, first_step, lead, pace)
+    windows = _Windows(plan, source, augment, stream, shards, first_step, lead, pace)
     data = read_calls(windows.read, windows.count, num_cpus=0, concurrency=readers.count, node=readers.node)
-    # A split of one: its executor is an actor of its own, where in this process it would fight for the interpreter's
-    # lock with a training step of many small operations.
+    # A single split, since its executor is then an actor. In this process the executor would compete for the
+    # interpreter's lock with the many small operations of a training step.
     (split,) = data.streaming_split(1, equal=False)
-    blocks: Iterable[Batch] = split.iter_batches(  # type: ignore[assignment]  # what `numpy` gives
-        batch_size=None,  # type: ignore[arg-type]  # a block, as its documentation has it
+    blocks: Iterable[Batch] = split.iter_batches(  # type: ignore[assignment]  # the type for the format `numpy`
+        batch_size=None,  # type: ignore[arg-type]  # whole blocks, as its documentation says
         batch_format="numpy",
         prefetch_batches=PREFETCH,
     )
@@ -78,7 +79,7 @@ def worker_batches(
 
 
 def by_step(blocks: Iterable[Batch]) -> Iterator[Batch]:
-    """Cut and join blocks of rows, in order of their `step`, into one batch a step."""
+    """Cut and join blocks of rows, which come in order of `step`, and yield one batch per step."""
     parts: list[Batch] = []
     for block in blocks:
         cuts = np.flatnonzero(np.diff(block["step"])) + 1
@@ -95,17 +96,17 @@ def by_step(blocks: Iterable[Batch]) -> Iterator[Batch]:
 def _joined(parts: list[Batch]) -> Batch:
     batch = parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     images = batch.get("images")
-    if images is not None and images.dtype == object:  # its block held a step of another patch size too
+    if images is not None and images.dtype == object:  # the block held steps with different patch sizes
         batch = {**batch, "images": np.stack(list(images))}
     return batch
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a worker from `first_step` to the end, counted from 0."""
+    """A worker's windows from the one that holds `first_step` to the end of the run, numbered from 0."""
 
     plan: Plan
-    manifest: Source
+    source: Source
     augment: Augment
     stream: Stream
     shards: range
@@ -120,20 +121,20 @@ class _Windows:
 
     @property
     def _first(self) -> int:
-        """Which window of the run holds `first_step`."""
+        """Number, within the run, of the window that holds `first_step`."""
         geometry = self.plan.geometry
         epoch, step = divmod(self.first_step, geometry.steps)
         return epoch * geometry.windows + step // geometry.window
 
     def read(self, number: int) -> Iterator[Batch]:
-        """The batches of a window, once training is within `lead` steps of it."""
+        """Yield the batches of a window, once training is within `lead` steps of it."""
         geometry = self.plan.geometry
         epoch, window = divmod(self._first + number, geometry.windows)
         begins = epoch * geometry.steps + geometry.window_steps(window).start
         ray.get(self.pace.until.remote(begins - self.lead))
         yield from read_window(
             self.plan,
-            self.manifest,
+            self.source,
             self.augment,
             epoch=epoch,
             window=window,

@@ -1,4 +1,4 @@
-"""A Ray Data source of which every read task is one call of a function: a window of batches, or a row group."""
+"""A Ray Data source whose read tasks are calls of one function, which reads a window of batches or a row group."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Read = Callable[[int], Iterator[Batch]]
 def read_calls(
     read: Read, count: int, *, num_cpus: float = 1.0, concurrency: int | None = None, node: str | None = None
 ) -> ray.data.Dataset:
-    """A data set of the batches that `read(0)`, ..., `read(count - 1)` yield, each call a task of its own.
+    """Return a data set of the batches that `read(0)`, ..., `read(count - 1)` yield, each call in a task of its own.
 
-    A source rather than `range(n).map_batches(read)`: that is two operators, and tasks of the first could wait for
+    This is a source and not `range(n).map_batches(read)`, which has two operators: tasks of the first could wait for
     CPUs that paused tasks of the second hold.
 
     Args:
-        read: gives batches, column -> (n, ...) array; sent to the cluster once.
-        num_cpus: that a call takes.
-        concurrency: calls at a time, at most.
-        node: id of the node that they run on; None: any.
+        read: yields batches, column -> (n, ...) array; sent to the cluster once.
+        num_cpus: CPUs that a call takes.
+        concurrency: most calls at a time.
+        node: id of the node that calls run on; None: any.
     """
     source = _Calls(ray.put(read), count)
     return ray.data.read_datasource(

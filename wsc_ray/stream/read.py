@@ -1,4 +1,4 @@
-"""One window of one worker's shards: the patches of some steps, read row group by row group, then decoded."""
+"""Read one window of one worker's shards: the patches of some steps, by whole row groups, then decoded and augmented."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULTS = Stream()
 
 def read_window(
     plan: Plan,
-    manifest: Source,
+    source: Source,
     augment: Augment,
     *,
     epoch: int,
@@ -32,21 +32,21 @@ def read_window(
     stream: Stream = DEFAULTS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Batch]:
-    """The batches of a window, a step each.
+    """Yield the batches of a window, one per step.
 
     Args:
-        shards: whose patches; see `worker_shards`.
-        first_step: steps of the run before this one are left out (a resumed run), and nothing is read for them.
-        stream: how often to try again, and how many bad patches to bear.
-        sleep: waits before a further try.
+        shards: the worker's shards; see `worker_shards`.
+        first_step: steps of the run before this one are left out (of a resumed run), and nothing is read for them.
+        stream: number of retries, fraction of bad patches to tolerate, and where views are made.
+        sleep: waits some seconds before a retry.
 
     Yields:
         Pure patches, then mixed ones: `views` (n, 2, size, size, 3) uint8, `parameters` (n, 2, P) of the views, `label`
         (n,) int64 (an index into `plan.labels`), `step` (n,) int64 counted over the whole run, `position` (n,) int64 in
-        the global batch, `slide_id` (n,), `x` and `y` (n,), and `bad` (n,): what could not be read on the way to this
-        patch and is new to the window, see `from_json`. A patch that cannot be read has a stand-in, see `Patches`.
-        With `stream.augment_on: device`, `images` (n, h, w, 3) uint8 instead of `views`; see `padded`. Of a feature store `views`
-        are (n, 2, D) float16, and their parameters (n, 2, 1) the numbers of the stored views.
+        the global batch, `slide_id` (n,), `x` and `y` (n,), and `bad` (n,): the unreadable patches that were met while
+        looking for this one, each once a window, see `from_json`. A patch that cannot be read has a stand-in, see
+        `Patches`. With `stream.augment_on: device`, `images` (n, h, w, 3) uint8 take the place of `views`; see `padded`.
+        From a feature store, `views` are (n, 2, D) float16 and `parameters` (n, 2, 1) the numbers of the stored views.
 
     Raises:
         DataError: no patch of a class can be read.
@@ -58,18 +58,18 @@ def read_window(
     keep = [index for index, step in enumerate(steps) if begin + step >= first_step]
     picks, patches = {}, {}
     for kind in (PURE, MIXED):
-        # For each step (patches of the worker, 2): row group and row
+        # For each step, row group and row of the worker's patches
         picks[kind] = [
-            picked.tolist() for picked in window_picks(geometry, plan.lines(kind), kind, epoch, window, shards)
+            picked.tolist() for picked in window_picks(geometry, plan.orders[kind], kind, epoch, window, shards)
         ]
-        patches[kind] = Patches(manifest, plan.groups[kind], retries=stream.retries, allowed=limit, sleep=sleep)
+        patches[kind] = Patches(source, plan.groups[kind], retries=stream.retries, allowed=limit, sleep=sleep)
         patches[kind].fetch((group, row) for index in keep for group, row in picks[kind][index])
     for index in keep:
         step = steps[index]
         count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
         rows: list[tuple[Any, ...]] = []
         views = views_of(
-            manifest,
+            source,
             augment,
             on_device=on_device,
             rows=count,

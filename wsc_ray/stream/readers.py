@@ -1,6 +1,6 @@
-"""How many windows a training worker has read at a time, and where: beside it, if its node has CPUs enough.
+"""How many windows are read at a time for a training worker, and on which node: on its own, if that has enough CPUs.
 
-Two decoded views are many times as large as the file of their patch: read on another node, they cross the network.
+Two decoded views are many times as large as the encoded patch; views that are made on another node cross the network.
 """
 
 from __future__ import annotations
@@ -8,26 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-BESIDE = 0.75  # of an even share of the cluster's free CPUs: with fewer on its own node, a worker's readers spread out
+# With fewer free CPUs on its own node than this part of an even share of the cluster's, a worker's readers spread out.
+BESIDE = 0.75
 
 
 @dataclass(frozen=True)
 class Readers:
-    """`count` windows at a time, on the node with the id `node`; None: on any."""
+    """`count` windows are read at a time, on the node with the id `node`; None: on any node."""
 
     count: int = 1
     node: str | None = None
 
 
-def readers_for(rank: int, places: Sequence[str], cpus: Mapping[str, float], cpus_per_worker: float) -> Readers:
-    """The readers of worker `rank`, from the CPUs that training leaves free.
+def readers_for(rank: int, nodes: Sequence[str], cpus: Mapping[str, float], cpus_per_worker: float) -> Readers:
+    """Return the readers of worker `rank`, from the CPUs that training leaves free.
 
     Args:
-        places: of every worker, the id of its node.
-        cpus: of every node, by its id.
+        nodes: the id of each worker's node, by rank.
+        cpus: the CPUs of each node, by its id.
+        cpus_per_worker: CPUs that training itself takes for each worker.
     """
-    workers, node = len(places), places[rank]
-    here = places.count(node)
+    workers, node = len(nodes), nodes[rank]
+    here = nodes.count(node)
     even = (sum(cpus.values()) - workers * cpus_per_worker) / workers
     own = (cpus[node] - here * cpus_per_worker) / here
     if own >= BESIDE * even:

@@ -1,7 +1,7 @@
-"""A record of what was fed to the model: which patches, in which order, with which views.
+"""The record of the batches that the model was trained on: which patches, in which order, with which views.
 
-Each worker writes a Parquet file for the steps between two checkpoints, before the second is reported. A run that goes
-on from a checkpoint first takes away what was recorded after it, and so the files hold each step once.
+Each worker writes a Parquet file for the steps between two checkpoints, before the second is reported. A run that
+resumes from a checkpoint first deletes the files of later steps, so that the files hold each step once.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ SCHEMA = pa.schema(
         ("slide_id", pa.string()),
         ("x", pa.int64()),
         ("y", pa.int64()),
-        ("parameters", pa.list_(pa.float32())),  # of both views, one after the other
+        ("parameters", pa.list_(pa.float32())),  # those of the first view, then those of the second
     ]
 )
 
 
 class Recorder:
-    """One worker's record, kept until `save`."""
+    """One worker's record, kept in memory until `save`."""
 
     def __init__(self) -> None:
         self._tables: list[pa.Table] = []
 
     def add(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Take up a batch that goes to the model: columns as `read_window` yields them."""
+        """Add a batch that goes to the model, with the columns that `read_window` yields."""
         columns = {name: batch[name] for name in SCHEMA.names if name != "parameters"}
         parameters = batch["parameters"].reshape(len(batch["step"]), -1)
         self._tables.append(pa.table({**columns, "parameters": list(parameters)}, schema=SCHEMA))
 
     def save(self, folder: AnyPath, rank: int) -> None:
-        """Write what came since the last time into a run folder."""
+        """Write the batches since the last call into a run folder."""
         if not self._tables:
             return
         table = pa.concat_tables(self._tables)
@@ -53,17 +53,17 @@ class Recorder:
 
 
 def truncate_samples(folder: AnyPath, step: int) -> None:
-    """Take away what a run folder has recorded of `step` and later ones."""
+    """Delete the record of `step` and later ones from a run folder."""
     for first, files in _by_first_step(folder):
         for file in files if first >= step else ():
             file.unlink()
 
 
 def samples_digest(folder: AnyPath) -> str:
-    """SHA-256 (hex) of the sequence recorded in a run folder, whatever the number of workers and of checkpoints.
+    """Return the SHA-256 (hex) of a run folder's record, which the numbers of workers and checkpoints do not change.
 
-    Slide, x, y and parameters of every patch, by step and position in the global batch; where files overlap the later
-    ones count.
+    It covers slide, x, y and parameters of every patch, by step and position in the global batch. Where files overlap,
+    the later ones count.
     """
     digest = hashlib.sha256()
     files = list(_by_first_step(folder))
@@ -82,7 +82,7 @@ def _read(file: AnyPath) -> pa.Table:
         return read_table(file, SCHEMA)
     except (OSError, ValueError) as error:
         raise RunFolderError(
-            f"{file} cannot be read: {error}; without it there is no digest of what was fed: set stream.record to false, or run anew"
+            f"{file} cannot be read: {error}; without it the record has no digest: set stream.record to false, or run anew"
         ) from None
 
 

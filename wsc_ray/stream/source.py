@@ -1,7 +1,7 @@
-"""Where training patches come from: a manifest with pixels, or a feature store with views.
+"""The sources of training patches: a manifest with pixels, or a feature store with views.
 
-Both say which slides and row groups there are, so that one plan, one order and one stream serve both. They differ in what a row
-holds, which stands here, and in how the two views of a patch are made of it, which stands in `views`.
+Both list their slides and row groups, so that one plan, one order and one stream serve both. They differ in what a row
+holds (this module) and in how the two views of a patch are made from that (`views`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Source = Manifest | FeatureTable
 
 
 def named_source(data: Data) -> str | None:
-    """The path or URI of the patches that a recipe names."""
+    """Return the path or URI of the feature store or manifest that a recipe names; None if it names none."""
     return data.features or data.manifest
 
 
 def open_source(data: Data) -> Source:
-    """The patches that a recipe trains on.
+    """Return the feature store or manifest that a recipe trains on.
 
     Raises:
-        RecipeError: it names none.
-        ManifestError, DataError: they cannot be read.
+        RecipeError: the recipe names none.
+        ManifestError, DataError: the source cannot be read.
     """
     if data.features:
         return open_features(data.features)
@@ -42,21 +42,21 @@ def open_source(data: Data) -> Source:
 
 
 class Contents(Protocol):
-    """What rows hold of their patches.
+    """Gives the contents of patches: their images, or their stored views.
 
     Attributes:
-        columns: that are read of a row.
+        columns: the columns of a row that `fetch` needs.
     """
 
     columns: tuple[str, ...]
 
     def fetch(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Fetched]:
-        """What belongs to each row, in order."""
+        """Return the content of each row, in order, or the reason why it cannot be read."""
         ...
 
 
 def contents_of(source: Source, *, retries: int, sleep: Callable[[float], None] = time.sleep) -> Contents:
-    """What is read of the rows of a source.
+    """Return the contents of a source's patches.
 
     Args:
         retries: see `read_all`.
@@ -67,7 +67,7 @@ def contents_of(source: Source, *, retries: int, sleep: Callable[[float], None] 
 
 
 def blank_of(source: Source) -> np.ndarray:
-    """A patch of zeros, as its rows hold one."""
+    """Return a content of zeros, with the shape of the source's."""
     if isinstance(source, FeatureTable):
         return np.zeros((source.views, source.width), np.float16)
     return np.zeros((8, 8, 3), np.uint8)

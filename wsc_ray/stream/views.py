@@ -1,4 +1,4 @@
-"""How the two views of a patch are made: drawn and applied to its image, or chosen among the ones that are stored."""
+"""Make the two views of each patch: by drawing and applying parameters, or by choosing two of its stored views."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from wsc_ray.stream.augment import apply_view
 from wsc_ray.stream.parameters import view_draws, view_parameters
 from wsc_ray.stream.source import Source
 
-_PAIR = 5  # what a random number is for; see order.py
+_PAIR = 5  # part of a random stream's key; see order.py
 
 
 class Views(Protocol):
-    """The two views of each patch of a step."""
+    """Collects the two views of each patch of a step."""
 
     def add(self, content: np.ndarray, position: int) -> np.ndarray:
         """Make the views of the next patch.
 
         Args:
-            content: what its row holds.
-            position: of the patch in the global batch.
+            content: the patch's image or stored views.
+            position: the patch's position in the global batch.
 
         Returns:
-            What they were made by, (2, P) float32.
+            The parameters of both views, (2, P) float32.
         """
         ...
 
     def columns(self) -> dict[str, np.ndarray]:
-        """What goes to the model, once every patch has been added."""
+        """Return the columns of the batch that hold the views, once every patch has been added."""
         ...
 
 
 def views_of(
     source: Source, augment: Augment, *, on_device: bool, rows: int, patches: int, key: tuple[int, ...]
 ) -> Views:
-    """The views of a worker's part of a step.
+    """Return an empty collection of views for a worker's part of a step.
 
     Args:
-        rows: patches of the part.
-        patches: of the global batch.
-        key: integers that, with a patch's position, alone decide its views.
+        rows: number of patches in the part.
+        patches: number of patches in the global batch.
+        key: integers that seed the random numbers; views depend on them and the patch's position only.
     """
     if isinstance(source, FeatureTable):
         return ChosenViews(source.views, source.width, rows, pair_draws(source.views, patches, *key))
@@ -54,18 +54,19 @@ def views_of(
 
 
 def step_bytes(source: Source, augment: Augment, *, on_device: bool, rows: int) -> int:
-    """What the views of so many patches take, at least."""
+    """Return the fewest bytes that the views of `rows` patches take."""
     if isinstance(source, FeatureTable):
         return rows * 2 * source.width * np.dtype(np.float16).itemsize
-    # A patch that is augmented later is of half a view's side at least.
+    # `padded` makes a patch that is augmented later at least half as wide and high as a view.
     return rows * 3 * ((augment.size // 2) ** 2 if on_device else 2 * augment.size**2)
 
 
 def pair_draws(views: int, count: int, *key: int) -> np.ndarray:
-    """Which two of its `views` each of `count` patches shows, (count, 2) int64: different ones, every pair as likely.
+    """Return the numbers of two different views for each of `count` patches, (count, 2) int64, every pair equally likely.
 
     Args:
-        key: integers that, with the row, alone decide them.
+        views: number of stored views of each patch.
+        key: integers that seed the random numbers; a row depends on them and its index only.
     """
     draws = uniform(2 * count, _PAIR, *key).reshape(count, 2)
     first = (draws[:, 0] * views).astype(np.int64)
@@ -73,7 +74,7 @@ def pair_draws(views: int, count: int, *key: int) -> np.ndarray:
 
 
 class DrawnViews:
-    """Views made of images on the CPU: `views` (n, 2, size, size, 3) uint8."""
+    """Views that are made from images on the CPU; gives `views` (n, 2, size, size, 3) uint8."""
 
     def __init__(self, augment: Augment, rows: int, draws: np.ndarray):
         self._augment, self._draws, self._row = augment, draws, 0
@@ -92,7 +93,7 @@ class DrawnViews:
 
 
 class PaddedImages:
-    """Images whose views are made beside the model: `images` (n, h, w, 3) uint8, see `padded`."""
+    """Images whose views are made later, on the model's device; gives `images` (n, h, w, 3) uint8, see `padded`."""
 
     def __init__(self, augment: Augment, draws: np.ndarray):
         self._augment, self._draws = augment, draws
@@ -108,7 +109,7 @@ class PaddedImages:
 
 
 class ChosenViews:
-    """Two of the stored views of each patch: `views` (n, 2, D) float16, made by their numbers."""
+    """Two of the stored views of each patch; gives `views` (n, 2, D) float16. Their parameters are their numbers."""
 
     def __init__(self, views: int, width: int, rows: int, pairs: np.ndarray):
         self._pairs, self._row = pairs, 0
@@ -125,13 +126,13 @@ class ChosenViews:
 
 
 def padded(images: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Pictures of any sizes as one array, (n, h, w, 3) uint8, black below and to the right of smaller ones.
+    """Return images of any sizes as one array, (n, h, w, 3) uint8, black below and to the right of smaller ones.
 
     Args:
-        size: of a view; a picture takes the room of half of it at least, so that a step is never of a few bytes.
+        size: side of a view; the array is at least half as high and wide, so that a step never takes only a few bytes.
     """
     height, width = (max(max(image.shape[axis] for image in images), size // 2) for axis in (0, 1))
     whole = np.zeros((len(images), height, width, 3), np.uint8)
-    for image, place in zip(images, whole, strict=True):
-        place[: image.shape[0], : image.shape[1]] = image
+    for image, frame in zip(images, whole, strict=True):
+        frame[: image.shape[0], : image.shape[1]] = image
     return whole

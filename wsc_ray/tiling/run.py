@@ -86,7 +86,7 @@ def tile_slides(
     Raises:
         ManifestError: the list is wrong; all problems are listed.
         DataError: slides or patches cannot be read, or hold no tissue at all; the others are done by then.
-        RunFolderError: `out` is taken by something else, or by patches of other settings or other slides.
+        RunFolderError: `out` is taken by something else, or by patches with other settings or of other slides.
     """
     out = as_path(out)
     settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=_reader(reader, link))

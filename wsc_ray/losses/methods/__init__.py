@@ -1,1 +1,1 @@
-"""Pretraining methods, a file each: see `wsc_ray.losses.method` for what one consists of, and docs/add-a-method.md."""
+"""Pretraining methods, one file each; `wsc_ray.losses.method` and docs/add-a-method.md say how to write one."""

@@ -14,7 +14,11 @@ from wsc_ray.losses.weaksupcon import WeakSupConTerms
 @METHODS.register("supcon")
 @dataclass(frozen=True)
 class SupCon(Method):
-    """See `wsc_ray.losses.supcon_loss`. It contrasts labels, never patches of one label; one point is no aim all the same."""
+    """See `wsc_ray.losses.supcon_loss`.
+
+    The loss contrasts labels, never patches of one label; yet its features must not collapse, so that all patches count
+    as contrasted.
+    """
 
     def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
         return without_similarity(

@@ -1,4 +1,4 @@
-"""From rows that repeat what is known of their slide to a table of slides."""
+"""Make a table of slides from rows of patches that repeat the facts of their slide."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wsc_ray.manifest.schema import SLIDE_COLUMNS
 
 
 def slides_of_rows(table: pa.Table) -> pa.Table:
-    """A row for each slide, or several where rows of it differ.
+    """Return a table with one row for each slide, or several where its patches contradict each other.
 
     Args:
-        table: `slide_id` and other columns of `SLIDE_COLUMNS`, of every patch.
+        table: `slide_id` and other columns of `SLIDE_COLUMNS`, with a row for each patch.
     """
     names = [name for name in SLIDE_COLUMNS if name in table.column_names]
     key = np.zeros(table.num_rows, dtype=np.int64)
