@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 
 
 @command(
@@ -74,14 +63,7 @@ def manifest_import(
     row_group_rows: Annotated[int, Option("Most rows of a row group, what streaming reads at a time.", least=1)] = 128,
     file_rows: Annotated[int, Option("Most rows of a file.", least=1)] = 16_384,
     seed: Annotated[int, Option("Seed of the slide order.", least=0)] = 0,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Write a manifest from a table of patches or lists of images.
 

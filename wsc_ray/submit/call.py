@@ -28,8 +28,8 @@ from wsc_ray.uris import has_secrets, shown
 CALL = "call.json"
 RECIPE = "recipe.yaml"
 STORE = "MLFLOW_TRACKING_URI"  # the one variable of the user's environment that travels
-# What decides where a call runs and what that may cost, not what it does.
-_LOCAL = ("address", "cluster", "down", "dry_run", "yes", "autostop", "keep_failed", "max_hours", "max_cost")
+# Arguments of the sending machine: where a call runs and what that may cost. They are no part of the call.
+LOCAL = ("address", "cluster", "down", "dry_run", "yes", "autostop", "keep_failed", "max_hours", "max_cost")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
         ManifestError: a list that should travel cannot be read.
         ClusterError: a password in what would travel, or an argument that is for one machine.
     """
-    given = {name: value for name, value in arguments.items() if name not in _LOCAL and not _empty(value)}
+    given = {name: value for name, value in arguments.items() if name not in LOCAL and not _empty(value)}
     place = _place(declaration, given, storage)
     recipe, overrides = None, given.pop("overrides", ())
     takes_recipe = declaration.takes("recipe")
