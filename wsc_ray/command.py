@@ -1,4 +1,4 @@
-"""Declaring a command: a decorator that registers a function, and lets it run on a cluster too."""
+"""The `command` decorator: it registers a function as a command, and sends its calls to a cluster where one is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ COMMANDS: dict[str, Declaration] = {}
 # Arguments that several commands share.
 Run = Annotated[
     str | Path | None,
-    Option("Run folder that `pretrain` made; everything else follows from it.", metavar="DIR", kind="path"),
+    Option(
+        "Run folder that `pretrain` made; the recipe and the other folders are found in it.", metavar="DIR", kind="path"
+    ),
 ]
 RecipeFile = Annotated[Any, Option("Recipe to use instead of the run folder's.", metavar="FILE")]
 Overrides = Annotated[
@@ -32,21 +34,21 @@ DryRun = Annotated[bool, Option("Check everything, print the plan, and stop.")]
 Address = Annotated[
     str | None,
     Option(
-        "Run on the cluster whose dashboard is there, such as http://127.0.0.1:8265 or a port forwarded to it.",
+        "Run on the cluster whose Ray dashboard has this address, such as http://127.0.0.1:8265.",
         metavar="URL",
     ),
 ]
 Cluster = Annotated[
     str | None,
     Option(
-        "Bring up the cluster of this file, such as cluster/aws.yaml, and run there; or cluster/slurm.sh, for Slurm.",
+        "Bring up the cluster that this file describes, such as cluster/aws.yaml, and run there; or submit this script, such as cluster/slurm.sh, to Slurm.",
         metavar="FILE",
     ),
 ]
 Down = Annotated[
     Literal["always", "on-success", "never"],
     Option(
-        "When to take the --cluster down afterwards. It stays up while another job runs there.", default="on-success"
+        "When to take the --cluster down after the job. It stays up while another job runs on it.", default="on-success"
     ),
 ]
 Yes = Annotated[bool, Option("Start machines that cost money without asking.", default=False)]
@@ -59,16 +61,19 @@ Autostop = Annotated[
 KeepFailed = Annotated[
     float | None,
     Option(
-        "Minutes that the --cluster stays after a job that failed, to look at it there.  [default: 30]",
+        "Minutes that the --cluster stays up after a failed job, so that you can look at it.  [default: 30]",
         metavar="MINUTES",
     ),
 ]
 MaxHours = Annotated[
-    float | None, Option("Hours after which the --cluster takes itself down, whatever runs there.", metavar="HOURS")
+    float | None, Option("Hours after which the --cluster takes itself down, even while a job runs.", metavar="HOURS")
 ]
 MaxCost = Annotated[
     float | None,
-    Option("Dollars that the --cluster may cost: --max-hours at the price of the most machines.", metavar="DOLLARS"),
+    Option(
+        "Dollars that the --cluster may cost; converted to --max-hours at the price of its largest number of machines.",
+        metavar="DOLLARS",
+    ),
 ]
 
 

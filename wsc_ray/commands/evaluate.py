@@ -38,8 +38,8 @@ def evaluate(
     compare: Annotated[
         bool,
         Option(
-            "Compare RESULTs of the same slides: run folders, folders of `evaluate`, or tables with slide_id and "
-            "prob_<label>. Without --out they are only printed."
+            "Compare results of the same slides. Each RESULT is a run folder, a folder of `evaluate`, or a table with slide_id and "
+            "prob_<label>. Without --out the comparison is only printed."
         ),
     ] = False,
     run: Run = None,
@@ -57,25 +57,26 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the chosen head on the test split.
 
-    Every metric has a bootstrap interval over patients and members. The same command again writes the same anew, and the
-    run's ledger says how often the test split was opened.
+    Every metric has a bootstrap interval over patients and members. Each time the command is typed it writes the same results
+    again, and the run's ledger counts how often the test split was opened.
 
     \b
-    Predictions of the same slides are compared, with intervals of their differences:
+    To compare predictions for the same slides, with intervals of the differences:
       wsc-ray evaluate --compare RUN_A RUN_B theirs.csv
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan. Each metric has `value`, `low`, `high` (null
-        where it is not defined) and `left_out`, the bootstrap samples that did not define it. Of a comparison: `metrics`
-        of each result, and `differences`.
+        where it is not defined) and `left_out`, the number of bootstrap samples in which it is not defined. For a comparison:
+        `metrics` of each result, and `differences`.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
     if compare or results:
-        if not compare or any(each is not None for each in (run, features, head)):
+        if not compare or any(folder is not None for folder in (run, features, head)):
             raise RecipeError(
-                "evaluate", ["--compare: results are compared by --compare RESULT..., and measured by --run RUN"]
+                "evaluate",
+                ["--compare: give --compare RESULT... to compare results, or --run RUN to measure a head; not both"],
             )
         from wsc_ray.evaluate.compare_run import compare_results
 

@@ -10,7 +10,7 @@ from wsc_ray.command import Option, Where, command
 
 @command(
     "features import",
-    reads="yours",
+    reads="your features",
     writes="`DIR/<slide>.h5`, `slides.parquet`",
     sent=True,
     resources=lambda recipe: {"process": "1, on the head"},
@@ -24,14 +24,17 @@ def features_import(
     ],
     out: Annotated[str | Path, Option("New folder (or URI) for the features.", metavar="DIR", kind="path")],
     mpp: Annotated[
-        float | None, Option("um/px of every slide's level 0, for STAMP's coordinates; or a column mpp in the table.")
+        float | None,
+        Option(
+            "Micrometres per pixel of every slide's level 0, to convert STAMP's coordinates; or a column mpp in the table."
+        ),
     ] = None,
     **where: Unpack[Where],
 ) -> dict[str, Any]:
-    """Take over features that TRIDENT, CLAM or STAMP have extracted.
+    """Take over features that TRIDENT, CLAM or STAMP extracted.
 
     \b
-    What the source may be:
+    SOURCE is one of:
       TRIDENT's features_<encoder>/, CLAM's folder with h5_files/ or pt_files/, STAMP's folder of .h5 files
     Then, with a recipe that names the labels:
       wsc-ray tune --features DIR --out mil

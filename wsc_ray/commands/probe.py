@@ -38,7 +38,7 @@ def probe(
     ] = None,
     test: Annotated[
         bool,
-        Option("Learn from training and validation slides and measure on the test split, which the ledger records."),
+        Option("Measure on the test split, and learn from training and validation slides; the ledger records it."),
     ] = False,
     recipe: RecipeFile = None,
     overrides: Overrides = (),
@@ -47,9 +47,9 @@ def probe(
 ) -> dict[str, Any]:
     """Measure features without a head.
 
-    By nearest neighbours and a linear classifier, of slides (mean features) and where their labels are known of patches; and
-    where the cohort has `site`, how much of it is in the features. Patients are predicted from others, and test slides are
-    not looked at without --test.
+    Nearest neighbours and a linear classifier predict the labels of slides, from mean features, and of patches whose labels are
+    known. If the cohort has a column `site`, the site is predicted too. Each patient is predicted from other patients. Test
+    slides are not used without --test.
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan.

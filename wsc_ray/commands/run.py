@@ -36,7 +36,7 @@ def run(
     out: Annotated[
         str | Path | None,
         Option(
-            "Run folder; the step that it stands at goes on.  [default: runs/ and the recipe's name]",
+            "Run folder; steps that it holds already are not repeated.  [default: runs/ and the recipe's name]",
             metavar="DIR",
             kind="path",
         ),
@@ -47,11 +47,11 @@ def run(
 ) -> dict[str, Any]:
     """Pretrain, embed, tune and evaluate, one after the other.
 
-    Each step is the command of its name on the same run folder, with this recipe, and leaves what that leaves. Type the same
-    command again after an interruption and it goes on with the step that was not complete.
+    Each step runs the command of the same name on the run folder, with this recipe. After an interruption, type the same
+    command again: it goes on with the step that is not complete.
 
     Returns:
-        `seconds` of each step and the summary of `evaluate`; of a dry run the plan of `pretrain`, and what follows it.
+        `seconds` of each step and the summary of `evaluate`; for a dry run the plan of `pretrain`, and the steps after it.
 
     Raises:
         UserError: see `wsc_ray.errors`.

@@ -48,8 +48,8 @@ def tune(
 ) -> dict[str, Any]:
     """Search the settings of an MIL head with Ray Tune.
 
-    It sees training and validation slides only. Type the same command again after an interruption and it goes on with the
-    trials that are missing.
+    The search sees training and validation slides only. After an interruption, type the same command again: it goes on with
+    the missing trials.
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan.
