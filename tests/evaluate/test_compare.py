@@ -239,7 +239,7 @@ def test_a_comparison_wants_two_results_and_no_run(tables: list[Path], tmp_path:
         with pytest.raises(RecipeError, match="give two different results at least"):
             evaluate(results=results, compare=True)
     for arguments in ({"results": tables}, {"results": tables, "compare": True, "run": tmp_path}):
-        with pytest.raises(RecipeError, match="compared by --compare RESULT"):
+        with pytest.raises(RecipeError, match="give --compare RESULT"):
             evaluate(**arguments)
     (tmp_path / "empty").mkdir()
     status, text = wsc_ray_command("evaluate", "--compare", tables[0], tmp_path / "empty")
