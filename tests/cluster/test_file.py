@@ -74,7 +74,10 @@ def test_the_files_of_the_project_ask_for_their_values(name):
             "kind: RayJob\nmetadata: {name: j}\nspec: {clusterSelector: {ray.io/cluster: k}}",
             "rayClusterSpec is missing",
         ),
-        ("cluster_name: x\nprovider: {type: aws}\navailable_node_types: {gpu: }", "not in the format of Ray's launcher"),
+        (
+            "cluster_name: x\nprovider: {type: aws}\navailable_node_types: {gpu: }",
+            "not in the format of Ray's launcher",
+        ),
     ],
 )
 def test_what_is_no_cluster_file(tmp_path, text, said):
