@@ -16,7 +16,7 @@ from wsc_ray.mil.space import choice, searched, uniform
 @HEADS.register("instance-mean")
 @dataclass(frozen=True)
 class InstanceMeanSettings(Settings):
-    """Settings of `InstanceMean`; their ranges are the recipe's."""
+    """Settings of `InstanceMean`; the recipe gives their ranges."""
 
     name: ClassVar[str] = "instance-mean"
 
