@@ -183,7 +183,7 @@ def replaced(path: Path, old: str, new: str) -> None:
             r"b.csv lacks 1 slides of .*a.csv \(s3\) and has 1 that",
         ),
         (lambda a, b: replaced(b, "s3,", "s4,"), DataError, r"b.csv has several rows of slide s4"),
-        (lambda a, b: replaced(a, "s3,p1,positive", "s3,p1,"), DataError, r"no table says the label of slide s3"),
+        (lambda a, b: replaced(a, "s3,p1,positive", "s3,p1,"), DataError, r"no table has the label of slide s3"),
         (lambda a, b: replaced(a, "s3,p1,positive", "s3,p1,mitosis"), DataError, r"label mitosis has no column"),
         (
             lambda a, b: replaced(b, "prob_positive", "prob_tumour"),

@@ -1,4 +1,4 @@
-"""A picture of patches beside each other: each query at the left, what is nearest to it to its right."""
+"""A picture of patches in rows: each query at the left, and its nearest patches to its right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[str, int, int]  # slide, x, y
 
 
 def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.ndarray]:
-    """The images of some patches, (h, w, 3) uint8; those that the manifest lacks, or that cannot be read, are left out.
+    """Return the images of the given patches, (h, w, 3) uint8, without patches that the manifest lacks or that cannot be read.
 
     Raises:
         DataError: the manifest cannot be read.
@@ -48,7 +48,7 @@ def write_sheet(path: AnyPath, rows: Sequence[Sequence[tuple[Place, str]]], imag
     """Write a PNG with a row of patches for each of `rows`; a patch without an image is a grey square.
 
     Args:
-        rows: patches, each with a line of text beside its place.
+        rows: the patches of each row, each with a line of text for its caption.
     """
     width = max(len(row) for row in rows) * (SIDE + _GAP) + _GAP
     sheet = Image.new("RGB", (width, len(rows) * (SIDE + _GAP + _CAPTION) + _GAP), "white")

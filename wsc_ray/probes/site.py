@@ -1,4 +1,4 @@
-"""How much of a site (a hospital, a scanner) is in features, beside what is to be learned."""
+"""The influence of the site (a hospital, a scanner) on features, compared with that of the label."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from wsc_ray.evaluate.metrics import measure_classes
 from wsc_ray.probes.linear import linear_probabilities
 from wsc_ray.probes.samples import Samples
 
-NEIGHBOURS = (5, 11, 21)  # of which the robustness index takes the best by its own rule
+NEIGHBOURS = (5, 11, 21)  # candidates, of which the robustness index chooses by its own rule
 
 
 def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str, Any] | None, list[str]]:
-    """How well sites can be told from features, and whether neighbours share the label or the site.
+    """Return how well features predict the site, and whether neighbours share the label or the site.
 
-    `site_balanced_accuracy` is that of a linear classifier of sites on patients that it was not fitted to; 1 / (number of
-    sites), `chance`, is what features without a trace of the site give. `robustness_index` (arXiv 2507.17845) is the share of
-    neighbours with the same label and another site among those that have one of the two in common; above 0.5 the label counts
-    more. It is the package croma's, with patients as its groups, so that no neighbour is of the same patient.
+    `site_balanced_accuracy` is that of a linear classifier of sites, on patients that it was not fitted to; features without any
+    trace of the site give `chance`, 1 / (number of sites). `robustness_index` (arXiv 2507.17845) is the share of neighbours with
+    the same label and another site, among neighbours that share exactly one of the two; above 0.5 the label has more influence.
+    The package croma computes it, with patients as its groups, so that no neighbour is of the same patient.
 
     Args:
-        samples: slides.
-        sites: of each sample, (n,) text, "" where not known.
-        seed: of the groups of patients.
+        samples: one sample per slide.
+        sites: (n,) text, the site of each sample, "" if it is not known.
+        seed: the seed of the groups of patients.
 
     Returns:
-        The figures, None where fewer than two sites have two patients; and notes, none where no site is known.
+        The figures, None if fewer than two sites have two patients; and notes, none if no site is known.
     """
     patients_of = {site: len(set(samples.patients[sites == site])) for site in sorted(set(sites) - {""})}
     if not patients_of:
@@ -78,8 +78,10 @@ def _robustness_index(samples: Samples, sites: np.ndarray) -> tuple[dict[str, An
         }
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of little support, which stands beside the index
-        found = RI.compute(samples.features, table, confounder_column="site", k_candidates=neighbours)
-    if not found.support:
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # it warns of little support, which is reported beside the index
+        index = RI.compute(samples.features, table, confounder_column="site", k_candidates=neighbours)
+    if not index.support:
         return {}, ["no slide has a neighbour that shares its label or its site alone: there is no robustness index"]
-    return {"robustness_index": float(found.value), "neighbours": int(found.k), "support": float(found.support)}, []
+    return {"robustness_index": float(index.value), "neighbours": int(index.k), "support": float(index.support)}, []
