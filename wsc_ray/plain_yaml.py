@@ -102,7 +102,7 @@ def _measure(text: str) -> None:
             assert event.anchor is not None  # every alias names an anchor
             if any(anchor == event.anchor for anchor, _ in open_):
                 raise YamlError(
-                    f"line {line}: *{shortened(event.anchor)} is inside the value that it stands for, which would have no end"
+                    f"line {line}: *{shortened(event.anchor)} is inside the value that it stands for, and has no end"
                 )
             size = sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
