@@ -89,9 +89,8 @@ def _measure(text: str) -> None:
         YamlError: the nesting is too deep, there are too many values with aliases expanded, or there is a tag.
     """
     sizes: dict[str, int] = {}  # number of values below each anchor, with aliases expanded
-    open_: list[tuple[str | None, int]] = [
-        (None, 0)
-    ]  # for each enclosing collection its anchor and the number of values so far
+    # For each enclosing collection its anchor and the number of values so far.
+    open_: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         assert event.start_mark is not None  # the parser sets it for every event
         line = event.start_mark.line + 1

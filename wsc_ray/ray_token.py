@@ -47,6 +47,6 @@ def _make_private(path: Path) -> None:
         finally:
             os.unlink(temporary)
     path.read_bytes()
-    known = path.stat()
-    if hasattr(os, "getuid") and known.st_uid == os.getuid() and stat.S_IMODE(known.st_mode) & 0o077:
+    status = path.stat()
+    if hasattr(os, "getuid") and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o600)

@@ -101,8 +101,8 @@ class Tracker:
         self.uri, self.folder = uri, folder
         try:
             self.client, experiment_id = connect(uri, experiment)
-            known = _read(folder)
-            self.run_id = known["run_id"] if known and known["uri"] == shown(uri) else None
+            earlier = _read(folder)
+            self.run_id = earlier["run_id"] if earlier and earlier["uri"] == shown(uri) else None
             if self.run_id is None:
                 tags = {"wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
                 if parent:

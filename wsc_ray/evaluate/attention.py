@@ -25,8 +25,8 @@ def within_slides(attention: np.ndarray, bags: Bags) -> np.ndarray:
     values = np.full(len(bags), np.nan)
     for index in range(len(bags)):
         rows = slice(offsets[index], offsets[index + 1])
-        known = labels[rows] >= 0
-        values[index] = auroc(labels[rows][known] > 0, attention[rows][known])[0]
+        labelled = labels[rows] >= 0
+        values[index] = auroc(labels[rows][labelled] > 0, attention[rows][labelled])[0]
     return values
 
 
@@ -34,8 +34,8 @@ def pooled(attention: np.ndarray, bags: Bags) -> float:
     """Return the AUROC over all patches of all slides, including negative ones, of attention relative to an even share (1/N)."""
     labels = _patch_labels(bags)
     relative = attention * np.repeat(bags.lengths.numpy(), bags.lengths.numpy())
-    known = labels >= 0
-    return float(auroc(labels[known] > 0, relative[known])[0])
+    labelled = labels >= 0
+    return float(auroc(labels[labelled] > 0, relative[labelled])[0])
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

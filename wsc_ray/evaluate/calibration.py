@@ -123,11 +123,11 @@ def calibrate(test: MemberPredictions, validation: MemberPredictions, labels: np
     choices = []
     for fold in test.fold_names:
         own = validation.of_fold(fold)
-        known = validation.unseen[own].any(axis=0)
-        if not known.any():
+        predicted = validation.unseen[own].any(axis=0)
+        if not predicted.any():
             return None
-        probabilities = np.nanmean(validation.probabilities[own][:, known], axis=0)
-        choice = choose(fold, labels[known], probabilities)
+        probabilities = np.nanmean(validation.probabilities[own][:, predicted], axis=0)
+        choice = choose(fold, labels[predicted], probabilities)
         if choice is None:
             return None
         choices.append(choice)

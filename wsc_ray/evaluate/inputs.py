@@ -37,9 +37,9 @@ def measured_slides(slides: pa.Table, members: Sequence[Member], features: AnyPa
         return _slides_of_folds(slides, members)
     test = slides_of(slides, data.test_split)
     if not test.num_rows:
-        there = ", ".join(sorted({split for split in slides["split"].to_pylist() if split})) or "none"
+        splits = ", ".join(sorted({split for split in slides["split"].to_pylist() if split})) or "none"
         raise DataError(
-            f"no slide in {features} is in split `{data.test_split}` (splits there: {there}); set data.test_split"
+            f"no slide in {features} is in split `{data.test_split}` (splits there: {splits}); set data.test_split"
         )
     for name in (data.train_split, data.val_split):
         refuse_shared(test, slides_of(slides, name), data.test_split, name)
@@ -133,10 +133,10 @@ def validation_predictions(
         try:
             classes, _, table = fitting_slides(slides, recipe)
             bags = load_bags(features, table, classes)
-            known = read_identity(head, "tune") or {}
+            search = read_identity(head, "tune") or {}
         except (DataError, RunFolderError):
             return "these features have no validation slides"
-        if classes != members[0].config["classes"] or known.get("features", "")[32:] != bags.digest()[:32]:
+        if classes != members[0].config["classes"] or search.get("features", "")[32:] != bags.digest()[:32]:
             return "the validation slides that the head was chosen on are not known"
         listed = [bags.slide_ids] * len(members)
     parts = []

@@ -59,8 +59,8 @@ def _member_predictions(result: Result) -> Iterable[list[Any]]:
     for name, seed, fold, unseen, rows in zip(
         members.names, members.seeds, members.folds, members.unseen, members.probabilities, strict=True
     ):
-        for slide, known, row in zip(result.bags.slide_ids, unseen, rows, strict=True):
-            if known:
+        for slide, predicted, row in zip(result.bags.slide_ids, unseen, rows, strict=True):
+            if predicted:
                 yield [slide, name, seed, fold or "", *map(float, row)]
 
 

@@ -56,7 +56,7 @@ class Bags:
         return self.features.shape[1]
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each dimension, (D,) each."""
+        """Return the mean and standard deviation of each dimension, (D,) each."""
         std, mean = torch.std_mean(self.features, dim=0, correction=0)
         return mean, std
 

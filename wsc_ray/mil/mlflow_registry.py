@@ -77,9 +77,8 @@ def _packed_model(out: AnyPath, classes: Sequence[str], lineage: Mapping[str, st
             shutil.copytree(local, members / MEMBERS)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*input example was not provided"
-            )  # the schema says what it takes
+            # The model's schema describes its input, so that no example is needed.
+            warnings.filterwarnings("ignore", message=".*input example was not provided")
             save_model(
                 Path(folder) / "model",
                 python_model=str(CODE),  # "models from code": nothing is pickled

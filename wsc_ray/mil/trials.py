@@ -138,7 +138,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 
 
 def write_table(path: AnyPath, searches: Mapping[str | None, Sequence[Trial]]) -> None:
-    """`trials.csv`: a row a trial, with settings and scores; of several searches with their fold first.
+    """Write `trials.csv`, with one row per trial: settings and scores, and with several searches their fold first.
 
     Args:
         searches: trials by the fold that was held out from them; None: the only search.

@@ -30,7 +30,7 @@ def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.n
     numbers = [number for number, slide in enumerate(runs.slides) if slide in slides]
     source = PixelSource(manifest.columns, manifest.folder)
     columns = list(dict.fromkeys(["slide_id", "x", "y", *source.columns]))
-    found: dict[Place, np.ndarray] = {}
+    images: dict[Place, np.ndarray] = {}
     for group in np.unique(runs.group[np.isin(runs.slide, numbers)]).tolist():
         keys = manifest.read_group(groups[group].file, groups[group].row_group, ["slide_id", "x", "y"])
         places = list(zip(keys["slide_id"].to_pylist(), keys["x"].to_pylist(), keys["y"].to_pylist(), strict=True))
@@ -40,8 +40,8 @@ def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.n
         table = manifest.read_group(groups[group].file, groups[group].row_group, columns).take(rows)
         for row, image in zip(rows, source.read(table.to_pylist()), strict=True):
             if not isinstance(image, Unreadable):
-                found[places[row]] = image
-    return found
+                images[places[row]] = image
+    return images
 
 
 def write_sheet(path: AnyPath, rows: Sequence[Sequence[tuple[Place, str]]], images: dict[Place, np.ndarray]) -> None:

@@ -30,9 +30,8 @@ COPY = 1e-8  # chance below which one patch alone shows a copy
 ALIKE = 1e-3  # chance below which a patch counts as evidence that two slides are copies
 SLIDE_PATCHES = 4  # least number of such patches, in both slides together, that make two slides copies
 SLIDE_SHARE = 0.2  # and their least number per patch of the smaller slide; identical copies have 2
-_USUAL = (
-    0.9  # quantile of the ratio from which m is estimated: that of a patch without a copy, unless nearly all have one
-)
+# Quantile of the ratio from which m is estimated: that of a patch without a copy, unless nearly all have one.
+_USUAL = 0.9
 _SAME = 1e-6  # distance, or ratio, of features that differ only by rounding
 _AT_ONCE = 4096  # number of queries at a time
 
@@ -97,13 +96,13 @@ def find_copies(patches: PatchVectors, nearest: np.ndarray, chance: np.ndarray) 
     alike, copies = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     example: dict[tuple[int, int], tuple[float, int, int]] = {}
     for row in np.flatnonzero((nearest >= 0) & (chance < ALIKE)).tolist():
-        here, there = int(slide_of[row]), int(slide_of[nearest[row]])
-        pair = (min(here, there), max(here, there))
+        own, other = int(slide_of[row]), int(slide_of[nearest[row]])
+        pair = (min(own, other), max(own, other))
         alike[pair] += 1
         copies[pair] += int(chance[row] < COPY)
-        ordered = (row, int(nearest[row])) if here == pair[0] else (int(nearest[row]), row)
+        ordered = (row, int(nearest[row])) if own == pair[0] else (int(nearest[row]), row)
         example[pair] = min(example.get(pair, (np.inf, 0, 0)), (float(chance[row]), *ordered))
-    found = [
+    pairs = [
         Copies(
             (patches.slide_ids[pair[0]], patches.slide_ids[pair[1]]),
             (patches.patient_ids[pair[0]], patches.patient_ids[pair[1]]),
@@ -114,7 +113,7 @@ def find_copies(patches: PatchVectors, nearest: np.ndarray, chance: np.ndarray) 
         for pair, count in alike.items()
         if copies[pair] or count >= max(SLIDE_PATCHES, SLIDE_SHARE * min(sizes[list(pair)]))
     ]
-    return sorted(found, key=lambda copies: (-copies.patches, copies.slides))
+    return sorted(pairs, key=lambda copies: (-copies.patches, copies.slides))
 
 
 def _ratio(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -82,9 +82,9 @@ class PatchIndex:
     def _measure_recall(self) -> float:
         rows = np.linspace(0, len(self._vectors) - 1, _SAMPLE).astype(int)
         queries = self._vectors[rows]
-        _, found = self.search(queries, RECALL_AT)
+        _, nearest = self.search(queries, RECALL_AT)
         true = np.argpartition(-(queries @ self._vectors.T), RECALL_AT, axis=1)[:, :RECALL_AT]
-        return float(np.mean([len(np.intersect1d(a, b)) / RECALL_AT for a, b in zip(found, true, strict=True)]))
+        return float(np.mean([len(np.intersect1d(a, b)) / RECALL_AT for a, b in zip(nearest, true, strict=True)]))
 
 
 def _faiss() -> Any:

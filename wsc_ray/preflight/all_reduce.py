@@ -17,10 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsc_ray.preflight.facts import Reduce
 
-MEGABYTES = {
-    "gloo": 16,
-    "nccl": 256,
-}  # size of the tensor, about the gradient of a small encoder; enough to fill a fast link
+# Size of the tensor, about the gradient of a small encoder; enough to fill a fast link.
+MEGABYTES = {"gloo": 16, "nccl": 256}
 ROUNDS = 3
 SECONDS = 90.0  # s for all processes to start, connect and reduce
 

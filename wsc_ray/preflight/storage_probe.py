@@ -56,7 +56,7 @@ def nearest(out: str) -> str:
 
 
 def look(probe: Probe, name: str) -> Storage:
-    """On one node: read the first node's file, and write a file named `name`."""
+    """Read the first node's file and write a file named `name`; runs on every node."""
     try:
         started = time.perf_counter()
         sees = hashlib.sha256(_read(probe, "first")).hexdigest() == probe.digest

@@ -59,8 +59,7 @@ def _fit(train: Samples, query: Samples) -> np.ndarray:
         StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS, class_weight="balanced")
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # after so many steps the fit is nearly converged, which is enough for a probe
+        # After so many steps the fit is nearly converged, which is enough for a probe.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train.features, train.labels)
     return model.predict_proba(query.features)

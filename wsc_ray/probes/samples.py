@@ -66,8 +66,8 @@ def patch_samples(bags: Bags, *, most: int, seed: int) -> Samples | None:
     labels, offsets = bags.patch_labels.numpy(), bags.offsets.numpy()
     rows, slides = [], []
     for slide in range(len(bags)):
-        known = offsets[slide] + np.flatnonzero(labels[offsets[slide] : offsets[slide + 1]] >= 0)
-        drawn = np.sort(known[permutation(len(known), seed, slide)[:most]])
+        labelled = offsets[slide] + np.flatnonzero(labels[offsets[slide] : offsets[slide + 1]] >= 0)
+        drawn = np.sort(labelled[permutation(len(labelled), seed, slide)[:most]])
         rows.append(drawn)
         slides.append(np.full(len(drawn), slide))
     chosen, slide = np.concatenate(rows), np.concatenate(slides)

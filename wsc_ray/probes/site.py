@@ -41,19 +41,17 @@ def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str
     if len(enough) < 2:
         return None, [*notes, "robustness to site needs two sites with two patients each at least"]
     chosen = np.isin(sites, enough)
-    known, their_sites = samples.select(chosen), sites[chosen]
-    of_site = known.labelled(their_sites.tolist())
+    kept, their_sites = samples.select(chosen), sites[chosen]
+    of_site = kept.labelled(their_sites.tolist())
     predicted = linear_probabilities(of_site, None, seed).argmax(axis=1)
-    accuracy = measure_classes(of_site.labels, predicted, of_site.classes, np.ones((1, len(known))))[
-        "balanced_accuracy"
-    ]
+    accuracy = measure_classes(of_site.labels, predicted, of_site.classes, np.ones((1, len(kept))))["balanced_accuracy"]
     figures: dict[str, Any] = {
         "sites": len(enough),
-        "slides": len(known),
+        "slides": len(kept),
         "site_balanced_accuracy": float(accuracy[0]),
         "chance": 1 / len(enough),
     }
-    index, reason = _robustness_index(known, their_sites)
+    index, reason = _robustness_index(kept, their_sites)
     return {**figures, **index}, [*notes, *reason]
 
 
@@ -78,9 +76,8 @@ def _robustness_index(samples: Samples, sites: np.ndarray) -> tuple[dict[str, An
         }
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # it warns of little support, which is reported beside the index
+        # It warns of little support, which is reported beside the index.
+        warnings.simplefilter("ignore", RuntimeWarning)
         index = RI.compute(samples.features, table, confounder_column="site", k_candidates=neighbours)
     if not index.support:
         return {}, ["no slide has a neighbour that shares its label or its site alone: there is no robustness index"]

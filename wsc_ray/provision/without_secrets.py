@@ -17,9 +17,8 @@ from wsc_ray.provision.cluster_file import ClusterFile
 REMOVED = "(removed)"
 VALUE = True  # keep a number, a text, or a list of these
 ANY = "*"  # stands for every key without an entry of its own: names that users choose
-Kept = (
-    bool | Mapping[str, Any]
-)  # VALUE, or for a mapping what is kept of each key; for a list, what is kept of each item
+# VALUE, or for a mapping what is kept of each key; for a list, what is kept of each item.
+Kept = bool | Mapping[str, Any]
 
 
 def without_secrets(file: ClusterFile) -> str:

@@ -127,9 +127,8 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     plugins = _plugins(files)
     if plugins:
         environment[PLUGINS] = plugins
-    _refuse_passwords(
-        [*_texts(values), *_data_of(recipe), *environment.values()]
-    )  # the recipe's other values hold no URIs
+    # The recipe's other values hold no URIs.
+    _refuse_passwords([*_texts(values), *_data_of(recipe), *environment.values()])
     return Call(
         command=declaration.name,
         out=place,

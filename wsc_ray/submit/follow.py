@@ -55,9 +55,8 @@ def ended(job: Job, option: str) -> Job:
     if job.exit_status is None:
         reason = " ".join(job.message.split())[:500]
         raise JobError(f"job {job.id} failed before its command had started or ended: {reason}")
-    number = (
-        job.exit_status if job.exit_status > 0 else 128 - job.exit_status
-    )  # for a signal, 128 + its number, as in a shell
+    # For a signal, 128 + its number, as in a shell.
+    number = job.exit_status if job.exit_status > 0 else 128 - job.exit_status
     raise JobError(f"job {job.id} failed with exit status {number}; {logs}", exit_status=number)
 
 

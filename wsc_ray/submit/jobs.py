@@ -76,9 +76,8 @@ class Jobs:
                 f"no cluster at {self.address}: {error.strerror or error}; is it up, and its port forwarded to this machine?"
             ) from None
         for name in ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
-            logging.getLogger(name).setLevel(
-                logging.WARNING
-            )  # its lines on uploads and closed connections do not help a user
+            # Its lines on uploads and closed connections do not help a user.
+            logging.getLogger(name).setLevel(logging.WARNING)
         with _without_variables(), self._as_sentences():
             headers = {"Authorization": f"Bearer {token}"} if token else None
             self.client = JobSubmissionClient(self.address, headers=headers)
@@ -219,19 +218,19 @@ def _job(job_id: str, details: JobDetails) -> Job:
 
 
 def _http_address(address: str | None) -> str:
-    given = address or next((os.environ[name] for name in ADDRESSES if os.environ.get(name)), None)
-    if given is None:
+    chosen = address or next((os.environ[name] for name in ADDRESSES if os.environ.get(name)), None)
+    if chosen is None:
         raise ClusterError("which cluster? give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
     try:
-        parts = urlsplit(given)
+        parts = urlsplit(chosen)
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True) and not parts.password
     except ValueError:  # a port that is no number, or an unclosed bracket
         valid = False
     if not valid:
         raise ClusterError(
-            f"--address: write it as http://HEAD:8265, the head's dashboard, not {shortened(shown(given).rpartition('@')[2])}"
+            f"--address: write it as http://HEAD:8265, the head's dashboard, not {shortened(shown(chosen).rpartition('@')[2])}"
         )
-    return given.rstrip("/")
+    return chosen.rstrip("/")
 
 
 def _port(scheme: str) -> int:

@@ -156,7 +156,7 @@ def _disturb(
     while process.poll() is None and (now := time.monotonic()) - started < LIMIT_SECONDS:
         time.sleep(POLL_SECONDS)
         if now >= min(look, due):
-            seen |= {each.pid: each for each in below(pids[:1])}
+            seen |= {descendant.pid: descendant for descendant in below(pids[:1])}
             look = now + LOOK_SECONDS
         if killer is None or now < due:
             continue

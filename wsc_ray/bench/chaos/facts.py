@@ -32,12 +32,12 @@ _FOLDERS_NOT_OURS = {"mlartifacts"}
 
 def folder_facts(folder: Path) -> dict[str, str]:
     """Return every file's name with a digest of its content, without times, rates and the folder's path."""
-    found = {}
+    digests = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and path.name not in _NOT_OURS and not _FOLDERS_NOT_OURS & set(name.parts):
-            found[str(name)] = _digest(path, str(folder))
-    return found
+            digests[str(name)] = _digest(path, str(folder))
+    return digests
 
 
 def store_facts(store: Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def store_facts(store: Path) -> dict[str, Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{store}")
-    found: dict[str, Any] = {}
+    runs: dict[str, Any] = {}
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     for run in client.search_runs(experiments, max_results=1000):
         steps = {
@@ -53,18 +53,18 @@ def store_facts(store: Path) -> dict[str, Any]:
         }
         counted = {key: {"steps": len(set(logged)), "values": len(logged)} for key, logged in sorted(steps.items())}
         name = str(run.info.run_name)
-        while name in found:
+        while name in runs:
             name += " again"
-        found[name] = {"status": run.info.status, "metrics": counted}
-    return found
+        runs[name] = {"status": run.info.status, "metrics": counted}
+    return runs
 
 
 def differences(calm: Mapping[str, Any], disturbed: Mapping[str, Any], what: str) -> list[str]:
     """Return a sentence for each name that is missing, left over or different."""
-    found = [f"{what}: {name} is missing" for name in calm if name not in disturbed]
-    found += [f"{what}: {name} was left" for name in disturbed if name not in calm]
-    found += [f"{what}: {name} differs" for name in calm if name in disturbed and calm[name] != disturbed[name]]
-    return found
+    sentences = [f"{what}: {name} is missing" for name in calm if name not in disturbed]
+    sentences += [f"{what}: {name} was left" for name in disturbed if name not in calm]
+    sentences += [f"{what}: {name} differs" for name in calm if name in disturbed and calm[name] != disturbed[name]]
+    return sentences
 
 
 def _digest(path: Path, folder: str) -> str:

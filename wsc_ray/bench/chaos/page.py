@@ -40,7 +40,7 @@ def tables(summary: Mapping[str, Any]) -> str:
 def page(summary: Mapping[str, Any]) -> str:
     """Return the whole page."""
     explained = "\n".join(f"* {role}: {meaning}" for role, meaning in ROLES.items())
-    sentences = "\n".join(f"* `{each}`" for each in summary["sentences"]) or "* none"
+    sentences = "\n".join(f"* `{sentence}`" for sentence in summary["sentences"]) or "* none"
     return (
         "\n\n".join(
             [

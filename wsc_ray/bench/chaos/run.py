@@ -156,10 +156,10 @@ def is_done(stage: Stage, folder: Path) -> bool:
 
 def compare(calm: Path, disturbed: Path) -> list[str]:
     """Return every difference between the results of the commands, in their folders and in MLflow."""
-    found = differences(folder_facts(calm), folder_facts(disturbed), disturbed.name)
+    faults = differences(folder_facts(calm), folder_facts(disturbed), disturbed.name)
     if (calm / STORE).exists() and (disturbed / STORE).exists():
-        found += differences(store_facts(calm / STORE), store_facts(disturbed / STORE), f"{disturbed.name}, MLflow")
-    return found
+        faults += differences(store_facts(calm / STORE), store_facts(disturbed / STORE), f"{disturbed.name}, MLflow")
+    return faults
 
 
 def count(attempts: Sequence[Attempt]) -> dict[str, dict[str, int]]:

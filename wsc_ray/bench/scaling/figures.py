@@ -85,9 +85,8 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
     runs: dict[float, list[Row]] = {row.get("run", 0): [] for row in kept}
     for row in kept:
         runs[row.get("run", 0)].append(row)
-    steps = [
-        step for run in runs.values() for step in _slowest(run, "step")
-    ]  # a step ends when its slowest worker does
+    # A step ends when its slowest worker does.
+    steps = [step for run in runs.values() for step in _slowest(run, "step")]
     return Figures(
         setting=setting,
         rates=tuple(sum(row["patches"] for row in run) / _seconds(setting, run) for _, run in sorted(runs.items())),

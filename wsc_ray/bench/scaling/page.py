@@ -86,7 +86,7 @@ def projection_section(rows: Sequence[Projection], assumed: Mapping[str, Any]) -
 
 
 def page(summary: Mapping[str, Any], body: str, judged: str) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         body: the tables, and the projection if there is one.

@@ -26,10 +26,10 @@ class ClamMBSettings(ClamSettings):
 class ClamMB(ClamSB):
     """`ClamSB` with one attention per class; a class's logit is a linear function of the mean weighted by its attention.
 
-    The attention that it returns is that of the class with the highest logit.
+    The returned attention is that of the class with the highest logit.
 
     Args:
-        features, classes, options: as of `ClamSB`.
+        features, classes, options: as in `ClamSB`.
     """
 
     def __init__(self, features: int, classes: int, **options: Any):

@@ -39,7 +39,7 @@ class DSMIL(PackedHead):
     """Two streams: the highest instance logit of each class, and the mean of instances weighted by similarity to that instance.
 
     The second stream has an attention and a weighted mean for each class; each logit is a linear function of all means, as in
-    the authors' code. The attention that it returns is that of the class with the highest logit.
+    the authors' code. The returned attention is that of the class with the highest logit.
 
     Args:
         features: D, width of the features.

@@ -149,9 +149,8 @@ class DTFD(PackedHead):
             # instances as the authors' code does, by the probability of the positive class; for more classes, by the probability
             # of not being in the first class, which is a pure one.
             activation = weights[:, None] * (h @ self.classify_first.weight.detach().T)  # (n, C)
-            positive = (
-                activation[:, 1:].logsumexp(1) - activation[:, 0]
-            )  # log odds, which do not saturate as probabilities do
+            # Log odds, which do not saturate as probabilities do.
+            positive = activation[:, 1:].logsumexp(1) - activation[:, 0]
             scores = torch.stack([positive, -positive] if self.distill == "maxmins" else [positive], dim=1)
         rows = segment_argmax(scores, part, parts).flatten()
         return rows[rows < len(h)]

@@ -39,7 +39,6 @@ class MaxPool(PackedHead):
         x = self.standardised(features)
         rows = segment_argmax(x, bag_of_rows(offsets), len(offsets) - 1)  # (b, D)
         top = torch.cat([x, x.new_zeros(1, x.shape[1])]).gather(0, rows)  # (b, D)
-        largest = torch.bincount(rows.flatten(), minlength=len(x) + 1)[
-            : len(x)
-        ]  # the row past the last stands for empty bags
+        # The row past the last stands for empty bags.
+        largest = torch.bincount(rows.flatten(), minlength=len(x) + 1)[: len(x)]
         return self.classify(self.dropout(top)), largest.to(x.dtype) / x.shape[1]

@@ -33,7 +33,7 @@ class MeanMLP(PackedHead):
     Args:
         features: D, width of the features.
         classes: C, number of classes.
-        hidden: L, width of the embedding and of the layer behind the mean.
+        hidden: L, width of the embedding and of the layer after the mean.
         dropout: on the embedding and before the last layer.
     """
 
