@@ -43,7 +43,10 @@ def load(text: str) -> Any:
 
 
 def load_all(text: str) -> list[Any]:
-    """Return every document of a text; see `load`. Numbers of base 8 and 60 are read, since file modes are written in base 8."""
+    """Return every document of a text; see `load`.
+
+    Numbers of base 8 and 60 are read, since file modes are written in base 8.
+    """
     return _documents(text, _Loader)
 
 

@@ -61,7 +61,10 @@ def said_in_a_sentence(*, local: bool) -> Iterator[None]:
 
 
 def find_trouble(error: BaseException) -> BaseException | None:
-    """Return Ray's error about one of its processes among `error`, its causes and the failures of training workers; None if there is none."""
+    """Return Ray's error about one of its processes among `error`, its causes and the failures of training workers.
+
+    Return None if there is no such error.
+    """
     waiting, seen = [error], set()
     while waiting:
         now = waiting.pop()

@@ -35,7 +35,10 @@ QUICK = DrawnSizes(slides=4, per_slide=16, patch=32, copies=1)  # to check that 
 
 
 def drawn_manifest(folder: Path, sizes: DrawnSizes) -> Path:
-    """Return a manifest of synthetic JPEG patches (quality 90) in `folder`; it is made unless an earlier benchmark has made it."""
+    """Return a manifest of synthetic JPEG patches (quality 90) in `folder`.
+
+    It is made unless an earlier benchmark has made it.
+    """
     name = f"patches-{sizes.slides}x{sizes.per_slide}x{sizes.copies}-{sizes.patch}px"
     manifest, raw = folder / name, folder / f"{name}-raw"
     if manifest.exists():

@@ -19,7 +19,10 @@ CELLS = 1_000_000  # number of weights in memory at a time, samples times slides
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval; NaN if the metric was defined in no sample. `left_out` is the number of samples that did not define it."""
+    """A percentile interval.
+
+    Its ends are NaN if the metric was defined in no sample. `left_out` is the number of samples that did not define it.
+    """
 
     low: float
     high: float

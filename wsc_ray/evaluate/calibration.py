@@ -98,7 +98,10 @@ class Calibration:
     thresholds: np.ndarray | None  # (n,); None with more than two classes
 
     def predicted(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the predicted classes (..., n) of probabilities (..., n, C), by the thresholds; without thresholds the most probable."""
+        """Return the predicted classes (..., n) of probabilities (..., n, C), by the thresholds.
+
+        Without thresholds, return the most probable classes.
+        """
         if self.thresholds is None:
             return probabilities.argmax(axis=-1)
         return (probabilities[..., 1] >= self.thresholds).astype(np.int64)

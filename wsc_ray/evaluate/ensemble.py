@@ -95,7 +95,10 @@ def draw_members(members: MemberPredictions, samples: range, seed: int, stream: 
 
 
 def pool(parts: Sequence[tuple[np.ndarray, np.ndarray]], slides: int, classes: int) -> np.ndarray:
-    """Return the members' probabilities in one array, (M, n, C), NaN elsewhere; `parts` has each member's slides (k,) and probabilities (k, C)."""
+    """Return the members' probabilities in one array, (M, n, C), NaN elsewhere.
+
+    `parts` has each member's slides (k,) and probabilities (k, C).
+    """
     pooled = np.full((len(parts), slides, classes), np.nan)
     for row, (where, probabilities) in zip(pooled, parts, strict=True):
         row[where] = probabilities

@@ -49,7 +49,10 @@ def lineage_of(recipe: Recipe, features: AnyPath, slides: pa.Table, identity: Ma
 def register_members(
     name: str | None, tracker: Tracker, out: AnyPath, classes: list[str], lineage: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Register the members as a model version, once, and describe it; None if the recipe names no model or the store keeps no artifacts."""
+    """Register the members as a model version, once, and describe it.
+
+    Return None if the recipe names no model, or the store keeps no artifacts.
+    """
     if name is None or not tracker.keeps_artifacts:
         return None
     tags = {**lineage, "wsc_ray.members": _members_digest(out)}

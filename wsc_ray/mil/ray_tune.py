@@ -84,7 +84,10 @@ def run_trials(
 
 
 def _drawn(task: Task) -> list[dict[str, Any]]:
-    """Return the settings of all trials of a random search, as `settings_values`; for TPE none, since it draws them during the search."""
+    """Return the settings of all trials of a random search, as `settings_values`.
+
+    For TPE the list is empty, since TPE draws them during the search.
+    """
     if task.tune.search != "random":
         return []
     return [settings_values(settings) for settings in random_settings(task.tune, task.seed)]
@@ -96,7 +99,10 @@ def _values(config: Mapping[str, Any], drawn: Sequence[Mapping[str, Any]]) -> Ma
 
 
 def _search(task: Task, finished: Mapping[int, Trial], missing: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return Tune's search space and the arguments that select the search. A point of the space has a trial's `number`, and with TPE its `setting`."""
+    """Return Tune's search space and the arguments that select the search.
+
+    A point of the space has a trial's `number`, and with TPE its `setting`.
+    """
     if task.tune.search == "random":
         return {"number": tune.grid_search(list(missing))}, {}
     from ray.tune.search.optuna import OptunaSearch
@@ -115,7 +121,10 @@ def _search(task: Task, finished: Mapping[int, Trial], missing: Sequence[int]) -
 
 
 def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | None:
-    """Return ASHA, after it has been given the results of the finished trials in order; None if the recipe wants no scheduler."""
+    """Return ASHA, after it has been given the results of the finished trials in order.
+
+    Return None if the recipe wants no scheduler.
+    """
     if task.tune.scheduler == "none":
         return None
     scheduler = ASHAScheduler(
@@ -142,7 +151,10 @@ def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | Non
 def _trial(
     config: dict[str, Any], *, train: Source, val: Source, task: Task, drawn: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Fit one trial, write it and report it; runs in a Ray worker. The scheduler may stop it at a rung, where `tune.report` then ends it."""
+    """Fit one trial, write it and report it.
+
+    It runs in a Ray worker. The scheduler may stop the trial at a rung; `tune.report` then ends it.
+    """
     number, values = config["number"], _values(config, drawn)
     setting = settings_from(values)
     trial = read_trial(task.out, number)

@@ -46,7 +46,10 @@ def rows_or_zeros(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 def segment_rank(scores: torch.Tensor, segment: torch.Tensor, segments: int) -> torch.Tensor:
-    """Return the rank of each row in its segment, (n,) int64: 0 for the highest of `scores` (n,); equal scores keep the order of their rows."""
+    """Return the rank of each row in its segment, (n,) int64: 0 for the highest of `scores` (n,).
+
+    Equal scores keep the order of their rows.
+    """
     order = torch.argsort(scores.detach(), descending=True, stable=True)
     order = order[torch.argsort(segment[order], stable=True)]  # sorted by segment, and within it from the highest score
     sizes = torch.bincount(segment, minlength=segments)

@@ -119,7 +119,10 @@ def read_trial(out: AnyPath, number: int) -> Trial | None:
 
 
 def read_trials(out: AnyPath, count: int) -> dict[int, Trial]:
-    """Return the finished trials among the first `count`, by number; the folder is listed once, and only existing records are read."""
+    """Return the finished trials among the first `count`, by number.
+
+    The folder is listed once, and only existing records are read.
+    """
     folder = out / "trials"
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     numbers = [number for number in range(count) if trial_name(number) in names] if names else []

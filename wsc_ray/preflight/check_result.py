@@ -7,7 +7,10 @@ from typing import Literal, TypedDict
 
 
 class CheckResult(TypedDict):
-    """`state` is ok, warn (commands work all the same) or fail (mend it first); `detail` is the value found, or how to mend it."""
+    """`state` is ok, warn (commands work all the same) or fail (mend it first).
+
+    `detail` is the value found, or how to mend it.
+    """
 
     state: Literal["ok", "warn", "fail"]
     what: str

@@ -161,7 +161,10 @@ def _sides(slides: pa.Table, features: AnyPath, recipe: Recipe, test: bool) -> t
 def _pairs(
     bags: Bags, query: Bags | None, classes: Sequence[str], recipe: Recipe
 ) -> dict[str, tuple[Samples, Samples | None]]:
-    """Return by level the samples to learn from and to measure on; None for the latter if each patient is predicted from the others."""
+    """Return by level the samples to learn from and to measure on.
+
+    The latter are None if each patient is predicted from the others.
+    """
     slides = slide_samples(bags, classes)
     require_patients(slides, "slides")
     pairs = {"slides": (slides, None if query is None else slide_samples(query, classes))}

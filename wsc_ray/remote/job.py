@@ -33,7 +33,10 @@ def attach(
 
 
 def status(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> list[dict[str, Any]]:
-    """Return a row for each job of wsc-ray on a cluster, or for the one with that id, the latest last; arguments and errors as `attach`."""
+    """Return a row for each job of wsc-ray on a cluster, or for the one with that id, the latest last.
+
+    Arguments and errors as `attach`.
+    """
     with jobs_of(address, cluster) as jobs:
         return [_row(found) for found in ([jobs.find(job)] if job else jobs.all())]
 

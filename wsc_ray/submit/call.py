@@ -217,7 +217,10 @@ def _read(source: Path) -> str:
 
 
 def _plugins(files: dict[str, str]) -> str:
-    """Return the job's `WSC_RAY_PLUGINS`; plug-ins that are files are added to `files`, so that the job imports them from its folder."""
+    """Return the job's `WSC_RAY_PLUGINS`.
+
+    Plug-ins that are files are added to `files`, so that the job imports them from its folder.
+    """
     names = []
     for name in named_plugins():
         if name.endswith(".py"):

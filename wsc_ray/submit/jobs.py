@@ -175,7 +175,10 @@ def entrypoint(call: Call) -> str:
 
 
 def entry_file(command: str) -> Path:
-    """Return the path of the script to submit, in the installed package or in `jobs/` of a checkout; `plugin.py` for a plug-in's command."""
+    """Return the path of the script to submit, in the installed package or in `jobs/` of a checkout.
+
+    The commands of plug-ins share `plugin.py`.
+    """
     package = Path(wsc_ray.__file__).parent
     folders = (package / "jobs", package.parent / "jobs")
     folder = next(folder for folder in folders if (folder / "plugin.py").is_file())

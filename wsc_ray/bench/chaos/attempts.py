@@ -76,7 +76,10 @@ class Killer:
     done: list[str] = field(default_factory=list)
 
     def roles(self, stage: Stage) -> tuple[str, ...]:
-        """Return the roles that may be killed in the next attempt; with `node` among them, it runs on a cluster whose head is not killed."""
+        """Return the roles that may be killed in the next attempt.
+
+        With `node` among them, the attempt runs on a cluster whose head is not killed.
+        """
         if NODE in stage.victims and self.generator.random() < NODES_SHARE:
             return tuple(role for role in stage.victims if role not in (RAYLET, GCS))
         return tuple(role for role in stage.victims if role != NODE)

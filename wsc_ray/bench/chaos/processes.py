@@ -24,7 +24,10 @@ _CONTROLLERS = re.compile(r"TrainController|Tune|_QueueActor")
 
 
 def role_of(line: str) -> str | None:
-    """Return a process's role by its command line; None for processes that are not killed, such as Ray's agents and idle workers."""
+    """Return a process's role by its command line.
+
+    Return None for processes that are not killed, such as Ray's agents and idle workers.
+    """
     program = line.split(" ", 1)[0].rsplit("/", 1)[-1]
     if program in ("raylet", "gcs_server"):
         return RAYLET if program == "raylet" else GCS

@@ -101,7 +101,10 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
 
 
 def _seconds(setting: Setting, run: Sequence[Row]) -> float:
-    """Return the seconds of a run's steps. Without training no worker waits for another, so that only the slowest worker's total counts."""
+    """Return the seconds of a run's steps.
+
+    Without training no worker waits for another, so that only the slowest worker's total counts.
+    """
     return sum(_slowest(run, "step")) if setting.work == "training" else max(_slowest(_totals(run), "rank"))
 
 

@@ -39,7 +39,10 @@ def gradient_bytes(backbone: str, crop: int) -> int:
 
 
 def promise(settings: dict[str, Any], setting: Setting) -> tuple[int, int]:
-    """Return the bytes that a worker sends to the collectives of the loss and of the gradients in a step; a single worker sends none."""
+    """Return the bytes that a worker sends to the collectives of the loss and of the gradients in a step.
+
+    A single worker sends none.
+    """
     if setting.workers == 1:
         return 0, 0
     order = Geometry(

@@ -21,7 +21,10 @@ EXCLUSIVE = [False, True]
 @HEADS.register("clam-sb")
 @dataclass(frozen=True)
 class ClamSettings(Settings):
-    """Settings of `ClamSB` and `ClamMB`; the recipe gives the ranges of the attention's settings, this file those of the others."""
+    """Settings of `ClamSB` and `ClamMB`.
+
+    The recipe gives the ranges of the attention's settings, this file those of the others.
+    """
 
     name: ClassVar[str] = "clam-sb"
 

@@ -20,7 +20,10 @@ DISTILLATIONS = ["maxmins", "maxs", "mas", "afs"]
 @HEADS.register("dtfd")
 @dataclass(frozen=True)
 class DTFDSettings(Settings):
-    """Settings of `DTFD`; the recipe gives the ranges of the attention's settings, this file those of `pseudo_bags` and `distill`."""
+    """Settings of `DTFD`.
+
+    The recipe gives the ranges of the attention's settings, this file those of `pseudo_bags` and `distill`.
+    """
 
     name: ClassVar[str] = "dtfd"
 
