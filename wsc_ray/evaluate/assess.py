@@ -201,7 +201,7 @@ def _notes(result: Result, metrics: Mapping[str, Any], patients: Patients) -> li
     count = len(set(bags.patient_ids))
     if any(each["low"] == each["value"] == each["high"] == 1 for each in metrics.values()):
         notes.append(
-            f"a metric of 1 is 1 in every draw, so that its interval has no width, however few the {count} patients are"
+            f"a metric of 1 is 1 in every draw, so that its interval has no width, whatever the number of patients ({count})"
         )
     if patients.differing:
         notes.append(
