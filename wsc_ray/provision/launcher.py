@@ -102,7 +102,7 @@ class Launcher:
             output = " ".join(done.stderr.split())[-300:] or "nothing"
             raise ClusterError(
                 f"the head of {self.file.name} does not start its watch, so that the cluster would stay up until somebody takes it down; "
-                f"the head says: {output}; --autostop never starts no watch"
+                f"the head says: {output}; with --autostop never the cluster comes up without a watch"
             )
 
     def down(self) -> list[str]:
