@@ -1,7 +1,7 @@
-"""Comparisons that run from a clone, each beside the page of its figures; the package never imports them.
+"""Comparisons with other libraries, which run from a clone, with the pages of their figures; the package never imports them.
 
-`data`, `loss` and `gpu` have a folder each; what the first two share lies here (processes, memory, timing, the command
-line).
+Each comparison has its folder, or is one file; these files are what several of them share (processes, memory, timing, the
+command line).
 """
 
 from pathlib import Path

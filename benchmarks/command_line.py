@@ -1,4 +1,4 @@
-"""What the comparisons' command lines share."""
+"""Helpers for the command lines of the comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cores of this machine that a comparison may use."""
+"""Restricting a comparison to some cores of this machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Run a function in fresh processes, one or a gloo group of several on this machine, and end them whatever happens.
+"""Running a function in fresh processes, one or a gloo group of several on this machine, and always ending them.
 
-The processes are forked from a server that has imported torch and the libraries and done nothing else, so that each is
-as good as newly started (no thread pools, no freed memory) and still begins in a moment.
+The processes are forked from a server that has only imported torch and the libraries, so that each is like a newly started one
+(no thread pools, no freed memory), but starts quickly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.duplicates`: how many copied slides `manifest check --features` finds, and what it names wrongly.
+"""`python -m benchmarks.duplicates`: how many copied slides `manifest check --features` finds, and how many slides it names wrongly.
 
-Some slides of a cohort are copied under new patients: as they are, encoded again, mirrored, turned or shifted. Every kind of copy is
-looked for by itself, among all slides.
+Some slides of a cohort are copied under new patients: unchanged, encoded again, mirrored, turned or shifted. Each kind of copy is
+searched for on its own, among all slides.
 """
 
 from __future__ import annotations

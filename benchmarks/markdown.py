@@ -1,4 +1,4 @@
-"""Figures that only comparisons have: spreads over rounds, and ratios."""
+"""Formatting figures that only comparisons have: spreads over rounds, and ratios."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Peak memory of a piece of work in this process, and a limit that ends the work instead of the machine.
 
-*Extra* memory is the highest resident set (RSS) while the work runs, less the RSS just before. On Linux the kernel
+*Extra* memory is the highest resident set (RSS) while the work runs, minus the RSS just before. On Linux the kernel
 keeps the highest RSS (VmHWM in /proc/self/status) and starts it anew when "5" is written to /proc/self/clear_refs
-(proc(5)). Where that cannot be done, the highest RSS since the process began (`ru_maxrss`) stands in: too high if
-something before the work needed more, never too low. Freed memory that the allocator keeps would hide what the work
-takes, so it is given back first (glibc's malloc_trim).
+(proc(5)). If that is not possible, the highest RSS since the process started (`ru_maxrss`) is used: it is too high if
+something before the work needed more, but never too low. Freed memory that the allocator keeps would hide the work's
+memory, so that it is returned first (glibc's malloc_trim).
 
 The limit is RLIMIT_DATA (getrlimit(2)): private writable memory, so that an allocation beyond it fails at once, while
 the libraries' file mappings, which RLIMIT_AS would count in GB, do not matter.

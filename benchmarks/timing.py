@@ -1,5 +1,5 @@
-"""Interleaved timing: each round times every contender once, in rotated order, so that whatever else the machine does
-meanwhile meets all of them alike. A ratio is taken within each round, and its median reported.
+"""Interleaved timing: each round times every contender once, in rotated order, so that other work on the machine
+affects all of them alike. A ratio is computed within each round, and its median is reported.
 """
 
 from __future__ import annotations

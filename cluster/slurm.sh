@@ -1,9 +1,9 @@
 #!/bin/bash
-# Pretraining as a SLURM job: every node runs the same `ray symmetric-run`. On the first node it starts Ray's head, waits
-# for the others, runs the command behind `--`, and stops Ray everywhere when that ends; on the others it joins the head.
+# Pretraining as a SLURM job: every node runs the same `ray symmetric-run`. On the first node this starts Ray's head, waits
+# for the other nodes, runs the command after `--`, and stops Ray everywhere when the command ends; on the others it joins the head.
 #
-#   wsc-ray run RECIPE --out RUN --cluster cluster/slurm.sh      on a login node: sends any command, follows it and ends as it does
-#   sbatch cluster/slurm.sh       pretraining by hand; after the time limit the same again: the run goes on from its last checkpoint
+#   wsc-ray run RECIPE --out RUN --cluster cluster/slurm.sh      on a login node: submits any command, follows it and exits with its status
+#   sbatch cluster/slurm.sh       pretraining by hand; after the time limit, type it again: the run goes on from its last checkpoint
 #   squeue --me                   scancel JOB stops it
 #
 # ---- Yours: what to ask SLURM for, and the values below ---------------------------------------------------------
@@ -14,23 +14,23 @@
 #SBATCH --mem=64G
 #SBATCH --time=24:00:00
 #SBATCH --output=%x-%j.log
-# Leave these two: one Ray a node, and no other job's Ray beside it.
+# Do not change these two: one Ray per node, and no Ray of another job on it.
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
 set -euo pipefail
 
-VENV=${VENV:-$HOME/wsc-ray/.venv}  # where wsc-ray is installed, seen by every node
-# Of pretraining by hand; `wsc-ray ... --cluster cluster/slurm.sh` brings its own.
+VENV=${VENV:-$HOME/wsc-ray/.venv}  # where wsc-ray is installed; every node must see it
+# For pretraining by hand; `wsc-ray ... --cluster cluster/slurm.sh` sets its own values.
 if [ -z "${WSC_RAY_CALL:-}" ]; then
     RECIPE=${RECIPE:-jobs/recipes/camelyon16.yaml}
     MANIFEST=${MANIFEST:?set it here, or as in MANIFEST=... RUN=... sbatch cluster/slurm.sh: a folder that every node mounts, or s3://...}
     RUN=${RUN:?set it here or likewise: the run folder, which every node mounts}
-    WORKERS=${WORKERS:-$SLURM_JOB_NUM_NODES}  # of training, a GPU each: nodes x GPUs of a node
+    WORKERS=${WORKERS:-$SLURM_JOB_NUM_NODES}  # training workers, one GPU each: nodes x GPUs per node
 fi
 
 # ---- Nothing below needs changing ----------------------------------------------------------------------------------
 
-# A call lies in a folder of the shared home, and so does its exit status.
+# The call, and later its exit status, are in a folder of the shared home.
 if [ -n "${WSC_RAY_CALL:-}" ]; then
     cd "$WSC_RAY_CALL"
     trap 'echo $? > exit.part && mv exit.part exit' EXIT
@@ -38,16 +38,16 @@ fi
 
 export PATH=$VENV/bin:$PATH
 
-# Other people's processes reach these nodes' ports: only who has this token may use this Ray. It lies in your home, which
-# the nodes share, and Ray itself would let everybody read it.
+# Other users' processes can reach these nodes' ports: only processes with this token may use this Ray. The token is in your
+# home, which the nodes share; Ray itself would create a file that everybody can read.
 export RAY_AUTH_MODE=token
 (umask 077 && ray get-auth-token --generate > /dev/null)
 chmod 600 ~/.ray/auth_token
 
-export RAY_USAGE_STATS_ENABLED=0  # Ray would report what it is used for to its makers
+export RAY_USAGE_STATS_ENABLED=0  # Ray would send usage statistics to its developers
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds for the nodes to find each other; imports from NFS are slow
 
-# This script runs on the first node, so that its address is the head's. A loopback address would make each node a head.
+# This script runs on the first node, so that its address is the head's. With a loopback address each node would be a head.
 read -r host _ < <(hostname -I)
 head=$host:6379
 

@@ -1,4 +1,4 @@
-"""What `wsc-ray doctor --address` submits: the preflight alone, its results as JSON in the log's last line."""
+"""The script that `wsc-ray doctor --address` submits: it runs the preflight alone, and prints its results as JSON in the last line of the log."""
 
 from wsc_ray.entry import doctor, main
 

@@ -1,4 +1,4 @@
-"""What `wsc-ray neighbours search --address` or `--cluster` submits: the preflight on the cluster, then the call in `call.json`."""
+"""The script that `wsc-ray neighbours search --address` or `--cluster` submits: it runs the preflight on the cluster, then the call in `call.json`."""
 
 from wsc_ray.entry import main
 

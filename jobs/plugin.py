@@ -1,4 +1,4 @@
-"""What a plug-in's command submits: the preflight on the cluster, then the call in `call.json`."""
+"""The script that commands of plug-ins submit: it runs the preflight on the cluster, then the call in `call.json`."""
 
 from wsc_ray.entry import main
 

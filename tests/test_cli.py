@@ -10,6 +10,8 @@ import yaml
 
 from wsc_ray import commands
 from wsc_ray.cli import main
+from wsc_ray.command import COMMANDS, Where
+from wsc_ray.submit.call import LOCAL
 
 
 def write(path, settings):
@@ -51,6 +53,22 @@ def test_every_command_is_a_function_of_the_same_name():
         parameters = inspect.signature(function).parameters
         assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters.values()), name
         assert given <= set(parameters), name
+
+
+def test_a_command_that_can_be_sent_has_the_options_of_where():
+    sent = [declaration for declaration in COMMANDS.values() if declaration.sent]
+    assert len(sent) >= 10
+    for declaration in sent:
+        flags = {parameter.name for parameter in declaration.parameters}
+        assert set(Where.__annotations__) <= flags, declaration.name
+    assert set(Where.__annotations__) <= set(LOCAL), "where a call runs is no part of the call"
+
+
+def test_a_function_refuses_an_argument_that_it_does_not_have():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        commands.manifest_check(manifest="cohort", colour="red")
+    with pytest.raises(TypeError, match="missing a required argument: 'manifest'"):
+        commands.manifest_check()
 
 
 def test_help_and_version_answer_without_heavy_imports():

@@ -36,10 +36,10 @@ def test_what_pyyaml_writes_is_read_as_pyyaml_reads_it(value):
 
 def test_a_key_that_is_there_twice_is_named_with_both_lines():
     said = refused("data: {}\ntrain: {epochs: 1}\n\ntrain:\n  epochs: 2\n")
-    assert said == "line 4: 'train' is there twice, first in line 2; keep one"
-    assert "line 3: 'lr' is there twice" in refused("train:\n  lr: 1\n  lr: 2\n")
-    assert "'b' is there twice" in refused("a: [{b: 1, b: 1}]")
-    assert "1.0 is there twice" in refused("{1: a, 1.0: b}")
+    assert said == "line 4: 'train' occurs twice, first in line 2; keep one"
+    assert "line 3: 'lr' occurs twice" in refused("train:\n  lr: 1\n  lr: 2\n")
+    assert "'b' occurs twice" in refused("a: [{b: 1, b: 1}]")
+    assert "1.0 occurs twice" in refused("{1: a, 1.0: b}")
     assert "line 4" in refused("a: 1\n---\nb: 1\nb: 2\n")
 
 

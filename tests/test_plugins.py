@@ -47,7 +47,7 @@ def test_the_pages_command_runs(manifest, tmp_path):
     [
         ("import nothing_of_that_name", "nothing_of_that_name"),
         ("from wsc_ray.command import command\n@command('embed')\ndef embed():\n    pass", "two commands are called"),
-        (None, "there is no"),
+        (None, "does not exist"),
     ],
 )
 def test_a_wrong_plugin_is_a_sentence(tmp_path, text, said):

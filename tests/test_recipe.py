@@ -167,7 +167,7 @@ def test_a_recipe_with_thousands_of_problems_lists_some(tmp_path):
 def test_a_section_that_is_there_twice(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("data: {manifest: m}\ntrain: {epochs: 1}\ntrain: {batch_size: 16}\n")
-    with pytest.raises(RecipeError, match="line 3: 'train' is there twice, first in line 2"):
+    with pytest.raises(RecipeError, match="line 3: 'train' occurs twice, first in line 2"):
         load_recipe(path)
 
 

@@ -1,13 +1,13 @@
-"""Declaring a command: a decorator that registers a function, and lets it run on a cluster too."""
+"""The `command` decorator: it registers a function as a command, and sends its calls to a cluster where one is named."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast
 
-from wsc_ray.declaration import Declaration, Option, help_of, parameters_of
+from wsc_ray.declaration import Declaration, Option, help_of, parameters_of, signature_of
 from wsc_ray.describe import describe as describe_summary
 from wsc_ray.ray_loopback import loopback_only
 
@@ -19,7 +19,9 @@ COMMANDS: dict[str, Declaration] = {}
 # Arguments that several commands share.
 Run = Annotated[
     str | Path | None,
-    Option("Run folder that `pretrain` made; everything else follows from it.", metavar="DIR", kind="path"),
+    Option(
+        "Run folder that `pretrain` made; the recipe and the other folders are found in it.", metavar="DIR", kind="path"
+    ),
 ]
 RecipeFile = Annotated[Any, Option("Recipe to use instead of the run folder's.", metavar="FILE")]
 Overrides = Annotated[
@@ -32,22 +34,24 @@ DryRun = Annotated[bool, Option("Check everything, print the plan, and stop.")]
 Address = Annotated[
     str | None,
     Option(
-        "Run on the cluster whose dashboard is there, such as http://127.0.0.1:8265 or a port forwarded to it.",
+        "Run on the cluster whose Ray dashboard has this address, such as http://127.0.0.1:8265.",
         metavar="URL",
     ),
 ]
 Cluster = Annotated[
     str | None,
     Option(
-        "Bring up the cluster of this file, such as cluster/aws.yaml, and run there; or cluster/slurm.sh, for Slurm.",
+        "Bring up the cluster that this file describes, such as cluster/aws.yaml, and run there; or submit this script, such as cluster/slurm.sh, to Slurm.",
         metavar="FILE",
     ),
 ]
 Down = Annotated[
     Literal["always", "on-success", "never"],
-    Option("When to take the --cluster down afterwards. It stays up while another job runs there."),
+    Option(
+        "When to take the --cluster down after the job. It stays up while another job runs on it.", default="on-success"
+    ),
 ]
-Yes = Annotated[bool, Option("Start machines that cost money without asking.")]
+Yes = Annotated[bool, Option("Start machines that cost money without asking.", default=False)]
 Autostop = Annotated[
     str | None,
     Option(
@@ -57,33 +61,57 @@ Autostop = Annotated[
 KeepFailed = Annotated[
     float | None,
     Option(
-        "Minutes that the --cluster stays after a job that failed, to look at it there.  [default: 30]",
+        "Minutes that the --cluster stays up after a failed job, so that you can look at it.  [default: 30]",
         metavar="MINUTES",
     ),
 ]
 MaxHours = Annotated[
-    float | None, Option("Hours after which the --cluster takes itself down, whatever runs there.", metavar="HOURS")
+    float | None, Option("Hours after which the --cluster takes itself down, even while a job runs.", metavar="HOURS")
 ]
 MaxCost = Annotated[
     float | None,
-    Option("Dollars that the --cluster may cost: --max-hours at the price of the most machines.", metavar="DOLLARS"),
+    Option(
+        "Dollars that the --cluster may cost; converted to --max-hours at the price of its largest number of machines.",
+        metavar="DOLLARS",
+    ),
 ]
+
+
+class Where(TypedDict, total=False):
+    """The options of every command that can run on a cluster: where it runs, and what that may cost.
+
+    A command takes them as `**where: Unpack[Where]` and does not look at them: `remote` does, before the function is called.
+    """
+
+    address: Address
+    cluster: Cluster
+    down: Down
+    yes: Yes
+    autostop: Autostop
+    keep_failed: KeepFailed
+    max_hours: MaxHours
+    max_cost: MaxCost
 
 
 def command(name: str, *, sent: bool = False, **about: Any) -> Callable[[F], F]:
     """Declare a function as the command `name`.
 
     Args:
-        sent: it takes `address`, `cluster`, `down` and what limits a cluster's cost as well, and runs on a cluster where one is given.
+        sent: whether the command runs on a cluster when `address` or `cluster` names one; its function takes the options of `Where`.
         about: further attributes of `Declaration`.
 
     Raises:
-        ValueError: the name is taken.
+        TypeError: as `parameters_of`.
+        ValueError: another command has this name.
     """
 
     def declare(function: F) -> F:
+        parameters = parameters_of(function)
+        signature = signature_of(parameters)
+
         @functools.wraps(function)
         def run(**arguments: Any) -> Any:
+            signature.bind(**arguments)  # TypeError, as of any function: `**where` alone would take every name
             if not sent or (arguments.get("address") is None and arguments.get("cluster") is None):
                 with loopback_only():
                     return function(**arguments)
@@ -91,12 +119,13 @@ def command(name: str, *, sent: bool = False, **about: Any) -> Callable[[F], F]:
 
             return run_there(declaration, arguments)
 
+        cast(Any, run).__signature__ = signature  # what `help(commands.embed)` and editors of notebooks show
         about.setdefault("describe", lambda summary, dry_run: describe_summary(summary, dry_run=dry_run))
         declaration = Declaration(
-            name=name, function=run, parameters=parameters_of(function), help=help_of(function), sent=sent, **about
+            name=name, function=run, parameters=parameters, help=help_of(function), sent=sent, **about
         )
-        known = COMMANDS.get(name)
-        if known is not None and known.function.__module__ != run.__module__:
+        registered = COMMANDS.get(name)
+        if registered is not None and registered.function.__module__ != run.__module__:
             raise ValueError(f"two commands are called {name!r}")
         COMMANDS[name] = declaration
         return cast(F, run)

@@ -1,7 +1,8 @@
-"""What a command says of itself: its arguments, which of them are places, and how its result is shown.
+"""The declaration of a command: its arguments, which of them are paths, and how its result is printed.
 
-A command is a function with keyword-only parameters, each `Annotated[type, Option(...)]`. From that one declaration come the
-command line's options (`cli`), what travels to a cluster (`submit`), and the table of commands in the docs.
+A command is a function with keyword-only parameters, each `Annotated[type, Option(...)]`. Parameters that many commands share may
+stand in a TypedDict (`**where: Unpack[Where]`, PEP 692). From that one declaration come the command line's options (`cli`),
+the call that is sent to a cluster (`submit`), and the table of commands in the docs.
 """
 
 from __future__ import annotations
@@ -10,30 +11,31 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
 Kind = Literal["value", "path", "paths", "file", "pairs", "texts", "numbers"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """One argument of a command.
+    """How one argument of a command is written on the command line and sent to a cluster.
 
     Attributes:
-        help: a sentence that stands alone.
-        metavar: what stands for the value in the help, such as `DIR`.
-        name: on the command line, where it is not the parameter's.
-        argument: whether it is given by its position.
-        kind: `path`: a folder, a file or a URI, made absolute before it travels to a cluster. `paths`: any
-            number of them, by position. `file`: a local file whose text travels.
-            `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
-        choices: the values that may be given.
-        least, most: the smallest and the largest number that may be given.
-        before: of a `path`: what may stand before it, such as `local-dir:`.
-        instead: of a `path`: how a value begins that is none, such as `timm:`.
-        here_only: why it has no place in a call for a cluster, as the rest of a sentence that begins with the option.
-        beside: of a folder, the `file` argument whose own folder it is where nothing is given.
+        help: its help, a sentence that can be read alone.
+        metavar: the placeholder for the value in the help, such as `DIR`.
+        name: the option's name without the dashes; by default the parameter's name.
+        argument: whether it is a positional argument instead of an option.
+        kind: `value`: one value of the parameter's type. `path`: a folder, a file or a URI, made absolute before the call is
+            sent to a cluster. `paths`: any number of paths, positional. `file`: a local file whose text is sent with the call.
+            `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: one text, repeatable. `numbers`: whole numbers separated by commas.
+        choices: the allowed values.
+        least, most: the smallest and the largest allowed number.
+        before: for a `path`: prefixes that may precede the path, such as `local-dir:`.
+        instead: for a `path`: prefixes of values that are no path, such as `timm:`.
+        here_only: why a call for a cluster cannot have this option; the rest of a sentence that begins with the option.
+        beside: for a folder: the name of the `file` argument whose folder is the default.
+        default: the default of a parameter in a TypedDict, where Python has no syntax for one.
     """
 
     help: str = ""
@@ -48,11 +50,12 @@ class Option:
     before: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
     here_only: str | None = None
+    default: Any = None
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An `Option` with what the function's signature says of it; `type` is str, int, float or bool."""
+    """An `Option` with its name, type and default from the function's signature; `type` is str, int, float or bool."""
 
     name: str
     option: Option
@@ -65,7 +68,7 @@ class Parameter:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line, without the dashes."""
+        """The option's name on the command line, without the dashes."""
         return self.option.name or self.name.replace("_", "-")
 
 
@@ -74,20 +77,20 @@ class Declaration:
     """A command.
 
     Attributes:
-        name: on the command line, such as `manifest import`.
-        function: does the work here and returns a summary.
-        parameters: its arguments, in order.
-        help: what it does, for the command line; its first line stands in lists.
-        reads, writes: in the docs' table.
-        sent: whether it can run on a cluster.
-        out_in_run: where results go inside a run folder, where they have a place there.
-        default_out: where results go when nothing is given, from the other arguments and the cluster's storage (None here).
-        works_on: the argument that says what a job is about, where it need not write anything.
-        trains: whether training workers run in it, for the preflight.
-        resources: what the job reserves on a cluster, in words.
-        describe: a summary, or the plan of a dry run, as text.
-        exit_status: of the command line, from what the function returned.
-        json: whether the command line takes `--json`.
+        name: the name on the command line, such as `manifest import`.
+        function: the Python function; it runs the command here or on a cluster, and returns a summary.
+        parameters: the arguments, in order.
+        help: what the command does, for the command line; lists of commands show the first line.
+        reads, writes: the command's inputs and outputs, for the table in the docs.
+        sent: whether the command can run on a cluster.
+        out_in_run: the name of the output folder inside a run folder; None if the command has none there.
+        default_out: the output folder when no `--out` is given, from the other arguments and the cluster's storage (None here).
+        works_on: the argument that identifies a job, for a command that need not write anything.
+        trains: whether the command starts training workers, for the preflight.
+        resources: what the job reserves on a cluster, in words, from the recipe.
+        describe: formats a summary, or the plan of a dry run, as text.
+        exit_status: the exit status of the command line, from the function's result.
+        json: whether the command line has `--json`.
     """
 
     name: str
@@ -112,11 +115,11 @@ class Declaration:
         return self.name.replace(" ", "_").replace("-", "_")
 
     def takes(self, name: str) -> bool:
-        """Whether it has an argument of that name."""
+        """Return whether the command has an argument of that name."""
         return any(parameter.name == name for parameter in self.parameters)
 
     def usage(self) -> str:
-        """The command as one types it, with its positional arguments and what it cannot do without."""
+        """Return the command as a user types it, with its positional arguments and required options."""
         words = [self.name]
         for parameter in self.parameters:
             value = parameter.option.metavar or parameter.name.upper()
@@ -128,51 +131,78 @@ class Declaration:
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
-    """The arguments that a function declares.
+    """Return the parameters that a function declares, those of a `**where: Unpack[Where]` one by one.
 
     Raises:
-        TypeError: a parameter that is not keyword-only or has no `Option`.
+        TypeError: a parameter is not keyword-only or has no `Option`.
     """
     hints = get_type_hints(function, include_extras=True)
-    found = []
+    parameters: list[Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
         hint = hints.get(name)
-        option = next((each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Option)), None)
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or option is None:
-            raise TypeError(f"{function.__name__}: `{name}` must be keyword-only and Annotated with an Option")
-        kind, choices = _plain(hint)
-        if choices and option.choices is None:
-            option = Option(**{**vars(option), "choices": choices})
-        found.append(Parameter(name, option, kind, parameter.default))
-    return tuple(found)
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and get_origin(hint) is Unpack:
+            shared = get_type_hints(get_args(hint)[0], include_extras=True)
+            for shared_name, shared_hint in shared.items():
+                option = _option(function, shared_name, shared_hint)
+                parameters.append(_parameter(shared_name, shared_hint, option, option.default))
+            continue
+        option = _option(function, name, hint if parameter.kind is inspect.Parameter.KEYWORD_ONLY else None)
+        parameters.append(_parameter(name, hint, option, parameter.default))
+    return tuple(parameters)
+
+
+def signature_of(parameters: Sequence[Parameter]) -> inspect.Signature:
+    """Return the signature of a function with these keyword-only parameters."""
+    return inspect.Signature(
+        [
+            inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=parameter.default)
+            for parameter in parameters
+        ]
+    )
 
 
 def help_of(function: Callable[..., Any]) -> str:
-    """The part of a docstring that is for the command line: what comes before `Returns:` and `Raises:`."""
+    """Return the part of a docstring that the command line shows: all before `Args:`, `Returns:` and `Raises:`."""
     text = inspect.cleandoc(function.__doc__ or "")
     return re.split(r"^(?:Args|Returns|Raises):", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
 
 
 def commands_table(declarations: Sequence[Declaration]) -> str:
-    """The docs' table, in Markdown."""
+    """Return the docs' table of commands, in Markdown."""
     rows = ["| command | does | reads | writes |", "| --- | --- | --- | --- |"]
-    for each in declarations:
-        does = each.help.splitlines()[0].rstrip(".")
-        rows.append(f"| `{each.usage()}` | {does[:1].lower()}{does[1:]} | {each.reads} | {each.writes} |")
+    for declaration in declarations:
+        does = declaration.help.splitlines()[0].rstrip(".")
+        rows.append(
+            f"| `{declaration.usage()}` | {does[:1].lower()}{does[1:]} | {declaration.reads} | {declaration.writes} |"
+        )
     return "\n".join(rows)
 
 
-def _plain(hint: Any) -> tuple[type, tuple[str, ...] | None]:
-    """The one of str, int, float and bool that a value is read as, and the choices of a `Literal`."""
+def _option(function: Callable[..., Any], name: str, hint: Any) -> Option:
+    for option in getattr(hint, "__metadata__", ()):
+        if isinstance(option, Option):
+            return option
+    raise TypeError(f"{function.__name__}: `{name}` must be keyword-only and Annotated with an Option")
+
+
+def _parameter(name: str, hint: Any, option: Option, default: Any) -> Parameter:
+    value_type, choices = _value_type(hint)
+    if choices and option.choices is None:
+        option = replace(option, choices=choices)
+    return Parameter(name, option, value_type, default)
+
+
+def _value_type(hint: Any) -> tuple[type, tuple[str, ...] | None]:
+    """Return the type as which the command line reads a value (str, int, float or bool), and the choices of a `Literal`."""
     if get_origin(hint) is Annotated:
-        return _plain(get_args(hint)[0])
+        return _value_type(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return str, get_args(hint)
     if get_origin(hint) in (Union, types.UnionType):
-        for each in get_args(hint):
-            if each is not type(None) and (found := _plain(each))[0] is not str:
-                return found
-            if get_origin(each) is Literal:
-                return _plain(each)
+        for member in get_args(hint):
+            if member is not type(None) and (read_as := _value_type(member))[0] is not str:
+                return read_as
+            if get_origin(member) is Literal:
+                return _value_type(member)
         return str, None
     return (hint if hint in (int, float, bool) else str), None

@@ -1,7 +1,7 @@
-"""Inside a job: the preflight, then the command, then a note of where it ran.
+"""What runs inside a job on a cluster: the preflight, then the command, then a note about the job in `cluster.json`.
 
-The same as the command typed on the head, so that a run folder does not show where it was made, apart from
-`cluster.json` beside its summary.
+The command is the same function that runs when it is typed on the head, so that a run folder does not depend on where it was
+made; only `cluster.json`, beside its summary, names the cluster.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NODES_SECONDS = 1200.0
 
 
 def main(work: Callable[[Mapping[str, Any]], None] | None = None) -> None:
-    """Carry out the call that lies beside this job, and end the process as the command line would."""
+    """Carry out the call in this job's `call.json`, and exit as the command line would."""
     try:
         call = json.loads(Path(CALL).read_text())
         (work or carry_out)(call)
@@ -57,16 +57,16 @@ def main(work: Callable[[Mapping[str, Any]], None] | None = None) -> None:
 
 
 def carry_out(call: Mapping[str, Any]) -> None:
-    """Check the cluster, do what the call asks, and print its summary.
+    """Check the cluster, run the command of the call, and print its summary.
 
     Args:
         call: `command`, `out`, `arguments` and `nodes`, as `submit.call.Call` writes them.
 
     Raises:
-        ClusterError: the preflight has found something wrong; nothing has been written.
-        UserError: what the command raises.
+        ClusterError: a check of the preflight failed; nothing has been written.
+        UserError: the command raised it.
     """
-    sys.path.insert(0, str(Path.cwd()))  # carried plug-ins lie here, and the folder is left for the results'
+    sys.path.insert(0, str(Path.cwd()))  # plug-ins sent with the call lie here; `_prepared` changes the folder
     declaration = find_command(call["command"])
     arguments = dict(call["arguments"])
     for parameter in declaration.parameters:
@@ -90,7 +90,7 @@ def _carried_out(
     folder: RunFolder | None,
     nodes: int,
 ) -> Mapping[str, Any]:
-    """The command's summary, with a note of where it ran left in `place`."""
+    """Run the command, write the note about the job to `place`, and return the summary."""
     folders = [place, *([folder.path] if folder else [])]
     beside = folder.path.parent if folder else place.parent
     cluster = Path(CLUSTER).read_text() if Path(CLUSTER).exists() else None
@@ -107,7 +107,7 @@ def _carried_out(
         try:
             summary = declaration.function(**arguments) or {}
         except UserError:
-            raise  # the folder may be somebody else's: nothing is left there
+            raise  # the folder may be another run's: write no note to it
         except BaseException:
             note(place, facts, started, cluster)
             raise
@@ -118,7 +118,7 @@ def _carried_out(
 
 
 def doctor(call: Mapping[str, Any]) -> None:
-    """Print the preflight's results alone, as JSON in the log's last line."""
+    """Run the preflight alone, and print its results as JSON in the last line of the log."""
     arguments = call["arguments"]
     recipe, out = load_recipe(arguments.get("recipe")), arguments.get("out")
     with ray_session():
@@ -131,21 +131,21 @@ def doctor(call: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _prepared(beside: AnyPath, nodes: int, look: Callable[[], Facts]) -> Iterator[Facts]:
-    """A session on the cluster that has passed the preflight, from the folder in which a command's results will lie.
+    """Yield the facts of a cluster that passed the preflight, in a Ray session whose current folder is `beside`.
 
     Raises:
-        ClusterError: as `carry_out`.
+        ClusterError: a check of the preflight failed, or nodes are missing.
     """
     with ray_session():
-        # Ray ends a stopped job with SIGTERM: as Ctrl-C, it marks the MLflow run as killed.
+        # Ray stops a job with SIGTERM. Handled as Ctrl-C, it marks the MLflow run as killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if isinstance(beside, Path):
             os.chdir(nearest(str(beside)))
         wait_for_nodes(nodes)
         facts = look()
         check(preflight(facts))
-        # The MLflow store of last resort is `mlflow.db` where one stands; the job's own folder is gone with the cluster.
-        # Of a bucket it lies in the run folder, see `tracking`.
+        # Without another MLflow store, `mlflow.db` of the current folder is used. The job's own folder is deleted with the cluster,
+        # so that the job moves beside its results. For results in a bucket the store is in the run folder, see `tracking`.
         if isinstance(beside, Path):
             beside.mkdir(parents=True, exist_ok=True)
             os.chdir(beside)
@@ -153,29 +153,29 @@ def _prepared(beside: AnyPath, nodes: int, look: Callable[[], Facts]) -> Iterato
 
 
 def check(lines: list[CheckResult]) -> None:
-    """Print the lines.
+    """Print the results of the preflight.
 
     Raises:
-        ClusterError: some of them are failures.
+        ClusterError: a check failed.
     """
     print(without_secrets(as_text(lines)), flush=True)
     wrong = failures(lines)
     if wrong:
         names = ", ".join(line["what"] for line in wrong)
-        raise ClusterError(f"preflight: nothing was started; mend what is said above of: {names}")
+        raise ClusterError(f"preflight: nothing was started; these checks failed, see above: {names}")
 
 
 def wait_for_nodes(count: int, *, seconds: float = NODES_SECONDS) -> None:
-    """Return once so many nodes are up; those of a cloud follow the head by minutes.
+    """Wait until `count` nodes are up; in a cloud, workers come minutes after the head.
 
     Raises:
-        ClusterError: they are not, after `seconds`.
+        ClusterError: fewer are up after `seconds`.
     """
-    deadline, said = time.monotonic() + seconds, None
+    deadline, printed = time.monotonic() + seconds, None
     while (alive := sum(node["Alive"] for node in ray.nodes())) < count:
-        if alive != said:
+        if alive != printed:
             print(f"waiting for nodes: {alive} of {count} are up", flush=True)
-            said = alive
+            printed = alive
         if time.monotonic() > deadline:
             raise ClusterError(
                 f"only {alive} of {count} nodes are up after {seconds / 60:.0f} minutes; `ray monitor` and the cluster's file say "
@@ -185,19 +185,20 @@ def wait_for_nodes(count: int, *, seconds: float = NODES_SECONDS) -> None:
 
 
 def note(place: AnyPath, facts: Facts, started: float, cluster: str | None = None) -> None:
-    """Add this job to `cluster.json` of a command's output folder: its nodes, their versions, and when.
+    """Add this job to `cluster.json` in a command's output folder: its nodes, their versions, its start and end.
+
+    Nothing is written if the command has written nothing.
 
     Args:
-        cluster: YAML of the cluster's file, kept beside it.
-
-    Where the command had not begun to write, there is nothing to note.
+        started: seconds since 1970.
+        cluster: the cluster file as YAML, written beside `cluster.json`.
     """
     if not any((place / name).exists() for name in (IDENTITY, FILE)):
         return
     if cluster:
         (place / CLUSTER).write_text(cluster)
     path = place / WHERE
-    known = _jobs(path)
+    earlier = _jobs(path)
     nodes = [
         {"name": node.name, "cpus": node.cpus, "gpus": node.gpus, "versions": node.versions} for node in facts.nodes
     ]
@@ -209,11 +210,11 @@ def note(place: AnyPath, facts: Facts, started: float, cluster: str | None = Non
         "nodes": nodes,
         "all_reduce": asdict(facts.reduce) if facts.reduce else None,
     }
-    write_json(path, {"jobs": [*known, job]})
+    write_json(path, {"jobs": [*earlier, job]})
 
 
 def _jobs(path: AnyPath) -> list[Any]:
-    """The jobs in a `cluster.json`; a damaged one, which nothing is decided by, is begun anew."""
+    """Return the jobs in a `cluster.json`; none if the file is damaged, since nothing depends on it."""
     try:
         jobs = read_json(path)["jobs"]
     except FileNotFoundError:
@@ -225,14 +226,14 @@ def _jobs(path: AnyPath) -> list[Any]:
 
 
 def _ended_by(place: AnyPath) -> str | None:
-    """Why the last job on this folder was ended from outside, where it was."""
+    """Return a sentence about why the last job on this folder was ended from outside; None if it was not."""
     jobs = _jobs(place / WHERE)
     last = jobs[-1] if jobs and isinstance(jobs[-1], dict) else {}
     return f"job {last.get('job')} before this one was ended: {last['ended_by']}" if last.get("ended_by") else None
 
 
 def _log(recipe: Recipe, place: AnyPath, folders: list[AnyPath], command: str) -> None:
-    """Put `cluster.json` into the command's MLflow run, where it has one."""
+    """Log `cluster.json` and the cluster file to the command's MLflow run, if it has one."""
     if not (place / FILE).exists():
         return
     uri = tracking_uri(recipe.tracking.uri, *folders)

@@ -1,15 +1,15 @@
-"""Reading YAML settings safely: a key may not stand twice in a mapping, and no text may cost more than its length suggests.
+"""Reading YAML settings safely: duplicate keys are errors, and a short text cannot use much memory or time.
 
-What the YAML 1.1 of PyYAML would take and we do not:
+PyYAML reads YAML 1.1. This module refuses, or reads differently:
 
-* a key that is there twice in one mapping: the first would be dropped in silence;
-* aliases (`*name`) that come to more values than anybody writes: ten lines can stand for 10^10 of them
-  ("billion laughs"), and to an alias inside its own anchor, which has no end;
-* deep nesting, which ends in a RecursionError;
-* tags (`!!int`, `!!python/...`): nothing here needs them, and PyYAML's constructors raise anything on what is wrong in them;
+* a key that occurs twice in a mapping: PyYAML would silently drop the first one;
+* aliases (`*name`) that expand to too many values: ten lines can stand for 10^10 values ("billion laughs"), and an alias inside
+  its own anchor for infinitely many;
+* deep nesting, which would end in a RecursionError;
+* tags (`!!int`, `!!python/...`): no setting needs them, and PyYAML raises errors of any type for wrong ones;
 * dates: `2024-01-01` stays text;
-* numbers of base 8 (`010` is 8) and 60 (`1:30` is 90), which nobody means;
-* numbers of more digits than a float can tell apart many times over.
+* numbers of base 8 (`010` is 8) and base 60 (`1:30` is 90), which nobody means;
+* numbers with far more digits than a float can hold.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ CHARACTERS = 200_000
 DEPTH = 40
 VALUES = 20_000
 DIGITS = 100
-_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")  # octal (010), and of base 60 (1:30)
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")  # base 8 (010), and base 60 (1:30)
 
 
 class YamlError(ValueError):
-    """A text that is refused; `str(error)` is the rest of a sentence, such as `line 3: ...`, of bounded length."""
+    """The text is refused; `str(error)` is the rest of a sentence, such as `line 3: ...`, of bounded length."""
 
 
 def load(text: str) -> Any:
-    """The one document of a text: mappings, lists, text, numbers, bools, None.
+    """Return the single document of a text, made of mappings, lists, text, numbers, bools and None.
 
     Raises:
-        YamlError: it is not YAML, or of what the module lists.
+        YamlError: the text is not YAML, has several documents, or has a problem that the module's docstring lists.
     """
     documents = _documents(text, _SettingsLoader)
     if len(documents) > 1:
@@ -43,7 +43,10 @@ def load(text: str) -> Any:
 
 
 def load_all(text: str) -> list[Any]:
-    """Every document of a text; see `load`. Numbers of base 8 and 60 are read: file modes are written so."""
+    """Return every document of a text; see `load`.
+
+    Numbers of base 8 and 60 are read, since file modes are written in base 8.
+    """
     return _documents(text, _Loader)
 
 
@@ -57,49 +60,52 @@ def _documents(text: str, loader: type[_Loader]) -> list[Any]:
         raise
     except yaml.YAMLError as error:
         raise YamlError("not valid YAML: " + _sentence(error)) from None
-    except (ValueError, OverflowError, RecursionError) as error:  # of a scalar that looks like a number, such as 0b_
+    except (ValueError, OverflowError, RecursionError) as error:  # from a scalar that looks like a number, such as 0b_
         raise YamlError(f"not valid YAML: {shortened(str(error))}") from None
 
 
 def shortened(text: str, length: int = 80) -> str:
-    """A text as a message may quote it: its beginning where it is long."""
+    """Return a text for a message, cut if it is long."""
     return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
 
 
 def quoted(value: Any, length: int = 80) -> str:
-    """`repr` of a value as a message may quote it, whatever its size; a number of thousands of digits has no `repr`."""
+    """Return the `repr` of a value for a message, cut if it is long; a number of thousands of digits has no `repr`."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**DIGITS:
         return f"a number of more than {DIGITS} digits"
     if isinstance(value, dict | list | tuple | set):
         kind = "mapping" if isinstance(value, dict) else "list"
-        if len(value) > 8 or any(isinstance(each, dict | list | tuple | set) for each in value):
+        if len(value) > 8 or any(isinstance(item, dict | list | tuple | set) for item in value):
             return f"a {kind} of {len(value):,}"
         if isinstance(value, dict):
             return "{" + ", ".join(f"{quoted(k, 20)}: {quoted(v, 20)}" for k, v in value.items()) + "}"
-        return "[" + ", ".join(quoted(each, 20) for each in value) + "]"
+        return "[" + ", ".join(quoted(item, 20) for item in value) + "]"
     if isinstance(value, str) and len(value) > length:
         return f"{value[:length]!r}... ({len(value):,} characters)"
     return shortened(repr(value), length + 2)
 
 
 def _measure(text: str) -> None:
-    """Walk through the parser's events, which hold one token at a time, before anything is built of them.
+    """Check the parser's events, which hold one token at a time, before values are built from them.
 
     Raises:
-        YamlError: too deep, too many values once aliases are written out, or a tag.
+        YamlError: the nesting is too deep, there are too many values with aliases expanded, or there is a tag.
     """
-    sizes: dict[str, int] = {}  # values below each anchor, written out
-    open_: list[tuple[str | None, int]] = [(None, 0)]  # anchor and values so far of each collection around
+    sizes: dict[str, int] = {}  # number of values below each anchor, with aliases expanded
+    # For each enclosing collection its anchor and the number of values so far.
+    open_: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        assert event.start_mark is not None  # the parser gives every event one
+        assert event.start_mark is not None  # the parser sets it for every event
         line = event.start_mark.line + 1
         tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
         if tag is not None and tag != "!":
             raise YamlError(f"line {line}: {shortened(tag)} is a tag; write the value without one")
         if isinstance(event, yaml.AliasEvent):
-            assert event.anchor is not None  # what it stands for
+            assert event.anchor is not None  # every alias names an anchor
             if any(anchor == event.anchor for anchor, _ in open_):
-                raise YamlError(f"line {line}: *{shortened(event.anchor)} stands inside what it names, and has no end")
+                raise YamlError(
+                    f"line {line}: *{shortened(event.anchor)} is inside the value that it stands for, and has no end"
+                )
             size = sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             size = 1
@@ -123,9 +129,9 @@ def _measure(text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, with keys that must differ, dates as text and numbers of bounded length."""
+    """PyYAML's loader, but keys must differ, dates are text, and numbers have a bounded length."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # PyYAML's types take it for an instance's
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # PyYAML's types declare it for instances
         first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -139,7 +145,7 @@ class _Loader(yaml.SafeLoader):
             key = key_node.value if merges else self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if key in seen:
-                raise YamlError(f"line {line}: {quoted(key)} is there twice, first in line {seen[key]}; keep one")
+                raise YamlError(f"line {line}: {quoted(key)} occurs twice, first in line {seen[key]}; keep one")
             seen[key] = line
         return super().construct_mapping(node, deep=deep)
 
@@ -153,7 +159,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _SettingsLoader(_Loader):
-    """Of settings, where `010` and `1:30` are mistakes."""
+    """The loader of settings, where `010` and `1:30` are errors."""
 
     def construct_yaml_number(self, node: yaml.ScalarNode) -> int | float:
         value = super().construct_yaml_number(node)
@@ -169,7 +175,7 @@ for _tag in ("int", "float"):
 
 
 def _sentence(error: yaml.YAMLError) -> str:
-    """What PyYAML says, in one line and of bounded length: it quotes the text around the place."""
+    """Return PyYAML's message in one line of bounded length; its own quotes the surrounding text."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None)
     if mark is None or problem is None:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a pipe or a log file."""
+"""Showing the progress of long work: a bar on a terminal, lines of text in a pipe or a log file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
+PLAIN_INTERVAL = 10.0  # seconds between lines, without a terminal
 
 
 class Progress:
-    """Counts work done and shows it with a rate and the time left, on stderr.
+    """Counts the work done and shows it on stderr, with a rate and the time left.
 
     Args:
-        label: what is being done, such as `pretrain`.
-        total: how much there is, in `unit`s.
-        done: how much was there already (a resumed run).
+        label: the name of the work, such as `pretrain`.
+        total: the amount of work, in `unit`s.
+        done: the amount that was done before (by a resumed run).
     """
 
     def __init__(self, label: str, total: int, *, unit: str, done: int = 0, stream: TextIO | None = None):
@@ -26,8 +26,8 @@ class Progress:
         self.done = self.initial = done
         self.stream = stream or sys.stderr
         self.printed = time.monotonic()
-        # The rate is that of what comes after the first: before it lies a start, of processes and imports, whose time says nothing.
-        self.first: tuple[float, int] | None = None  # when it came, and how much was done by then
+        # The rate is measured from the first unit on: the time before it, of starting processes and importing, would distort it.
+        self.first: tuple[float, int] | None = None  # the time of the first unit, and the amount done by then
         self.bar: tqdm[Any] | None = None
         if self.stream.isatty():
             self.bar = tqdm(
@@ -46,7 +46,7 @@ class Progress:
             self._line()
 
     def to(self, done: int, note: str = "") -> None:
-        """Set the amount of work done; `note` stands behind the rate (`loss 4.21`)."""
+        """Set the amount of work done; `note` is shown after the rate (`loss 4.21`)."""
         step, self.done = done - self.done, done
         if self.first is None and step:
             self.first = (time.monotonic(), done)

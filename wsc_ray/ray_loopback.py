@@ -1,8 +1,8 @@
-"""A local Ray listens on the loopback interface alone.
+"""Keeping a local Ray on the loopback interface.
 
-Ray gives its node the machine's address and opens its ports on every interface, except where it supports no clusters of several
-nodes, which is on Windows and macOS. RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER decides that on every system. Ray reads it when it is imported,
-so that a process that has imported Ray before it calls a command keeps Ray's ports on every interface.
+By default Ray opens its ports on every network interface, except on Windows and macOS, where it supports no clusters of several nodes.
+The variable RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER switches this behaviour on every system. Ray reads it when it is imported, so that in a
+process that imported Ray before calling a command, Ray's ports stay open on every interface.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ _VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 @contextlib.contextmanager
 def loopback_only() -> Iterator[None]:
-    """Inside, Ray's first import in this process makes it a Ray for this machine alone, except where RAY_ADDRESS names a cluster or the
-    user has set the variable."""
+    """Keep a local Ray that is first imported during the block on the loopback interface.
+
+    It does nothing if RAY_ADDRESS names a cluster, or if the user has set the variable.
+    """
     if os.environ.get("RAY_ADDRESS") or _VARIABLE in os.environ:
         yield
         return

@@ -1,4 +1,4 @@
-"""One Ray session: the cluster that RAY_ADDRESS names, or a local Ray that ends with the command."""
+"""The Ray session of a command: on the cluster that RAY_ADDRESS names, or a local Ray that ends with the command."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ STARTS = 3
 
 @contextlib.contextmanager
 def ray_session(num_cpus: int | None = None, code: str | os.PathLike[str] | None = None) -> Iterator[None]:
-    """Connect to Ray for the length of a block; a session that is already there is used and left as it is.
+    """Connect to Ray during a block; an existing session is used and left as it is.
 
     Args:
-        num_cpus: CPUs of a local Ray; by default this machine's, and 2 at least, since training and reading take
-            turns on a single core.
-        code: a folder whose modules the processes of a local Ray import, too, such as a clone with its tests and benchmarks.
+        num_cpus: CPUs of a local Ray; by default this machine's, but at least 2, since training and reading take turns on a single
+            core.
+        code: a folder from which the processes of a local Ray can import modules too, such as a clone with its tests and benchmarks.
 
     Raises:
-        ResourceError: RAY_ADDRESS names a cluster that does not answer, Ray does not start here, or one of its processes was killed
-            while the block ran.
+        ResourceError: the cluster that RAY_ADDRESS names does not answer, Ray does not start on this machine, or one of Ray's
+            processes was killed during the block.
     """
     if ray.is_initialized():
         yield
@@ -38,7 +38,7 @@ def ray_session(num_cpus: int | None = None, code: str | os.PathLike[str] | None
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         prepare_token()
-    with tempfile.TemporaryDirectory(prefix="wsc-ray-session-") as folder:  # where Ray's processes work
+    with tempfile.TemporaryDirectory(prefix="wsc-ray-session-") as folder:  # the current folder of Ray's processes
         _connect(address, num_cpus, folder, code)
         quieten()
         try:
@@ -52,8 +52,8 @@ def _connect(address: str | None, num_cpus: int | None, folder: str, code: str |
     """Connect to the cluster at `address`, or start a local Ray.
 
     Args:
-        folder: an empty one to start a local Ray in. Ray puts the current folder on its workers' `sys.path`, so that a file `h2.py`
-            there would be imported for the package of that name. A job's folder is Ray's own, and stays.
+        folder: an empty folder in which a local Ray is started. Ray puts its current folder on the workers' `sys.path`, so that a file
+            `h2.py` in it would be imported instead of the package of that name. In a job, Ray has chosen the folder already.
 
     Raises:
         ResourceError: as `ray_session`.
@@ -64,21 +64,21 @@ def _connect(address: str | None, num_cpus: int | None, folder: str, code: str |
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
         with _working_in(folder), _importing_from(code):
-            # No dashboard. Ray's own ports ask for a token, which is Ray's default for a session that it starts;
-            # `ray_loopback` says on which interfaces they are.
+            # No dashboard. Ray's other ports require a token, by Ray's default for a session that it starts; `ray_loopback` sets
+            # their network interfaces.
             _start_here(num_cpus or max(2, os.cpu_count() or 1))
     except ResourceError:
         raise
-    except Exception as error:  # Ray raises this very class, too
+    except Exception as error:  # Ray raises plain Exceptions too
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ResourceError(f"no Ray at {address or 'this machine'}: {reason}") from None
 
 
 def _start_here(num_cpus: int) -> None:
-    """Start a local Ray; on a busy machine a node may not be up within the time that Ray gives it, so that this tries again.
+    """Start a local Ray, with several tries: on a busy machine a node may not be up within the time that Ray allows.
 
     Raises:
-        ResourceError: it did not start, three times in a row.
+        ResourceError: Ray did not start, three times in a row.
     """
     for attempt in range(1, STARTS + 1):
         try:
@@ -104,7 +104,7 @@ def _start_here(num_cpus: int) -> None:
 @contextlib.contextmanager
 def _working_in(folder: str) -> Iterator[None]:
     before = os.getcwd()
-    if os.environ.get("PYTHONPATH"):  # its relative folders are meant from where the command was typed
+    if os.environ.get("PYTHONPATH"):  # its relative folders are relative to the user's current folder
         paths = os.environ["PYTHONPATH"].split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) if path else "" for path in paths)
     os.chdir(folder)
@@ -116,7 +116,7 @@ def _working_in(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _importing_from(code: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Processes that start within the block import modules of `code`, after those of the user's own PYTHONPATH."""
+    """Let processes that start during the block import modules from `code`, after those of the user's PYTHONPATH."""
     if code is None:
         yield
         return
@@ -132,27 +132,27 @@ def _importing_from(code: str | os.PathLike[str] | None) -> Iterator[None]:
 
 
 def set_ray_up() -> None:
-    """How a Ray that is started on this machine behaves, where the user's environment does not say."""
-    # Ray's own warning that a future version will not override these variables is nothing a user can act on.
+    """Set environment variables for a Ray that starts on this machine, unless the user has set them."""
+    # Silences a warning that a future version of Ray will not override variables; a user cannot act on it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray would report to its makers, each hour, what it is used for.
+    # Ray would send usage statistics to its developers every hour.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray ends a worker process that was idle for a second. Reading waits longer than that for training, and a new
-    # process spends seconds on imports.
+    # By default Ray ends a worker process after one idle second. Reading waits longer for training, and a new process spends
+    # seconds on imports.
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
-    # Ray warns at four times this many processes; most of a small machine's only wait, for training or for a task.
+    # Ray warns at four times this number of processes; on a small machine most of them only wait.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
 
 
 def _answers(address: str) -> None:
-    """Fail at once where nothing listens at `host:port`; Ray itself would try for minutes."""
+    """Raise an OSError at once if nothing listens at `host:port`; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def quieten() -> None:
-    """Silence Ray's progress bars and notices: a command shows its own."""
+    """Silence Ray's progress bars and notices, since a command shows its own."""
     import ray.data
 
     context = ray.data.DataContext.get_current()

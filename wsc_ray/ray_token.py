@@ -1,6 +1,6 @@
-"""The token that a local Ray asks for, which only its user may read.
+"""The authentication token of a local Ray, in a file that only its user may read.
 
-Ray makes one where there is none, as a file that everybody may read (Ray 2.60), and fails where the home cannot be written.
+Without a token Ray creates one, in a file that everybody may read (Ray 2.60), and fails if the home folder is not writable.
 https://docs.ray.io/en/latest/ray-security/token-auth.html
 """
 
@@ -17,23 +17,24 @@ VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 def prepare_token() -> None:
-    """Make `~/.ray/auth_token` where it is missing and the environment names no token.
+    """Create `~/.ray/auth_token` if it is missing and the environment names no token.
 
-    Where the home cannot be written, the token is this process's and its children's own, in RAY_AUTH_TOKEN.
+    If the home folder is not writable, set RAY_AUTH_TOKEN to a token for this process and its children.
     """
     if any(os.environ.get(name) for name in VARIABLES):
         return
     try:
         path = Path.home() / ".ray" / "auth_token"
         _make_private(path)
-    except (OSError, RuntimeError):  # no home, or none to write to
+    except (OSError, RuntimeError):  # no home folder, or not writable
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _make_private(path: Path) -> None:
-    """
+    """Create the token file if it is missing, and make it private.
+
     Raises:
-        OSError: the file cannot be made or read.
+        OSError: the file cannot be created or read.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
@@ -46,6 +47,6 @@ def _make_private(path: Path) -> None:
         finally:
             os.unlink(temporary)
     path.read_bytes()
-    known = path.stat()
-    if hasattr(os, "getuid") and known.st_uid == os.getuid() and stat.S_IMODE(known.st_mode) & 0o077:
+    status = path.stat()
+    if hasattr(os, "getuid") and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o600)

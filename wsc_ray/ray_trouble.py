@@ -1,7 +1,7 @@
-"""Ray's own processes that end before a command does: one sentence, in place of Ray's tracebacks.
+"""Reporting that one of Ray's own processes ended during a command: one sentence instead of Ray's tracebacks.
 
-Results are written in one step each, and the same command goes on from them; what is left to say is that, and which process ended. A local
-Ray is watched, because a driver without its raylet or GCS waits for up to minutes before Ray notices.
+Results are written atomically and the same command goes on from them, so that the sentence needs to name only the ended process and
+this advice. A local Ray is watched, because without its raylet or GCS a driver can wait for minutes before Ray notices.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ray import exceptions
 from wsc_ray.errors import ResourceError, UserError
 
 POLL_SECONDS = 1.0
-GRACE_SECONDS = 5.0  # for Ray to raise what it knows, before the command is interrupted
+GRACE_SECONDS = 5.0  # for Ray to raise an error of its own, before the command is interrupted
 _PROCESSES = {"raylet": "raylet", "gcs_server": "GCS"}
 _TROUBLE = (
     exceptions.LocalRayletDiedError,
@@ -34,10 +34,10 @@ _TROUBLE = (
 
 @contextlib.contextmanager
 def said_in_a_sentence(*, local: bool) -> Iterator[None]:
-    """Turn what Ray raises in a block when its processes are killed, or run out of memory, into a sentence.
+    """Turn Ray's errors about processes that were killed or ran out of memory during a block into a `ResourceError`.
 
     Args:
-        local: Ray has been started by this process, which watches it.
+        local: whether this process started Ray, so that it can watch Ray's processes.
 
     Raises:
         ResourceError: one of Ray's processes ended.
@@ -61,7 +61,10 @@ def said_in_a_sentence(*, local: bool) -> Iterator[None]:
 
 
 def find_trouble(error: BaseException) -> BaseException | None:
-    """What Ray raised about a process of its own, in `error`, its causes and the failures of training workers; None: nothing."""
+    """Return Ray's error about one of its processes among `error`, its causes and the failures of training workers.
+
+    Return None if there is no such error.
+    """
     waiting, seen = [error], set()
     while waiting:
         now = waiting.pop()
@@ -70,14 +73,14 @@ def find_trouble(error: BaseException) -> BaseException | None:
         seen.add(id(now))
         if isinstance(now, _TROUBLE) and not getattr(now, "actor_init_failed", False):
             return now
-        waiting += [each for each in (now.__cause__, now.__context__, getattr(now, "cause", None)) if each is not None]
-        waiting += [each for each in (getattr(now, "controller_failure", None),) if each is not None]
+        causes = (now.__cause__, now.__context__, getattr(now, "cause", None), getattr(now, "controller_failure", None))
+        waiting += [cause for cause in causes if cause is not None]
         waiting += list(getattr(now, "worker_failures", {}).values())
     return None
 
 
 class _Watch:
-    """A thread that looks whether Ray's processes below this one are alive, and interrupts the main thread when one is not."""
+    """A thread that checks that Ray's processes, children of this one, are alive, and interrupts the main thread if one is not."""
 
     reason: str | None = None  # why the main thread was interrupted
 
@@ -89,7 +92,7 @@ class _Watch:
         self._in_main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1")
 
     def dead(self) -> str | None:
-        """Which of them has ended, in words; None where all are alive."""
+        """Return which of the processes has ended, in words; None if all are alive."""
         for process in self._processes:
             alive = False
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -107,7 +110,7 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         if self._in_main:
-            self._thread.join()  # a signal that came after the handler has gone would end the process
+            self._thread.join()  # a signal after the handler is removed would end the process
             signal.signal(signal.SIGUSR1, self._before)
 
     def _look(self) -> None:
@@ -119,7 +122,7 @@ class _Watch:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._ended.is_set():
             self.reason = self.dead()
-            raise KeyboardInterrupt  # the one exception of a signal that leads out of `ray.get`
+            raise KeyboardInterrupt  # the only exception of a signal handler that interrupts `ray.get`
 
 
 def _name(process: psutil.Process) -> str:

@@ -1,6 +1,6 @@
-"""Pretraining, embedding, tuning and evaluating one run folder, one after the other.
+"""`wsc-ray run`: pretraining, embedding, tuning and evaluating in one run folder, one after the other.
 
-Each step takes up what an earlier one of the same name left, so that the whole goes on where it was interrupted.
+Each step resumes an interrupted step of the same name, so that the whole goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from wsc_ray.storage import as_path
 
 
 def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict[str, Any]:
-    """Do all steps that are not complete.
+    """Run all steps that are not complete.
 
     Args:
         out: the run folder.
-        dry_run: check what the first step needs, and start nothing.
+        dry_run: check the first step, return the plan, and start nothing.
 
     Returns:
-        `run`, `seconds` of each step, and `evaluate`, the summary of the last; of a dry run the plan.
+        `run`, `seconds` of each step, and `evaluate`, the summary of the last step; for a dry run the plan.
 
     Raises:
-        UserError: what a step raises; steps before it are complete.
+        UserError: a step raised it; the steps before are complete.
     """
     folder, run = as_path(out), str(as_path(out))
     if dry_run:
@@ -45,7 +45,7 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
     seconds: dict[str, float] = {}
     summary: dict[str, Any] = {}
     for number, name in enumerate(STEPS, start=1):
-        if seconds:  # before the first step the folder is not yet known as its own
+        if seconds:  # not before the first step, which claims the folder
             write_json(folder / STEPS_FILE, {"step": name, "seconds": seconds})
         print(f"step {number} of {len(STEPS)}: {name}", flush=True)
         summary = work[name]()
@@ -55,9 +55,9 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
 
 
 def _embed(run: str, recipe: Recipe) -> dict[str, Any]:
-    """Embed, or leave a complete step as it is, with the summary of when it was done.
+    """Embed, or return the earlier summary if all slides are embedded already.
 
-    The command alone would look through the slides and write a summary that says nothing was left to do.
+    Otherwise `embed_slides` would replace the summary with one that reports no new slides.
     """
     plan = embed_slides(run=run, recipe=recipe, dry_run=True)
     done = read_summary(RunFolder(run).features)

@@ -1,12 +1,12 @@
-"""MLflow: the only module that talks to it.
+"""Logging to MLflow; no other module does so.
 
-Every command has one run, remembered in `mlflow.json` of its output folder, so that a command typed again after a
+Every command has one MLflow run, which `mlflow.json` in its output folder names, so that a command that is typed again after a
 crash goes on in the same run.
 
-Where outputs lie on an object store and no MLflow store is configured, the store is an SQLite file beside them,
-`RUN/mlflow.db`: a command takes a copy when it starts and writes it back when its run begins and ends. A cluster may
-vanish after that. Two commands of one run that run at the same time lose what the first to end has logged. Artifacts,
-which are copies of files in the run folder, are left out of such a store.
+If the outputs are on an object store and no MLflow store is configured, the store is an SQLite file beside them, `RUN/mlflow.db`. A
+command downloads a copy when it starts, and uploads it when its MLflow run begins and ends; the cluster may then be taken down. If
+two commands of one run folder run at the same time, the one that ends last overwrites what the other has logged. Artifacts are not
+logged to such a store, since they are copies of files in the run folder.
 """
 
 from __future__ import annotations
@@ -36,51 +36,53 @@ from wsc_ray.uris import reason_about, shown, values_without_secrets
 
 FILE = "mlflow.json"
 STORE = "mlflow.db"
-MODEL = "model"  # folder of a run's artifacts
+MODEL = "model"  # folder among a run's artifacts
 SQLITE = "sqlite:///"
 
-_copies: dict[str, Path] = {}  # by URI, of SQLite files on object stores: this process's copy
+_copies: dict[str, Path] = {}  # this process's copies of SQLite files on object stores, by URI
 
 
 def tracking_uri(configured: str | None, *folders: AnyPath) -> str:
-    """The MLflow store: the recipe's, else $MLFLOW_TRACKING_URI, else the one that a folder of this run used, else
-    `mlflow.db` (SQLite): beside the outputs where these lie on an object store, otherwise in the current folder.
+    """Return the URI of the MLflow store.
+
+    It is the recipe's, or else $MLFLOW_TRACKING_URI, or else the store that one of the folders used before, or else an SQLite file
+    `mlflow.db`: beside the outputs if these are on an object store, and otherwise in the current folder.
 
     Args:
+        configured: the recipe's `tracking.uri`.
         folders: the command's output folder first, the run folder last.
 
     Raises:
-        TrackingError: it would be in the current folder, whose path no store can have.
+        TrackingError: the store would be in the current folder, whose path cannot be part of a store's URI.
     """
     if configured or os.environ.get("MLFLOW_TRACKING_URI"):
         return configured or os.environ["MLFLOW_TRACKING_URI"]
     for folder in folders:
-        known = _read(folder)
-        if known:
-            return known["uri"]
+        used = _read(folder)
+        if used:
+            return used["uri"]
     if folders and isinstance(folders[-1], StoragePath):
         return shown(folders[-1] / STORE)
     path = Path(STORE).absolute()
-    if "?" in str(path) or unquote(str(path)) != str(
-        path
-    ):  # parts of a URI's own: SQLAlchemy would make another path of them
+    # In a URI `?` and `%` have a meaning: SQLAlchemy would read another path.
+    if "?" in str(path) or unquote(str(path)) != str(path):
         raise TrackingError(
-            f"{path}: an MLflow store cannot lie in a folder with `?` or `%` in its name; set tracking.uri or MLFLOW_TRACKING_URI, or work "
+            f"{path}: an MLflow store cannot be in a folder with `?` or `%` in its name; set tracking.uri or MLFLOW_TRACKING_URI, or work "
             "in another folder"
         )
     return f"sqlite:///{path}"
 
 
 class Tracker:
-    """One MLflow run, opened or gone on with. Use as a context manager: it ends as FINISHED, FAILED or KILLED.
+    """One MLflow run, new or resumed. As a context manager it ends the run as FINISHED, FAILED or KILLED.
 
     Args:
-        uri: from `tracking_uri`.
-        experiment: MLflow experiment; made where it is missing.
-        folder: the command's output folder, where `mlflow.json` is kept; created.
-        command: `pretrain`, `embed`, ...; a tag, and part of the run's name.
-        params: logged once, flattened to `a.b`.
-        parent: MLflow run id of which this is a child.
+        uri: the store, from `tracking_uri`.
+        experiment: the MLflow experiment; created if it is missing.
+        folder: the command's output folder, which holds `mlflow.json`; created if it is missing.
+        command: `pretrain`, `embed`, ...; it becomes a tag and part of the run's name.
+        params: the parameters to log, flattened to `a.b`; each is logged once.
+        parent: id of the parent's MLflow run, if this is a child run.
 
     Raises:
         TrackingError: the store cannot be reached or written.
@@ -99,15 +101,15 @@ class Tracker:
         self.uri, self.folder = uri, folder
         try:
             self.client, experiment_id = connect(uri, experiment)
-            known = _read(folder)
-            self.run_id = known["run_id"] if known and known["uri"] == shown(uri) else None
+            earlier = _read(folder)
+            self.run_id = earlier["run_id"] if earlier and earlier["uri"] == shown(uri) else None
             if self.run_id is None:
                 tags = {"wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
                 if parent:
                     tags["mlflow.parentRunId"] = parent
                 name = f"{command} {folder.name}"
                 self.run_id = self.client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-                _write_back(uri)  # before the folder names a run that the store does not have
+                _write_back(uri)  # first, so that the folder never names a run that the store lacks
                 write_json(folder / FILE, {"uri": shown(uri), "run_id": self.run_id})
             self.client.update_run(self.run_id, status="RUNNING")
             self._log_params(params)
@@ -127,19 +129,19 @@ class Tracker:
             self.client.set_terminated(self.run_id, status=status)
             _write_back(self.uri)
         except Exception as failure:
-            if kind is None:  # else what ended the block is what the user has to see
+            if kind is None:  # otherwise the block's own error is what the user has to see
                 raise _unreachable(self.uri, failure) from failure
 
     def _log_params(self, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        known = self.client.get_run(self.run_id).data.params
-        new = [Param(k, v) for k, v in _flat(params) if k not in known]
+        logged = self.client.get_run(self.run_id).data.params
+        new = [Param(k, v) for k, v in _flat(params) if k not in logged]
         for start in range(0, len(new), 100):  # the store's limit for one call
             self.client.log_batch(self.run_id, params=new[start : start + 100])
 
     def log_dataset(self, *, name: str, digest: str, source: str, context: str = "training") -> None:
-        """Note the manifest as the run's input, by its digest (MLflow keeps 36 characters of it)."""
+        """Log a data set as the run's input, with its digest (MLflow keeps 36 characters)."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         if not self.client.get_run(self.run_id).inputs.dataset_inputs:
@@ -165,7 +167,7 @@ class Tracker:
             raise _unreachable(self.uri, error) from error
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags of the run, which `search_runs` finds it by.
+        """Set tags of the run, by which `search_runs` can find it.
 
         Raises:
             TrackingError: the store does not take them.
@@ -177,7 +179,7 @@ class Tracker:
             raise _unreachable(self.uri, error) from error
 
     def last_step(self, key: str) -> int:
-        """The last step at which `key` was logged, -1 where it never was: a resumed run logs what comes after.
+        """Return the last step at which `key` was logged, -1 if it never was; a resumed run logs the steps after it.
 
         Raises:
             TrackingError: the store does not answer.
@@ -188,7 +190,7 @@ class Tracker:
             raise _unreachable(self.uri, error) from error
 
     def log_artifact(self, path: AnyPath, folder: str | None = None) -> None:
-        """Store a file, or a folder with what is in it."""
+        """Log a file, or a folder with its content, as an artifact; nothing is done if the store keeps no artifacts."""
         if _on_object_store(self.uri):
             return
         if path.is_dir():
@@ -200,15 +202,15 @@ class Tracker:
 
     @property
     def keeps_artifacts(self) -> bool:
-        """Whether the store keeps files."""
+        """Whether the store keeps artifacts."""
         return not _on_object_store(self.uri)
 
     def register(self, model: Path, name: str, tags: Mapping[str, str]) -> dict[str, Any]:
-        """Store an MLflow model with the run and register it as a new version of `name`, unless the run has such a version.
+        """Log an MLflow model to the run and register it as a new version of `name`, unless the run has that version already.
 
         Args:
             model: a local folder, as `mlflow.pyfunc.save_model` writes it.
-            tags: of the version; one with the same tags is the same.
+            tags: the version's tags; an existing version of this run with the same tags is not registered again.
 
         Returns:
             `name`, `version` and `uri`.
@@ -219,13 +221,13 @@ class Tracker:
         from mlflow.exceptions import MlflowException
 
         try:
-            with contextlib.suppress(MlflowException):  # it is there already; what else is wrong comes up below
+            with contextlib.suppress(MlflowException):  # it exists already; other errors recur below
                 self.client.create_registered_model(name)
             for version in self.client.search_model_versions(f"name = '{name}'"):
                 if version.run_id == self.run_id and version.tags == dict(tags):
                     break
             else:
-                # A folder for each version: members that come later must not change an earlier one.
+                # A folder for each version: members that are added later must not change an earlier version.
                 folder = f"{MODEL}/{hashlib.sha256(repr(sorted(tags.items())).encode()).hexdigest()[:12]}"
                 self.client.log_artifacts(self.run_id, str(model), folder)
                 source = f"{self.client.get_run(self.run_id).info.artifact_uri}/{folder}"
@@ -235,29 +237,29 @@ class Tracker:
         return {"name": name, "version": int(version.version), "uri": f"models:/{name}/{version.version}"}
 
     def child(self, *, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """A finished child run, once by name: a search that goes on does not log a trial twice.
+        """Log a finished child run, once per name, so that a resumed search does not log a trial twice.
 
-        One that a crash left half-logged is filled up.
+        A child run that a crash left incomplete is completed.
         """
         run = self.client.get_run(self.run_id)
         query = f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'"
-        found = self.client.search_runs([run.info.experiment_id], query, max_results=1)
-        if found and found[0].info.status == "FINISHED":
+        existing = self.client.search_runs([run.info.experiment_id], query, max_results=1)
+        if existing and existing[0].info.status == "FINISHED":
             return
-        if found:
-            made = found[0].info.run_id
+        if existing:
+            child_id = existing[0].info.run_id
         else:
             tags = {"mlflow.parentRunId": self.run_id}
-            made = self.client.create_run(run.info.experiment_id, run_name=name, tags=tags).info.run_id
+            child_id = self.client.create_run(run.info.experiment_id, run_name=name, tags=tags).info.run_id
         for key, value in _flat(params):
-            self.client.log_param(made, key, value)
+            self.client.log_param(child_id, key, value)
         for key, value in metrics.items():
-            self.client.log_metric(made, key, float(value))
-        self.client.set_terminated(made)
+            self.client.log_metric(child_id, key, float(value))
+        self.client.set_terminated(child_id)
 
     @property
     def ui_command(self) -> str:
-        """What to type to look at the store."""
+        """The command that shows the store, or its address if it is a server."""
         uri = shown(self.uri)
         if _on_object_store(uri):
             return f"mlflow ui --backend-store-uri sqlite:///{STORE} (beside a copy of {uri})"
@@ -265,15 +267,15 @@ class Tracker:
 
 
 def connect(uri: str, experiment: str) -> tuple[Any, str]:
-    """An `MlflowClient` and the id of `experiment`, made where it is missing.
+    """Return an `MlflowClient` and the id of `experiment`, which is created if it is missing.
 
     Raises:
         TrackingError: the store cannot be reached or written.
     """
-    # MLflow's defaults retry for minutes; a store that is not there should be said at once.
+    # MLflow's defaults retry for minutes; a missing store should be reported at once.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    # MLflow would print where a run is seen when it ends, with the user and password of the store's URI.
+    # At a run's end MLflow would print the run's address, with the user and password of the store's URI.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     import logging
 
@@ -283,31 +285,31 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        if uri.startswith(SQLITE):  # MLflow tries for minutes to open what no file can be called
+        if uri.startswith(SQLITE):  # raises for a name that no file can have; MLflow would try for minutes to open it
             local_path(uri.removeprefix(SQLITE).partition("?")[0])
         with _lock_beside(uri):
             client = MlflowClient(tracking_uri=_opened(uri))
-            found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            return client, found.experiment_id
+            existing = client.get_experiment_by_name(experiment)
+        if existing is not None:
+            return client, existing.experiment_id
         place = None
-        if uri.startswith(SQLITE):  # artifacts beside the database, not in whatever folder one stands
+        if uri.startswith(SQLITE):  # artifacts beside the database, and not in the current folder
             place = (Path(uri.removeprefix(SQLITE)).absolute().parent / "mlartifacts" / _folder_of(experiment)).as_uri()
         elif _on_object_store(uri):
             place = shown(as_path(uri).parent / "mlartifacts" / _folder_of(experiment))
         try:
             return client, client.create_experiment(experiment, artifact_location=place)
-        except MlflowException:  # made by someone else in between
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
+        except MlflowException:  # another process created it in between
+            existing = client.get_experiment_by_name(experiment)
+            if existing is None:
                 raise
-            return client, found.experiment_id
+            return client, existing.experiment_id
     except Exception as error:
         raise _unreachable(uri, error) from error
 
 
 def _folder_of(experiment: str) -> str:
-    """Where an experiment's artifacts lie below `mlartifacts`: its name, or what is safe of it, and never outside."""
+    """Return the folder name of an experiment's artifacts below `mlartifacts`: the experiment's name, or a safe form of it."""
     if is_file_name(experiment):
         return experiment
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:50]
@@ -315,7 +317,7 @@ def _folder_of(experiment: str) -> str:
 
 
 def _lock_beside(uri: str) -> contextlib.AbstractContextManager[None]:
-    """A lock beside an SQLite store: its first user makes its tables, which fails where two do it at once."""
+    """Return a lock beside an SQLite store: its first user creates the tables, which fails if two do so at once."""
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     if not uri.startswith(SQLITE) or path.name in ("", ":memory:"):
         return contextlib.nullcontext()
@@ -323,19 +325,19 @@ def _lock_beside(uri: str) -> contextlib.AbstractContextManager[None]:
 
 
 def _on_object_store(uri: str) -> bool:
-    """Whether the store is an SQLite file on an object store, and not a server, a database or a local file."""
+    """Return whether the store is an SQLite file on an object store, and not a server, a database or a local file."""
     scheme, _, rest = uri.partition("://")
     return scheme not in ("sqlite", "http", "https", "file") and rest.partition("?")[0].endswith(f"/{STORE}")
 
 
 def _opened(uri: str) -> str:
-    """The URI of a store that MLflow can open: of the copy that is made of an SQLite file on an object store."""
+    """Return a URI that MLflow can open: for an SQLite file on an object store, that of this process's copy."""
     if not _on_object_store(uri):
         return uri
     if uri not in _copies:
         copy = Path(tempfile.mkdtemp(prefix="wsc-ray-mlflow-")) / STORE
-        with contextlib.suppress(FileNotFoundError), local_file(as_path(uri)) as known:
-            shutil.copyfile(known, copy)
+        with contextlib.suppress(FileNotFoundError), local_file(as_path(uri)) as local:
+            shutil.copyfile(local, copy)
         _copies[uri] = copy
     return f"sqlite:///{_copies[uri]}"
 
@@ -357,22 +359,22 @@ def _unreachable(uri: str, error: Exception) -> TrackingError:
 
 
 def _read(folder: AnyPath) -> dict[str, str] | None:
-    """The store and the run of a command's output folder; None where it has none yet.
+    """Return `uri` and `run_id` from `mlflow.json` of a command's output folder; None if there is no such file.
 
     Raises:
-        TrackingError: the file that says them is damaged.
+        TrackingError: the file is damaged.
     """
     try:
-        known = read_json(folder / FILE)
-        if not all(isinstance(known[name], str) for name in ("uri", "run_id")):
-            raise ValueError("it holds no run of MLflow")
+        values = read_json(folder / FILE)
+        if not all(isinstance(values[name], str) for name in ("uri", "run_id")):
+            raise ValueError("it names no MLflow run")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
         raise TrackingError(
             f"{folder / FILE} cannot be read: {first_line(error)}; delete it, and the same command goes on in a new MLflow run"
         ) from None
-    return known
+    return values
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""How often intervals of `evaluate --compare` cover a difference that is known."""
+"""How often the intervals of `evaluate --compare` cover a known difference."""

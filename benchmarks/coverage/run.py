@@ -1,4 +1,4 @@
-"""Draw cohorts, compare the two results of each, and count."""
+"""Drawing cohorts, comparing two results of each, and counting how often the interval covers the difference."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Cohorts of which the true difference between two results is known in closed form.
+"""Simulated cohorts for which the true difference between two results is known in closed form.
 
 The score of slide i of patient q by member m is
 
     z = +-(delta + a_m) / 2 + b_q + e_i + s_im
 
-with the sign of the label, a member's own skill a_m, what the patient's slides share b_q, what the slide has for itself e_i, and
-what a seed makes of the slide s_im; all normal. Two results share the patients' and slides' difficulty in part, as two encoders
+with the sign of the label, a member's own skill a_m, the effect b_q of the patient, the effect e_i of the slide, and the effect
+s_im of the member's seed on the slide; all normal. Two results share a part of the patients' and slides' effects, as two encoders
 do. Probabilities are linear in z, so that the mean of members is normal too.
 """
 

@@ -1,1 +1,1 @@
-"""`python -m benchmarks.data`: patches a second a core beside the reference's loader and beside decoding alone."""
+"""`python -m benchmarks.data`: patches per second and core, compared with the reference's loader and with decoding alone."""

@@ -1,6 +1,6 @@
-"""Who is measured, each in processes of its own: the reference's loader, decoding alone, and ours outside Ray.
+"""The measured contenders, each in processes of its own: the reference's loader, decoding alone, and our pipeline without Ray.
 
-Each `prepare_...` is given to a `Team` and returns what does a round. Ours through Ray is in `ray_stream`.
+A `Team` calls each `prepare_...`, which returns a function that does one round. Our pipeline with Ray is in `ray_stream`.
 """
 
 from __future__ import annotations

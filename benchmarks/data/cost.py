@@ -1,4 +1,4 @@
-"""What a piece of work cost: patches, wall-clock seconds, and CPU seconds of every process that took part."""
+"""The cost of a piece of work: patches, wall-clock seconds, and CPU seconds of every process that took part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoded images that the reference and decoding alone hold in memory."""
+"""The encoded images in memory, for the reference and for decoding alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All contenders in rounds, in rotated order on the same cores, each round one sample of everybody."""
+"""Measuring all contenders in rounds, in rotated order on the same cores; each round takes one sample of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time and memory from a manifest's name to the first window's patches, for a manifest of any size."""
+"""Time and memory from opening a manifest to the patches of the first window, for a manifest of any size."""
 
 from __future__ import annotations
 

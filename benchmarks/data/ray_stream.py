@@ -1,4 +1,4 @@
-"""Ours from end to end: patches read by Ray tasks and received where a training worker would train on them."""
+"""Our pipeline from end to end: Ray tasks read patches, and a process receives them as a training worker would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check the options, draw patches, measure in rounds, train for a moment, print and save the tables."""
+"""Checking the options, making patches, measuring in rounds, training briefly, printing and saving the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is drawn, read and trained: the sizes that the figures stand for, and tiny ones to see that all runs."""
+"""The sizes of the data and of the training: those of the published figures, and tiny ones to check that everything works."""
 
 from __future__ import annotations
 

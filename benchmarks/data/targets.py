@@ -1,4 +1,4 @@
-"""What reading has to reach, judged from the figures alone."""
+"""The targets of reading, judged from the figures."""
 
 from __future__ import annotations
 

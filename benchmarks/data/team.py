@@ -1,4 +1,4 @@
-"""Processes that stay and do a round of their work whenever they are told, so that contenders can take turns."""
+"""Processes that wait and do one round of their work on request, so that contenders can take turns."""
 
 from __future__ import annotations
 

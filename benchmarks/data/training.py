@@ -1,4 +1,4 @@
-"""Pretraining whose model is the bottleneck, and how long it waited for data."""
+"""Pretraining with a model that is the bottleneck, and the time that it waited for data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""When WeakSupCon helps: adapters of frozen features on pseudo-slides of real patches, by how much tumour a positive slide holds."""
+"""When WeakSupCon helps: adapters of frozen features on pseudo-slides of real patches, for different amounts of tumour in a positive slide."""

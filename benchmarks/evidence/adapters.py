@@ -1,4 +1,4 @@
-"""Encoders of features, trained on pseudo-slides by the package's own loop, order and losses, without Ray."""
+"""Adapters (encoders of features), trained on pseudo-slides with the package's own loop, order and losses, without Ray."""
 
 from __future__ import annotations
 

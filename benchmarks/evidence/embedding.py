@@ -1,4 +1,4 @@
-"""The frozen encoder's features of the pool, through `wsc-ray manifest import` and `wsc-ray embed`."""
+"""The frozen encoder's features of the pool, made with `wsc-ray manifest import` and `wsc-ray embed`."""
 
 from __future__ import annotations
 

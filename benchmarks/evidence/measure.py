@@ -1,4 +1,4 @@
-"""How good features are for pseudo-slides and for patches."""
+"""Measuring features on pseudo-slides and on patches."""
 
 from __future__ import annotations
 

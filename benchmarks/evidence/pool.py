@@ -1,8 +1,8 @@
 """The pool of patches, and the pseudo-slides that are drawn from it.
 
-PatchCamelyon ships no slide ids. A pseudo-slide has its patches from one stain group, as a real slide has one stain: a negative one
-normal patches alone, a positive one a stated number of tumour patches. Stain groups of the pool's part `train` are divided: pseudo-slides
-of some train encoders and heads (FIT), those of others choose settings and when a head stops (CHOOSE). The part `valid`, cut from other
+PatchCamelyon has no slide ids. The patches of a pseudo-slide are from one stain group, as a real slide has one stain: a negative one
+has only normal patches, a positive one a given number of tumour patches. The stain groups of the pool's part `train` are divided: the
+pseudo-slides of some train encoders and heads (FIT), those of the others choose settings and stop heads (CHOOSE). The part `valid`, cut from other
 slides, is TEST.
 """
 

@@ -1,6 +1,6 @@
 """The study: settings chosen on the pool's part `train`, written down, then one opening of `valid`.
 
-A training and what is measured of it is one file of `OUT/runs`, so that a study which was interrupted goes on.
+Each training with its measurements is one file in `OUT/runs`, so that an interrupted study goes on.
 """
 
 from __future__ import annotations

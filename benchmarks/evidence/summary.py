@@ -1,4 +1,4 @@
-"""What the results of a study come to: means over seeds, and paired differences with intervals."""
+"""Summarising the results of a study: means over seeds, and paired differences with intervals."""
 
 from __future__ import annotations
 

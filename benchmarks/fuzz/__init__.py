@@ -1,1 +1,1 @@
-"""Damaged and hostile inputs, made by chance: does every command give a right result or one sentence?"""
+"""Random damaged and hostile inputs: does every command give a correct result or one sentence?"""

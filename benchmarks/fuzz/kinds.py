@@ -1,4 +1,4 @@
-"""The kinds of input: which files are damaged how, which command reads them, and which of its results are right."""
+"""The kinds of input: the files that are damaged and how, the command that reads them, and which of its results are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may happen to a file: to its bytes, to a table, to settings. Pure functions of a random generator."""
+"""Random mutations of a file: of its bytes, of a table, of settings. Pure functions of a random generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table or a recipe says, read by other code than ours: is a result that differs from the undamaged one the right one?"""
+"""Oracles that read a table or a recipe with code other than ours: is a result correct that differs from that of the undamaged input?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process for each kind of input: a library that aborts takes its process with it, and the kind goes on in a new one."""
+"""One process for each kind of input: if a library aborts, only its process ends, and the kind goes on in a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage, call, judge, put back; count by kind."""
+"""The loop of the fuzzer: damage an input, call the command, judge the result, restore the input; count by kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small world of everything that commands read, made without Ray: what the fuzzer damages."""
+"""Small inputs of every kind that commands read, made without Ray; the fuzzer damages them."""
 
 from __future__ import annotations
 

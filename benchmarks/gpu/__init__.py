@@ -1,1 +1,1 @@
-"""What needs a GPU: tests, the training step, decoding, the losses, MIL heads and a curve of evidence."""
+"""Measurements that need a GPU: tests, the training step, decoding, the losses, MIL heads and a curve of evidence."""

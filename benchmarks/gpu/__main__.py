@@ -1,4 +1,4 @@
-"""Run the parts one after the other, each in a process of its own with a time limit, and write each one's result as it ends."""
+"""Running the parts one after the other, each in a process of its own with a time limit, and writing each result when the part ends."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Part `decode`: JPEG patches decoded on the device by `torchvision.io.decode_jpeg`, beside simplejpeg on one core and on all;
-and views made on the device beside OpenCV's on one core."""
+"""Part `decode`: JPEG patches decoded on the device by `torchvision.io.decode_jpeg`, compared with simplejpeg on one core and on all;
+and views made on the device, compared with OpenCV on one core."""
 
 from __future__ import annotations
 

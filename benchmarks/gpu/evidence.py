@@ -1,9 +1,9 @@
-"""Part `evidence`: ResNet-18 trained from pixels on pseudo-slides with few tumour patches, an arm a method.
+"""Part `evidence`: ResNet-18 trained from pixels on pseudo-slides with few tumour patches, one arm per method.
 
 A pseudo-slide is 50 patches of one stain group: of a negative one all are normal, of a positive one a stated fraction is
 tumour. Encoders are trained on pseudo-slides of the pool's part `train` from random weights; ABMIL heads are fitted on the same
-pseudo-slides and tested on those of the part `valid`. Test bags share patches, so that their number says nothing of how
-sure a figure is. It begins no arm that would not end within its limit, and says which it has left out.
+pseudo-slides and tested on those of the part `valid`. Test bags share patches, so that their number does not show the
+uncertainty of a figure. The part starts no arm that would exceed its time limit, and lists the arms that it left out.
 """
 
 from __future__ import annotations

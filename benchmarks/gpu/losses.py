@@ -1,6 +1,6 @@
 """Part `losses`: time and memory of WeakSupCon, forward and backward, over batches that training never reaches today.
 
-Beside ours stands the loss as its formula is written, with a full matrix, where that fits.
+Our loss is compared with the loss as its formula is written, with a full matrix, if that fits into memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Part `mil`: an epoch of an attention-MIL head over packed bags, beside the usual loop of one bag at a time."""
+"""Part `mil`: an epoch of an attention-MIL head over packed bags, compared with the usual loop of one bag at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: a table a part, made of the JSON files that the parts left."""
+"""The page: one table per part, made from the JSON files of the parts."""
 
 from __future__ import annotations
 

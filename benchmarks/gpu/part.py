@@ -1,4 +1,4 @@
-"""What the parts share: their command line, times on the device, and the file that holds a result."""
+"""Helpers that the parts share: their command line, timing on the device, and the file of a result."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Part `pipeline`: patches a second from JPEG files in memory to a step done, ours beside the published code's setting.
+"""Part `pipeline`: patches per second from JPEG files in memory to a finished step, ours compared with the published code's setting.
 
-Ours decodes in threads and makes views on the device, in bfloat16; the numbers of the views are drawn before, as the
-product's readers do it in processes of their own. The published code decodes with PIL, makes views with
-torchvision in DataLoader workers, one a core, and trains in float32. No pipeline is faster than its model: `step` says what
-the bare one takes.
+Our pipeline decodes in threads and makes views on the device, in bfloat16; the random numbers of the views are drawn before, as the
+package's readers do in processes of their own. The published code decodes with PIL, makes views with torchvision in DataLoader
+workers, one per core, and trains in float32. No pipeline is faster than its model, whose time the part `step` measures.
 """
 
 from __future__ import annotations

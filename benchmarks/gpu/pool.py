@@ -1,7 +1,7 @@
-"""Write the file of patches that `evidence` takes: `python -m benchmarks.gpu.pool POOL.parquet OUT.npz --patches 8000`.
+"""Writing the file of patches for `evidence`: `python -m benchmarks.gpu.pool POOL.parquet OUT.npz --patches 8000`.
 
-POOL.parquet has a row a patch: `part` (train, valid), `stain_group`, `patch_label` (1: tumour) and `image` (an encoded file).
-All patches of `valid` are kept, and as many of `train` as are asked for, half of them tumour.
+POOL.parquet has one row per patch: `part` (train, valid), `stain_group`, `patch_label` (1: tumour) and `image` (an encoded file).
+All patches of `valid` are kept, and the requested number of patches of `train`, half of them tumour.
 """
 
 from __future__ import annotations

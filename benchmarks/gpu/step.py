@@ -1,9 +1,9 @@
-"""Part `step`: a training step of ResNet-18, 512 patches at 224 px, beside the bare model.
+"""Part `step`: a training step of ResNet-18, 512 patches at 224 px, compared with the bare model.
 
-Ours is the product's own `Loop`: uint8 patches on the host go up, both views are made on the device, and forward, loss,
-backward and optimizer follow. The bare model is the same encoder with a trivial loss on pixels that lie on the device
-ready. Both are timed many steps in a row, as they train: the device is waited for before the first and after the last, so
-that a step's upload may go on beside the step before. What follows takes our step apart.
+Our step is the package's own `Loop`: uint8 patches are copied from the host, both views are made on the device, and forward, loss,
+backward and optimizer follow. The bare model is the same encoder with a trivial loss, on pixels that are on the device
+already. Both are timed over many consecutive steps, as in training: the timer waits for the device only before the first and after
+the last step, so that a step's upload may overlap with the step before. Further measurements time the parts of our step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Part `views`: what making both views of 512 patches on the device takes, and whether other ways of it are faster.
+"""Part `views`: the time to make both views of 512 patches on the device, and whether other variants are faster.
 
-A variant that wins, with pixels that are at most a rounding apart, is one to take over into `wsc_ray.stream.device`.
+A faster variant, whose pixels differ by rounding at most, should be taken over into `wsc_ray.stream.device`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""`python -m benchmarks.loss`: our losses beside plain O(N^2) restatements and other libraries' losses, in time and memory."""
+"""`python -m benchmarks.loss`: time and memory of our losses, compared with plain O(N^2) restatements and other libraries' losses."""

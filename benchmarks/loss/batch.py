@@ -1,4 +1,4 @@
-"""The features that the losses are measured on: random unit vectors, half of the patches pure, half mixed."""
+"""The features for measuring the losses: random unit vectors, with half of the patches pure and half mixed."""
 
 from __future__ import annotations
 

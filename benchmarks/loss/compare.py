@@ -1,4 +1,4 @@
-"""One case measured: everybody's memory in processes of their own, then everybody's time side by side."""
+"""Measuring one case: the memory of each contender in its own processes, then the time of all contenders in turn."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who is compared: our losses, the restatements, and two libraries' losses brought to the same value.
+"""The contenders: our losses, the restatements, and two libraries' losses, scaled to the same value.
 
 A contender's loss is what DistributedDataParallel averages: its gradient is the number of processes times that of the
-global loss. The libraries know no base temperature, so that theirs are multiplied by t / t0.
+global loss. The libraries have no base temperature, so that their losses are multiplied by t / t0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""That contenders compute the same thing: equal values, and equal gradients as an encoder would get them."""
+"""Checking that contenders compute the same loss: equal values, and equal gradients as an encoder would get them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process of a crew does: one forward and backward at its peak memory, or rounds of them by the clock."""
+"""The work of a crew's process: one forward and backward pass with its peak memory, or timed rounds of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss benchmark as Markdown: the tables that are printed, and the whole page."""
+"""The loss benchmark as Markdown: the tables for the terminal, and the whole page."""
 
 from __future__ import annotations
 

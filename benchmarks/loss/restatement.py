@@ -1,9 +1,9 @@
-"""The losses as formulas with full N x N matrices and masks: what one writes down first, and what we are measured by.
+"""The losses as formulas with full N x N matrices and masks: the straightforward form, with which ours are compared.
 
 Written from the formulas in `wsc_ray.losses`; the layout (one matrix of all pairs, a mask of positives, a mask of the
 diagonal, the row maximum taken off) is that of the published implementations of these losses. Every view must have a
-positive. Among several processes each computes the whole matrix from gathered features, of which its own carry the
-gradient, and multiplies the loss by their number for DistributedDataParallel to average.
+positive. With several processes, each computes the whole matrix from gathered features, of which only its own carry a
+gradient, and multiplies the loss by the number of processes, since DistributedDataParallel averages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check the options, measure every case, print and save the tables."""
+"""Checking the options, measuring every case, printing and saving the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the loss has to reach, judged from the measurements alone."""
+"""The targets of the loss, judged from the measurements."""
 
 from __future__ import annotations
 

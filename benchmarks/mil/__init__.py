@@ -1,1 +1,1 @@
-"""An epoch of attention-MIL over packed bags, beside torchmil's model one bag at a time, and in padded batches."""
+"""An epoch of attention-MIL over packed bags, compared with torchmil's model with one bag at a time, and with padded batches."""

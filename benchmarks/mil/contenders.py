@@ -1,7 +1,7 @@
-"""The same head, loss and optimizer over the same bags: packed, and torchmil's one bag at a time or padded.
+"""The same head, loss and optimizer over the same bags: ours packed, and torchmil's with one bag at a time or padded.
 
-Each contender is a function that takes one pass over the bags in random order. What differs is how bags become steps: packed
-and padded take `BAGS_PER_STEP` a step; one bag at a time is how the field's scripts, and torchmil's examples, train.
+Each contender is a function that takes one pass over the bags in random order. They differ in how bags form steps: packed
+and padded take `BAGS_PER_STEP` bags per step; one bag at a time is how the field's scripts, and torchmil's examples, train.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check the options, time every size of bags, print and save the tables."""
+"""Checking the options, timing every size of bags, printing and saving the tables."""
 
 from __future__ import annotations
 

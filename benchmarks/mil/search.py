@@ -1,4 +1,4 @@
-"""Many trials: how many a minute, and whether the driver and the workers stay as large as they were."""
+"""A search with many trials: trials per minute, and whether the memory of the driver and the workers grows."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Patches a second a core from slides, beside a loop over OpenSlide's `read_region`."""
+"""Patches per second and core from slides, compared with a loop over OpenSlide's `read_region`."""

@@ -1,4 +1,4 @@
-"""Ways from a slide to JPEG patches, each end to end: open, read, encode, close."""
+"""The contenders that cut a slide into JPEG patches, each from end to end: open, read, encode, close."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every contender in rounds on one core, and the memory that ours takes on slides of several sizes."""
+"""Measuring every contender in rounds on one core, and the memory of ours on slides of several sizes."""
 
 from __future__ import annotations
 

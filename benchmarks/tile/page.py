@@ -1,4 +1,4 @@
-"""The page, and what the command prints."""
+"""The page, and the text that the command prints."""
 
 from __future__ import annotations
 

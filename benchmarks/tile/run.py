@@ -1,4 +1,4 @@
-"""Check the options, draw slides, measure in rounds, print and save the tables."""
+"""Checking the options, making slides, measuring in rounds, printing and saving the tables."""
 
 from __future__ import annotations
 

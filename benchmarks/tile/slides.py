@@ -1,4 +1,4 @@
-"""Slides of any size that are drawn for the comparison: tiles of H&E-like tissue, in one TIFF a slide."""
+"""Synthetic slides of any size for the comparison: tiles of H&E-like tissue, one TIFF per slide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cutting has to reach, judged from the figures alone."""
+"""The targets of cutting, judged from the figures."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_what_only_the_cluster_can_tell(head, shared, recipe, tmp_path):
     assert status == 2, text
     assert re.search(r"fail  manifest: .*nowhere", text)
     assert re.search(r"fail  cpus: .*train.cpus_per_worker", text)
-    assert "preflight: nothing was started; mend what is said above of: manifest, cpus" in text
+    assert "preflight: nothing was started; these checks failed, see above: manifest, cpus" in text
     assert "Traceback" not in text
     assert not (shared / "never").exists()
     assert not [path for path in shared.iterdir() if "probe" in path.name]

@@ -103,7 +103,7 @@ def test_a_machine_that_the_list_does_not_know_is_named_and_never_priced(cluster
     assert offer.least is None
     assert offer.most is None
     text = as_text(offer, 3600)
-    assert f"what {machine} costs is not in the list of prices, so that no total can be given" in text
+    assert f"the list of prices lacks {machine}, so that no total can be given" in text
     assert "not known" in text
     assert "in all" not in text
     assert "dollars at most" not in text

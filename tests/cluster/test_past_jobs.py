@@ -65,7 +65,7 @@ def test_nothing_to_list_is_said(cluster):
     with pytest.raises(ClusterError, match="no record of job j"):
         job_list(cluster=str(cluster), job="j")
     (cluster.parent / "storage").rmdir()
-    with pytest.raises(ClusterError, match="is not seen from this machine"):
+    with pytest.raises(ClusterError, match="does not exist on this machine"):
         job_list(cluster=str(cluster))
     config = yaml.safe_load(cluster.read_text())
     del config["metadata"]

@@ -183,7 +183,7 @@ def replaced(path: Path, old: str, new: str) -> None:
             r"b.csv lacks 1 slides of .*a.csv \(s3\) and has 1 that",
         ),
         (lambda a, b: replaced(b, "s3,", "s4,"), DataError, r"b.csv has several rows of slide s4"),
-        (lambda a, b: replaced(a, "s3,p1,positive", "s3,p1,"), DataError, r"no table says the label of slide s3"),
+        (lambda a, b: replaced(a, "s3,p1,positive", "s3,p1,"), DataError, r"no table has the label of slide s3"),
         (lambda a, b: replaced(a, "s3,p1,positive", "s3,p1,mitosis"), DataError, r"label mitosis has no column"),
         (
             lambda a, b: replaced(b, "prob_positive", "prob_tumour"),
@@ -239,7 +239,7 @@ def test_a_comparison_wants_two_results_and_no_run(tables: list[Path], tmp_path:
         with pytest.raises(RecipeError, match="give two different results at least"):
             evaluate(results=results, compare=True)
     for arguments in ({"results": tables}, {"results": tables, "compare": True, "run": tmp_path}):
-        with pytest.raises(RecipeError, match="compared by --compare RESULT"):
+        with pytest.raises(RecipeError, match="give --compare RESULT"):
             evaluate(**arguments)
     (tmp_path / "empty").mkdir()
     status, text = wsc_ray_command("evaluate", "--compare", tables[0], tmp_path / "empty")

@@ -271,7 +271,7 @@ def test_members_of_a_search_that_has_not_ended_are_not_evaluated(
     out = tmp_path / "mil"
     shutil.copytree(searched[0], out)
     (out / "summary.json").unlink()
-    with pytest.raises(RunFolderError, match="has not come to its end"):
+    with pytest.raises(RunFolderError, match="is not complete"):
         load_members(out)
 
 

@@ -1,1 +1,1 @@
-"""A watch on a cluster's head that takes the cluster down when nobody uses it, or when its time is over."""
+"""The watch on a cluster's head: it takes the cluster down when no job has run for a while, or when its time is over."""

@@ -1,7 +1,7 @@
-"""The machines of a cluster in a cloud, as its head sees them, and their end.
+"""Listing and terminating the machines of a cluster in a cloud, from its head.
 
-Ray's own `ray down` logs in to the head first, which a head cannot count on doing from within, and ends all machines at
-once. Here the head goes last: while it stands, somebody can still try again.
+`ray down` is not used: it first logs in to the head, which may not work from the head itself, and it terminates all machines at
+once. Here the head is terminated last, so that it can try again if a worker's termination fails.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-TAG = "ray-cluster-name"  # with which Ray's launcher marks the machines of a cluster
+TAG = "ray-cluster-name"  # the tag by which Ray's launcher marks the machines of a cluster
 KIND = "ray-node-type"
 _HEAD = "head"
 
@@ -22,14 +22,14 @@ class Machine:
 
 
 class Cloud(Protocol):
-    """The machines of one cluster that still cost something."""
+    """A cloud's machines of one cluster, without those that cost nothing any more."""
 
     def machines(self) -> list[Machine]: ...
     def terminate(self, ids: list[str]) -> None: ...
 
 
 class Aws:
-    """Machines of EC2; the head's role may list all, and end those of its own cluster."""
+    """Machines of EC2; the head's IAM role may list all machines, and terminate those of its own cluster."""
 
     def __init__(self, cluster: str, provider: Mapping[str, Any]):
         import boto3
@@ -43,12 +43,12 @@ class Aws:
             {"Name": f"tag:{TAG}", "Values": [self.cluster]},
             {"Name": "instance-state-name", "Values": states},
         ]
-        found = []
+        machines = []
         for page in self.ec2.get_paginator("describe_instances").paginate(Filters=filters):
-            for instance in (each for group in page["Reservations"] for each in group["Instances"]):
+            for instance in (instance for group in page["Reservations"] for instance in group["Instances"]):
                 tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
-                found.append(Machine(instance["InstanceId"], tags.get(KIND) == _HEAD))
-        return found
+                machines.append(Machine(instance["InstanceId"], tags.get(KIND) == _HEAD))
+        return machines
 
     def terminate(self, ids: list[str]) -> None:
         self.ec2.terminate_instances(InstanceIds=ids)
@@ -65,14 +65,14 @@ class Gcp:
         self.instances = discovery.build("compute", "v1", cache_discovery=False).instances()
 
     def machines(self) -> list[Machine]:
-        found, request = [], self.instances.list(**self.place, filter=f"labels.{TAG}={self.cluster}")
+        machines, request = [], self.instances.list(**self.place, filter=f"labels.{TAG}={self.cluster}")
         while request is not None:
             answer = request.execute()
             for instance in answer.get("items", []):
                 if instance["status"] not in ("STOPPING", "TERMINATED"):
-                    found.append(Machine(instance["name"], instance.get("labels", {}).get(KIND) == _HEAD))
+                    machines.append(Machine(instance["name"], instance.get("labels", {}).get(KIND) == _HEAD))
             request = self.instances.list_next(request, answer)
-        return found
+        return machines
 
     def terminate(self, ids: list[str]) -> None:
         for name in ids:
@@ -83,7 +83,7 @@ CLOUDS: dict[str, type[Aws] | type[Gcp]] = {"aws": Aws, "gcp": Gcp}
 
 
 def end_step(cloud: Cloud) -> bool:
-    """End the workers that are left, or the head once there are none; False once nothing is left."""
+    """Terminate the remaining workers, or the head if there are none; return False if no machine is left."""
     left = cloud.machines()
     workers = [machine.id for machine in left if not machine.head]
     heads = [machine.id for machine in left if machine.head]

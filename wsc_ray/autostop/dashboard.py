@@ -1,6 +1,6 @@
-"""The jobs of the Ray on this machine, by the dashboard's REST interface.
+"""The jobs of this machine's Ray cluster, from the REST API of its dashboard.
 
-Nothing of Ray is imported: the watch that asks is small, and works where Ray does not.
+Ray is not imported, so that the watch stays small and works even if Ray does not.
 https://docs.ray.io/en/latest/cluster/running-applications/job-submission/rest.html
 """
 
@@ -23,7 +23,7 @@ _SECONDS = 10.0  # for an answer
 
 
 def jobs(address: str = ADDRESS) -> list[SeenJob] | None:
-    """The jobs, whoever started them; None where the dashboard does not answer."""
+    """Return the jobs of all users; None if the dashboard does not answer."""
     try:
         answer = json.loads(_ask(f"{address}/api/jobs/", "GET"))
         return [_job(details) for details in answer]
@@ -32,7 +32,7 @@ def jobs(address: str = ADDRESS) -> list[SeenJob] | None:
 
 
 def stop(job_id: str, address: str = ADDRESS) -> None:
-    """Ask for the end of a job; where nobody answers there is none to end."""
+    """Ask the dashboard to stop a job. If it does not answer, nothing is done: then no job runs."""
     try:
         _ask(f"{address}/api/jobs/{urllib.parse.quote(job_id)}/stop", "POST")
     except OSError:

@@ -1,6 +1,6 @@
 """Taking a cluster down from its own head.
 
-Ray on the head ends first, and with it the autoscaler, which would start what is ended here anew.
+Ray on the head is stopped first, and with it the autoscaler, which would start terminated machines again.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from wsc_ray.errors import ClusterError
 from wsc_ray.provision.cluster_file import ClusterFile, read_cluster_file
 from wsc_ray.provision.machines import Machines
 
-CONFIG = "~/ray_bootstrap_config.yaml"  # what Ray's launcher leaves on the head: the cluster's file, resolved
+CONFIG = "~/ray_bootstrap_config.yaml"  # the resolved cluster file, which Ray's launcher writes on the head
 RAY = str(Path(sys.executable).parent / "ray")
 PROVIDERS = ("local", *CLOUDS)
 _PAUSE = 10.0  # s between two tries
-_TRIES = 6  # on machines that answer no more; a cloud is asked until nothing is left
+_TRIES = 6  # for machines that do not answer; in a cloud the tries go on until no machine is left
 
 
 def cluster_of_head() -> ClusterFile:
-    """The file of the cluster whose head this machine is.
+    """Return the cluster file of the cluster whose head this machine is.
 
     Raises:
-        ClusterError: there is none, or it is not a launcher's.
+        ClusterError: the file does not exist, or cannot be used; see `read_cluster_file`.
     """
     return read_cluster_file(CONFIG)
 
 
 def check_able(file: ClusterFile) -> None:
-    """Look whether this machine can take its cluster down.
+    """Check that this machine can take its cluster down.
 
     Raises:
-        Exception: what the provider's library raises, or that it does not show the head.
+        ClusterError: the provider does not list the head.
+        Exception: any error of the provider's library.
     """
     if file.provider == "local":
         return
@@ -45,8 +46,8 @@ def check_able(file: ClusterFile) -> None:
 
 
 def end(file: ClusterFile, say: Callable[[str], None]) -> None:
-    """Take the cluster down, this machine last."""
-    # What it says of each process is long, and what is left is looked for here.
+    """Take the cluster down, this machine last; `say` prints a line."""
+    # The output of `ray stop` is long and not needed: remaining processes are looked for below.
     subprocess.run([RAY, "stop"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if file.provider == "local":
         _end_on_machines(file, say)
@@ -73,7 +74,7 @@ def _end_in_cloud(file: ClusterFile, say: Callable[[str], None]) -> None:
             cloud = cloud or _cloud(file)
             if not end_step(cloud):
                 return
-        except Exception as error:  # whatever it is, the machines cost money and the next try may succeed
+        except Exception as error:  # any error: the machines cost money, and the next try may succeed
             say(f"the provider: {type(error).__name__}: {error}")
         time.sleep(_PAUSE)
 

@@ -1,4 +1,4 @@
-"""When a cluster is taken down without anybody asking: from options in minutes, hours and dollars to seconds."""
+"""The limits after which the watch takes a cluster down: options in minutes, hours and dollars, converted to seconds."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from wsc_ray.errors import ClusterError
 
 NEVER = "never"
 IDLE = 10 * 60.0  # s without a job
-FAILED = 30 * 60.0  # s after a job that failed, to look at what it left on the machines
-FIRST = 120.0  # s for a client to send its job: a busy machine or a slow line takes more than a short `idle`
-_MOST = 10 * 365 * 24 * 3600.0  # s; anything above is a slip of the keyboard
+FAILED = 30 * 60.0  # s after a job that failed, so that somebody can look at the machines
+FIRST = 120.0  # s for a client to send its job: a busy machine or a slow connection can take longer than a short `idle`
+_MOST = 10 * 365 * 24 * 3600.0  # s; anything above is a typing error
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds after which a cluster is taken down.
+    """The times, in seconds, after which a cluster is taken down.
 
     Attributes:
-        idle: without a job; None for never, after a job that failed too.
-        failed: without a job after one that failed.
-        longest: since the cluster was brought up, whatever runs; None for no limit.
-        first: that a client has at least to send a job, whatever `idle` says.
+        idle: time without a job; None for never, after a failed job neither.
+        failed: time without a job after a failed one.
+        longest: time since the cluster was brought up, even while a job runs; None for no limit.
+        first: the least time that a client has to send its first job, also if `idle` is shorter.
     """
 
     idle: float | None = IDLE
@@ -49,16 +49,17 @@ def limits_of(
     max_cost: float | None = None,
     dollars_an_hour: float | None = None,
 ) -> Limits:
-    """The limits that a command's options ask for.
+    """Return the limits for a command's options.
 
     Args:
         autostop: minutes, or "never".
         keep_failed: minutes.
-        max_cost: dollars, from which hours follow.
-        dollars_an_hour: of the most machines there can be; None where a price is not known.
+        max_hours: hours.
+        max_cost: dollars; converted to hours at `dollars_an_hour`.
+        dollars_an_hour: price of the cluster's largest number of machines; None if a price is not known.
 
     Raises:
-        ClusterError: a number that is none, negative or too large, or a cost where no price is known.
+        ClusterError: a value is not a number, not above 0 or too large, or `max_cost` is given but a price is not known.
     """
     idle: float | None = IDLE
     if autostop is not None:
@@ -68,7 +69,7 @@ def limits_of(
     if max_cost is not None:
         if dollars_an_hour is None:
             raise ClusterError(
-                "--max-cost: what the cluster costs an hour is not known, since the list of prices lacks a machine of its file; "
+                "--max-cost: the price of the cluster is not known, since the list of prices lacks a machine of its file; "
                 "give --max-hours instead"
             )
         if dollars_an_hour > 0:
@@ -77,7 +78,7 @@ def limits_of(
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use."""
+    """Return a time in seconds as text, in hours, minutes or seconds."""
     for name, size in (("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.4g} {name}"

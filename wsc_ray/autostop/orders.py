@@ -1,4 +1,4 @@
-"""What a client asks of the watch: a file on the head, which the watch reads again and again."""
+"""The orders of a client to the watch: a file on the head, which the watch reads repeatedly."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _ORDERS, _LOCK, LOG = "autostop.json", "autostop.lock", "autostop.log"
 
 @dataclass(frozen=True)
 class Orders:
-    """What the watch has to know.
+    """The limits and facts that the watch needs.
 
     Attributes:
-        cluster: its name.
-        storage: where the jobs' records go; None for nowhere.
-        dollars_an_hour: of the cluster's fewest machines; see `Record`.
-        changes: names of the limits that a cluster which is up gets; its others stay. None for a cluster that was brought up.
-        given: when they were given, in seconds since 1970 by the head's clock.
-        since: from when `limits.longest` counts.
+        limits: when to take the cluster down.
+        cluster: the cluster's name.
+        storage: the place for the records of jobs; None to write no records.
+        dollars_an_hour: price of the cluster's smallest number of machines; see `Record`.
+        changes: names of the limits that change on a cluster that is up already; None for a new cluster, where all are set.
+        given: when the orders were given, in seconds since 1970 by the head's clock.
+        since: the start of the time that `limits.longest` limits, likewise.
     """
 
     limits: Limits
@@ -43,9 +44,10 @@ class Orders:
 
 
 def orders_from(text: str) -> Orders:
-    """
+    """Return the orders in a text that `Orders.to_json` wrote.
+
     Raises:
-        ValueError, KeyError, TypeError: it is no order.
+        ValueError, KeyError, TypeError: the text holds no orders.
     """
     values: Mapping[str, Any] = json.loads(text)
     changes = None if values["changes"] is None else tuple(values["changes"])
@@ -53,7 +55,7 @@ def orders_from(text: str) -> Orders:
 
 
 def merged(new: Orders, old: Orders | None, now: float) -> Orders:
-    """The orders that hold once `new` come to a watch that has `old`; None for one that has none."""
+    """Return the orders in force after `new` arrive at time `now`; `old` are the earlier ones, None for a new watch."""
     if old is None or new.changes is None:
         return replace(new, given=now, since=now)
     limits = replace(old.limits, **{name: getattr(new.limits, name) for name in new.changes})
@@ -61,20 +63,21 @@ def merged(new: Orders, old: Orders | None, now: float) -> Orders:
 
 
 def folder() -> Path:
-    """The folder of the watch, which only its user reads."""
+    """Return the watch's folder, which only its user can read; it is created if it does not exist."""
     place = Path(FOLDER).expanduser()
     place.mkdir(mode=0o700, exist_ok=True)
     return place
 
 
 def give(text: str, *, anew: bool) -> None:
-    """Leave orders, as `Orders.to_json` writes them, for the watch.
+    """Write orders for the watch.
 
     Args:
-        anew: no watch runs, so that older orders mean nothing.
+        text: orders, as `Orders.to_json` writes them.
+        anew: whether no watch runs, so that earlier orders are ignored.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no order.
+        ValueError, KeyError, TypeError: the text holds no orders.
     """
     orders = merged(orders_from(text), None if anew else read(), time.time())
     temporary = folder() / f"{_ORDERS}.{os.getpid()}"
@@ -83,16 +86,17 @@ def give(text: str, *, anew: bool) -> None:
 
 
 def read() -> Orders:
-    """The latest orders.
+    """Return the latest orders.
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError, KeyError, TypeError: the file holds no orders.
     """
     return orders_from((folder() / _ORDERS).read_text())
 
 
 def only_watch() -> IO[str] | None:
-    """A lock that one watch holds for as long as the file is open; None where another one has it."""
+    """Return an open file that holds the watch's lock until it is closed; None if another watch has the lock."""
     file = (folder() / _LOCK).open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

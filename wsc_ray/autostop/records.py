@@ -1,6 +1,6 @@
-"""What stays of a cluster's jobs once the cluster is gone: a file a job in the storage that its cluster file names.
+"""The records of a cluster's jobs, which remain after the cluster is down: one file per job, in the cluster file's storage.
 
-The cluster itself forgets its jobs when it is taken down, and whoever typed the command may have left long before.
+The cluster itself loses its list of jobs when it is taken down, and the client that sent a job may have left before the job ended.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ WHERE = "cluster.json"  # beside a command's summary
 
 @dataclass(frozen=True)
 class Record:
-    """A job that a watch has seen; times in seconds since 1970.
+    """A job that a watch saw; times in seconds since 1970.
 
     Attributes:
-        dollars_an_hour: of the cluster's fewest machines on demand; 0 for machines that cost nothing here, None where
+        dollars_an_hour: on-demand price of the cluster's smallest number of machines; 0 for machines that cost nothing, None if
             a price is not known.
-        ended_by: why the watch ended it, as a sentence; None where it ended by itself.
+        ended_by: why the watch ended the job, as a sentence; None for a job that ended by itself.
     """
 
     job: str
@@ -46,12 +46,12 @@ class Record:
 
     @property
     def dollars(self) -> float | None:
-        """What the cluster cost while the job ran."""
+        """The cluster's price for the time that the job ran; None if it is not known."""
         return None if self.dollars_an_hour is None else self.seconds / 3600 * self.dollars_an_hour
 
 
 def record_of(job: SeenJob, *, cluster: str, dollars_an_hour: float | None, ended_by: str | None = None) -> Record:
-    """The record of one of our jobs."""
+    """Return the record of a job of wsc-ray."""
     return Record(
         job=job.id or "",
         command=job.command,
@@ -67,40 +67,40 @@ def record_of(job: SeenJob, *, cluster: str, dollars_an_hour: float | None, ende
 
 
 def write_record(storage: str, record: Record) -> None:
-    """Write a job's record, over an earlier one of the same job."""
+    """Write a job's record; it replaces an earlier record of the same job."""
     folder = as_path(storage) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _name(record), asdict(record))
 
 
 def read_records(storage: str) -> list[Record]:
-    """All records, the latest last; what is no record is left out."""
+    """Return all records, the latest last; files that hold no record are skipped."""
     folder = as_path(storage) / FOLDER
-    found = []
+    records = []
     for path in folder.glob("*.json") if folder.exists() else ():
         try:
-            found.append(Record(**read_json(path)))
+            records.append(Record(**read_json(path)))
         except (TypeError, json.JSONDecodeError):
             continue
-    return sorted(found, key=lambda record: (record.started, record.job))
+    return sorted(records, key=lambda record: (record.started, record.job))
 
 
 def note_in_run(record: Record) -> None:
-    """Say in `cluster.json` of the job's folder that a watch has ended it.
+    """Write to `cluster.json` in the job's output folder that the watch ended the job.
 
-    Where the command had not begun to write, nothing is written.
+    Nothing is written if the output folder does not exist yet.
     """
     folder = as_path(record.out)
     if not record.out or not folder.exists():
         return
     path = folder / WHERE
     jobs: list[Mapping[str, Any]] = read_json(path)["jobs"] if path.exists() else []
-    own = {"job": record.job, "started": round(record.started, 3), "ended": round(record.ended or time.time(), 3)}
-    known = next((job for job in jobs if job.get("job") == record.job), own)
-    others = [job for job in jobs if job is not known]
-    write_json(path, {"jobs": [*others, {**known, "ended_by": record.ended_by}]})
+    new = {"job": record.job, "started": round(record.started, 3), "ended": round(record.ended or time.time(), 3)}
+    entry = next((job for job in jobs if job.get("job") == record.job), new)
+    others = [job for job in jobs if job is not entry]
+    write_json(path, {"jobs": [*others, {**entry, "ended_by": record.ended_by}]})
 
 
 def _name(record: Record) -> str:
-    # A cluster that is brought up again counts its jobs from 1.
+    # The time makes the name unique: each new cluster counts its jobs from 1.
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(record.started))}-{record.job}.json"

@@ -1,6 +1,6 @@
-"""`python -m wsc_ray.autostop.start ORDERS`, on the head: leave orders for the watch, and start it where none runs.
+"""`python -m wsc_ray.autostop.start ORDERS`, on the head: write orders for the watch, and start the watch if none runs.
 
-The watch is no job of Ray's and no child of whoever starts it, so that it outlives both.
+The watch runs in a session of its own, outside of Ray, so that it outlives both Ray and the login that started it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import time
 
 from wsc_ray.autostop import orders
 
-_SECONDS = 20.0  # for the watch to begin
+_SECONDS = 20.0  # s for the watch to start
 
 
 def main(text: str) -> int:
-    """The exit status: 0 once a watch runs."""
+    """Write the orders, start the watch if none runs, and return the exit status: 0 once a watch runs."""
     runs = _runs()
     orders.give(text, anew=not runs)
     if runs:

@@ -1,4 +1,4 @@
-"""Whether a cluster is to be taken down now: a pure function of what was seen of its jobs."""
+"""The decision whether to take a cluster down now: a pure function of its limits, its jobs and the time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class SeenJob:
     """A job as the cluster's dashboard lists it; times in seconds since 1970.
 
     Attributes:
-        id: what it can be stopped by; None for a program that connected by itself.
-        command, out: "" for a job that is not of wsc-ray.
+        id: the id by which it can be stopped; None for a program that connected to Ray without being submitted.
+        command, out: the command and its output folder; "" for a job that is not of wsc-ray.
     """
 
     id: str | None
@@ -35,13 +35,14 @@ class SeenJob:
 def verdict(
     limits: Limits, *, now: float, began: float, since: float, busy: float, jobs: Sequence[SeenJob]
 ) -> str | None:
-    """Why the cluster is to be taken down, as a sentence; None while it is not.
+    """Return a sentence why the cluster is to be taken down now; None if it stays up. All times are in seconds since 1970.
 
     Args:
-        began: when a client last gave limits: it is about to send a job.
-        since: from when `limits.longest` counts.
+        now: the current time.
+        began: when a client last gave orders, so that it is about to send a job.
+        since: the start of the time that `limits.longest` limits.
         busy: when a job was last seen running; not before `began`.
-        jobs: as they were last seen.
+        jobs: the jobs as they were last seen.
     """
     if limits.longest is not None and now - since >= limits.longest:
         return f"the cluster was taken down after {duration(limits.longest)} (--max-hours or --max-cost)"

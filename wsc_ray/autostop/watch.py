@@ -1,7 +1,7 @@
-"""`python -m wsc_ray.autostop.watch`, on the head: take the cluster down when its orders say so.
+"""`python -m wsc_ray.autostop.watch`, on the head: take the cluster down when the limits in its orders are reached.
 
-On machines with SSH the watch ends with the Ray that it watches. In a cloud it goes on without one: machines cost money
-whether Ray runs on them or not.
+On machines with SSH the watch ends when Ray on the head has ended. In a cloud it goes on without Ray: machines cost money whether
+Ray runs on them or not.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from wsc_ray.autostop.end import check_able, cluster_of_head, end
 from wsc_ray.autostop.orders import Orders
 from wsc_ray.autostop.verdict import SeenJob, verdict
 
-_PAUSE = (0.5, 5.0)  # s between two looks, at least and at most
-_GRACE = 20.0  # s for jobs to end that are asked to; a client that follows one sees how it ended
-_STARTING = 60.0  # s for Ray to be seen at first
+_PAUSE = (0.5, 5.0)  # s between two looks at the jobs, at least and at most
+_GRACE = 20.0  # s for stopped jobs to end, so that a client that follows one still sees its end
+_STARTING = 60.0  # s for Ray to appear after the watch has started
 
 
 def main() -> int:
-    """The exit status: 0 where the cluster is down or another watch has it."""
+    """Watch the cluster until it is down, or Ray has ended; return the exit status, 0 also if another watch runs already."""
     file = cluster_of_head()
-    check_able(file)  # before the lock, by which a client sees that a watch runs
+    check_able(file)  # before the lock: clients take a held lock for a working watch
     lock = orders.only_watch()
     if lock is None:
         return 0
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 class _Watch:
-    """What is remembered from one look to the next."""
+    """The state of the watch between two looks at the jobs."""
 
     def __init__(self) -> None:
         self.orders = orders.read()
@@ -57,21 +57,21 @@ class _Watch:
         self.seen_ray = False
 
     def look(self) -> str | None:
-        """Why the cluster is to be taken down; None while it is not."""
+        """Read the orders and the jobs; return why the cluster is to be taken down, None if it stays up."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            self.orders = orders.read()  # where they have been deleted, the last ones hold
+            self.orders = orders.read()  # if the file was deleted or damaged, the last orders hold
         now = time.time()
-        # A dashboard that does not answer runs no job that anybody could reach: the time without a job goes on.
+        # If the dashboard does not answer, no job can be running: the time without a job goes on.
         self.jobs = dashboard.jobs() or [job for job in self.jobs if not job.running]
         if any(job.running for job in self.jobs):
             self.busy = now
         self.record(self.jobs)
-        given = self.orders
-        return verdict(given.limits, now=now, began=given.given, since=given.since, busy=self.busy, jobs=self.jobs)
+        held = self.orders
+        return verdict(held.limits, now=now, began=held.given, since=held.since, busy=self.busy, jobs=self.jobs)
 
     def pause(self) -> float:
         limits = self.orders.limits
-        shortest = min((each for each in (limits.idle, limits.longest) if each is not None), default=_PAUSE[1] * 10)
+        shortest = min((limit for limit in (limits.idle, limits.longest) if limit is not None), default=_PAUSE[1] * 10)
         return min(max(shortest / 10, _PAUSE[0]), _PAUSE[1])
 
     def ray_is_gone(self) -> bool:
@@ -80,12 +80,12 @@ class _Watch:
             with contextlib.suppress(psutil.Error):
                 if process.uids().real == os.getuid():
                     names.add(process.name())
-        here = "gcs_server" in names
-        self.seen_ray = self.seen_ray or here
-        return not here and (self.seen_ray or time.monotonic() - self.began > _STARTING)
+        running = "gcs_server" in names
+        self.seen_ray = self.seen_ray or running
+        return not running and (self.seen_ray or time.monotonic() - self.began > _STARTING)
 
     def end_jobs(self, reason: str) -> None:
-        """Ask the jobs that run to end, wait for it, and write down why."""
+        """Stop the running jobs, wait until they have ended, and record `reason` for them."""
         ended = {job.id for job in self.jobs if job.running and job.id}
         for job_id in ended:
             dashboard.stop(job_id)
@@ -98,7 +98,7 @@ class _Watch:
         self.record(self.jobs, {job_id: reason for job_id in ended})
 
     def record(self, jobs: Sequence[SeenJob], reasons: dict[str, str] | None = None) -> None:
-        """Write down what is new of our jobs. A record that cannot be written keeps no cluster up."""
+        """Write the records of jobs of wsc-ray whose state is new. A failure is printed, and does not keep the cluster up."""
         for job in jobs:
             reason = (reasons or {}).get(job.id or "")
             state = f"{job.status} {reason}"
@@ -106,21 +106,21 @@ class _Watch:
                 continue
             try:
                 _write(self.orders, job, reason)
-            except Exception as error:  # a store raises what it likes
+            except Exception as error:  # storage libraries raise errors of any type
                 say(f"no record of {job.id}: {error}")
             self.recorded[job.id] = state
 
 
-def _write(given: Orders, job: SeenJob, reason: str | None) -> None:
-    from wsc_ray.autostop.records import (  # pyarrow: when there is something to write
+def _write(orders: Orders, job: SeenJob, reason: str | None) -> None:
+    from wsc_ray.autostop.records import (  # imports pyarrow: only when there is something to write
         note_in_run,
         record_of,
         write_record,
     )
 
-    record = record_of(job, cluster=given.cluster, dollars_an_hour=given.dollars_an_hour, ended_by=reason)
-    if given.storage:
-        write_record(given.storage, record)
+    record = record_of(job, cluster=orders.cluster, dollars_an_hour=orders.dollars_an_hour, ended_by=reason)
+    if orders.storage:
+        write_record(orders.storage, record)
     if reason:
         note_in_run(record)
 

@@ -1,5 +1,5 @@
 """Benchmarks: medians and ratios of interleaved runs on the same cores, with machine, versions, commit and command.
 
-What every benchmark shares lies here (environment, rounds, drawn patches, tables, output); each has a folder of its own.
-Comparisons with other libraries share it too, and lie outside the package, in `benchmarks/`.
+This room holds what all benchmarks share (environment, rounds, synthetic patches, tables, output); each benchmark has its own folder.
+Comparisons with other libraries use it too; they are outside the package, in `benchmarks/`.
 """

@@ -1,4 +1,4 @@
-"""Where and with what a benchmark ran: machine, versions, commit. Figures without them cannot be repeated."""
+"""The environment of a benchmark: machine, versions and commit, without which its figures cannot be repeated."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import wsc_ray
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
-    """The machine in words and numbers; `threads` is how many of its cores were used at a time."""
+    """Return a description of the machine; `threads` is the number of cores that were used at a time."""
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),
@@ -33,7 +33,7 @@ def describe_machine(threads: int) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it; the architecture where it gives none."""
+    """Return the processor's name, or the architecture if the system gives no name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -43,7 +43,7 @@ def cpu_model() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Installed versions by distribution name; None where one is not installed."""
+    """Return the installed versions by distribution name; None for a package that is not installed."""
     return {name: _version(name) for name in packages}
 
 
@@ -55,9 +55,9 @@ def _version(name: str) -> str | None:
 
 
 def commit(root: Path | None = None) -> str | None:
-    """The commit of the checkout that this package runs from, `+changes` behind it where files differ from it.
+    """Return the commit of the checkout that this package runs from, with `+changes` if files differ from it.
 
-    None outside a checkout, or without git.
+    Return None outside a checkout, or without git.
     """
     root = root or Path(wsc_ray.__file__).resolve().parents[1]
     if not (root / ".git").exists():
@@ -75,7 +75,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def unquiet(load: float, cores: int) -> list[str]:
-    """A remark where others worked on the machine when the benchmark began: `load` is the last minute's average."""
+    """Return a remark if the machine was busy when the benchmark began; `load` is the average of the last minute."""
     if load <= 0.5 * cores:
         return []
     return [f"The machine was not quiet: its load was {load:.1f} before this began."]

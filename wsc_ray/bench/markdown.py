@@ -1,4 +1,4 @@
-"""Figures as people read them, and Markdown tables and pages made of them."""
+"""Formatting numbers for people, and Markdown tables and lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in plain text as well."""
+    """Return a Markdown table whose columns are aligned in plain text too."""
     lines = [list(header), *[list(row) for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     padded = [
@@ -19,12 +19,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def facts(values: Mapping[str, Any]) -> str:
-    """A Markdown list, a line a value; what is None is left out."""
+    """Return a Markdown list with one line per value; None is left out."""
     return "\n".join(f"* {name}: {value}" for name, value in values.items() if value is not None)
 
 
 def environment(summary: Mapping[str, Any]) -> str:
-    """Machine, versions and commit of a benchmark's summary, as a Markdown list."""
+    """Return the machine, versions and commit of a benchmark's summary, as a Markdown list."""
     machine = summary["machine"]
     return facts(
         {
@@ -42,23 +42,23 @@ def environment(summary: Mapping[str, Any]) -> str:
 
 
 def seconds(value: float) -> str:
-    """Three significant digits in the unit that suits: 12.3 ms."""
+    """Return seconds with three significant digits in a suitable unit: 12.3 ms."""
     unit, scale = unit_of(value)
     return f"{digits(value * scale)} {unit}"
 
 
 def unit_of(value: float) -> tuple[str, float]:
-    """The unit that suits so many seconds, and how many of it a second has."""
+    """Return a suitable unit for a number of seconds, and the number of these units in a second."""
     return ("s", 1.0) if value >= 1 else ("ms", 1e3) if value >= 1e-3 else ("us", 1e6)
 
 
 def size(count: float) -> str:
-    """Bytes, three significant digits in the unit that suits (1 MB = 10^6 bytes)."""
+    """Return bytes with three significant digits in a suitable unit (1 MB = 10^6 bytes)."""
     return f"{digits(count / 1e9)} GB" if count >= 1e9 else f"{digits(count / 1e6)} MB"
 
 
 def digits(value: float, significant: int = 3) -> str:
-    """Fixed notation with about so many significant digits: 0.0123, 1.23, 123, 12,346."""
+    """Return a number in fixed notation with about `significant` digits: 0.0123, 1.23, 123, 12,346."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = max(0, significant - 1 - math.floor(math.log10(abs(value))))

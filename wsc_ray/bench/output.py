@@ -1,4 +1,4 @@
-"""What a benchmark leaves: a folder that is checked before the work starts, and the command line that does it again."""
+"""The output of a benchmark: a folder that is checked before the work starts, and the command line that repeats it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from wsc_ray.uris import without_secrets
 
 
 def require_folder(out: str | Path, command: str) -> Path:
-    """The folder as an absolute path, if a benchmark may write there: new, empty, or an earlier one's of `command`.
+    """Return the folder as an absolute path, if a benchmark may write to it: it is new, empty, or of an earlier `command`.
 
     Raises:
-        RunFolderError: it is a URI, a file, or holds something else.
+        RunFolderError: the folder is a URI or a file, or holds something else.
     """
     if "://" in str(out):
         raise RunFolderError(f"{out}: --out is a folder on this machine, not a URI")
@@ -27,17 +27,17 @@ def require_folder(out: str | Path, command: str) -> Path:
         raise RunFolderError(f"{path} is a file; give a folder that is new as --out")
     earlier = read_summary(path)
     ours = isinstance(earlier, dict) and earlier.get("command") == command
-    if path.is_dir() and not all(is_ignored(each.name) for each in path.iterdir()) and not ours:
+    if path.is_dir() and not all(is_ignored(entry.name) for entry in path.iterdir()) and not ours:
         raise RunFolderError(f"{path} holds something else than a `{command}`; give a folder that is new as --out")
     _require_writable(path)
     return path
 
 
 def require_file(path: str | Path) -> Path:
-    """A file to write in the end, as an absolute path; one that is there is replaced then.
+    """Return the absolute path of a file that is written at the end; an existing file will be replaced.
 
     Raises:
-        RunFolderError: it is a folder, or nothing can be written beside it.
+        RunFolderError: the path is a folder, or its folder is not writable.
     """
     path = local_path(path)
     if path.is_dir():
@@ -47,18 +47,18 @@ def require_file(path: str | Path) -> Path:
 
 
 def _require_writable(folder: Path) -> None:
-    """Hours of measuring must not end at a folder that cannot be made."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise RunFolderError(f"{folder} cannot be written: {there} is not a folder that you may write to")
+    """Check that a folder can be made and written, so that hours of measuring are not lost."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{folder} cannot be written: {existing} is not a folder that you may write to")
 
 
 def invocation(program: str, options: Mapping[str, Any], markdown: str | Path | None) -> str:
-    """The command line that does this again, also where a notebook called the function.
+    """Return the command line that repeats a benchmark, also if it was called as a function.
 
     Args:
-        program: what the line begins with, such as `wsc-ray bench scaling`.
-        options: by the function's names; True is a flag, None and False are left out, a list has commas.
+        program: the beginning of the line, such as `wsc-ray bench scaling`.
+        options: the values by the function's names; True is a flag, None and False are left out, a list is joined with commas.
     """
     words = program.split()
     for name, value in {**options, "markdown": markdown}.items():

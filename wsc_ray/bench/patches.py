@@ -1,4 +1,4 @@
-"""The patches that a benchmark draws for itself where nobody gives it a manifest."""
+"""Synthetic patches for a benchmark that is given no manifest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from wsc_ray.manifest.importing import import_manifest
 
 @dataclass(frozen=True)
 class DrawnSizes:
-    """How much is drawn.
+    """The sizes of a synthetic cohort.
 
     Args:
-        slides, per_slide, patch: slides of the training split, patches of each, their side in px.
-        copies: how many times the manifest holds each of them, as slides of other names: in a manifest of few row
-            groups a window would read all of them, and no row in vain.
+        slides, per_slide, patch: number of training slides, number of patches per slide, side of a patch in px.
+        copies: how many times the manifest holds each slide, under different names. With few row groups a window would read all of
+            them, and never a row that it does not use.
     """
 
     slides: int
@@ -31,11 +31,14 @@ class DrawnSizes:
 
 
 FULL = DrawnSizes(slides=64, per_slide=64, patch=224, copies=8)
-QUICK = DrawnSizes(slides=4, per_slide=16, patch=32, copies=1)  # to see that a benchmark runs
+QUICK = DrawnSizes(slides=4, per_slide=16, patch=32, copies=1)  # to check that a benchmark works
 
 
 def drawn_manifest(folder: Path, sizes: DrawnSizes) -> Path:
-    """A manifest of drawn JPEG patches (quality 90) in `folder`, made unless an earlier benchmark has left it there."""
+    """Return a manifest of synthetic JPEG patches (quality 90) in `folder`.
+
+    It is made unless an earlier benchmark has made it.
+    """
     name = f"patches-{sizes.slides}x{sizes.per_slide}x{sizes.copies}-{sizes.patch}px"
     manifest, raw = folder / name, folder / f"{name}-raw"
     if manifest.exists():
@@ -56,7 +59,7 @@ def drawn_manifest(folder: Path, sizes: DrawnSizes) -> Path:
 
 
 def _multiply(table: Path, folder: Path, copies: int) -> None:
-    """The same patches as slides of other patients, a file a copy."""
+    """Write copies of the patches as slides of other patients, one file per copy."""
     folder.mkdir()
     drawn = pq.read_table(table)
     for copy in range(copies):

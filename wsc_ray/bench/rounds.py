@@ -9,5 +9,5 @@ Name = TypeVar("Name")
 
 
 def rotations(names: Sequence[Name], rounds: int) -> list[list[Name]]:
-    """The order of each round: everybody goes first, last and after everybody else in turn."""
+    """Return the order of each round; over the rounds every name has every position in turn."""
     return [[names[(shift + i) % len(names)] for i in range(len(names))] for shift in range(rounds)]

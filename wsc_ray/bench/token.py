@@ -8,10 +8,10 @@ import sys
 
 
 def ask_for_a_token() -> None:
-    """Let nobody without this process's token into the nodes that it starts.
+    """Make the Ray nodes that this process starts require its token.
 
-    Ray takes the mode from the environment when it is imported, so that this comes before, and does nothing after. What
-    the environment says already stays, and so does a cluster that RAY_ADDRESS names.
+    Ray reads the mode from the environment when it is imported: call this function before; later it does nothing. It does not change
+    variables that are set already, or anything if RAY_ADDRESS names a cluster.
     """
     if "ray" in sys.modules or os.environ.get("RAY_ADDRESS"):
         return

@@ -1,4 +1,4 @@
-"""Targets and whether they are reached, as every benchmark says it."""
+"""Targets of benchmarks, and whether they are reached."""
 
 from __future__ import annotations
 
@@ -17,5 +17,7 @@ class Verdict(NamedTuple):
 
 
 def targets(verdicts: Sequence[Verdict]) -> str:
-    """A table of what was to be reached."""
-    return table(["target", "", "measured"], [[one.target, one.verdict, one.figures or "-"] for one in verdicts])
+    """Return the table of targets."""
+    return table(
+        ["target", "", "measured"], [[verdict.target, verdict.verdict, verdict.figures or "-"] for verdict in verdicts]
+    )

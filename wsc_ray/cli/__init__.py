@@ -1,4 +1,4 @@
-"""The command line: made from the commands' declarations."""
+"""The command line, built from the declarations of the commands."""
 
 from wsc_ray.cli.program import main
 

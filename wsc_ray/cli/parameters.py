@@ -1,4 +1,4 @@
-"""One declared argument as click takes it, and what click read as the function takes it."""
+"""Declared parameters as click's options, and the values that click read as the function's arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsc_ray.plain_yaml import shortened
 
 
 def as_click(parameter: Parameter) -> click.Parameter:
-    """The option or argument of a command line."""
+    """Return the click option, or positional argument, of a declared parameter."""
     option, default = parameter.option, None if parameter.required else parameter.default
     if option.argument:
         many = -1 if option.kind == "paths" else 1
@@ -29,30 +29,30 @@ def as_click(parameter: Parameter) -> click.Parameter:
     return click.Option(names, type=_type(parameter), default=default, show_default=default is not None, **settings)
 
 
-def as_value(parameter: Parameter, given: Any) -> Any:
-    """What the function takes for what click has read.
+def as_value(parameter: Parameter, value: Any) -> Any:
+    """Return the function's argument for a value that click has read.
 
     Raises:
-        UserError: a text that is not of the form that the option wants.
+        UserError: the value does not have the form that the option needs.
     """
     kind, flag = parameter.option.kind, parameter.flag
-    if kind in ("path", "file") and given == "":
+    if kind in ("path", "file") and value == "":
         raise UserError(f"--{flag}: an empty path; leave the option out, or give the name of a file or folder")
-    if kind == "paths" and "" in given:
+    if kind == "paths" and "" in value:
         raise UserError(f"{parameter.option.metavar}: an empty path; give the name of a file or folder")
     if kind == "pairs":
-        return dict(_pair(flag, text) for text in given)
-    if kind == "numbers" and given is not None:
+        return dict(_pair(flag, text) for text in value)
+    if kind == "numbers" and value is not None:
         try:
-            numbers = [int(word) for word in str(given).split(",")]
+            numbers = [int(word) for word in str(value).split(",")]
         except ValueError:
-            raise UserError(f"--{flag} {shortened(given)}: write whole numbers with commas between them") from None
+            raise UserError(f"--{flag} {shortened(value)}: write whole numbers with commas between them") from None
         if max(numbers) > parameter.option.most:
-            raise UserError(f"--{flag} {shortened(given)}: a number is above {parameter.option.most}")
+            raise UserError(f"--{flag} {shortened(value)}: a number is above {parameter.option.most}")
         return numbers
-    if isinstance(given, float) and not abs(given) <= parameter.option.most:
-        raise UserError(f"--{flag} {given:g}: give a number, {parameter.option.most} at most")
-    return given
+    if isinstance(value, float) and not abs(value) <= parameter.option.most:
+        raise UserError(f"--{flag} {value:g}: give a number, {parameter.option.most} at most")
+    return value
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:

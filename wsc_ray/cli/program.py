@@ -1,4 +1,4 @@
-"""`wsc-ray`: every declared command as a click command, two words as a command of a group."""
+"""The program `wsc-ray`: each declared command as a click command; a name of two words is a command in a group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsc_ray.declaration import Declaration
 from wsc_ray.errors import PluginError, UserError
 from wsc_ray.uris import values_without_secrets
 
-# The order of the help: the way through, then what looks at it.
+# Order of the commands in the help: the steps from slides to metrics, then the tools around them.
 _ORDER = (
     "init",
     "tile",
@@ -35,13 +35,15 @@ _ORDER = (
 _GROUPS = {
     "manifest": "Make and check the table of patches.",
     "cohort": "Divide the table of slides into folds.",
+    "features": "Take over features of other tools.",
+    "neighbours": "Find patches that look alike.",
     "job": "Come back to a job on a cluster.",
     "bench": "Measure this machine, or a cluster.",
 }
 
 
 class Program(click.Group):
-    """A group that ends a user's mistake with one sentence and status 2, a job's failure with the job's own."""
+    """A click group that prints a `UserError` as one sentence and exits with its status: 2, or that of a failed job."""
 
     problem: UserError | None = None
 
@@ -60,7 +62,7 @@ class Program(click.Group):
 
 
 def build(declarations: list[Declaration]) -> Program:
-    """The whole command line."""
+    """Return the whole command line."""
     program = Program(
         "wsc-ray",
         help=_HELP,
@@ -71,23 +73,25 @@ def build(declarations: list[Declaration]) -> Program:
         *above, name = declaration.name.split()
         group: click.Group = program
         for word in above:
-            found = group.commands.get(word)
-            if not isinstance(found, click.Group):
-                found = click.Group(word, help=_GROUPS.get(word, f"Commands of {word}."))
-                group.add_command(found)
-            group = found
+            subgroup = group.commands.get(word)
+            if not isinstance(subgroup, click.Group):
+                subgroup = click.Group(word, help=_GROUPS.get(word, f"Commands of {word}."))
+                group.add_command(subgroup)
+            group = subgroup
         group.add_command(_click_command(declaration, name))
     return program
 
 
 def _click_command(declaration: Declaration, name: str) -> click.Command:
-    def callback(**given: Any) -> None:
-        as_json = given.pop("as_json", False)
-        arguments = {parameter.name: as_value(parameter, given[parameter.name]) for parameter in declaration.parameters}
+    def callback(**values: Any) -> None:
+        as_json = values.pop("as_json", False)
+        arguments = {
+            parameter.name: as_value(parameter, values[parameter.name]) for parameter in declaration.parameters
+        }
         result = declaration.function(**arguments)
         dry_run = bool(arguments.get("dry_run"))
-        said = values_without_secrets(result)
-        click.echo(json.dumps(said, indent=2) if as_json else declaration.describe(said, dry_run))
+        shown = values_without_secrets(result)
+        click.echo(json.dumps(shown, indent=2) if as_json else declaration.describe(shown, dry_run))
         status = declaration.exit_status(result)
         if status:
             click.get_current_context().exit(status)
@@ -102,7 +106,7 @@ def _click_command(declaration: Declaration, name: str) -> click.Command:
 _HELP = """Weakly supervised contrastive pretraining of patch encoders, from slide labels alone, on Ray.
 
 \b
-The way through:
+From slides to metrics:
   wsc-ray init                                 a commented recipe, wsc-ray.yaml
   wsc-ray tile SLIDES --out DIR                slides -> manifest
   wsc-ray manifest import TABLE --out DIR      or patches -> manifest

@@ -1,4 +1,4 @@
-"""Every command of the command line as a function, for notebooks and scripts: a file a command.
+"""The commands of the command line as Python functions, for notebooks and scripts; one file per command.
 
 from wsc_ray import commands
 
@@ -6,7 +6,7 @@ commands.pretrain(recipe="wsc-ray.yaml", out="run")
 commands.embed(run="run")
 commands.pretrain(recipe="wsc-ray.yaml", out="/shared/run", cluster="cluster/aws.yaml")
 
-The files are light: what a command needs is imported when it runs, so that `wsc-ray --help` answers at once.
+Importing these files is fast: a command imports what it needs when it runs, so that `wsc-ray --help` answers at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wsc_ray.plugins import load_plugins
 
 
 def all_commands() -> list[Declaration]:
-    """Every command, those of plug-ins too.
+    """Return every command, including those of plug-ins.
 
     Raises:
         PluginError: a plug-in cannot be imported.
@@ -31,23 +31,23 @@ def all_commands() -> list[Declaration]:
 
 
 def find_command(name: str) -> Declaration:
-    """The command that is called so on the command line.
+    """Return the command with this name on the command line.
 
     Raises:
-        KeyError: there is none.
+        KeyError: no command has this name.
     """
     return {declaration.name: declaration for declaration in all_commands()}[name]
 
 
 def __getattr__(name: str) -> Any:
-    """A plug-in's command."""
-    found = {declaration.function_name: declaration.function for declaration in all_commands()}
-    if name not in found:
+    """Return the function of a plug-in's command."""
+    functions = {declaration.function_name: declaration.function for declaration in all_commands()}
+    if name not in functions:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return found[name]
+    return functions[name]
 
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
-# Importing a file has set its name to the module; `commands.embed` is the function.
+# Importing a file sets `commands.embed` to the module; these lines set it to the function.
 globals().update({declaration.function_name: declaration.function for declaration in COMMANDS.values()})

@@ -22,12 +22,12 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
 def bench_chaos(
     *,
     out: Annotated[str | Path, Option("Folder for the results.", metavar="DIR", kind="path")],
-    kills: Annotated[int, Option("Processes to kill.", metavar="N", least=1, most=10_000)] = 100,
-    seed: Annotated[int, Option("Seed of what is killed and when.", metavar="S", least=0)] = 0,
+    kills: Annotated[int, Option("Number of processes to kill.", metavar="N", least=1, most=10_000)] = 100,
+    seed: Annotated[int, Option("Seed of the random kills.", metavar="S", least=0)] = 0,
     commands: Annotated[
         Sequence[str],
         Option(
-            "Command to disturb, such as pretrain; repeatable.  [default: all of them]",
+            "Command whose processes are killed, such as pretrain; repeatable.  [default: all of them]",
             metavar="NAME",
             name="command",
             kind="texts",
@@ -35,22 +35,24 @@ def bench_chaos(
     ] = (),
     slides: Annotated[
         str | Path | None,
-        Option("List of slides for `tile`.  [default: no `tile`]", metavar="FILE", kind="path"),
+        Option("List of slides, to test `tile` too.  [default: `tile` is not tested]", metavar="FILE", kind="path"),
     ] = None,
-    steps: Annotated[int, Option("Steps of training.", least=1)] = 60,
-    markdown: Annotated[str | Path | None, Option("File for the whole page.", metavar="FILE", kind="path")] = None,
+    steps: Annotated[int, Option("Training steps of `pretrain`.", least=1)] = 60,
+    markdown: Annotated[
+        str | Path | None, Option("Markdown file for the whole report.", metavar="FILE", kind="path")
+    ] = None,
 ) -> dict[str, Any]:
-    """Kill processes of commands at random, and compare.
+    """Kill processes of commands at random, and compare the results.
 
-    `manifest import`, `pretrain`, `embed`, `tune` and `evaluate` run on a small drawn cohort, and `tile` on your slides, while
-    their drivers, workers, readers, Ray's own processes and whole nodes of a local cluster are killed. Each command is typed again until
-    it is done, and must leave what it leaves in peace. The exit status is 1 where anything differs.
+    `manifest import`, `pretrain`, `embed`, `tune` and `evaluate` run on a small synthetic cohort, and `tile` on your slides, while
+    their drivers, workers, readers, Ray's own processes and whole nodes of a local cluster are killed. Each command is repeated until
+    it completes, and its results must equal those of a run without kills. The exit status is 1 if any result differs.
 
     Returns:
         The summary, also in `OUT/summary.json`, with the tables as text in `table` and every difference in `faults`.
 
     Raises:
-        UserError: an option that cannot be, a folder that is taken, or a command that fails in peace.
+        UserError: an option has an impossible value, the folder holds something else, or a command fails without any kill.
     """
     from wsc_ray.bench.chaos.run import measure_chaos
 

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 from wsc_ray.describe import describe
 
 
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
-    return summary["table"] if "table" in summary else describe(summary)  # a cluster's log has the table
+    return summary["table"] if "table" in summary else describe(summary)  # on a cluster, the job's log shows the table
 
 
 @command(
@@ -38,7 +27,9 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
 def bench_scaling(
     *,
     out: Annotated[str | Path, Option("Folder for the results.", metavar="DIR", kind="path")],
-    workers: Annotated[Sequence[int], Option("Numbers of workers, each in turn.", metavar="N,N", kind="numbers")] = (
+    workers: Annotated[
+        Sequence[int], Option("Numbers of workers to measure, one after the other.", metavar="N,N", kind="numbers")
+    ] = (
         1,
         2,
         4,
@@ -46,59 +37,61 @@ def bench_scaling(
     nodes: Annotated[
         Sequence[int] | None,
         Option(
-            "Ray nodes of this machine that share each number of workers.  [default: a node a worker]",
+            "Numbers of Ray nodes on this machine, one for each number of workers.  [default: one node per worker]",
             metavar="N,N",
             kind="numbers",
             here_only="starts nodes on this machine; on a cluster, workers go where there is room for them",
         ),
     ] = None,
     manifest: Annotated[
-        str | None, Option("Patches to read.  [default: drawn ones, JPEG, 224 px]", metavar="DIR", kind="path")
+        str | None,
+        Option(
+            "Manifest of the patches to read.  [default: synthetic JPEG patches of 224 px]", metavar="DIR", kind="path"
+        ),
     ] = None,
-    backbone: Annotated[str, Option("timm's name of the encoder.")] = "vit_tiny_patch16_224",
-    crop: Annotated[int, Option("Side of a view, px.")] = 64,
-    batch_size: Annotated[int, Option("Patches of each worker a step.")] = 64,
-    steps: Annotated[int, Option("Steps that count.")] = 16,
-    warm_up: Annotated[int, Option("Steps before those that count.")] = 4,
-    rounds: Annotated[int, Option("Rounds, in each of which every number of workers has a turn.")] = 3,
-    cores: Annotated[
-        int | None, Option("Cores of this machine that are used, one a node in turn.  [default: every one]")
-    ] = None,
+    backbone: Annotated[str, Option("Name of the encoder in timm.")] = "vit_tiny_patch16_224",
+    crop: Annotated[int, Option("Side of a view, in pixels.")] = 64,
+    batch_size: Annotated[int, Option("Patches per worker and step.")] = 64,
+    steps: Annotated[int, Option("Steps that are measured.")] = 16,
+    warm_up: Annotated[int, Option("Steps before the measured ones.")] = 4,
+    rounds: Annotated[int, Option("Rounds; each measures every number of workers once.")] = 3,
+    cores: Annotated[int | None, Option("Cores of this machine to use, one per worker.  [default: all]")] = None,
     cpus_per_worker: Annotated[
         float | None,
-        Option("CPUs that a worker reserves.  [default: 0.6 of a node's one CPU]"),
+        Option("CPUs that Ray reserves for a worker.  [default: 0.6; a node has one CPU]"),
     ] = None,
-    skip_training: Annotated[bool, Option("Read the data alone, and train nothing.")] = False,
+    skip_training: Annotated[bool, Option("Measure reading alone, without training.")] = False,
     mock_model: Annotated[
-        float | None, Option("Instead of training, a model that takes so long a step.", metavar="MS")
+        float | None, Option("Train no model; wait for this many milliseconds in each step instead.", metavar="MS")
     ] = None,
-    projected: Annotated[bool, Option("Also project to 8..512 GPUs, with the options below.", name="project")] = False,
-    network: Annotated[float, Option("Bandwidth between the projected GPUs.", metavar="GBIT/S")] = 100.0,
-    latency: Annotated[float, Option("Latency of that network.", metavar="US")] = 10.0,
-    cohort: Annotated[int, Option("Patches of the projected cohort.", metavar="PATCHES", most=10**15)] = 10_000_000,
+    projected: Annotated[
+        bool, Option("Project the figures to 8 to 512 GPUs too, with the options below.", name="project")
+    ] = False,
+    network: Annotated[float, Option("Network bandwidth between the projected GPUs.", metavar="GBIT/S")] = 100.0,
+    latency: Annotated[float, Option("Network latency between the projected GPUs.", metavar="US")] = 10.0,
+    cohort: Annotated[
+        int, Option("Number of patches of the projected cohort.", metavar="PATCHES", most=10**15)
+    ] = 10_000_000,
     epochs: Annotated[int, Option("Epochs of the projected training.")] = 100,
-    price: Annotated[float | None, Option("Price of a GPU and hour.", metavar="DOLLARS")] = None,
-    quick: Annotated[bool, Option("Tiny sizes, to see that it runs; its figures mean nothing.")] = False,
-    markdown: Annotated[str | Path | None, Option("File for the whole page.", metavar="FILE", kind="path")] = None,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    price: Annotated[
+        float | None, Option("Price of one GPU for one hour, for the projected cost.", metavar="DOLLARS")
+    ] = None,
+    quick: Annotated[bool, Option("Use tiny sizes to see that the command works; the figures mean nothing.")] = False,
+    markdown: Annotated[
+        str | Path | None, Option("Markdown file for the whole report.", metavar="FILE", kind="path")
+    ] = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Measure throughput over numbers of workers.
 
-    Weak and strong scaling, and where each step's time goes. On one machine each worker has a Ray node of its own, or with
-    --nodes a share of one, pinned to a core a worker.
+    The results are weak and strong scaling, and the parts of each step's time. On one machine each worker has a Ray node of its
+    own, or with --nodes a share of one, and is pinned to a core of its own.
 
     Returns:
         The summary, also in `OUT/summary.json`, with the tables as text in `table`.
 
     Raises:
-        UserError: an option that cannot be, or a folder that is taken.
+        UserError: an option has an impossible value, or the folder holds something else.
     """
     from wsc_ray.bench.token import ask_for_a_token
 

@@ -18,17 +18,19 @@ def demo(
     *,
     out: Annotated[str | Path, Option("Folder for the cohort and the runs.", metavar="DIR", kind="path")] = "demo",
     seed: Annotated[int, Option("Seed of the cohort and of training.", least=0)] = 0,
-    quick: Annotated[bool, Option("A few steps of everything, to see that it runs; its table means nothing.")] = False,
+    quick: Annotated[
+        bool, Option("Take a few steps only, to see that everything works; the table means nothing.")
+    ] = False,
 ) -> dict[str, Any]:
-    """Go the whole way on a synthetic cohort.
+    """Run the whole pipeline on a synthetic cohort.
 
-    WeakSupCon, SimCLR and an untrained encoder side by side, with one table at the end.
+    Pretraining with WeakSupCon, pretraining with SimCLR and an untrained encoder are compared in one table.
 
     Returns:
         The summary, also in `OUT/summary.json`: `results`, a list of name, value and unit, and the `table` as text.
 
     Raises:
-        RunFolderError: `out` is taken by something else, or by a demo of another seed or size.
+        RunFolderError: `out` holds something else, or a demo with another seed or size.
     """
     from wsc_ray.demo.run import run_demo
 

@@ -19,20 +19,21 @@ def doctor(
     address: Address = None,
     recipe: Annotated[
         str | Path | None,
-        Option("With --address: recipe whose manifest, MLflow store and workers are looked at.", metavar="FILE"),
+        Option("With --address: recipe whose manifest, MLflow store and workers are checked.", metavar="FILE"),
     ] = None,
     out: Annotated[
-        str | Path | None, Option("With --address: folder for results to look at.", metavar="DIR", kind="path")
+        str | Path | None, Option("With --address: folder for results that is checked.", metavar="DIR", kind="path")
     ] = None,
 ) -> list[CheckResult]:
     """Check that this machine, or a cluster, has what commands need.
 
-    A line each: ok, or how to mend it. Here it looks at Python, packages, CPUs, memory, GPUs, disk and the MLflow store; on a
-    cluster it runs the preflight that every job begins with. Nothing is changed.
+    Each check prints a line: ok, or how to mend it. Without --address the checks are of this machine: Python, packages, CPUs,
+    memory, GPUs, disk and the MLflow store. With --address the command runs the preflight that every job begins with. Nothing
+    is changed.
 
     Raises:
-        ClusterError: the cluster does not answer, or was named where it is not needed.
-        JobError: the preflight itself did not come to its end.
+        ClusterError: the cluster does not answer, or `recipe` or `out` is given without `address`.
+        JobError: the preflight failed before it printed its results.
     """
     from wsc_ray.remote.doctor import check_cluster, check_machine
 

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    RecipeFile,
-    Run,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
 
 
 def _resources(recipe: Any) -> dict[str, str]:
-    return {"encoders": f"{recipe.embed.workers}, each up to 8 CPUs that decode for it, and 1 GPU where there are any"}
+    return {"encoders": f"{recipe.embed.workers}, each up to 8 CPUs for decoding, and 1 GPU where the cluster has any"}
 
 
 @command(
@@ -41,7 +26,7 @@ def embed(
     encoder: Annotated[
         str | Path | None,
         Option(
-            "Exported encoder, timm:NAME, or local-dir:DIR as timm saves one.  [default: RUN/encoder]",
+            "Encoder: a folder that `pretrain` exported, timm:NAME, or local-dir:DIR for a folder that timm saved.  [default: RUN/encoder]",
             metavar="DIR",
             kind="path",
             before=("local-dir:",),
@@ -49,12 +34,13 @@ def embed(
         ),
     ] = None,
     manifest: Annotated[
-        str | None, Option("Patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path")
+        str | None,
+        Option("Manifest of the patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path"),
     ] = None,
     features: Annotated[
         str | Path | None,
         Option(
-            "Feature store in place of a manifest, for an encoder that was trained on features.  [default: the recipe's]",
+            "Feature store to embed instead of a manifest, for an encoder that was trained on features.  [default: the recipe's]",
             metavar="DIR",
             kind="path",
         ),
@@ -67,34 +53,27 @@ def embed(
     views: Annotated[
         int,
         Option(
-            "Embed so many augmented views of each patch beside it, made as the recipe's augment says, to train on as data.features.",
+            "Number of augmented views of each patch to embed too, for training on the features (data.features); the recipe's augment section makes the views.",
             metavar="K",
             least=0,
             most=256,
         ),
     ] = 0,
-    fetch: Annotated[bool, Option("Fetch the weights of timm:NAME where they are not in the cache.")] = False,
+    fetch: Annotated[bool, Option("Download the weights of timm:NAME if they are not in the cache.")] = False,
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Run every slide through the frozen encoder.
 
-    One .h5 file a slide; slides whose file exists are left out. With --encoder, --manifest and --out no run is needed.
+    Each slide gets one .h5 file; slides whose file exists are skipped. With --encoder, --manifest and --out no run is needed.
 
     \b
-    An encoder that is published, instead of a run's:
+    A published encoder instead of a run's:
       wsc-ray embed --manifest cohort --encoder timm:resnet18.tv_in1k --out features
       wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --out features
 
     \b
-    Its features with views to train on, and those that a run trained on them makes of them:
+    Train an adapter on such features, which needs views, and embed them with it:
       wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --views 8 --out features
       wsc-ray pretrain jobs/recipes/adapter.yaml --set data.features=features --out run
       wsc-ray embed --run run

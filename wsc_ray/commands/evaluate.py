@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    RecipeFile,
-    Run,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
 from wsc_ray.describe import describe
 from wsc_ray.errors import RecipeError
 
@@ -53,8 +38,8 @@ def evaluate(
     compare: Annotated[
         bool,
         Option(
-            "Compare RESULTs of the same slides: run folders, folders of `evaluate`, or tables with slide_id and "
-            "prob_<label>. Without --out they are only printed."
+            "Compare results of the same slides. Each RESULT is a run folder, a folder of `evaluate`, or a table with slide_id and "
+            "prob_<label>. Without --out the comparison is only printed."
         ),
     ] = False,
     run: Run = None,
@@ -68,36 +53,30 @@ def evaluate(
     recipe: RecipeFile = None,
     overrides: Overrides = (),
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Measure the chosen head on the test split.
 
-    Every metric has a bootstrap interval over patients and members. The same command again writes the same anew, and the
-    run's ledger says how often the test split was opened.
+    Every metric has a bootstrap interval over patients and members. Each time the command is typed it writes the same results
+    again, and the run's ledger counts how often the test split was opened.
 
     \b
-    Predictions of the same slides are compared, with intervals of their differences:
+    To compare predictions for the same slides, with intervals of the differences:
       wsc-ray evaluate --compare RUN_A RUN_B theirs.csv
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan. Each metric has `value`, `low`, `high` (null
-        where it is not defined) and `left_out`, the bootstrap samples that did not define it. Of a comparison: `metrics`
-        of each result, and `differences`.
+        where it is not defined) and `left_out`, the number of bootstrap samples in which it is not defined. For a comparison:
+        `metrics` of each result, and `differences`.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
     if compare or results:
-        if not compare or any(each is not None for each in (run, features, head)):
+        if not compare or any(folder is not None for folder in (run, features, head)):
             raise RecipeError(
-                "evaluate", ["--compare: results are compared by --compare RESULT..., and measured by --run RUN"]
+                "evaluate",
+                ["--compare: give --compare RESULT... to compare results, or --run RUN to measure a head; not both"],
             )
         from wsc_ray.evaluate.compare_run import compare_results
 

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 
 
 @command(
     "features import",
-    reads="yours",
+    reads="your features",
     writes="`DIR/<slide>.h5`, `slides.parquet`",
     sent=True,
     resources=lambda recipe: {"process": "1, on the head"},
@@ -35,21 +24,17 @@ def features_import(
     ],
     out: Annotated[str | Path, Option("New folder (or URI) for the features.", metavar="DIR", kind="path")],
     mpp: Annotated[
-        float | None, Option("um/px of every slide's level 0, for STAMP's coordinates; or a column mpp in the table.")
+        float | None,
+        Option(
+            "Micrometres per pixel of every slide's level 0, to convert STAMP's coordinates; or a column mpp in the table."
+        ),
     ] = None,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
-    """Take over features that TRIDENT, CLAM or STAMP have extracted.
+    """Take over features that TRIDENT, CLAM or STAMP extracted.
 
     \b
-    What the source may be:
+    SOURCE is one of:
       TRIDENT's features_<encoder>/, CLAM's folder with h5_files/ or pt_files/, STAMP's folder of .h5 files
     Then, with a recipe that names the labels:
       wsc-ray tune --features DIR --out mil

@@ -17,10 +17,13 @@ def _describe(path: Any, dry_run: bool) -> str:
 def init(*, out: Annotated[str | Path, Option("File to write.", metavar="FILE", kind="path")] = DEFAULT_RECIPE) -> Path:
     """Write a recipe with every setting explained.
 
-    Each has its default, which is the paper's.
+    Every setting has its default, which is the paper's.
+
+    Returns:
+        The file's path.
 
     Raises:
-        RunFolderError: the file exists.
+        RunFolderError: the file exists already.
     """
     from wsc_ray.recipe.template import write_template
 

@@ -12,16 +12,16 @@ from wsc_ray.commands.job_status import AtAddress, JobId, OfFile
 def job_attach(
     *, job: JobId = None, address: AtAddress = None, cluster: OfFile = None, down: Down = "on-success"
 ) -> dict[str, Any]:
-    """Follow a job to its end, and end as it does.
+    """Print a job's log until the job ends, and exit with its status.
 
-    Without JOB it is our latest. Ctrl-C leaves it running.
+    Without JOB, the latest job of wsc-ray is followed. Ctrl-C leaves the job running.
 
     Returns:
-        The job, as one of `job_status`.
+        The job, as a row of `job_status`.
 
     Raises:
-        ClusterError: no such cluster or job.
-        JobError: the job did not end well, or is no longer followed; its `exit_status` is the job's.
+        ClusterError: the cluster or the job does not exist.
+        JobError: the job failed, was stopped or is no longer followed; the error's `exit_status` is the job's.
     """
     from wsc_ray.remote.job import attach
 

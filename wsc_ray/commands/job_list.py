@@ -18,18 +18,18 @@ def _describe(rows: Any, dry_run: bool) -> str:
 def job_list(
     *,
     job: JobId = None,
-    cluster: Annotated[str, Option("File of the cluster, which need not be up.", metavar="FILE")],
+    cluster: Annotated[str, Option("File of the cluster; the cluster need not be up.", metavar="FILE")],
 ) -> list[dict[str, Any]]:
-    """List past jobs of a cluster's file, with duration and cost.
+    """List past jobs of a cluster file, with duration and cost.
 
-    They are what the watch on the cluster's head has written down under the file's storage. The cost is the list price on demand of
-    the fewest machines while the job ran.
+    The jobs are read from the records that the watch on the cluster's head wrote to the file's storage. The cost is the on-demand
+    list price of the cluster's smallest number of machines, for the time that the job ran.
 
     Returns:
-        A row a job, the latest last.
+        One row per job, the latest last.
 
     Raises:
-        ClusterError: no storage that is seen from here, or no such job.
+        ClusterError: the file names no storage, this machine cannot see it, or the job does not exist.
     """
     from wsc_ray.remote.past_jobs import past_jobs
 

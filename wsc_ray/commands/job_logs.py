@@ -16,10 +16,10 @@ def _describe(text: Any, dry_run: bool) -> str:
 def job_logs(*, job: JobId = None, address: AtAddress = None, cluster: OfFile = None) -> str:
     """Print what a job has logged so far.
 
-    Without JOB it is our latest.
+    Without JOB, the log is that of the latest job of wsc-ray.
 
     Raises:
-        ClusterError: no such cluster or job.
+        ClusterError: the cluster or the job does not exist.
     """
     from wsc_ray.remote.job import logs
 

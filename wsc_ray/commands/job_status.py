@@ -1,4 +1,4 @@
-"""`wsc-ray job status`, and the arguments of all `job` commands."""
+"""`wsc-ray job status`, and the arguments that the `job` commands share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AtAddress = Annotated[
 ]
 OfFile = Annotated[
     str | None,
-    Option("File of the cluster, which is up, or the script of Slurm's jobs, instead of an address.", metavar="FILE"),
+    Option("Instead of --address: the file of a cluster that is up, or the Slurm script.", metavar="FILE"),
 ]
 
 
@@ -25,10 +25,13 @@ def _describe(rows: Any, dry_run: bool) -> str:
 
 @command("job status", describe=_describe)
 def job_status(*, job: JobId = None, address: AtAddress = None, cluster: OfFile = None) -> list[dict[str, Any]]:
-    """List our jobs on a cluster, or one of them.
+    """List the jobs of wsc-ray on a cluster, or one of them.
+
+    Returns:
+        One row per job, the latest last.
 
     Raises:
-        ClusterError: no such cluster or job.
+        ClusterError: the cluster or the job does not exist.
     """
     from wsc_ray.remote.job import status
 

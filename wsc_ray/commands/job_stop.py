@@ -12,10 +12,10 @@ from wsc_ray.commands.job_status import AtAddress, JobId, OfFile
 def job_stop(*, job: JobId = None, address: AtAddress = None, cluster: OfFile = None) -> dict[str, Any]:
     """Stop a job, and wait until it has ended.
 
-    Without JOB it is our latest. Its command typed again goes on from what it left.
+    Without JOB, the latest job of wsc-ray is stopped. Type its command again to go on where it stopped.
 
     Raises:
-        ClusterError: no such cluster or job.
+        ClusterError: the cluster or the job does not exist.
     """
     from wsc_ray.remote.job import stop
 

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 
 
 @command(
@@ -30,38 +19,31 @@ def manifest_check(
     *,
     manifest: Annotated[str | Path, Option(metavar="MANIFEST", argument=True, kind="path")],
     all: Annotated[bool, Option("Decode every image.")] = False,
-    sample: Annotated[int, Option("Images to decode otherwise.", least=0)] = 1000,
+    sample: Annotated[int, Option("Without --all: number of images to decode.", least=0)] = 1000,
     seed: Annotated[int, Option("Seed of the sample.", least=0)] = 0,
     features: Annotated[
         str | Path | None,
         Option(
-            "Features of the manifest's patches; slides of different patients must not be copies by them.",
+            "Features of the manifest's patches, to check that slides of different patients are not copies of each other.",
             metavar="DIR",
             kind="path",
         ),
     ] = None,
     out: Annotated[
-        str | Path | None, Option("Folder for the report, as summary.json.", metavar="DIR", kind="path")
+        str | Path | None, Option("Folder for the report, summary.json.", metavar="DIR", kind="path")
     ] = None,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
-    """Count what a manifest holds, or fail naming its wrong rows.
+    """Check a manifest, and count its patches, slides and patients.
 
-    It fails where the manifest could not be trained on honestly.
+    The command fails and names the wrong rows if a training on the manifest would fail or not be honest.
 
     Returns:
         `patches`, `slides`, `patients`, `splits` (split -> label -> the same three), `images_decoded`, `digest`.
 
     Raises:
-        ManifestError: the manifest cannot be opened, or has problems; all of them are listed and name rows, from 0. Or patients
-            share near-duplicates; they are named.
+        ManifestError: the manifest cannot be opened or has problems, which are all listed with their rows, counted from 0; or
+            patients share near-duplicates, which are named.
         DataError: the features cannot be used.
     """
     from wsc_ray.manifest.check import check_manifest

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 
 
 @command(
     "manifest import",
-    reads="yours",
+    reads="your patches",
     writes="`DIR/patches/*.parquet`",
     sent=True,
     resources=lambda recipe: {"process": "1, on the head"},
@@ -34,7 +23,7 @@ def manifest_import(
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "The manifest's column NAME is the table's SOURCE; repeatable.",
+            "Take the manifest's column NAME from the table's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",
@@ -52,7 +41,7 @@ def manifest_import(
     label_names: Annotated[
         Mapping[str, str] | None,
         Option(
-            "Slide label SOURCE of the table is called NAME, such as 1=positive; repeatable.",
+            "Rename the table's slide label SOURCE to NAME, such as 1=positive; repeatable.",
             metavar="SOURCE=NAME",
             name="label",
             kind="pairs",
@@ -61,35 +50,30 @@ def manifest_import(
     lists: Annotated[
         Sequence[Any],
         Option(
-            "List of image files in the folder SOURCE, a path a line; repeatable.",
+            "Text file that lists image files in the folder SOURCE, one path per line; repeatable.",
             metavar="FILE[,label=NAME][,split=NAME]",
             name="list",
             kind="texts",
         ),
     ] = (),
     format: Annotated[
-        Literal["parquet", "csv"] | None, Option("Format of SOURCE, where its name does not say.")
+        Literal["parquet", "csv"] | None, Option("Format of SOURCE, if its name does not show it.")
     ] = None,
-    link: Annotated[bool, Option("Keep the images' paths instead of taking their bytes into the manifest.")] = False,
-    row_group_rows: Annotated[int, Option("Most rows of a row group, what streaming reads at a time.", least=1)] = 128,
-    file_rows: Annotated[int, Option("Most rows of a file.", least=1)] = 16_384,
+    link: Annotated[bool, Option("Store the images' paths in the manifest instead of their bytes.")] = False,
+    row_group_rows: Annotated[
+        int, Option("Largest number of rows in a row group, the unit that training reads.", least=1)
+    ] = 128,
+    file_rows: Annotated[int, Option("Largest number of rows in a file.", least=1)] = 16_384,
     seed: Annotated[int, Option("Seed of the slide order.", least=0)] = 0,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Write a manifest from a table of patches or lists of images.
 
     \b
-    A table (Parquet, CSV) whose columns have other names:
+    From a table (Parquet or CSV) whose columns have other names:
       wsc-ray manifest import patches.parquet --out manifest \\
         --column label=slide_label --label 0=negative --label 1=positive
-    A folder with a list a label:
+    From a folder of images, with one list per label:
       wsc-ray manifest import images/ --out manifest \\
         --list neg.txt,label=negative,split=train --list pos.txt,label=positive,split=train
 
@@ -97,8 +81,8 @@ def manifest_import(
         The summary, also in `OUT/summary.json`.
 
     Raises:
-        ManifestError: the source cannot be read or is no manifest; all problems are listed and name rows, from 0.
-        RunFolderError: `out` is taken.
+        ManifestError: the source cannot be read or has problems, which are all listed with their rows, counted from 0.
+        RunFolderError: `out` holds something already.
     """
     from wsc_ray.manifest.importing import import_manifest
 

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 
 
 @command(
@@ -29,27 +18,23 @@ from wsc_ray.command import (
 def neighbours_search(
     *,
     features: Annotated[str | Path, Option("Features to search in.", metavar="DIR", kind="path")],
-    slide: Annotated[str, Option("Slide whose patches are asked about.", metavar="ID")],
+    slide: Annotated[str, Option("Slide whose patches are the queries.", metavar="ID")],
     out: Annotated[str | Path, Option("Folder for the table and the picture.", metavar="DIR", kind="path")],
     patch: Annotated[
-        str | None, Option("One patch of the slide, by its place in level-0 px.  [default: all]", metavar="X,Y")
+        str | None,
+        Option(
+            "Only the patch of the slide at this position, in level-0 pixels.  [default: all patches]", metavar="X,Y"
+        ),
     ] = None,
     manifest: Annotated[
         str | Path | None, Option("Manifest with the patches' pixels, for the picture.", metavar="DIR", kind="path")
     ] = None,
-    count: Annotated[int, Option("Patches to find for each.", least=1, most=1000)] = 10,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    count: Annotated[int, Option("Number of patches to find for each query.", least=1, most=1000)] = 10,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Find the patches that look most like a slide's patches.
 
-    Features are compared by their cosine, with those of other slides alone.
+    Patches are compared by the cosine of their features, and only with patches of other slides.
 
     Returns:
         The summary, also in `OUT/summary.json`.

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, Where, command
 from wsc_ray.describe import describe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE
 
 
 def default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
-    """`runs/<the recipe's name>`: here, or under a cluster's storage."""
+    """Return `runs/<the recipe's name>`, in the current folder or under a cluster's storage."""
     recipe = arguments.get("recipe")
     from wsc_ray.storage import child
 
@@ -34,6 +21,7 @@ def default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
 
 
 def training_resources(recipe: Any) -> dict[str, str]:
+    """Return what a training with this recipe reserves on a cluster, in words."""
     train = recipe.train
     workers = f"{train.workers}" if train.min_workers is None else f"{train.min_workers} to {train.workers}"
     gpu = {"cpu": "", "cuda": " and 1 GPU", "auto": " and, where the cluster has any, 1 GPU"}[train.device]
@@ -44,7 +32,7 @@ def training_resources(recipe: Any) -> dict[str, str]:
 
 
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
-    """Of a dry run, the resolved recipe comes first."""
+    """Format the summary; for a dry run, the resolved recipe and then the plan."""
     values = dict(summary)
     recipe = values.pop("recipe", None)
     return (f"{recipe}\n" if recipe else "") + describe(values, dry_run=dry_run)
@@ -66,7 +54,7 @@ def pretrain(
     out: Annotated[
         str | Path | None,
         Option(
-            "Run folder; a run that it already holds is resumed.  [default: runs/ and the recipe's name]",
+            "Run folder; a run that it holds already is resumed.  [default: runs/ and the recipe's name]",
             metavar="DIR",
             kind="path",
         ),
@@ -82,22 +70,15 @@ def pretrain(
     ] = None,
     overrides: Overrides = (),
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Pretrain the patch encoder that a recipe describes.
 
-    Without RECIPE it is wsc-ray.yaml of the current folder. Type the same command again after an interruption and it goes
-    on from its last checkpoint, in the same MLflow run.
+    Without RECIPE, wsc-ray.yaml in the current folder is used. After an interruption, type the same command again: training
+    goes on from its last checkpoint, in the same MLflow run.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan, with the resolved `recipe` as YAML.
+        The summary, also in `OUT/summary.json`; for a dry run the plan, with the resolved `recipe` as YAML.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
@@ -108,7 +89,7 @@ def pretrain(
     if out is None:
         out = default_out({"recipe": recipe}, None)
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    # Only now what is heavy: a typing error in the recipe is said at once.
+    # Imported last, since it is slow: an error in the recipe is reported at once.
     from wsc_ray.pretrain.run import pretrain_encoder
 
     summary = pretrain_encoder(out=out, recipe=loaded, start_from=start_from, dry_run=dry_run)

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    RecipeFile,
-    Run,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
 from wsc_ray.describe import describe
 
 
@@ -53,25 +38,18 @@ def probe(
     ] = None,
     test: Annotated[
         bool,
-        Option("Learn from training and validation slides and measure on the test split, which the ledger records."),
+        Option("Measure on the test split, and learn from training and validation slides; the ledger records it."),
     ] = False,
     recipe: RecipeFile = None,
     overrides: Overrides = (),
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Measure features without a head.
 
-    By nearest neighbours and a linear classifier, of slides (mean features) and where their labels are known of patches; and
-    where the cohort has `site`, how much of it is in the features. Patients are predicted from others, and test slides are
-    not looked at without --test.
+    Nearest neighbours and a linear classifier predict the labels of slides, from mean features, and of patches whose labels are
+    known. If the cohort has a column `site`, the site is predicted too. Each patient is predicted from other patients. Test
+    slides are not used without --test.
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan.

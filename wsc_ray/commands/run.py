@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, Where, command
 from wsc_ray.commands.pretrain import default_out, training_resources
 from wsc_ray.describe import describe
 
@@ -49,29 +36,22 @@ def run(
     out: Annotated[
         str | Path | None,
         Option(
-            "Run folder; the step that it stands at goes on.  [default: runs/ and the recipe's name]",
+            "Run folder; steps that it holds already are not repeated.  [default: runs/ and the recipe's name]",
             metavar="DIR",
             kind="path",
         ),
     ] = None,
     overrides: Overrides = (),
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Pretrain, embed, tune and evaluate, one after the other.
 
-    Each step is the command of its name on the same run folder, with this recipe, and leaves what that leaves. Type the same
-    command again after an interruption and it goes on with the step that was not complete.
+    Each step runs the command of the same name on the run folder, with this recipe. After an interruption, type the same
+    command again: it goes on with the step that is not complete.
 
     Returns:
-        `seconds` of each step and the summary of `evaluate`; of a dry run the plan of `pretrain`, and what follows it.
+        `seconds` of each step and the summary of `evaluate`; for a dry run the plan of `pretrain`, and the steps after it.
 
     Raises:
         UserError: see `wsc_ray.errors`.

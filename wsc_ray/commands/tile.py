@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Where, command
 
 
 @command(
     "tile",
-    reads="yours",
+    reads="your slides",
     writes="`DIR/patches/*.parquet`, `coords`, `previews`",
     sent=True,
     resources=lambda recipe: {"tasks": "1 CPU each, on all CPUs of the cluster"},
@@ -32,12 +20,13 @@ def tile(
     *,
     slides: Annotated[str | Path, Option(metavar="SLIDES", argument=True, kind="file")],
     out: Annotated[
-        str | Path, Option("Folder for the manifest; what it already holds is left out.", metavar="DIR", kind="path")
+        str | Path,
+        Option("Folder for the manifest; slides that it holds already are skipped.", metavar="DIR", kind="path"),
     ],
     folder: Annotated[
         str | Path | None,
         Option(
-            "Folder where the list's paths start.  [default: the list's own]",
+            "Folder that the paths in SLIDES are relative to.  [default: the folder of SLIDES]",
             metavar="DIR",
             kind="path",
             beside="slides",
@@ -46,7 +35,7 @@ def tile(
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "NAME (path, slide_id, patient_id, label, split, mpp) is the list's column SOURCE; repeatable.",
+            "Take NAME (path, slide_id, patient_id, label, split or mpp) from the list's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",
@@ -64,57 +53,50 @@ def tile(
     label_names: Annotated[
         Mapping[str, str] | None,
         Option(
-            "Slide label SOURCE of the list is called NAME, such as 1=positive; repeatable.",
+            "Rename the list's slide label SOURCE to NAME, such as 1=positive; repeatable.",
             metavar="SOURCE=NAME",
             name="label",
             kind="pairs",
         ),
     ] = None,
-    mpp: Annotated[float, Option("Scale of the patches, um/px; 0.5 is 20x.")] = 0.5,
-    patch_size: Annotated[int, Option("Side of a patch, px at that scale.")] = 256,
-    overlap: Annotated[int, Option("Overlap of neighbouring patches, px at that scale.")] = 0,
-    tissue: Annotated[float, Option("Least share of a patch that is tissue.")] = 0.5,
-    quality: Annotated[int, Option("Quality of the JPEGs, 1 to 100.")] = 90,
+    mpp: Annotated[float, Option("Scale of the patches, in micrometres per pixel; 0.5 is about 20x.")] = 0.5,
+    patch_size: Annotated[int, Option("Side of a patch, in pixels at the scale --mpp.")] = 256,
+    overlap: Annotated[int, Option("Overlap of neighbouring patches, in pixels at the scale --mpp.")] = 0,
+    tissue: Annotated[float, Option("Smallest share of tissue in a patch.")] = 0.5,
+    quality: Annotated[int, Option("JPEG quality of the patches, 1 to 100.")] = 90,
     link: Annotated[
         bool,
-        Option("Write no pixels: rows point into the slides, which are read in training, on every node."),
+        Option("Write positions instead of pixels; training reads the slides, so that every node must see them."),
     ] = False,
     reader: Annotated[
         str,
         Option(
-            "What reads slides: stored-tiles (JPEG tiles decoded once, the rest by OpenSlide), openslide, cucim, a plug-in's, "
-            "or auto, the first of the three that is installed."
+            "Slide reader: stored-tiles (decodes JPEG tiles once, and leaves the rest to OpenSlide), openslide, cucim, a plug-in's, "
+            "or auto, the first of these three that is installed."
         ),
     ] = "auto",
-    skip_bad: Annotated[
-        bool, Option("Leave out slides and patches that cannot be read; the summary names them.")
-    ] = False,
-    row_group_rows: Annotated[int, Option("Most rows of a row group, what streaming reads at a time.")] = 128,
-    file_rows: Annotated[int, Option("Most rows of a file.")] = 4096,
+    skip_bad: Annotated[bool, Option("Skip slides and patches that cannot be read; the summary names them.")] = False,
+    row_group_rows: Annotated[
+        int, Option("Largest number of rows in a row group, the unit that training reads.")
+    ] = 128,
+    file_rows: Annotated[int, Option("Largest number of rows in a file.")] = 4096,
     seed: Annotated[int, Option("Seed of the slide order.", least=0)] = 0,
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Cut the tissue of slides into patches, as a manifest.
 
     \b
-    SLIDES is a CSV with the columns path, label, split, and where there are any slide_id, patient_id, mpp:
+    SLIDES is a CSV with the columns path, label and split, and optionally slide_id, patient_id and mpp:
       wsc-ray tile slides.csv --out manifest
-    Lists of TRIDENT, CLAM and slide2vec are read too; what they lack is given here:
+    Lists of TRIDENT, CLAM and slide2vec are read too; options give what these lists lack:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
         --constant split=train --out manifest
 
-    With --link no pixels are written: training reads the slides.
+    With --link no pixels are written, and training reads the slides.
 
-    Look at OUT/previews for what was taken for tissue. Type the same command again after an interruption and it
-    goes on with what is missing.
+    OUT/previews shows which parts of each slide were taken for tissue. After an interruption, type the same command again: it
+    goes on with the missing slides.
 
     Returns:
         The summary, also in `OUT/summary.json`.

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    RecipeFile,
-    Run,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
 from wsc_ray.describe import describe
 
 
@@ -59,19 +44,12 @@ def tune(
     recipe: RecipeFile = None,
     overrides: Overrides = (),
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Search the settings of an MIL head with Ray Tune.
 
-    It sees training and validation slides only. Type the same command again after an interruption and it goes on with the
-    trials that are missing.
+    The search sees training and validation slides only. After an interruption, type the same command again: it goes on with
+    the missing trials.
 
     Returns:
         The summary, also in `OUT/summary.json`; of a dry run the plan.

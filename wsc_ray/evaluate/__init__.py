@@ -1,1 +1,1 @@
-"""The chosen head on slides that nothing was chosen with: metrics, intervals over patients, attention."""
+"""Measuring the chosen head on test slides, which were not used to choose it: metrics, intervals over patients, attention."""

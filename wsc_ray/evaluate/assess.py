@@ -1,4 +1,4 @@
-"""From predictions to figures: metrics with intervals, per slide and per patient, and what the members say one by one."""
+"""All figures of an evaluation: metrics with intervals per slide and per patient, and the metrics of each member."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SLIDES, _PATIENTS, _CALIBRATED, _ATTENTION = "slides ", "patients ", "calibrate
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What an ensemble says of b slides: its members' probabilities (M, b, C), and `attention` (n,) float32."""
+    """An ensemble's predictions for b slides: its members' probabilities (M, b, C), and `attention` (n,) float32."""
 
     bags: Bags
     classes: list[str]
@@ -32,42 +32,44 @@ class Result:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(b, C) float64."""
+        """The ensemble's probabilities, (b, C) float64."""
         return self.members.ensemble()
 
     @property
     def labels(self) -> np.ndarray:
-        """(b,) class indices."""
+        """The true labels, (b,) class indices."""
         return self.bags.labels.numpy()
 
 
 def assess(result: Result, recipe: Recipe, calibration: Calibration | None = None) -> dict[str, Any]:
-    """Every figure of an evaluation.
+    """Return every figure of an evaluation.
 
     Args:
-        calibration: what was chosen on validation slides, of these slides.
+        calibration: temperatures and thresholds for these slides, chosen on validation slides; None for none.
 
     Returns:
-        `metrics` (of slides), `confusion`, `reliability`, `per_patient`, `calibrated`, `members`, `folds`, `attention` and
-        `notes` in words. Each metric has `value`, `low`, `high` and `left_out`.
+        `metrics` (per slide), `confusion`, `reliability`, `per_patient`, `calibrated`, `members`, `folds`, `attention`, and
+        `notes`, a list of sentences. Each metric has `value`, `low`, `high` and `left_out`.
     """
     labels, classes, members = result.labels, result.classes, result.members
     order = class_positions(recipe.evaluate.order, classes)
     patients = by_patient(result.bags.patient_ids, labels, len(classes), order)
-    each = None if result.bags.patch_labels is None else within_slides(result.attention, result.bags)
+    attention_aurocs = None if result.bags.patch_labels is None else within_slides(result.attention, result.bags)
 
     def statistic(draw: Resample) -> dict[str, np.ndarray]:
         probabilities = draw.probabilities(members)
-        found = _named(_SLIDES, measure(labels, probabilities, classes, draw.weights, order=order))
+        values_by_name = _named(_SLIDES, measure(labels, probabilities, classes, draw.weights, order=order))
         if len(patients):
             weights = patients.weights(draw.weights)
             values = measure(patients.labels, patients.mean(probabilities), classes, weights, order=order)
-            found |= _named(_PATIENTS, values)
+            values_by_name |= _named(_PATIENTS, values)
         if calibration is not None:
-            found |= _named(_CALIBRATED, _calibrated(labels, probabilities, classes, draw.weights, order, calibration))
-        if each is not None:
-            found[f"{_ATTENTION}auroc"] = weighted_mean(each, draw.weights)
-        return found
+            values_by_name |= _named(
+                _CALIBRATED, _calibrated(labels, probabilities, classes, draw.weights, order, calibration)
+            )
+        if attention_aurocs is not None:
+            values_by_name[f"{_ATTENTION}auroc"] = weighted_mean(attention_aurocs, draw.weights)
+        return values_by_name
 
     ones = np.ones((1, len(labels)))
     points = statistic(Resample(ones, (np.ones((1, len(members))),)))
@@ -84,11 +86,11 @@ def assess(result: Result, recipe: Recipe, calibration: Calibration | None = Non
     metrics = _of(_SLIDES, entries)
     probabilities = members.ensemble()
     attention = None
-    if each is not None:
+    if attention_aurocs is not None:
         attention = {
             **_of(_ATTENTION, entries),
             "auroc_pooled": number(pooled(result.attention, result.bags)),
-            "slides": int((~np.isnan(each)).sum()),
+            "slides": int((~np.isnan(attention_aurocs)).sum()),
         }
     return {
         "metrics": metrics,
@@ -109,12 +111,12 @@ def assess(result: Result, recipe: Recipe, calibration: Calibration | None = Non
 
 
 def class_positions(order: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
-    """The classes' indices from the mildest to the most severe; None where they have no order."""
+    """Return the classes' indices from the mildest to the most severe; None if they have no order."""
     return None if order is None else [classes.index(name) for name in order]
 
 
 def entry(name: str, value: float, spread: Interval, classes: int) -> dict[str, Any]:
-    """A metric as JSON, its interval within what the metric can be."""
+    """Return a metric for JSON, with its interval clipped to the metric's range."""
     low, high = bounds(name, classes)
     return {
         "value": number(value),
@@ -125,12 +127,12 @@ def entry(name: str, value: float, spread: Interval, classes: int) -> dict[str, 
 
 
 def bounds(name: str, classes: int) -> tuple[float, float]:
-    """The least and the most that a metric of C classes can be."""
+    """Return the smallest and the largest possible value of a metric, for this number of classes."""
     return -1.0 if "kappa" in name else 0.0, 2.0 if classes > 2 and "brier" in name else 1.0
 
 
 def number(value: float) -> float | None:
-    """JSON has no NaN: what is not defined is null."""
+    """Return a value for JSON: None, written as null, for NaN."""
     return None if math.isnan(value) else float(value)
 
 
@@ -142,7 +144,7 @@ def _calibrated(
     order: Sequence[int] | None,
     calibration: Calibration,
 ) -> dict[str, np.ndarray]:
-    """What a threshold changes, and what a temperature changes."""
+    """Return the metrics that change with the temperatures, and with the thresholds if there are any."""
     scores = measure_scores(labels, tempered(probabilities, calibration.temperatures), weights)
     changed = {name: scores[name] for name in ("brier", "ece")}
     if calibration.thresholds is None:
@@ -153,22 +155,22 @@ def _calibrated(
 def _members(
     labels: np.ndarray, members: MemberPredictions, classes: Sequence[str], order: Sequence[int] | None
 ) -> dict[str, Any]:
-    """Each member alone on the slides that it never saw, and how far they scatter."""
+    """Return the metrics of each member alone, on the slides that it never saw, and the members' scatter."""
     values = []
     for predicted, unseen in zip(members.probabilities, members.unseen, strict=True):
-        found = measure(labels[unseen], predicted[unseen], classes, order=order)
-        values.append({name: value[0] for name, value in found.items()})
+        metrics = measure(labels[unseen], predicted[unseen], classes, order=order)
+        values.append({name: value[0] for name, value in metrics.items()})
     scatter = {}
     for name in values[0] if len(members) > 1 else ():
-        known = np.array([each[name] for each in values if not math.isnan(each[name])])
-        if len(known) > 1:
-            spread = {"mean": known.mean(), "sd": known.std(ddof=1), "least": known.min(), "most": known.max()}
+        defined = np.array([member[name] for member in values if not math.isnan(member[name])])
+        if len(defined) > 1:
+            spread = {"mean": defined.mean(), "sd": defined.std(ddof=1), "least": defined.min(), "most": defined.max()}
             scatter[name] = {key: float(value) for key, value in spread.items()}
     return {
         "count": len(members),
         "each": [
-            {"name": name, "seed": seed, "fold": fold, **{key: number(each[key]) for key in each}}
-            for name, seed, fold, each in zip(members.names, members.seeds, members.folds, values, strict=True)
+            {"name": name, "seed": seed, "fold": fold, **{key: number(value) for key, value in metrics.items()}}
+            for name, seed, fold, metrics in zip(members.names, members.seeds, members.folds, values, strict=True)
         ],
         "scatter": scatter,
     }
@@ -177,14 +179,14 @@ def _members(
 def _folds(
     labels: np.ndarray, members: MemberPredictions, classes: Sequence[str], order: Sequence[int] | None
 ) -> dict[str, Any] | None:
-    """The ensemble of each fold on the slides of that fold; None without folds."""
+    """Return the metrics of each fold's ensemble on the slides of that fold; None without folds."""
     if members.fold_names == [None]:
         return None
     probabilities, folds = members.ensemble(), {}
     for fold in members.fold_names:
         here = members.unseen[members.of_fold(fold)].any(axis=0)
-        found = measure(labels[here], probabilities[here], classes, order=order)
-        folds[str(fold)] = {"slides": int(here.sum()), **{name: number(value[0]) for name, value in found.items()}}
+        metrics = measure(labels[here], probabilities[here], classes, order=order)
+        folds[str(fold)] = {"slides": int(here.sum()), **{name: number(value[0]) for name, value in metrics.items()}}
     return folds
 
 
@@ -193,15 +195,17 @@ def _notes(result: Result, metrics: Mapping[str, Any], patients: Patients) -> li
     absent = [name for c, name in enumerate(classes) if c not in result.labels]
     if absent:
         lacking = ", ".join(name for name, each in metrics.items() if each["value"] is None)
-        notes.append(f"no test slide is {', '.join(absent)}, so {lacking} cannot be said")
+        notes.append(f"no test slide is {', '.join(absent)}, so that {lacking} are not defined")
     if bags.empty:
         notes.append(f"{len(bags.empty)} test slides have no patches and are left out: {', '.join(bags.empty[:5])}")
     count = len(set(bags.patient_ids))
     if any(each["low"] == each["value"] == each["high"] == 1 for each in metrics.values()):
-        notes.append(f"a value of 1 is 1 in every draw: its interval has no width, few as {count} patients may be")
+        notes.append(
+            f"a metric of 1 is 1 in every draw, so that its interval has no width, whatever the number of patients ({count})"
+        )
     if patients.differing:
         notes.append(
-            f"patients whose slides differ in their label, and who count by the most severe one: {patients.differing}"
+            f"patients whose slides differ in their label, and who are counted by the most severe one: {patients.differing}"
         )
     if patients.left_out:
         notes.append(
@@ -209,7 +213,7 @@ def _notes(result: Result, metrics: Mapping[str, Any], patients: Patients) -> li
             f"({', '.join(patients.left_out[:5])}); `evaluate.order` says which label is the most severe"
         )
     if not result.members.drawn:
-        notes.append("one fit only: the intervals hold what other patients would change, not what another seed would")
+        notes.append("one fit only: the intervals cover the choice of patients, and not that of the seed")
     return notes
 
 
@@ -219,15 +223,15 @@ def _matrix(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> list
 
 
 def _named(prefix: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {prefix + name: each for name, each in values.items()}
+    return {prefix + name: value for name, value in values.items()}
 
 
 def _of(prefix: str, entries: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): each for name, each in entries.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in entries.items() if name.startswith(prefix)}
 
 
 def flat_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics for MLflow: `auroc`, `auroc_low`, `auroc_high`, ..., those that are defined."""
+    """Return the defined metrics for MLflow: `auroc`, `auroc_low`, `auroc_high`, ..."""
     entries: dict[str, Any] = dict(measured["metrics"])
     entries |= {f"patient_{name}": each for name, each in measured["per_patient"]["metrics"].items()}
     if measured["calibrated"]:
@@ -249,5 +253,5 @@ def _deviations(measured: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def metric_key(name: str) -> str:
-    """MLflow takes letters, digits, `_-. :/` in a metric's name."""
+    """Return a name that MLflow accepts for a metric: letters, digits and `_-. :/`, with `_` for all else."""
     return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)

@@ -1,7 +1,7 @@
 """Percentile bootstrap over patients and members together.
 
-Slides of one patient are not independent, so patients are what is drawn. A fit moves with its seed, so the members of an
-ensemble are drawn beside them.
+Slides of one patient are not independent, so that patients are drawn instead of slides. A fit depends on its seed, so that the
+members of an ensemble are drawn too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import numpy as np
 from wsc_ray.evaluate.ensemble import MemberPredictions, draw_members
 from wsc_ray.random import uniform
 
-CELLS = 1_000_000  # weights held at a time, samples times slides
+CELLS = 1_000_000  # number of weights in memory at a time, samples times slides
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval; NaN where no sample defined the metric. `left_out` counts the samples that did not."""
+    """A percentile interval.
+
+    Its ends are NaN if the metric was defined in no sample. `left_out` is the number of samples that did not define it.
+    """
 
     low: float
     high: float
@@ -28,13 +31,13 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Resample:
-    """Some bootstrap samples: how often each slide is in them, (s, n), and each member of each ensemble, (s, M)."""
+    """s bootstrap samples: how often each contains each slide, (s, n), and for each ensemble each member, (s, M)."""
 
     weights: np.ndarray
     times: tuple[np.ndarray, ...]
 
     def probabilities(self, members: MemberPredictions, ensemble: int = 0) -> np.ndarray:
-        """What an ensemble's drawn members say: (s, n, C), or (n, C) where no draw differs."""
+        """Return an ensemble's probabilities with the drawn members: (s, n, C), or (n, C) if all draws are equal."""
         return members.ensemble(self.times[ensemble]) if members.drawn else members.ensemble()
 
 
@@ -42,13 +45,14 @@ Statistic = Callable[[Resample], Mapping[str, np.ndarray]]
 
 
 def patient_weights(patients: Sequence[str], samples: range, seed: int) -> np.ndarray:
-    """How often each slide is in each bootstrap sample: its patient's draws, with replacement, of as many patients.
+    """Return how often each slide is in each bootstrap sample; a sample draws as many patients as there are, with replacement.
 
-    Sample i depends on the seed, i and the number of patients alone.
+    Sample i depends only on the seed, i and the number of patients.
 
     Args:
         patients: patient of each slide, (n,).
-        samples: numbers of the samples.
+        samples: the numbers of the samples.
+        seed: the seed of the draws.
 
     Returns:
         (len(samples), n) float64.
@@ -69,26 +73,27 @@ def resampled(
     samples: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """The statistic of every bootstrap sample, (samples,) by name, as if it had no bias from drawing members.
+    """Return the statistic's values in every bootstrap sample, (samples,) by name, corrected for the bias of drawing members.
 
-    A sample holds some members several times and others not at all: fewer different members are averaged than there are,
-    and an average of fewer is a little worse. How much is measured on all slides, by the same draws of members, and
-    taken out.
+    A sample holds some members several times and others not at all, so that it averages fewer different members than there are,
+    and the average of fewer members is slightly worse. This bias is measured on all slides, with the same draws of members, and
+    subtracted.
 
     Args:
-        statistic: from a `Resample` of s samples to values (s,) by name.
+        statistic: a function from a `Resample` of s samples to values (s,) by name.
         patients: patient of each slide, (n,).
-        ensembles: whose members are drawn, each apart from the others.
-        samples: how many.
+        ensembles: the ensembles whose members are drawn, independently of each other.
+        samples: the number of samples.
+        seed: the seed of the draws.
     """
     at_once = max(1, CELLS // max(1, len(patients)))
     drawn = any(members.drawn for members in ensembles)
     parts: dict[str, list[np.ndarray]] = {}
     alone: dict[str, list[np.ndarray]] = {}
     for start in range(0, samples, at_once):
-        some = range(start, min(start + at_once, samples))
-        times = tuple(draw_members(each, some, seed, number) for number, each in enumerate(ensembles))
-        weights = patient_weights(patients, some, seed)
+        numbers = range(start, min(start + at_once, samples))
+        times = tuple(draw_members(members, numbers, seed, stream) for stream, members in enumerate(ensembles))
+        weights = patient_weights(patients, numbers, seed)
         for name, values in statistic(Resample(weights, times)).items():
             parts.setdefault(name, []).append(values)
         if drawn:
@@ -96,7 +101,7 @@ def resampled(
                 alone.setdefault(name, []).append(values)
     values_of = {name: np.concatenate(values) for name, values in parts.items()}
     if drawn:
-        whole = tuple(np.ones((1, len(each))) for each in ensembles)
+        whole = tuple(np.ones((1, len(members))) for members in ensembles)
         points = statistic(Resample(np.ones((1, len(patients))), whole))
         for name, values in values_of.items():
             bias = np.mean(np.concatenate(alone[name])) - points[name][0]
@@ -113,22 +118,22 @@ def bootstrap(
     confidence: float,
     seed: int,
 ) -> dict[str, Interval]:
-    """Intervals of the metrics of a statistic.
+    """Return the intervals of a statistic's metrics, by name.
 
-    Samples are not stratified (a patient may have slides of several classes). A sample that does not define a metric,
-    for want of a class, is left out of that metric's interval and counted. Where a metric is perfect, so is every
-    sample, and the interval has no width: it then says nothing about how many patients there were.
+    Samples are not stratified (a patient may have slides of several classes). A sample in which a metric is not defined, because a
+    class is missing, is left out of that metric's interval and counted. If a metric is perfect, it is perfect in every sample, and
+    its interval has no width: it then does not reflect the number of patients.
 
     Args:
-        statistic, patients, ensembles, samples, seed: as of `resampled`.
-        confidence: level, such as 0.95.
+        statistic, patients, ensembles, samples, seed: as in `resampled`.
+        confidence: the level, such as 0.95.
     """
     values = resampled(statistic, patients, ensembles, samples=samples, seed=seed)
-    return {name: interval(each, confidence) for name, each in values.items()}
+    return {name: interval(in_samples, confidence) for name, in_samples in values.items()}
 
 
 def interval(values: np.ndarray, confidence: float) -> Interval:
-    """The percentile interval of a statistic's values in bootstrap samples, (s,)."""
+    """Return the percentile interval of a statistic's values in bootstrap samples, (s,)."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return Interval(float("nan"), float("nan"), len(values))

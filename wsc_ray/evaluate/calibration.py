@@ -1,4 +1,4 @@
-"""A temperature and a threshold that are chosen on validation slides and applied to test slides."""
+"""Choosing a temperature and a threshold on validation slides, and applying them to test slides."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _LEAST = 1e-300  # a probability of 0 has no logarithm
 
 @dataclass(frozen=True)
 class Choice:
-    """What the validation slides of one fold (None: of the training split) say.
+    """The temperature and threshold that are chosen on the validation slides of one fold.
 
     Attributes:
-        temperature: divides log-probabilities; 1 leaves them.
-        threshold: of the positive class's probability, from which on a slide is positive; None with more than two classes.
-        slides: validation slides that it is chosen on.
+        fold: the fold; None without folds.
+        temperature: log-probabilities are divided by it; 1 changes nothing.
+        threshold: the least probability of the positive class at which a slide is called positive; None with more than two classes.
+        slides: the number of validation slides.
     """
 
     fold: str | None
@@ -31,11 +32,11 @@ class Choice:
 
 
 def choose(fold: str | None, labels: np.ndarray, probabilities: np.ndarray) -> Choice | None:
-    """Choose both on validation slides, or None where they lack a class.
+    """Choose temperature and threshold on validation slides; return None if these lack a class.
 
     Args:
         labels: (n,) class indices.
-        probabilities: (n, C) of the ensemble.
+        probabilities: (n, C), those of the ensemble.
     """
     classes = probabilities.shape[1]
     if len(np.unique(labels)) < classes:
@@ -45,7 +46,7 @@ def choose(fold: str | None, labels: np.ndarray, probabilities: np.ndarray) -> C
 
 
 def best_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature of the lowest mean negative log-likelihood (Guo et al. 2017, arXiv 1706.04599), within 0.05 to 20.
+    """Return the temperature with the lowest mean negative log-likelihood (Guo et al. 2017, arXiv 1706.04599), from 0.05 to 20.
 
     Args:
         labels: (n,).
@@ -59,23 +60,23 @@ def best_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         return float((np.logaddexp.reduce(scaled, axis=1) - scaled[rows, labels]).mean())
 
     low, high = _TEMPERATURES
-    found = minimize_scalar(loss, bounds=(1 / high, 1 / low), method="bounded", options={"xatol": 1e-8})
-    return float(1 / found.x)
+    minimum = minimize_scalar(loss, bounds=(1 / high, 1 / low), method="bounded", options={"xatol": 1e-8})
+    return float(1 / minimum.x)
 
 
 def tempered(probabilities: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Probabilities (..., n, C) with their logarithms divided by each slide's temperature (n,), and normed again."""
+    """Return probabilities (..., n, C) whose logarithms are divided by each slide's temperature (n,), normalised again."""
     scaled = np.log(np.maximum(probabilities, _LEAST)) / temperatures[:, None]
     return np.exp(scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True))
 
 
 def youden_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
-    """The threshold with the largest sensitivity + specificity - 1 (Youden 1950); of equals the one nearest to a half.
+    """Return the threshold with the largest sensitivity + specificity - 1 (Youden 1950); among equals the one nearest to 0.5.
 
-    Thresholds lie in the middle between neighbouring scores, so that a rounding of a score decides nothing.
+    Candidates lie in the middle between neighbouring scores, so that the rounding of a score does not matter.
 
     Args:
-        positive: (n,) bool, some of each.
+        positive: (n,) bool, with at least one of each.
         scores: (n,) in [0, 1].
     """
     values = np.unique(scores)
@@ -90,14 +91,17 @@ def youden_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What was chosen, fold by fold, and for each of n test slides what applies to it."""
+    """The choices, one per fold, and the temperature and threshold that apply to each of n test slides."""
 
     choices: tuple[Choice, ...]
     temperatures: np.ndarray  # (n,)
     thresholds: np.ndarray | None  # (n,); None with more than two classes
 
     def predicted(self, probabilities: np.ndarray) -> np.ndarray:
-        """Classes by the thresholds, (..., n) of (..., n, C) probabilities; the most probable one without thresholds."""
+        """Return the predicted classes (..., n) of probabilities (..., n, C), by the thresholds.
+
+        Without thresholds, return the most probable classes.
+        """
         if self.thresholds is None:
             return probabilities.argmax(axis=-1)
         return (probabilities[..., 1] >= self.thresholds).astype(np.int64)
@@ -107,26 +111,26 @@ class Calibration:
 
 
 def calibrate(test: MemberPredictions, validation: MemberPredictions, labels: np.ndarray) -> Calibration | None:
-    """Choose temperatures and thresholds, each fold's on the validation slides of its own members.
+    """Choose temperatures and thresholds, for each fold on the validation slides of its own members.
 
     Args:
-        test: predictions of n test slides.
-        validation: of the same members, of validation slides; NaN where a slide is none of the member's.
-        labels: (v,) of the validation slides.
+        test: the members' predictions for n test slides.
+        validation: the same members' predictions for v validation slides; NaN for slides that are not the member's.
+        labels: (v,) class indices of the validation slides.
 
     Returns:
-        None where the validation slides of a fold lack a class.
+        The calibration; None if the validation slides of a fold lack a class.
     """
     slides, classes = test.probabilities.shape[1:]
     temperatures, thresholds = np.ones(slides), np.full(slides, 0.5)
     choices = []
     for fold in test.fold_names:
         own = validation.of_fold(fold)
-        known = validation.unseen[own].any(axis=0)
-        if not known.any():
+        predicted = validation.unseen[own].any(axis=0)
+        if not predicted.any():
             return None
-        probabilities = np.nanmean(validation.probabilities[own][:, known], axis=0)
-        choice = choose(fold, labels[known], probabilities)
+        probabilities = np.nanmean(validation.probabilities[own][:, predicted], axis=0)
+        choice = choose(fold, labels[predicted], probabilities)
         if choice is None:
             return None
         choices.append(choice)

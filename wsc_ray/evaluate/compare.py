@@ -1,4 +1,4 @@
-"""Paired differences between predictions of the same slides."""
+"""Paired differences of metrics between predictions for the same slides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wsc_ray.evaluate.predictions import Predictions
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Several results, slides and classes in one order, with the labels (n,) and patients (n,) that they agree on."""
+    """Several results with their slides and classes in the same order, and the labels (n,) and patients (n,) that they agree on."""
 
     results: tuple[Predictions, ...]
     classes: tuple[str, ...]
@@ -35,7 +35,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of result `a` less that of result `b`, with a p-value of no difference and the same for the whole family."""
+    """A metric of result `a` minus that of result `b`, with the p-value of no difference, and Holm's adjusted p-value."""
 
     a: str
     b: str
@@ -50,12 +50,13 @@ class Difference:
 
 
 def pair(results: Sequence[Predictions]) -> Pairing:
-    """Put results side by side.
+    """Return the results with their slides and classes in the same order.
 
-    The classes are in the order of the first result that `evaluate` wrote, or of the first one; of two, the second is positive.
+    The classes have the order of the first result that `evaluate` wrote, or else of the first result; of two classes the second is
+    the positive one.
 
     Raises:
-        DataError: they are of other slides or classes, or disagree on a label or a patient.
+        DataError: the results have different slides or classes, or disagree on a label or a patient.
     """
     whole = [result for result in results if len(result.classes) > 1]
     if not whole:
@@ -72,7 +73,7 @@ def pair(results: Sequence[Predictions]) -> Pairing:
     labels = _agreed(results, "label", [result.labels for result in results])
     unknown = [slide for slide in slides if slide not in labels]
     if unknown:
-        raise DataError(f"no table says the label of slide {listed(unknown)}; give it a column `label`")
+        raise DataError(f"no table has the label of slide {listed(unknown)}; give one a column `label`")
     strange = sorted(set(labels.values()) - set(first.classes))
     if strange:
         raise DataError(f"label {listed(strange)} has no column of probabilities in {first.name}")
@@ -81,7 +82,7 @@ def pair(results: Sequence[Predictions]) -> Pairing:
         tuple(result.arranged(slides, first.classes) for result in results),
         first.classes,
         np.array([first.classes.index(labels[slide]) for slide in slides]),
-        # A slide that no table has a patient of is a patient of its own; the name is one that no patient has.
+        # A slide whose patient is in no table counts as a patient of its own, under a name that no patient can have.
         tuple(patients.get(slide, f"\0{slide}") for slide in slides),
         all(slide in patients for slide in slides),
     )
@@ -90,29 +91,29 @@ def pair(results: Sequence[Predictions]) -> Pairing:
 def compare(
     pairing: Pairing, *, samples: int, confidence: float, seed: int, order: Sequence[str] | None = None
 ) -> tuple[dict[str, dict[str, Any]], list[Difference]]:
-    """Each result's metrics, and the differences of all pairs, with intervals from the same resamples.
+    """Return each result's metrics, and the differences of all pairs, with intervals from the same resamples.
 
-    A resample draws the same patients for all results, and members of each result apart, since fits of different results
-    have nothing in common. p-values of AUROC (two classes) are DeLong's; the others are the smallest level at which the
-    interval excludes 0. Holm's adjustment is over the pairs, metric by metric.
+    A resample draws the same patients for all results. Members are drawn for each result independently, since fits of different
+    results have nothing in common. The p-values of AUROC (two classes) are DeLong's; the others are the smallest level at which
+    the interval excludes 0. Holm's adjustment is over the pairs, for each metric.
 
     Args:
-        samples, confidence, seed: of the bootstrap.
-        order: the classes from the mildest to the most severe, where they have an order.
+        samples, confidence, seed: as in `bootstrap`.
+        order: the classes from the mildest to the most severe; None if they have no order.
 
     Returns:
-        Metrics by result's name, and differences by pair and metric.
+        The metrics by the result's name, and the differences by pair and metric.
     """
     results, labels, classes = pairing.results, pairing.labels, pairing.classes
     positions = class_positions(order, classes)
 
     def statistic(draw: Resample) -> dict[str, np.ndarray]:
-        found: dict[str, np.ndarray] = {}
+        values: dict[str, np.ndarray] = {}
         for place, result in enumerate(results):
             probabilities = draw.probabilities(result.members, place)
-            values = measure(labels, probabilities, classes, draw.weights, order=positions)
-            found |= {f"{place} {name}": each for name, each in values.items()}
-        return found
+            metrics = measure(labels, probabilities, classes, draw.weights, order=positions)
+            values |= {f"{place} {name}": value for name, value in metrics.items()}
+        return values
 
     ones = np.ones((1, len(labels)))
     points = statistic(Resample(ones, tuple(np.ones((1, len(result.members))) for result in results)))
@@ -133,20 +134,20 @@ def compare(
         spread = [drawn[f"{i} {name}"] - drawn[f"{j} {name}"] for i, j in pairs]
         by_delong = name == "auroc" and exact is not None
         p_values = [
-            exact.p_value(i, j) if by_delong and exact is not None else bootstrap_p(each)
-            for (i, j), each in zip(pairs, spread, strict=True)
+            exact.p_value(i, j) if by_delong and exact is not None else bootstrap_p(values)
+            for (i, j), values in zip(pairs, spread, strict=True)
         ]
-        for (i, j), each, p, adjusted in zip(pairs, spread, p_values, holm(p_values), strict=True):
-            found, (least, most) = interval(each, confidence), bounds(name, len(classes))
+        for (i, j), values, p, adjusted in zip(pairs, spread, p_values, holm(p_values), strict=True):
+            percentile, (least, most) = interval(values, confidence), bounds(name, len(classes))
             differences.append(
                 Difference(
                     results[i].name,
                     results[j].name,
                     name,
                     number(points[f"{i} {name}"][0] - points[f"{j} {name}"][0]),
-                    number(np.clip(found.low, least - most, most - least)),
-                    number(np.clip(found.high, least - most, most - least)),
-                    found.left_out,
+                    number(np.clip(percentile.low, least - most, most - least)),
+                    number(np.clip(percentile.high, least - most, most - least)),
+                    percentile.left_out,
                     "DeLong" if by_delong else "bootstrap",
                     number(p),
                     number(adjusted),
@@ -156,13 +157,15 @@ def compare(
 
 
 def bootstrap_p(differences: np.ndarray) -> float:
-    """Two-sided p-value from resampled differences (s,): twice the share on the rarer side of 0, counting one more draw;
-    NaN where no resample defines them."""
-    known = differences[~np.isnan(differences)]
-    if not len(known):
+    """Return the two-sided p-value of resampled differences (s,); NaN if none is defined.
+
+    It is twice the share of draws on the rarer side of 0, with one draw added.
+    """
+    defined = differences[~np.isnan(differences)]
+    if not len(defined):
         return float("nan")
-    rarer = min((known <= 0).sum(), (known >= 0).sum())
-    return float(min(1, 2 * (1 + rarer) / (1 + len(known))))
+    rarer = min((defined <= 0).sum(), (defined >= 0).sum())
+    return float(min(1, 2 * (1 + rarer) / (1 + len(defined))))
 
 
 def _delong(pairing: Pairing) -> Any:
@@ -172,25 +175,29 @@ def _delong(pairing: Pairing) -> Any:
 
 def _refuse_other_slides(first: Predictions, other: Predictions) -> None:
     lacking, more = sorted(set(first.slides) - set(other.slides)), sorted(set(other.slides) - set(first.slides))
-    told = []
+    differences = []
     if lacking:
-        told.append(f"lacks {len(lacking)} slides of {first.name} ({listed(lacking)})")
+        differences.append(f"lacks {len(lacking)} slides of {first.name} ({listed(lacking)})")
     if more:
-        told.append(f"has {len(more)} that {first.name} lacks ({listed(more)})")
-    if told:
-        raise DataError(f"{other.name} {' and '.join(told)}; compare predictions of the same slides")
+        differences.append(f"has {len(more)} that {first.name} lacks ({listed(more)})")
+    if differences:
+        raise DataError(f"{other.name} {' and '.join(differences)}; compare predictions of the same slides")
 
 
 def _agreed(results: Sequence[Predictions], what: str, tables: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What tables say of slides, where all that say it say the same."""
+    """Return the values of all tables by slide.
+
+    Raises:
+        DataError: two tables have different values of a slide.
+    """
     agreed: dict[str, str] = {}
-    told_by: dict[str, str] = {}
+    source: dict[str, str] = {}
     for result, table in zip(results, tables, strict=True):
         for slide, value in table.items():
             if agreed.setdefault(slide, value) != value:
                 raise DataError(
-                    f"slide {slide} has {what} {agreed[slide]} in {told_by[slide]} and {value} in {result.name}; "
+                    f"slide {slide} has {what} {agreed[slide]} in {source[slide]} and {value} in {result.name}; "
                     "correct one of them"
                 )
-            told_by.setdefault(slide, result.name)
+            source.setdefault(slide, result.name)
     return agreed

@@ -1,4 +1,4 @@
-"""The command: results of the same slides side by side, and what they differ by."""
+"""`wsc-ray evaluate --compare`: the metrics of several results for the same slides, and their differences."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def compare_results(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Compare predictions of the same slides, two and two.
+    """Compare predictions for the same slides, pair by pair.
 
     Args:
-        results: run folders, folders of `evaluate`, or tables with `slide_id`, `prob_<label>` and where known `label` and
+        results: run folders, folders of `evaluate`, or tables with `slide_id` and `prob_<label>`, and where known `label` and
             `patient_id`.
-        out: where the differences go; None: nothing is written.
-        recipe, overrides: of these, `seed`, `evaluate` and `tracking` are used.
-        dry_run: read and check everything, return the plan.
+        out: the folder for the differences; None to write nothing.
+        recipe, overrides: the recipe, of which `seed`, `evaluate` and `tracking` are used.
+        dry_run: read and check everything, return the plan, and write nothing.
 
     Returns:
         The summary: `metrics` of each result and `differences`.
@@ -50,7 +50,7 @@ def compare_results(
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
     _, recipe = resolve_run(None, recipe, overrides)
-    names = [str(each) for each in results]
+    names = [str(result) for result in results]
     if len(names) < 2 or len({_place(name) for name in names}) < len(names):
         raise RecipeError("evaluate", ["--compare: give two different results at least"])
     folder = None if out is None else as_path(out)
@@ -67,7 +67,11 @@ def compare_results(
     metrics, differences = compare(
         pairing, samples=settings.bootstrap, confidence=settings.confidence, seed=recipe.seed, order=order
     )
-    values = {"metrics": metrics, "differences": [asdict(each) for each in differences], "notes": _notes(pairing)}
+    values = {
+        "metrics": metrics,
+        "differences": [asdict(difference) for difference in differences],
+        "notes": _notes(pairing),
+    }
     if folder is None:
         return {"command": COMMAND, **plan, **values}
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, folder)
@@ -78,34 +82,33 @@ def compare_results(
         return values
 
     params = {"results": ", ".join(names), **settings.model_dump(mode="json")}
-    # What lies there is written anew, so that there is nothing to compare.
+    # Existing results are replaced, so that there is no identity to compare.
     return carry_out(COMMAND, out=folder, identity={}, plan=plan, params=params, store=store, work=work)
 
 
 def describe_comparison(summary: Mapping[str, Any]) -> str:
-    """A comparison for people: the results, then a block a metric."""
+    """Return a comparison as text: the results, then a table of the differences."""
     positive = f" (positive: {summary['positive']})" if summary["positive"] else ""
     results = summary["results"]
-    numbers = {each["name"]: f"#{place}" for place, each in enumerate(results, start=1)}
+    numbers = {result["name"]: f"#{number}" for number, result in enumerate(results, start=1)}
     lines = [f"compared  {summary['slides']} slides of {summary['patients']} patients{positive}"]
-    for each in results:
-        opened = f", slides opened so far: {each['opened']}" if each["opened"] else ""
-        lines.append(
-            f"{numbers[each['name']]}  {each['name']} ({each['members']} member{'s' * (each['members'] > 1)}{opened})"
-        )
+    for result in results:
+        name, members = result["name"], result["members"]
+        opened = f", slides opened so far: {result['opened']}" if result["opened"] else ""
+        lines.append(f"{numbers[name]}  {name} ({members} member{'s' * (members > 1)}{opened})")
     draws = summary["bootstrap"]
     lines += ["", f"differences with {draws['confidence']:.0%} intervals from {draws['samples']:,} shared draws"]
     rows = [["", "", "first", "second", "difference", "interval", "p", "p (Holm)"]]
-    for each in summary["differences"]:
-        one, other = (summary["metrics"][each[key]][each["metric"]]["value"] for key in ("a", "b"))
+    for row in summary["differences"]:
+        first, second = (summary["metrics"][row[key]][row["metric"]]["value"] for key in ("a", "b"))
         rows.append(
             [
-                metric_name(each["metric"]),
-                f"{numbers[each['a']]} - {numbers[each['b']]}",
-                *(_shown(value, "") for value in (one, other)),
-                _shown(each["value"], "+"),
-                f"{_shown(each['low'], '+')} to {_shown(each['high'], '+')}",
-                *(_shown(each[key], "") for key in ("p", "p_holm")),
+                metric_name(row["metric"]),
+                f"{numbers[row['a']]} - {numbers[row['b']]}",
+                *(_shown(value, "") for value in (first, second)),
+                _shown(row["value"], "+"),
+                f"{_shown(row['low'], '+')} to {_shown(row['high'], '+')}",
+                *(_shown(row[key], "") for key in ("p", "p_holm")),
             ]
         )
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
@@ -114,7 +117,7 @@ def describe_comparison(summary: Mapping[str, Any]) -> str:
 
 
 def _place(name: str) -> str:
-    """Where a result's predictions are, the same for every way to write it."""
+    """Return the path of a result's predictions, the same for every way to write it."""
     path, _ = find_predictions(name)
     return str(path.resolve() if isinstance(path, Path) else path)
 
@@ -124,8 +127,8 @@ def _plan(pairing: Pairing, out: AnyPath | None, recipe: Recipe) -> dict[str, An
     slides = pa.table({"slide_id": pairing.slides, "patient_id": pairing.patients, "label": labels})
     return {
         "results": [
-            {"name": each.name, "members": len(each.members), "opened": _opened(each.name, slides)}
-            for each in pairing.results
+            {"name": result.name, "members": len(result.members), "opened": _opened(result.name, slides)}
+            for result in pairing.results
         ],
         "out": None if out is None else shown(out),
         "classes": list(pairing.classes),
@@ -141,7 +144,7 @@ def _plan(pairing: Pairing, out: AnyPath | None, recipe: Recipe) -> dict[str, An
 
 
 def _opened(name: str, slides: pa.Table) -> int | None:
-    """How often a run has opened these slides; None of what is no run."""
+    """Return how often a run has opened these slides; None for a result that is no run."""
     _, run = find_predictions(name)
     return None if run is None else counted(read_ledger(run), digest_of_slides(slides))["opening"]
 
@@ -149,15 +152,13 @@ def _opened(name: str, slides: pa.Table) -> int | None:
 def _notes(pairing: Pairing) -> list[str]:
     notes = []
     if not pairing.known_patients:
-        notes.append("no table says the patient of some slides: each of these counts as a patient of its own")
-    single = [each.name for each in pairing.results if not each.members.drawn]
+        notes.append("no table names the patient of some slides: each of these counts as a patient of its own")
+    single = [result.name for result in pairing.results if not result.members.drawn]
     if single:
-        notes.append(
-            f"one fit only in {', '.join(single)}: the intervals do not hold what another seed of it would change"
-        )
+        notes.append(f"one fit only in {', '.join(single)}: the intervals do not cover the choice of its seed")
     if len(pairing.classes) == 2:
         notes.append(
-            "p of AUROC is DeLong's for slides that share patients, and takes the fits as they are; other p are of the draws"
+            "p of AUROC is DeLong's for slides that share patients, which ignores the choice of seeds; other p come from the draws"
         )
     return notes
 
@@ -166,7 +167,7 @@ def _write(path: AnyPath, differences: Sequence[Difference]) -> None:
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Difference)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(each) for each in differences)
+        writer.writerows(asdict(difference) for difference in differences)
 
 
 def _shown(value: float | None, sign: str) -> str:

@@ -1,7 +1,7 @@
 """Comparing AUROCs of the same slides without resampling: DeLong's test, for slides that share patients.
 
-DeLong, DeLong and Clarke-Pearson 1988 (doi:10.2307/2531595) take slides to be independent; Obuchowski 1997 (doi:10.2307/2533958) lets
-those of one patient depend on each other. Where every patient has one slide the two are the same.
+DeLong, DeLong and Clarke-Pearson 1988 (doi:10.2307/2531595) assume independent slides; Obuchowski 1997 (doi:10.2307/2533958) allows
+for dependence among the slides of a patient. If every patient has one slide, both are the same.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from scipy.stats import norm, rankdata
 
 @dataclass(frozen=True, eq=False)
 class Aurocs:
-    """AUROCs (k,) of k scores of the same slides, and their covariance (k, k); NaN where one class has too few patients."""
+    """AUROCs (k,) of k scores for the same slides, and their covariance (k, k), which is NaN if a class has too few patients."""
 
     values: np.ndarray
     covariance: np.ndarray
 
     def p_value(self, one: int, other: int) -> float:
-        """Two-sided p-value of no difference between two of them; NaN where the covariance is."""
+        """Return the two-sided p-value of no difference between two of the AUROCs; NaN if their covariance is NaN."""
         c = self.covariance
         difference = self.values[one] - self.values[other]
         variance = c[one, one] + c[other, other] - 2 * c[one, other]
@@ -33,7 +33,7 @@ class Aurocs:
 
 
 def delong(positive: np.ndarray, scores: np.ndarray, patients: Sequence[str]) -> Aurocs:
-    """AUROCs of several scores with their covariance.
+    """Return the AUROCs of several scores, with their covariance.
 
     Args:
         positive: (n,) bool.
@@ -44,8 +44,8 @@ def delong(positive: np.ndarray, scores: np.ndarray, patients: Sequence[str]) ->
     k, positives, negatives = len(scores), above.shape[1], below.shape[1]
     if not positives or not negatives:
         return Aurocs(np.full(k, np.nan), np.full((k, k), np.nan))
-    # By midranks (Sun and Xu 2014, doi:10.1109/LSP.2014.2337313): of each positive the share of negatives below it, and of each
-    # negative the share of positives above it, ties counted half.
+    # By midranks (Sun and Xu 2014, doi:10.1109/LSP.2014.2337313): for each positive the share of negatives below it, and for each
+    # negative the share of positives above it, with ties counted as one half.
     everyone = rankdata(np.hstack([above, below]), axis=1)
     of_positive = (everyone[:, :positives] - rankdata(above, axis=1)) / negatives
     of_negative = 1 - (everyone[:, positives:] - rankdata(below, axis=1)) / positives
@@ -63,7 +63,7 @@ def delong(positive: np.ndarray, scores: np.ndarray, patients: Sequence[str]) ->
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values that hold for all hypotheses of a family together (Holm 1979); NaN stays, and counts as a hypothesis."""
+    """Return p-values adjusted for all hypotheses of a family together (Holm 1979); a NaN stays, and counts as a hypothesis."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p)  # NaN last
     factors = len(p) - np.arange(len(p))
@@ -73,7 +73,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _summed(components: np.ndarray, patient: np.ndarray, patients: int) -> tuple[np.ndarray, int]:
-    """Sums of components (k, m) by patient, (k, patients), and how many patients have any."""
+    """Return the sums of components (k, m) by patient, (k, patients), and the number of patients that have components."""
     sums = np.zeros((len(components), patients))
     for row, values in zip(sums, components, strict=True):
         np.add.at(row, patient, values)

@@ -1,4 +1,4 @@
-"""An evaluation for people."""
+"""Formatting an evaluation as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORDS = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "brier": "Brier score"
 
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """A summary, or the plan of a dry run."""
+    """Return the summary of an evaluation, or the plan of a dry run, as text."""
     positive = f" (positive: {summary['positive']})" if summary["positive"] else ""
     lines = [
         f"features  {summary['features']}",
@@ -41,7 +41,7 @@ def describe(summary: Mapping[str, Any]) -> str:
 
 
 def metric_name(name: str) -> str:
-    """A metric as people write it."""
+    """Return a metric's name as people write it."""
     return _WORDS.get(name, name.replace("_", " "))
 
 
@@ -50,7 +50,7 @@ def _and_members(summary: Mapping[str, Any]) -> str:
 
 
 def metric_table(columns: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
-    """Metrics down, what they are of across."""
+    """Return the lines of a table with a row per metric and the given columns."""
     rows = [["", *columns]]
     rows += [[metric_name(name), *(_cell(entries.get(name)) for entries in columns.values())] for name in names]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
@@ -71,21 +71,21 @@ def _matrix(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[str]:
 
 
 def _scatter(summary: Mapping[str, Any]) -> list[str]:
-    """How far members and folds scatter, in sentences."""
+    """Return sentences on the scatter of members and of folds."""
     members, lines = summary["members"], []
-    found = members["scatter"].get("auroc")
-    if found:
-        folds = ", those of its fold" if summary["folds"] else ""
+    auroc = members["scatter"].get("auroc")
+    if auroc:
+        folds = ", of those of its fold" if summary["folds"] else ""
         lines.append(
-            f"a slide's prediction is the mean of its members{folds}; one by one the AUROC of the {members['count']} members is {found['least']:.3f} to "
-            f"{found['most']:.3f} (mean {found['mean']:.3f}, standard deviation {found['sd']:.3f})"
+            f"a slide's prediction is the mean of the members{folds}; the AUROC of each of the {members['count']} members alone is {auroc['least']:.3f} to "
+            f"{auroc['most']:.3f} (mean {auroc['mean']:.3f}, standard deviation {auroc['sd']:.3f})"
         )
     if summary["folds"]:
         values = [fold["auroc"] for fold in summary["folds"].values() if fold["auroc"] is not None]
         own = f": {min(values):.3f} to {max(values):.3f}" if values else ", which is not defined"
         lines.append(
-            f"the {len(summary['folds'])} folds are pooled: each slide is predicted by the members of its own fold, and figures "
-            f"are of all slides together; ranks across folds compare different fits, so see each fold's own AUROC{own}"
+            f"the {len(summary['folds'])} folds are pooled: each slide is predicted by the members of its own fold, and the figures "
+            f"are those of all slides together; ranks across folds compare different fits, so see each fold's own AUROC{own}"
         )
     return lines
 
@@ -94,17 +94,17 @@ def _chosen(summary: Mapping[str, Any]) -> list[str]:
     if not summary["calibrated"]:
         return []
     lines = []
-    for each in summary["calibrated"]["chosen"]:
-        fold = f"fold {each['fold']}: " if each["fold"] is not None else ""
-        threshold = f" and threshold {each['threshold']:.3f} (Youden)" if each["threshold"] is not None else ""
+    for choice in summary["calibrated"]["chosen"]:
+        fold = f"fold {choice['fold']}: " if choice["fold"] is not None else ""
+        threshold = f" and threshold {choice['threshold']:.3f} (Youden)" if choice["threshold"] is not None else ""
         lines.append(
-            f"{fold}temperature {each['temperature']:.2f}{threshold} are of {each['slides']} validation slides alone"
+            f"{fold}temperature {choice['temperature']:.2f}{threshold} were chosen on {choice['slides']} validation slides alone"
         )
     return lines
 
 
 def openings_sentence(ledger: Mapping[str, Any]) -> str:
-    """How often the slides were looked at, in a sentence."""
+    """Return a sentence on how often the slides were opened."""
     if ledger["repeat"]:
         this = "the same evaluation again"
     else:

@@ -1,4 +1,4 @@
-"""Which slides an evaluation measures on, which it calibrates on, and what the members say of them."""
+"""The slides that an evaluation measures and calibrates on, and the members' predictions for them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ FOLD = "fold"
 
 
 def measured_slides(slides: pa.Table, members: Sequence[Member], features: AnyPath, recipe: Recipe) -> pa.Table:
-    """Rows of the slides to measure on: of the test split, or where members have folds those of their folds.
+    """Return the slides to measure on: those of the test split, or if the members have folds, the slides of the folds.
 
     Args:
-        slides: of the cohort that is chosen, with a column `fold` where it has folds.
+        slides: the slides of the chosen cohort, with a column `fold` if it has folds.
 
     Raises:
-        DataError: there are none, a fold has no member, or a test patient has slides in a split that heads are fitted or
-            chosen on.
+        DataError: there are no such slides, a fold has no member, or a test patient has slides in a split that heads are fitted
+            or chosen on.
     """
     data = recipe.data
     if any(member.fold is not None for member in members):
         return _slides_of_folds(slides, members)
     test = slides_of(slides, data.test_split)
     if not test.num_rows:
-        there = ", ".join(sorted({split for split in slides["split"].to_pylist() if split})) or "none"
+        splits = ", ".join(sorted({split for split in slides["split"].to_pylist() if split})) or "none"
         raise DataError(
-            f"no slide in {features} is in split `{data.test_split}` (splits there: {there}); set data.test_split"
+            f"no slide in {features} is in split `{data.test_split}` (splits there: {splits}); set data.test_split"
         )
     for name in (data.train_split, data.val_split):
         refuse_shared(test, slides_of(slides, name), data.test_split, name)
@@ -47,7 +47,7 @@ def measured_slides(slides: pa.Table, members: Sequence[Member], features: AnyPa
 
 
 def fold_of(slides: pa.Table) -> dict[str, str]:
-    """The fold of each slide that is in one."""
+    """Return the fold of each slide that is in one, by slide id."""
     if FOLD not in slides.column_names:
         return {}
     pairs = zip(slides["slide_id"].to_pylist(), slides[FOLD].to_pylist(), strict=True)
@@ -55,20 +55,20 @@ def fold_of(slides: pa.Table) -> dict[str, str]:
 
 
 def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -> list[str]:
-    """The classes of the members, which all have the same, and features of the encoder that they were tuned on.
+    """Check that all members have the same classes and the features' encoder, and return the classes.
 
     Raises:
-        DataError: they differ. Features of another encoder and equal width would give nonsense in silence.
+        DataError: classes or encoders differ. Features of another encoder with the same width would silently give nonsense.
     """
     classes = members[0].config["classes"]
     other = next((member.name for member in members if member.config["classes"] != classes), None)
     if other is not None:
-        raise DataError(f"members {members[0].name} and {other} of {head} have other classes; tune again")
-    here = encoder_of(features)
-    there = [member.config["embed"] for member in members if member.config.get("embed")]
-    if here and any(here != each for each in there):
+        raise DataError(f"members {members[0].name} and {other} of {head} have different classes; tune again")
+    encoder = encoder_of(features)
+    tuned_on = [member.config["embed"] for member in members if member.config.get("embed")]
+    if encoder and any(encoder != other for other in tuned_on):
         raise DataError(
-            f"features in {features} are by another encoder or patch size than the head in {head} was tuned on; "
+            f"features in {features} are by another encoder or patch size than those that the head in {head} was tuned on; "
             "tune again"
         )
     return classes
@@ -77,17 +77,18 @@ def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -
 def predict_members(
     members: Sequence[Member], bags: Bags, folds: Mapping[str, str], head: AnyPath
 ) -> tuple[MemberPredictions, np.ndarray]:
-    """What each member says of the slides that it never saw.
+    """Return each member's predictions for the slides that it never saw.
 
     Args:
-        folds: of slides, where members have folds.
+        folds: the folds of the slides, by slide id; empty without folds.
+        head: the folder of the members, for messages.
 
     Returns:
-        The predictions, and attention (n,) float32: the mean over the members that never saw the slide.
+        The predictions, and the attention (n,) float32, as the mean over the members that never saw the slide.
 
     Raises:
-        DataError: the features are not as wide as the head takes, a slide's fold has no member, or a member has seen a slide
-            that is to be measured: splits or folds are others than `tune` had.
+        DataError: the features do not have the head's width, a slide's fold has no member, or a member has seen a slide that is to
+            be measured, because splits or folds differ from those of `tune`.
     """
     _check_width(members, bags, head)
     own = [_unseen(member, bags, folds) for member in members]
@@ -105,10 +106,10 @@ def predict_members(
     attention, counts = np.zeros(len(bags.features)), np.zeros(len(bags.features))
     parts, lengths = [], bags.lengths.numpy()
     for member, slides in zip(members, own, strict=True):
-        probabilities, each = _predict(member, bags, slides)
+        probabilities, member_attention = _predict(member, bags, slides)
         parts.append((slides, probabilities))
         rows = np.repeat(np.isin(np.arange(len(bags)), slides), lengths)
-        attention[rows] += each
+        attention[rows] += member_attention
         counts[rows] += 1
     return _pooled(members, parts, bags), (attention / counts).astype(np.float32)
 
@@ -116,10 +117,10 @@ def predict_members(
 def validation_predictions(
     members: Sequence[Member], slides: pa.Table, features: AnyPath, recipe: Recipe, head: AnyPath
 ) -> tuple[MemberPredictions, np.ndarray] | str:
-    """Each member's predictions of its validation slides, and the slides' labels; or the reason why there are none.
+    """Return each member's predictions for its validation slides, with the slides' labels; or the reason why there are none.
 
-    A member's `config.json` lists its validation slides (`val_slides`). Of a head that does not say, they are what the
-    recipe makes of the cohort, if the search has seen the same.
+    A member's `config.json` lists its validation slides (`val_slides`). For an older head without this list, they are the validation
+    slides that the recipe gives, if the search had the same ones.
     """
     listed: list[Sequence[str]] = [member.config.get("val_slides", ()) for member in members]
     if all("val_slides" in member.config for member in members):
@@ -132,10 +133,10 @@ def validation_predictions(
         try:
             classes, _, table = fitting_slides(slides, recipe)
             bags = load_bags(features, table, classes)
-            known = read_identity(head, "tune") or {}
+            search = read_identity(head, "tune") or {}
         except (DataError, RunFolderError):
             return "these features have no validation slides"
-        if classes != members[0].config["classes"] or known.get("features", "")[32:] != bags.digest()[:32]:
+        if classes != members[0].config["classes"] or search.get("features", "")[32:] != bags.digest()[:32]:
             return "the validation slides that the head was chosen on are not known"
         listed = [bags.slide_ids] * len(members)
     parts = []
@@ -147,7 +148,7 @@ def validation_predictions(
 
 
 def _slides_of_folds(slides: pa.Table, members: Sequence[Member]) -> pa.Table:
-    """Slides that are in a fold; a fold that no member was held out from is an error of `predict_members`."""
+    """Return the slides that are in a fold; `predict_members` raises an error for a fold without members."""
     if FOLD not in slides.column_names:
         raise DataError("the head was tuned with folds; name their column with data.fold, as `tune` had it")
     if any(member.fold is None for member in members):
@@ -163,18 +164,18 @@ def _rows(slides: pa.Table, ids: set[str]) -> pa.Table:
 
 
 def _unseen(member: Member, bags: Bags, folds: Mapping[str, str]) -> np.ndarray:
-    """The slides to measure a member on, (k,) indices."""
+    """Return the indices (k,) of the slides that a member may be measured on."""
     if member.fold is None:
         return np.arange(len(bags))
     return np.array([i for i, slide in enumerate(bags.slide_ids) if folds.get(slide) == member.fold], dtype=np.int64)
 
 
 def _predict(member: Member, bags: Bags, slides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (k, C) float64 of some slides, and attention over their patches."""
+    """Return the probabilities (k, C) float64 of the given slides, and the attention of their patches."""
     if not len(slides):
         return np.zeros((0, len(member.config["classes"]))), np.zeros(0)
-    some = bags if len(slides) == len(bags) else bags.select(slides.tolist())
-    logits, attention = predict(member.head, some)
+    selected = bags if len(slides) == len(bags) else bags.select(slides.tolist())
+    logits, attention = predict(member.head, selected)
     return logits.double().softmax(dim=1).numpy(), attention.numpy()
 
 

@@ -1,7 +1,7 @@
-"""The ledger of a run: every time its test slides were looked at, `ledger.jsonl`, a line a time.
+"""The ledger of a run, `ledger.jsonl`: one line for each opening of its test slides.
 
-A test split is worth what it is only as long as nothing is chosen with it. Nobody can prevent that, but everybody can see
-how often it was opened, for how many heads, and whether an evaluation only repeats an earlier one.
+Metrics of a test split are unbiased only as long as nothing is chosen with them. The ledger cannot prevent such a choice, but it
+shows how often the slides were opened, for how many heads, and whether an evaluation only repeats an earlier one.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from wsc_ray.storage import AnyPath
 from wsc_ray.uris import values_without_secrets
 
 LEDGER = "ledger.jsonl"
-_WAIT = 30.0  # seconds for another command that writes its line
+_WAIT = 30.0  # seconds to wait for another command that is writing its line
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What an evaluation looked at; all digests are SHA-256 (hex).
+    """One opening of test slides by an evaluation; all digests are SHA-256 (hex).
 
     Attributes:
-        cohort: digest of the slides: their ids, patients and labels.
+        cohort: digest of the slides' ids, patients and labels.
         where: the split or the folds, in words.
+        slides: the number of slides.
         head: digest of all members' weights.
-        encoder: of the features, None where they do not say.
+        encoder: digest of the features' encoder; None if the features do not name it.
         features: digest of the slides' features.
-        recipe: digest of `seed`, `data` and `evaluate`.
+        recipe: digest of the recipe's `seed`, `data` and `evaluate`.
     """
 
     command: str
@@ -51,12 +52,12 @@ class Opening:
     recipe: str
 
     def repeats(self, line: dict[str, Any]) -> bool:
-        """Whether a line is of the identical evaluation."""
+        """Return whether a line of the ledger is of the same evaluation."""
         return all(line.get(name) == getattr(self, name) for name in ("cohort", "head", "features", "recipe"))
 
 
 def read_ledger(folder: AnyPath) -> list[dict[str, Any]]:
-    """The lines so far.
+    """Return the lines of the ledger; none if there is no ledger yet.
 
     Raises:
         RunFolderError: the ledger cannot be read.
@@ -81,14 +82,14 @@ def read_ledger(folder: AnyPath) -> list[dict[str, Any]]:
 
 
 def record(folder: AnyPath, opening: Opening) -> dict[str, Any]:
-    """Add a line, whole or not at all, while no other command adds one.
+    """Add a line to the ledger, atomically and under a lock.
 
     Returns:
-        `opening`, how often the slides have been opened with this time; `heads`, of how many different heads; `repeats`, how
-        many of these times repeated an earlier one; `repeat`, whether this one did.
+        `opening`, how often the slides have been opened, this time included; `heads`, for how many different heads; `repeats`, how
+        many of these openings repeated an earlier one; `repeat`, whether this one did.
 
     Raises:
-        RunFolderError: the ledger cannot be read, or another command holds it for too long.
+        RunFolderError: the ledger cannot be read, or another command holds its lock for too long.
     """
     with locked(folder, opening.command, name=f".{LEDGER}.lock", wait=_WAIT):
         lines = read_ledger(folder)
@@ -101,20 +102,20 @@ def record(folder: AnyPath, opening: Opening) -> dict[str, Any]:
 
 
 def counted(lines: Sequence[dict[str, Any]], cohort: str) -> dict[str, int]:
-    """How often the slides of a digest were opened, see `record`."""
+    """Return how often the slides with this digest were opened; see `record`."""
     own = [line for line in lines if line["cohort"] == cohort]
     heads = {line.get("head") for line in own}
     return {"opening": len(own), "heads": len(heads), "repeats": sum(bool(line.get("repeat")) for line in own)}
 
 
 def digest_of_slides(slides: pa.Table) -> str:
-    """Of the ids, patients and labels of slides, in any order."""
+    """Return the digest of the ids, patients and labels of slides; it does not depend on the order of the rows."""
     columns = (slides[name].to_pylist() for name in ("slide_id", "patient_id", "label"))
     return _digest(sorted(zip(*columns, strict=True)))
 
 
 def digest_of_members(members: Sequence[Member]) -> str:
-    """Of the weights of all members."""
+    """Return the digest of the weights of all members."""
     digest = hashlib.sha256()
     for member in members:
         digest.update(repr((member.name, member.fold)).encode())
@@ -125,7 +126,7 @@ def digest_of_members(members: Sequence[Member]) -> str:
 
 
 def digest_of_recipe(recipe: Recipe) -> str:
-    """Of what an evaluation takes from a recipe."""
+    """Return the digest of the recipe's sections that an evaluation uses."""
     return _digest(values_without_secrets(recipe.model_dump(mode="json", include={"seed", "data", "evaluate"})))
 
 

@@ -1,9 +1,9 @@
 """Metrics of slide predictions, for many weightings of the slides at once.
 
-Every function takes `weights` (s, n), s weightings of n slides, and gives one value for each: a bootstrap sample is a
-weighting by how often a slide was drawn. Predictions are the same for every weighting, (n, ...), or each weighting's own,
-(s, n, ...): a sample draws members of an ensemble too. A metric that a weighting does not define (no slide of a class that
-it needs) is NaN. docs/statistics.md says in words what each metric means.
+Every function takes `weights` (s, n), s weightings of n slides, and returns one value per weighting: a bootstrap sample is a
+weighting by how often each slide was drawn. Predictions are the same for all weightings, (n, ...), or differ between weightings,
+(s, n, ...), since a sample draws members of an ensemble too. A metric that is not defined under a weighting, because a class it
+needs has no slide, is NaN. docs/statistics.md explains each metric in words.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from wsc_ray.mil.auroc import auroc, average_precision, rank, ratio
 
-BINS = 10  # of equal width, in the reliability curve and the calibration error
+BINS = 10  # number of equal bins of the reliability curve and the calibration error
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
-    """Weighted confusion matrices.
+    """Return the weighted confusion matrices.
 
     Args:
         labels: (n,) class indices.
@@ -28,7 +28,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int, weights: 
         weights: (s, n).
 
     Returns:
-        (s, C, C): rows are true classes, columns predicted ones.
+        (s, C, C); rows are true classes, columns predicted classes.
     """
     return _sums(labels * classes + predicted, classes * classes, weights).reshape(-1, classes, classes)
 
@@ -41,7 +41,7 @@ def measure(
     *,
     order: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every metric of slide predictions; the predicted class is the most probable one.
+    """Return every metric of slide predictions; the predicted class is the most probable one.
 
     Args:
         labels: (n,) class indices.
@@ -51,7 +51,7 @@ def measure(
         order: the classes from the mildest to the most severe, where they have an order.
 
     Returns:
-        By name, (s,) values; NaN where undefined: `balanced_accuracy`, those of `measure_scores` and of `measure_classes`.
+        Values (s,) by name, NaN where not defined: `balanced_accuracy`, and those of `measure_scores` and `measure_classes`.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
     decisions = measure_classes(labels, probabilities.argmax(axis=-1), names, weights, order=order)
@@ -60,12 +60,12 @@ def measure(
 
 
 def measure_scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics that need no predicted class: `auroc`, `auprc`, `brier`, `ece`.
+    """Return the metrics that need no predicted class: `auroc`, `auprc`, `brier`, `ece`.
 
     With two classes the second is the positive one. With more, `auroc` and `auprc` are macro averages of one class against
-    the rest, `brier` sums over the classes (0 to 2), and `ece` is of the most probable class (Guo et al. 2017, arXiv 1706.04599).
+    the rest, `brier` is the sum over classes (0 to 2), and `ece` is that of the most probable class (Guo et al. 2017, arXiv 1706.04599).
 
-    Args, Returns: as of `measure`.
+    Args, Returns: as in `measure`.
     """
     classes = probabilities.shape[-1]
     areas = []
@@ -75,7 +75,7 @@ def measure_scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.nd
         areas.append([area(labels == c, one, weights, ranking) for area in (auroc, average_precision)])
     both = np.mean(areas, axis=0)
     truth = np.eye(classes)[labels]  # (n, C)
-    squares = ((probabilities - truth) ** 2).sum(axis=-1)  # of two classes, twice that of one
+    squares = ((probabilities - truth) ** 2).sum(axis=-1)  # for two classes, twice the value of one class
     score, hit = judged(labels, probabilities)
     total = weights.sum(axis=1)
     gap = _sums(_bin(score), BINS, weights * (score - hit))
@@ -95,22 +95,22 @@ def measure_classes(
     *,
     order: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The metrics of predicted classes.
+    """Return the metrics of predicted classes.
 
     `balanced_accuracy` is the mean over classes of their sensitivity. With two classes, the second is the positive one:
-    `f1`, `sensitivity`, `specificity` are its own. With more, `f1` is the mean over classes, and `sensitivity_<class>` and
-    `specificity_<class>` are each class's against the rest. Cohen's kappa is `kappa`, or `quadratic_kappa` where classes
-    have an order.
+    `f1`, `sensitivity`, `specificity` are those of that class. With more, `f1` is the mean over classes, and `sensitivity_<class>`
+    and `specificity_<class>` compare each class with the rest. Cohen's kappa is `kappa`, or `quadratic_kappa` if the classes have
+    an order.
 
     Args:
         predicted: (n,) or (s, n) class indices.
-        labels, names, weights, order: as of `measure`.
+        labels, names, weights, order: as in `measure`.
 
     Returns:
         By name, (s,) values; NaN where undefined.
     """
     matrix = confusion(labels, predicted, len(names), weights)
-    total, right = matrix.sum(axis=(1, 2)), np.trace(matrix, axis1=1, axis2=2)
+    total, correct = matrix.sum(axis=(1, 2)), np.trace(matrix, axis1=1, axis2=2)
     true, called = matrix.sum(axis=2), matrix.sum(axis=1)  # (s, C)
     hit = np.diagonal(matrix, axis1=1, axis2=2)
     sensitivity = ratio(hit, true)
@@ -123,12 +123,12 @@ def measure_classes(
     else:
         values |= {f"sensitivity_{name}": sensitivity[:, c] for c, name in enumerate(names)}
         values |= {f"specificity_{name}": specificity[:, c] for c, name in enumerate(names)}
-    return {**values, "accuracy": ratio(right, total)}
+    return {**values, "accuracy": ratio(correct, total)}
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Slides whose probability lies in [low, high): how many, their mean probability, and how often it came true."""
+    """The slides whose probability lies in [low, high): their number, their mean probability, and the observed frequency."""
 
     low: float
     high: float
@@ -138,7 +138,7 @@ class ReliabilityBin:
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[ReliabilityBin]:
-    """The reliability curve: the bins that hold slides.
+    """Return the reliability curve: the bins that hold slides.
 
     Args:
         labels: (n,).
@@ -156,8 +156,10 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[Reliabili
 
 
 def judged(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The probability that calibration looks at and whether it came true, (..., n) each: of two classes that of the
-    positive one, of more that of the most probable one."""
+    """Return the probability that calibration judges, and whether its class is the true one, (..., n) each.
+
+    For two classes it is the probability of the positive class, for more that of the most probable class.
+    """
     if probabilities.shape[-1] == 2:
         score = probabilities[..., 1]
         return score, np.broadcast_to(labels == 1, score.shape)
@@ -165,8 +167,10 @@ def judged(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _kappa(matrix: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
-    """Cohen's kappa of confusion matrices (s, C, C): 1 - observed / chance disagreement, quadratic in the distance of
-    classes where they have an order (Cohen 1968)."""
+    """Return Cohen's kappa of confusion matrices (s, C, C): 1 - observed / chance disagreement.
+
+    If the classes have an order, disagreement is quadratic in their distance (Cohen 1968).
+    """
     classes = matrix.shape[1]
     if order is None:
         disagreement = 1 - np.eye(classes)
@@ -180,11 +184,11 @@ def _kappa(matrix: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
 
 
 def _bin(score: np.ndarray) -> np.ndarray:
-    """The bin of each score: bin b is from b / BINS to below (b + 1) / BINS, and the last has 1 too."""
+    """Return the bin of each score: bin b is [b / BINS, (b + 1) / BINS), and the last bin includes 1."""
     return np.searchsorted(np.arange(1, BINS) / BINS, score, side="right")
 
 
 def _sums(index: np.ndarray, size: int, values: np.ndarray) -> np.ndarray:
-    """Sums of `values` (s, n) by `index`, (n,) or (s, n) below `size`: (s, size)."""
+    """Return the sums (s, size) of `values` (s, n) by `index`, (n,) or (s, n), whose entries are below `size`."""
     flat = index + np.arange(len(values))[:, None] * size
     return np.bincount(flat.ravel(), weights=values.ravel(), minlength=len(values) * size).reshape(-1, size)

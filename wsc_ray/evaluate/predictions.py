@@ -1,4 +1,4 @@
-"""Predictions of slides, wherever they come from: a run, a folder of `evaluate`, or a table of somebody else's."""
+"""Reading predictions of slides from a run, from a folder of `evaluate`, or from a table of another tool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsc_ray.evaluate.report import MEMBERS, PREDICTIONS
 from wsc_ray.storage import AnyPath, as_path
 
 PROBABILITY = "prob_"
-_SUM = 1e-3  # how far a row may be from 1: other tools round
+_SUM = 1e-3  # how far the sum of a row may be from 1, since other tools round
 _SAME = 1e-6  # how far the members' mean may be from the ensemble's prediction
 
 
@@ -27,12 +27,12 @@ class Predictions:
     """One result to compare.
 
     Attributes:
-        name: as it was given.
-        slides: (n,).
-        labels, patients: of slides, those that are known.
-        classes: as its columns are ordered; of two a table may leave one out.
-        members: probabilities (M, n, C), slides and classes in this order.
-        ours: whether `evaluate` wrote it.
+        name: the result as the user gave it.
+        slides: (n,), slide ids.
+        labels, patients: the known labels and patients, by slide id.
+        classes: the classes in the order of the columns; of two classes a table may leave one out.
+        members: probabilities (M, n, C), with slides and classes in this order.
+        ours: whether `evaluate` wrote the result.
     """
 
     name: str
@@ -44,29 +44,29 @@ class Predictions:
     ours: bool
 
     def completed(self, classes: Sequence[str]) -> Predictions:
-        """The same with a column for the class of two that it leaves out."""
+        """Return the same predictions with a column for the second of two classes, if the table leaves it out."""
         if len(self.classes) != 1 or len(classes) != 2 or self.classes[0] not in classes:
             return self
-        other = next(each for each in classes if each != self.classes[0])
-        given = self.members.probabilities
-        members = replace(self.members, probabilities=np.concatenate([given, 1 - given], axis=2))
+        other = next(name for name in classes if name != self.classes[0])
+        first = self.members.probabilities
+        members = replace(self.members, probabilities=np.concatenate([first, 1 - first], axis=2))
         return replace(self, classes=(*self.classes, other), members=members)
 
     def arranged(self, slides: Sequence[str], classes: Sequence[str]) -> Predictions:
-        """The same with slides and classes in another order."""
+        """Return the same predictions with slides and classes in the given order."""
         row = {slide: number for number, slide in enumerate(self.slides)}
         rows, columns = [row[slide] for slide in slides], [self.classes.index(name) for name in classes]
         members = replace(self.members, probabilities=self.members.probabilities[:, rows][:, :, columns])
         return replace(self, slides=tuple(slides), classes=tuple(classes), members=members)
 
 
-def find_predictions(given: str | Path) -> tuple[AnyPath, AnyPath | None]:
-    """The table of predictions that a result names, and the folder of the run where it is one.
+def find_predictions(result: str | Path) -> tuple[AnyPath, AnyPath | None]:
+    """Return the path of a result's table of predictions, and the run folder if the result is one.
 
     Raises:
-        RunFolderError: nothing is there, or a folder without predictions.
+        RunFolderError: the path does not exist, or is a folder without predictions.
     """
-    path = as_path(given)
+    path = as_path(result)
     for folder, run in ((path / "evaluate", path), (path, None)):
         if (folder / PREDICTIONS).is_file():
             return folder / PREDICTIONS, run
@@ -79,28 +79,28 @@ def find_predictions(given: str | Path) -> tuple[AnyPath, AnyPath | None]:
     return path, None
 
 
-def read_predictions(given: str | Path) -> Predictions:
-    """Read a result.
+def read_predictions(result: str | Path) -> Predictions:
+    """Read the predictions of a result.
 
     Raises:
         RunFolderError: see `find_predictions`.
         ManifestError: the table cannot be read.
-        DataError: it has no slides or probabilities, a slide twice, or values that are no probabilities.
+        DataError: the table has no slides or no probabilities, has a slide twice, or has values that are no probabilities.
     """
-    path, _ = find_predictions(given)
+    path, _ = find_predictions(result)
     table = read_user_table(str(path))
-    name = str(given)
+    name = str(result)
     slides = _slides(table, name)
     if len(set(slides)) < len(slides):
         twice = sorted({slide for slide in slides if slides.count(slide) > 1})
         raise DataError(f"{name} has several rows of slide {listed(twice)}; give one row a slide")
-    found, probabilities = _probabilities(table, name)
+    classes, probabilities = _probabilities(table, name)
     ensemble = MemberPredictions(("ensemble",), (0,), (None,), probabilities[None])
     beside = path.parent / MEMBERS
     ours = path.name == PREDICTIONS and beside.is_file()
-    members = _read_members(beside, slides, found, ensemble) if ours else ensemble
+    members = _read_members(beside, slides, classes, ensemble) if ours else ensemble
     label, patient = (_known(table, column, slides) for column in ("label", "patient_id"))
-    return Predictions(name, tuple(slides), label, patient, found, members, ours)
+    return Predictions(name, tuple(slides), label, patient, classes, members, ours)
 
 
 def _slides(table: UserTable, name: str) -> list[str]:
@@ -117,7 +117,7 @@ def _slides(table: UserTable, name: str) -> list[str]:
 
 
 def _known(table: UserTable, column: str, slides: Sequence[str]) -> dict[str, str]:
-    """A column's values by slide, those that are there."""
+    """Return the values of a column by slide, without missing ones."""
     if column not in table.names:
         return {}
     values = table.texts(column, label=column == "label")
@@ -125,23 +125,23 @@ def _known(table: UserTable, column: str, slides: Sequence[str]) -> dict[str, st
 
 
 def _probabilities(table: UserTable, name: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes in the order of their columns, and (n, C) probabilities."""
-    found = [column.removeprefix(PROBABILITY) for column in table.names if column.startswith(PROBABILITY)]
-    if not found:
+    """Return the classes in the order of their columns, and the probabilities (n, C)."""
+    classes = [column.removeprefix(PROBABILITY) for column in table.names if column.startswith(PROBABILITY)]
+    if not classes:
         raise DataError(f"{name} has no column `{PROBABILITY}<label>`; give one for each label")
-    values = np.stack([_numbers(table, name, PROBABILITY + each) for each in found], axis=1)
-    if len(found) == 1:
-        return tuple(found), values
+    values = np.stack([_numbers(table, name, PROBABILITY + label) for label in classes], axis=1)
+    if len(classes) == 1:
+        return tuple(classes), values
     off = np.flatnonzero(np.abs(values.sum(axis=1) - 1) > _SUM)
     if len(off):
         raise DataError(
-            f"{name}, {table.where(off[0])}: probabilities add up to {values[off[0]].sum():g}, and not to 1; give them of all labels"
+            f"{name}, {table.where(off[0])}: probabilities add up to {values[off[0]].sum():g} instead of 1; give those of all labels"
         )
-    return tuple(found), values
+    return tuple(classes), values
 
 
 def _numbers(table: UserTable, name: str, column: str) -> np.ndarray:
-    """A column of probabilities, (n,) float64."""
+    """Return a column of probabilities, (n,) float64."""
     try:
         values = as_number(table.columns[column], pa.float64()).to_numpy().astype(np.float64)
     except pa.ArrowException:
@@ -157,10 +157,10 @@ def _numbers(table: UserTable, name: str, column: str) -> np.ndarray:
 def _read_members(
     path: AnyPath, slides: Sequence[str], classes: Sequence[str], ensemble: MemberPredictions
 ) -> MemberPredictions:
-    """What each member says, from `member_predictions.csv` beside the predictions."""
+    """Return each member's predictions, from `member_predictions.csv` beside the ensemble's predictions."""
     table = read_user_table(str(path))
     lacking = [
-        each for each in ("member", "seed", "fold", *(PROBABILITY + c for c in classes)) if each not in table.names
+        name for name in ("member", "seed", "fold", *(PROBABILITY + c for c in classes)) if name not in table.names
     ]
     if lacking:
         raise DataError(f"{path} has no column `{lacking[0]}`; evaluate again")

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in tables: what was predicted of each slide, by the ensemble and by each member."""
+"""The tables of an evaluation: the predictions for each slide, by the ensemble and by each member, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREDICTIONS, CONFUSION, MEMBERS = "predictions.csv", "confusion.csv", "member_pr
 
 
 def write_predictions(path: AnyPath, result: Result) -> None:
-    """`predictions.csv`: a row a slide."""
+    """Write `predictions.csv`, one row per slide."""
     bags = result.bags
     write_slides(path, bags.slide_ids, bags.patient_ids, result.labels, result.classes, result.probabilities)
 
@@ -29,8 +29,9 @@ def write_slides(
     classes: Sequence[str],
     probabilities: np.ndarray,
 ) -> None:
-    """A row a slide, as `evaluate --compare` reads it. Probabilities have all their digits, so that ranks and differences
-    survive.
+    """Write a table with one row per slide, as `evaluate --compare` reads it.
+
+    Probabilities are written with all digits, so that ranks and differences are kept.
 
     Args:
         slides, patients, labels: (n,).
@@ -43,12 +44,12 @@ def write_slides(
 
 
 def write_members(path: AnyPath, result: Result) -> None:
-    """`member_predictions.csv`: a row for each member and slide that it never saw."""
+    """Write `member_predictions.csv`, one row for each member and each slide that it never saw."""
     _write_csv(path, _member_predictions(result))
 
 
 def write_confusion(path: AnyPath, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
-    """`confusion.csv`: a row a true class, a column a predicted one."""
+    """Write `confusion.csv`, with a row for each true class and a column for each predicted one."""
     _write_csv(path, [["label", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))])
 
 
@@ -58,8 +59,8 @@ def _member_predictions(result: Result) -> Iterable[list[Any]]:
     for name, seed, fold, unseen, rows in zip(
         members.names, members.seeds, members.folds, members.unseen, members.probabilities, strict=True
     ):
-        for slide, known, row in zip(result.bags.slide_ids, unseen, rows, strict=True):
-            if known:
+        for slide, predicted, row in zip(result.bags.slide_ids, unseen, rows, strict=True):
+            if predicted:
                 yield [slide, name, seed, fold or "", *map(float, row)]
 
 

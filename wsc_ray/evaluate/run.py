@@ -1,4 +1,4 @@
-"""The command: the chosen head on the test split, and a line in the ledger that says it was looked at."""
+"""`wsc-ray evaluate`: measuring the chosen head on the test split, with a line in the ledger for each opening."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def evaluate_head(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Measure a head on the slides of `data.test_split`, or of its folds; the same call again writes the same anew.
+    """Measure a head on the slides of `data.test_split`, or of its folds; the same call again writes the same results again.
 
     Args:
-        run: the run folder, from which everything below is taken where it is not given.
-        features: a feature store (`RUN/features`); another cohort's may be named.
-        head: folder of the head and its members (`RUN/mil`).
-        out: where the results go (`RUN/evaluate`).
-        recipe, overrides: of these, `seed`, `data`, `tune`, `evaluate` and `tracking` are used (`RUN/recipe.yaml`).
-        dry_run: check head and slides, return the plan and touch nothing.
+        run: the run folder, which gives the defaults of the arguments below.
+        features: the feature store (default `RUN/features`); it may be that of another cohort.
+        head: the folder of the head and its members (default `RUN/mil`).
+        out: the output folder (default `RUN/evaluate`).
+        recipe, overrides: the recipe (default `RUN/recipe.yaml`), of which `seed`, `data`, `tune`, `evaluate` and `tracking` are used.
+        dry_run: check head and slides, return the plan, and write nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan. Each metric has `value`, `low`, `high` (null
-        where it is not defined) and `left_out`, the bootstrap samples that did not define it.
+        The summary, also in `OUT/summary.json`; for a dry run the plan. Each metric has `value`, `low`, `high` (null
+        where it is not defined) and `left_out`, the number of bootstrap samples in which it is not defined.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
@@ -90,9 +90,9 @@ def evaluate_head(
     classes = check_members(members, features, head)
     _check_order(recipe, classes)
     plan = _plan(features, head, out, recipe, members, slides)
-    kept = folder.path if folder else head  # where the ledger is
+    ledger_folder = folder.path if folder else head
     cohort = digest_of_slides(slides)
-    plan["opened_before"] = counted(read_ledger(kept), cohort)["opening"]
+    plan["opened_before"] = counted(read_ledger(ledger_folder), cohort)["opening"]
     if dry_run:
         return plan
     bags = load_bags(features, slides, classes, patch_labels=True)
@@ -125,7 +125,7 @@ def evaluate_head(
     )
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        ledger = record(kept, opening)  # first: what is written below has been seen
+        ledger = record(ledger_folder, opening)  # first, since the results below show the test slides
         tracker.set_tags({f"wsc_ray.test.{name}": str(value) for name, value in asdict(opening).items()})
         tracker.log_metrics({"test_openings": ledger["opening"]}, step=ledger["opening"])
         write_predictions(out / PREDICTIONS, result)
@@ -135,11 +135,11 @@ def evaluate_head(
         tracker.log_metrics(flat_metrics(measured))
         for name in (PREDICTIONS, MEMBERS, CONFUSION):
             tracker.log_artifact(out / name)
-        return {**measured, "ledger": {"path": shown(kept / LEDGER), **ledger}}
+        return {**measured, "ledger": {"path": shown(ledger_folder / LEDGER), **ledger}}
 
     params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
     params |= recipe.evaluate.model_dump(mode="json")
-    # What lies there is written anew, so that there is nothing to compare.
+    # Existing results are replaced, so that there is no identity to compare.
     return carry_out("evaluate", out=out, identity={}, plan=plan, params=params, store=store, work=work)
 
 

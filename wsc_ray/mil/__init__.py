@@ -1,1 +1,1 @@
-"""Multiple-instance learning on slide labels: bags of features, attention heads, their fit and search."""
+"""Multiple-instance learning on slide labels: bags of features, heads, fitting them, and the search for the best one."""

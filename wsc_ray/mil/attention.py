@@ -1,4 +1,4 @@
-"""Attention scores of instances, plain and gated (Ilse et al. 2018, arXiv 1802.04712), for every head that has them."""
+"""Attention scores of instances, plain and gated (Ilse et al. 2018, arXiv 1802.04712), for all heads with attention."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def attention_scores(h: torch.Tensor, tanh: nn.Module, gate: nn.Module | None, score: nn.Module) -> torch.Tensor:
-    """Scores (n, branches) of embedded instances `h` (n, L): of tanh (eq. 8), or of tanh times sigmoid (eq. 9)."""
+    """Return the scores (n, branches) of embedded instances `h` (n, L): of tanh (eq. 8), or with a gate of tanh times sigmoid (eq. 9)."""
     a = torch.tanh(tanh(h))  # (n, M)
     if gate is not None:
         a = a * torch.sigmoid(gate(h))
@@ -15,12 +15,12 @@ def attention_scores(h: torch.Tensor, tanh: nn.Module, gate: nn.Module | None, s
 
 
 class Attention(nn.Module):
-    """One attention over embedded instances.
+    """The attention scores of one branch over embedded instances.
 
     Args:
-        width: L, of the embedding.
+        width: L, width of the embedding.
         attention: M, width of the attention.
-        gated: gated attention or plain.
+        gated: whether the attention is gated, or plain.
     """
 
     def __init__(self, width: int, attention: int, *, gated: bool):
@@ -30,5 +30,5 @@ class Attention(nn.Module):
         self.score = nn.Linear(attention, 1)
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        """Scores (n,) of `h` (n, L)."""
+        """Return the scores (n,) of embedded instances `h` (n, L)."""
         return attention_scores(h, self.tanh, self.gate, self.score).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Area under the ROC curve, for many weightings at once: choosing a head and measuring it use the same."""
+"""Area under the ROC curve and average precision, for many weightings at once; used to choose a head and to measure it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ranking:
-    """Slides in the order of rising scores, for one or several rows of scores (r, n).
+    """The order of slides by rising score, for one or several rows of scores (r, n).
 
     Attributes:
         order: (r, n), the slide at each rank.
@@ -21,14 +21,14 @@ class Ranking:
     last: np.ndarray
 
     def sort(self, values: np.ndarray) -> np.ndarray:
-        """Values of slides, (1 or s, n), by rank."""
+        """Return values of slides, (1 or s, n), in the order of the ranks."""
         return np.take_along_axis(values, self.order, axis=1)
 
 
 def rank(scores: np.ndarray) -> Ranking:
-    """The ranking of `scores`, (n,) or (r, n), n of 1 at least."""
+    """Return the ranking of `scores`, (n,) or (r, n), where n is at least 1."""
     scores = np.atleast_2d(scores)
-    order = np.argsort(scores, axis=1)  # in which order equal scores come decides nothing
+    order = np.argsort(scores, axis=1)  # the order of equal scores does not change any result
     changes = np.diff(np.take_along_axis(scores, order, axis=1), axis=1) != 0
     edge = np.ones((len(scores), 1), dtype=bool)
     ranks = np.arange(scores.shape[1])
@@ -40,13 +40,13 @@ def rank(scores: np.ndarray) -> Ranking:
 def auroc(
     positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None, ranking: Ranking | None = None
 ) -> np.ndarray:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties counted half.
+    """Return the area under the ROC curve: the probability that a positive scores above a negative, ties counted as one half.
 
     Args:
         positive: (n,) bool.
-        scores: (n,), or (s, n): of each weighting its own.
+        scores: (n,), or (s, n) with scores of its own for each weighting.
         weights: (s, n); by default one weighting, all ones.
-        ranking: of the scores, where it is known.
+        ranking: the ranking of the scores, if the caller has it already.
 
     Returns:
         (s,), NaN where a weighting has no positive or no negative.
@@ -58,7 +58,7 @@ def auroc(
     w = ranking.sort(weights)
     pos = np.where(ranking.sort(positive[None]), w, 0.0)
     neg = w - pos
-    below = np.cumsum(neg, axis=1)  # the negatives up to each rank, with it
+    below = np.cumsum(neg, axis=1)  # the negatives up to and including each rank
     before = np.take_along_axis(below - neg, ranking.first, axis=1)
     through = np.take_along_axis(below, ranking.last, axis=1)
     return ratio((pos * (before + through) / 2).sum(axis=1), pos.sum(axis=1) * neg.sum(axis=1))
@@ -67,10 +67,10 @@ def auroc(
 def average_precision(
     positive: np.ndarray, scores: np.ndarray, weights: np.ndarray, ranking: Ranking | None = None
 ) -> np.ndarray:
-    """Area under the precision-recall curve as average precision: the mean over positives of the precision at their score.
+    """Return the average precision (area under the precision-recall curve): the mean over positives of the precision at their score.
 
     Args:
-        positive, scores, weights, ranking: as of `auroc`.
+        positive, scores, weights, ranking: as in `auroc`.
 
     Returns:
         (s,), NaN where a weighting has no positive or no negative.
@@ -81,13 +81,13 @@ def average_precision(
     w = ranking.sort(weights)
     pos = np.where(ranking.sort(positive[None]), w, 0.0)
     total, everyone = pos.sum(axis=1), w.sum(axis=1)
-    # From each score upwards: all there are, less those below it.
-    found = total[:, None] - np.take_along_axis(np.cumsum(pos, axis=1) - pos, ranking.first, axis=1)
+    # Weights of the slides at or above each score: the total less that of the slides below it.
+    true_positives = total[:, None] - np.take_along_axis(np.cumsum(pos, axis=1) - pos, ranking.first, axis=1)
     called = everyone[:, None] - np.take_along_axis(np.cumsum(w, axis=1) - w, ranking.first, axis=1)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    precision = np.divide(true_positives, called, out=np.zeros_like(true_positives), where=called > 0)
     return np.where(everyone > total, ratio((pos * precision).sum(axis=1), total), np.nan)
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, NaN where below is 0."""
+    """Return above / below, NaN where below is 0."""
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)

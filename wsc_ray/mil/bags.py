@@ -1,4 +1,4 @@
-"""Bags: the slides of a feature store, packed one after the other without padding."""
+"""Bags: the features of a store's slides, packed one after the other without padding."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PATCHES_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class Bags:
-    """b bags of D-dimensional features, one bag a slide.
+    """b bags of D-dimensional features, one bag per slide.
 
-    Bag i is `features[offsets[i]:offsets[i + 1]]`. Every bag that `load_bags` gives has a patch at least; slides
-    without any (no tissue found) are named in `empty` and left out, for there is nothing to predict from.
+    Bag i is `features[offsets[i]:offsets[i + 1]]`. Every bag from `load_bags` has at least one patch; slides without patches (no
+    tissue was found) are left out and named in `empty`, since nothing can be predicted for them.
     """
 
     features: torch.Tensor  # (n, D) float32, n patches over all bags
@@ -42,12 +42,12 @@ class Bags:
 
     @property
     def lengths(self) -> torch.Tensor:
-        """Patches of each bag, (b,) int64."""
+        """Number of patches of each bag, (b,) int64."""
         return self.offsets.diff()
 
     @property
     def at_once(self) -> int:
-        """Patches that a prediction takes together, which bounds its memory whatever the sizes of the slides."""
+        """Number of patches that a prediction takes together; it bounds the memory for any size of slides."""
         return PATCHES_AT_ONCE
 
     @property
@@ -56,21 +56,21 @@ class Bags:
         return self.features.shape[1]
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each dimension, (D,) each."""
+        """Return the mean and standard deviation of each dimension, (D,) each."""
         std, mean = torch.std_mean(self.features, dim=0, correction=0)
         return mean, std
 
     def take(self, chosen: torch.Tensor, at_most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The bags at `chosen` (k,), or `at_most` patches of each, drawn anew: features (m, D) and offsets (k + 1,)."""
+        """Return features (m, D) and offsets (k + 1,) of the bags at `chosen` (k,), with at most `at_most` random patches of each."""
         rows, offsets = draw_rows(self.offsets, chosen, at_most)
         return self.features[rows], offsets
 
     def between(self, first: int, last: int) -> torch.Tensor:
-        """Features (m, D) of the bags from `first` to before `last`."""
+        """Return the features (m, D) of the bags from `first` up to, not including, `last`."""
         return self.features[int(self.offsets[first]) : int(self.offsets[last])]
 
     def select(self, indices: Sequence[int] | torch.Tensor) -> Bags:
-        """The bags at `indices`, in that order, copied."""
+        """Return a copy of the bags at `indices`, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         rows, offsets = gather(self.offsets, chosen)
         return Bags(
@@ -84,7 +84,7 @@ class Bags:
         )
 
     def to(self, device: torch.device | str) -> Bags:
-        """The same bags with every tensor on `device`."""
+        """Return the same bags with every tensor on `device`."""
         return replace(
             self,
             features=self.features.to(device),
@@ -95,13 +95,13 @@ class Bags:
         )
 
     def digest(self) -> str:
-        """SHA-256 (hex) of what a head is fitted to: ids, labels and features."""
+        """Return the SHA-256 (hex) of the data that a head is fitted to: ids, labels and features."""
         digest = begun_digest(self.slide_ids, self.patient_ids, self.labels, self.offsets)
         digest.update(self.features.contiguous().numpy().data.cast("B"))
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        # numpy arrays lie in Ray's object store once and are mapped by every trial; tensors would be copied to each.
+        # Ray's object store holds numpy arrays once and maps them into every trial; tensors would be copied to each.
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
 
@@ -115,18 +115,18 @@ class Bags:
 def begun_digest(
     slide_ids: Sequence[str], patient_ids: Sequence[str], labels: torch.Tensor, offsets: torch.Tensor
 ) -> Any:
-    """A SHA-256 of ids, labels and offsets, to be gone on with by the features' bytes."""
+    """Return a SHA-256 object with ids, labels and offsets, to be updated with the features' bytes."""
     digest = hashlib.sha256(repr((tuple(slide_ids), tuple(patient_ids), labels.tolist())).encode())
     digest.update(offsets.contiguous().numpy().data.cast("B"))
     return digest
 
 
 def gather(offsets: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of the chosen bags in a packed tensor, and the offsets of those bags packed anew.
+    """Return the rows of the chosen bags in a packed tensor, and the offsets of these bags when packed on their own.
 
     Args:
         offsets: (b + 1,) int64.
-        chosen: (k,) int64, bags to take, in order.
+        chosen: (k,) int64, the bags to take, in order.
 
     Returns:
         rows (m,) int64 and offsets (k + 1,) int64.
@@ -138,7 +138,7 @@ def gather(offsets: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def draw_rows(offsets: torch.Tensor, chosen: torch.Tensor, at_most: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `gather`; of a bag of more than `at_most` rows that many, ascending, drawn with torch's random numbers."""
+    """As `gather`, but of a bag with more than `at_most` rows draw that many at random (torch's generator), in ascending order."""
     lengths = offsets.diff()[chosen]
     if at_most is None or int(lengths.max()) <= at_most:
         return gather(offsets, chosen)
@@ -152,42 +152,44 @@ def draw_rows(offsets: torch.Tensor, chosen: torch.Tensor, at_most: int | None) 
 
 
 def class_order(labels: Sequence[str], pure: Sequence[str]) -> list[str]:
-    """The classes in order: pure labels first, then the others, each sorted, so that of two the second is the positive.
+    """Return the classes in order: pure labels first, then the others, each sorted; of two classes the second is the positive one.
 
     Raises:
-        DataError: fewer than two classes, or none of them pure.
+        DataError: there are fewer than two classes, or none of them is pure.
     """
-    found = sorted(set(labels))
-    if len(found) < 2:
-        raise DataError(f"slides of one label only ({', '.join(found) or 'none'}); a head needs two to tell apart")
-    if not set(found) & set(pure):
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        raise DataError(f"slides of one label only ({', '.join(classes) or 'none'}); a head needs two to tell apart")
+    if not set(classes) & set(pure):
         raise DataError(
-            f"data.pure ({', '.join(pure)}) is none of the slides' labels ({', '.join(found)}); name the pure one"
+            f"data.pure ({', '.join(pure)}) is none of the slides' labels ({', '.join(classes)}); name the pure one"
         )
-    return sorted(found, key=lambda label: (label not in pure, label))
+    return sorted(classes, key=lambda label: (label not in pure, label))
 
 
 def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patch_labels: bool = False) -> Bags:
-    """Read the features of `slides` (rows of the store's table of slides).
+    """Read the features of `slides` (rows of the store's table of slides) into memory.
 
     Args:
-        classes: names in order; a slide's label becomes its index.
-        patch_labels: read patch labels too, for measuring; fitting and choosing never see them.
+        classes: the labels in order; a slide's class is the index of its label.
+        patch_labels: whether to read patch labels too, for measuring; fitting and choosing never see them.
 
     Raises:
-        DataError: a slide's file is missing or not as its row says, features are not finite or of several widths, a
-            label is not among the classes, or no slide has a patch.
+        DataError: a slide's file is missing or does not match its row, features are not finite or have different widths, a label
+            is not among the classes, or no slide has a patch.
     """
     rows, full = full_slides(folder, slides, classes)
     total = sum(row["patches"] for row in full)
-    packed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # until the first slide tells how wide features are
+    packed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = (
+        None  # None until the first slide shows the width of the features
+    )
     any_known = False
     offsets = np.zeros(len(full) + 1, dtype=np.int64)
     for index, row in enumerate(full):
         slide = read_slide(folder, row["slide_id"])
         width = slide.features.shape[1] if packed is None else packed[0].shape[1]
         check_slide(slide, row["patches"], width, full[0]["slide_id"])
-        packed = features, coords, known = packed or _room(total, width)
+        packed = features, coords, known = packed or _allocate(total, width)
         start, stop = offsets[index], offsets[index] + row["patches"]
         offsets[index + 1] = stop
         features[start:stop], coords[start:stop] = slide.features, slide.coords
@@ -206,26 +208,26 @@ def load_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str], *, patc
     )
 
 
-def _room(patches: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For features (n, D) float32, coordinates (n, 2) int64 and patch labels (n,) int8, -1.
+def _allocate(patches: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return arrays for features (n, D) float32, coordinates (n, 2) int64 and patch labels (n,) int8, filled with -1.
 
     Raises:
-        DataError: this machine has no such memory.
+        DataError: this machine has too little memory.
     """
     try:
         features = np.empty((patches, width), dtype=np.float32)
         return features, np.empty((patches, 2), dtype=np.int64), np.full(patches, -1, dtype=np.int8)
     except (MemoryError, ValueError):
         raise DataError(
-            f"{patches:,} patches of {width:,} features need {4 * patches * width / 2**20:,.0f} MiB of memory, more than there is; `tune` "
-            "leaves them in their files with tune.features: disk"
+            f"{patches:,} patches of {width:,} features need {4 * patches * width / 2**20:,.0f} MiB of memory, more than this machine has; with "
+            "tune.features: disk, `tune` leaves them in their files"
         ) from None
 
 
 def full_slides(
     folder: AnyPath, slides: pa.Table, classes: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of a table of slides, and of them those that have patches.
+    """Return the rows of a table of slides, and the rows of slides that have patches.
 
     Raises:
         DataError: a slide's file is missing, a label is not among the classes, or no slide has a patch.
@@ -248,14 +250,16 @@ def full_slides(
 
 
 def check_slide(slide: SlideFeatures, patches: int, width: int, first: str) -> None:
-    """Refuse features that would give a head something else than it expects.
+    """Check that a slide's features have the expected shape and are finite.
 
     Args:
-        patches: how many the table of slides says.
-        width: of the features of slide `first`.
+        slide: the slide's features.
+        patches: the slide's number of patches in the table of slides.
+        width: the width of the features of slide `first`.
+        first: id of the store's first slide, for the message.
 
     Raises:
-        DataError: another number of patches or width, or values that are not finite.
+        DataError: the number of patches or the width differs, or values are not finite.
     """
     name, shape = slide.slide_id, slide.features.shape
     if len(shape) != 2 or shape[0] != patches or slide.coords.shape != (patches, 2):
@@ -271,5 +275,5 @@ def check_slide(slide: SlideFeatures, patches: int, width: int, first: str) -> N
 
 
 def slides_of(slides: pa.Table, split: str) -> pa.Table:
-    """The rows of one split, by slide id, so that nothing depends on the order in which slides were embedded."""
+    """Return the rows of one split, sorted by slide id, so that no result depends on the order in which slides were embedded."""
     return slides.filter(pc.equal(slides["split"], split)).sort_by("slide_id")

@@ -1,4 +1,4 @@
-"""One search: its trials, the best setting, and the members of that setting; what is there already is not done again."""
+"""One search: running its trials, choosing the best setting, and fitting its members; finished parts are not done again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from wsc_ray.tracking import Tracker
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-        trials: all of them, in order.
-        best: the chosen one.
-        members: validation scores of each, by name.
+        trials: all trials, in order.
+        best: the chosen trial.
+        members: each member's validation scores, by the member's name.
     """
 
     trials: list[Trial]
@@ -32,12 +32,12 @@ class Chosen:
 
 
 def choose_head(task: Task, train: Source, val: Source, about: Mapping[str, Any], tracker: Tracker) -> Chosen:
-    """Run the trials and fit the members that are missing; each is a child run in MLflow, once. Needs a Ray session.
+    """Run the missing trials and fit the missing members; each is logged once, as a child run in MLflow. Needs a Ray session.
 
     Args:
         about: see `ensemble.write_member`.
     """
-    with _beside() as later:
+    with _log_thread() as later:
         trials = _run_missing(task, train, val, tracker, later)
         best = best_trial(trials)
         members = _fit_missing(task, train, val, best, about, tracker, later)
@@ -78,7 +78,7 @@ def _fit_missing(
     numbers = range(task.tune.seeds)
     if read_scores(task, 0, best) is None:
         keep_chosen(task, best, about)
-    scores = {number: found for number in numbers if (found := read_scores(task, number, best)) is not None}
+    scores = {number: read for number in numbers if (read := read_scores(task, number, best)) is not None}
     for number in scores:
         _log_member(task, number, scores[number], tracker)
     missing = [number for number in numbers if number not in scores]
@@ -88,10 +88,10 @@ def _fit_missing(
         with Progress(_title("refit", task), len(numbers), unit="seeds", done=len(scores)) as progress:
 
             def finished(number: int) -> None:
-                found = read_scores(task, number, best)
-                assert found is not None, "a fit ended without its member"
-                scores[number] = found
-                later(lambda: _log_member(task, number, found, tracker))
+                new = read_scores(task, number, best)
+                assert new is not None, "a fit ended without its member"
+                scores[number] = new
+                later(lambda: _log_member(task, number, new, tracker))
                 progress.advance(1)
 
             fit_members(train, val, task, best, missing, about, on_member=finished)
@@ -115,10 +115,11 @@ def _title(what: str, task: Task) -> str:
 
 
 @contextlib.contextmanager
-def _beside() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Calls that are made in order, in a thread; at the block's end all are done, and what one raised is raised.
+def _log_thread() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Yield a function that queues a call for a thread, which makes the calls in order.
 
-    They log to MLflow. Ctrl-C interrupts the main thread, and an interrupted call could leave the store locked.
+    The block ends when all calls are done, and raises the error of a failed one. The calls log to MLflow: Ctrl-C interrupts the main
+    thread only, and an interrupted call could leave the store locked.
     """
     with ThreadPoolExecutor(1) as thread:
         calls: list[Future[None]] = []

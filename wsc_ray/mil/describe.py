@@ -1,4 +1,4 @@
-"""The summary of a search, or the plan of a dry run, as text."""
+"""Formatting the summary of a search, or the plan of a dry run, as text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from wsc_ray.storage import as_path
 
 
 def describe_search(summary: Mapping[str, Any]) -> str:
-    """A summary, or the plan of a dry run, for people."""
+    """Return the summary of a search, or the plan of a dry run, as text."""
     lines = [f"features    {summary['features']}", f"classes     {', '.join(summary['classes'])}", *_slides(summary)]
     if summary["slides_without_patches"]:
         lines.append(f"left out    {summary['slides_without_patches']} slides without patches")
     lines += [f"note        {note}" for note in summary.get("notes", ())]
     if "trials_done" not in summary:
-        there = f", {summary['trials_there']} of them done" if summary["trials_there"] else ""
-        each = " a fold" if "folds" in summary else ""
+        done_already = f", {summary['trials_there']} of them done" if summary["trials_there"] else ""
+        per_fold = " a fold" if "folds" in summary else ""
         return "\n".join(
             [
                 *lines,
-                f"trials      {summary['trials']}{each}, {summary['concurrent']} at a time{there}",
-                f"members     {summary['seeds']}{each}, a seed each",
+                f"trials      {summary['trials']}{per_fold}, {summary['concurrent']} at a time{done_already}",
+                f"members     {summary['seeds']}{per_fold}, a seed each",
                 f"out         {summary['out']}",
             ]
         )
@@ -33,10 +33,10 @@ def describe_search(summary: Mapping[str, Any]) -> str:
     out = as_path(summary["out"])
     stopped = f", {summary['trials_stopped']} of them stopped early" if "trials_stopped" in summary else ""
     lines.append(f"trials      {summary['trials_done']}{stopped}{note}")
-    for fold, found in summary["searches"].items() if "searches" in summary else [(None, summary)]:
+    for fold, search in summary["searches"].items() if "searches" in summary else [(None, summary)]:
         if fold is not None:
             lines += ["", f"fold {fold}"]
-        lines += _found(found)
+        lines += _result(search)
     if "registered" in summary:
         lines.append(f"registered  {summary['registered']['uri']}")
     return "\n".join([*lines, f"head        {out / (MEMBERS if 'searches' in summary else WEIGHTS)}"])
@@ -56,8 +56,8 @@ def _slides(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _found(found: Mapping[str, Any]) -> list[str]:
-    best, val, members = found["best"], found["val"], found.get("members", {})
+def _result(search: Mapping[str, Any]) -> list[str]:
+    best, val, members = search["best"], search["val"], search.get("members", {})
     settings = ", ".join(
         f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in best.items()
@@ -68,6 +68,6 @@ def _found(found: Mapping[str, Any]) -> list[str]:
         f"validation  AUROC {val['auroc']:.3f}, balanced accuracy {val['balanced_accuracy']:.3f}, loss {val['loss']:.3f}",
     ]
     if len(members) > 1:
-        each = [scores["auroc"] for scores in members.values()]
-        lines.append(f"members     {len(members)} seeds, validation AUROC {min(each):.3f} to {max(each):.3f}")
+        aurocs = [scores["auroc"] for scores in members.values()]
+        lines.append(f"members     {len(members)} seeds, validation AUROC {min(aurocs):.3f} to {max(aurocs):.3f}")
     return lines

@@ -1,11 +1,11 @@
-"""The members of a tuned head: one fit a seed, and with folds a set of them for each fold.
+"""The members of a tuned head: one fit per seed, and with folds such a set for each fold.
 
-MIL/members/<name>/    `model.safetensors` and `config.json`; the latter says `seed`, `fold` where there are folds, and
-                       `val_slides`, the ids of the slides that the member was stopped and chosen on
+MIL/members/<name>/    `model.safetensors` and `config.json`; the latter holds `seed`, with folds `fold`, and `val_slides`,
+                       the ids of the validation slides, on which fitting was stopped and the setting chosen
 
-All members of a search have the chosen setting, the same slides to fit on and the same validation slides to stop on; only
-their seed differs, which decides starting weights, the order of slides and dropout. Member 0 is the chosen trial's own head. A
-prediction is the mean of the members' probabilities; with folds, of the members that never saw the slide.
+All members of a search share the chosen setting, the training slides and the validation slides. They differ in their seed, which
+determines the starting weights, the order of slides and dropout. Member 0 is the chosen trial's own head. A prediction is the
+mean of the members' probabilities; with folds, of those members that never saw the slide.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from wsc_ray.run_folder import IDENTITY
 from wsc_ray.storage import AnyPath
 
 MEMBERS = "members"
-_STREAM = 0x5EED  # keeps these random numbers apart from those that settings are drawn with
+_STREAM = 0x5EED  # keeps these random numbers apart from those that draw settings
 
 
 @dataclass(frozen=True)
 class Member:
-    """One fitted head. `fold` is the fold that was held out from it; None: the cohort's test split."""
+    """One fitted head. `fold` is the fold that was held out from its fit; None if that was the cohort's test split."""
 
     name: str
     seed: int
@@ -40,14 +40,14 @@ class Member:
 
 
 def load_members(folder: AnyPath) -> list[Member]:
-    """All members in a folder of `tune`, by name; a folder with a single head (older searches) is one member.
+    """Return all members in a folder of `tune`, sorted by name; a folder with a single head (older searches) gives one member.
 
     Raises:
-        RunFolderError: the folder holds no head, or a search that has not come to its end.
-        WeightsError: a head that cannot be read.
+        RunFolderError: the folder holds no head, or a search that is not complete.
+        WeightsError: a head cannot be read.
     """
     if (folder / IDENTITY).is_file() and read_summary(folder) is None:
-        raise RunFolderError(f"the search in {folder} has not come to its end; type its `wsc-ray tune` again")
+        raise RunFolderError(f"the search in {folder} is not complete; type its `wsc-ray tune` again")
     members = folder / MEMBERS
     names = sorted(path.name for path in members.iterdir()) if members.is_dir() else []
     places = [(name, members / name) for name in names] or [("head", folder)]
@@ -56,24 +56,26 @@ def load_members(folder: AnyPath) -> list[Member]:
 
 
 def member_name(task: Task, number: int) -> str:
-    """`seed-0`, or of a fold `fold-<fold>-seed-0`."""
+    """Return the member's name: `seed-0`, or with folds `fold-<fold>-seed-0`."""
     return f"{task.prefix}seed-{number}"
 
 
 def member_folder(task: Task, number: int) -> AnyPath:
-    """Where a member's head lies."""
+    """Return the folder of a member's head."""
     return task.root / MEMBERS / member_name(task, number)
 
 
 def member_seed(seed: int, number: int) -> int:
-    """The seed that a member is fitted with: the recipe's for member 0, as every trial; of the others a number that depends on
-    the recipe's seed too, so that recipes with neighbouring seeds have no member in common.
+    """Return the seed of a member's fit.
+
+    Member 0 has the recipe's seed, as every trial. The others have a random number that depends on the recipe's seed and theirs, so
+    that recipes with neighbouring seeds share no member.
     """
     return seed if number == 0 else int(random.raw(1, seed, _STREAM, number)[0] >> 33)
 
 
 def read_scores(task: Task, number: int, best: Trial) -> dict[str, float] | None:
-    """A member's scores on the validation slides; None where it is missing or damaged, or was fitted for another setting."""
+    """Return a member's scores on the validation slides; None if it is missing, damaged, or was fitted with another setting."""
     try:
         _, config = load_head(member_folder(task, number))
     except (RunFolderError, WeightsError):
@@ -82,16 +84,16 @@ def read_scores(task: Task, number: int, best: Trial) -> dict[str, float] | None
 
 
 def write_member(task: Task, number: int, best: Trial, fit: Fit, about: Mapping[str, Any]) -> None:
-    """Keep a fit of the chosen setting as a member.
+    """Write a fit of the chosen setting as a member.
 
     Args:
-        about: what else its `config.json` says: validation slides, encoder and versions.
+        about: further entries of its `config.json`: validation slides, encoder and versions.
     """
     _save(task, number, best, fit.head, fit.scores, about)
 
 
 def keep_chosen(task: Task, best: Trial, about: Mapping[str, Any]) -> None:
-    """Keep the chosen trial's head as member 0."""
+    """Write the chosen trial's head as member 0."""
     _save(task, 0, best, head_of_trial(task.out, best.number), best.scores, about)
 
 

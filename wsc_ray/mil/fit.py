@@ -1,4 +1,4 @@
-"""Fit one head: AdamW on its class-weighted losses, stopped early on the validation slides."""
+"""Fitting one head: AdamW on its class-weighted losses, with early stopping on the validation slides."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Source = Bags | StoredBags
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit leaves: the head of the best epoch, and how it went.
+    """The result of a fit: the head at its best epoch, and its losses.
 
-    `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`. `history` has an entry an epoch with
+    `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`. `history` has one entry per epoch with
     `epoch`, `train_loss`, `val_loss`.
     """
 
@@ -50,21 +50,21 @@ def fit_head(
     rungs: Collection[int] = (),
     on_rung: Callable[[Fit], None] | None = None,
 ) -> Fit:
-    """Fit a head and return it as it was at the epoch of the lowest validation loss.
+    """Fit a head and return it as of the epoch with the lowest validation loss.
 
-    Classes count by inverse frequency in the training loss, and equally in the validation loss, so prevalence decides
-    neither what is learned nor when to stop. The same arguments give the same head (on one thread: sums are then in
-    one order); the caller's random state is left alone.
+    Classes are weighted by inverse frequency in the training loss, and equally in the validation loss, so that prevalence affects
+    neither what is learned nor when fitting stops. The same arguments give the same head (on one thread, where sums have a fixed
+    order). The caller's random state is not changed.
 
     Args:
-        classes: C; labels of both sets are below it, and each occurs in both.
-        patience: epochs without a lower validation loss before it stops.
-        bags_per_step: slides of a gradient step.
-        max_instances: of a larger bag, patches that are drawn for each step; None: all. Validation sees all.
-        bf16: forward passes of training in bfloat16 where torch's autocast finds that fit; weights stay float32.
+        classes: C; the labels of both sets are below it, and each occurs in both sets.
+        patience: number of epochs without a lower validation loss after which fitting stops.
+        bags_per_step: number of slides per gradient step.
+        max_instances: number of patches drawn from a larger bag for each step; None for all. Validation uses all patches.
+        bf16: whether forward passes of training use torch's bfloat16 autocast; weights stay float32.
         device: where the head is fitted; bags in memory are copied there whole. The returned head is on the CPU.
         on_epoch: called with each entry of the history.
-        rungs: epochs after which `on_rung` is called with the fit as it stands, unless it ends there.
+        rungs: epochs after which `on_rung` is called with the fit so far, unless fitting ends at that epoch.
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -104,7 +104,7 @@ def _fit_so_far(
     val: Source,
     classes: int,
 ) -> Fit:
-    """The head as it was at its best epoch; untrained where the first epoch already diverged."""
+    """Return the fit with the head as of its best epoch; an untrained head if the first epoch diverged."""
     head.load_state_dict(best)
     scores = _scores(head, val, classes)
     return Fit(head.cpu().eval(), best_epoch, scores, list(history))
@@ -120,10 +120,10 @@ def train_epoch(
     max_instances: int | None = None,
     bf16: bool = False,
 ) -> float:
-    """Take one pass over the training bags in random order, some at a time, and return the mean loss of a bag.
+    """Train for one pass over the bags, in random order and `bags_per_step` at a time; return the mean loss per bag.
 
     Args:
-        weights: of the classes, (C,).
+        weights: (C,), weights of the classes.
         max_instances, bf16: see `fit_head`.
     """
     head.train()
@@ -139,30 +139,30 @@ def train_epoch(
         loss.backward()
         optimizer.step()
         losses.append((loss.detach(), len(chosen)))
-    # Read at the end: each value read from an accelerator waits for it.
+    # Losses are read at the end, since reading a value from an accelerator waits for it.
     return sum(float(loss) * bags for loss, bags in losses) / len(train)
 
 
 def balanced_loss(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
-    """Cross-entropy, (b, C) against (b,), as the mean over classes of their means."""
+    """Return the cross-entropy of logits (b, C) and labels (b,): the mean over classes of each class's mean."""
     losses = nn.functional.cross_entropy(logits, labels, reduction="none")
     return float(torch.stack([losses[labels == c].mean() for c in range(classes)]).mean())
 
 
 @torch.inference_mode()
 def predict(head: PackedHead, bags: Source) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (b, C) and attention (n,) of every bag, without dropout, some bags at a time."""
+    """Return the logits (b, C) and the attention (n,) of all bags, without dropout; bags are taken a few at a time."""
     head.eval()
     logits, attention = [], []
     for first, last in _chunks(bags.offsets.tolist(), bags.at_once):
-        some = head(bags.between(first, last), bags.offsets[first : last + 1] - bags.offsets[first])
-        logits.append(some[0])
-        attention.append(some[1])
+        chunk = head(bags.between(first, last), bags.offsets[first : last + 1] - bags.offsets[first])
+        logits.append(chunk[0])
+        attention.append(chunk[1])
     return torch.cat(logits), torch.cat(attention)
 
 
 def _chunks(offsets: list[int], at_once: int) -> list[tuple[int, int]]:
-    """Runs of bags [first, last) of at most `at_once` patches, or of one bag."""
+    """Return ranges of bags [first, last) that have at most `at_once` patches together, or are one larger bag."""
     chunks, first = [], 0
     for last in range(1, len(offsets)):
         if last == len(offsets) - 1 or offsets[last + 1] - offsets[first] > at_once:
@@ -174,11 +174,11 @@ def _chunks(offsets: list[int], at_once: int) -> list[tuple[int, int]]:
 def _scores(head: PackedHead, val: Source, classes: int) -> dict[str, float]:
     logits, _ = predict(head, val)
     labels, probabilities = val.labels.cpu().numpy(), logits.double().softmax(dim=1).cpu().numpy()
-    right = probabilities.argmax(axis=1) == labels
-    # Of two classes, either against the other is the same; of more, the macro average of one against the rest.
-    against = [1] if classes == 2 else range(classes)
+    correct = probabilities.argmax(axis=1) == labels
+    # For two classes one AUROC is enough, since the other equals it; for more, take the macro average of one against the rest.
+    compared = [1] if classes == 2 else range(classes)
     return {
         "loss": balanced_loss(logits, val.labels, classes),
-        "auroc": float(np.mean([auroc(labels == c, probabilities[:, c])[0] for c in against])),
-        "balanced_accuracy": float(np.mean([right[labels == c].mean() for c in range(classes)])),
+        "auroc": float(np.mean([auroc(labels == c, probabilities[:, c])[0] for c in compared])),
+        "balanced_accuracy": float(np.mean([correct[labels == c].mean() for c in range(classes)])),
     }

@@ -1,4 +1,4 @@
-"""Validation slides made from training slides: whole patients, every class on both sides."""
+"""Choosing validation slides among training slides: by whole patients, with every class on both sides."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TRIES = 100
 def patient_split(patients: Sequence[str], labels: Sequence[str], *, fraction: float, seed: int) -> np.ndarray:
     """Choose validation patients, about `fraction` of each label's.
 
-    A patient is on one side with all slides, whatever their labels. Labels are shared out by iterative stratification
-    (Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10): the rarest first, each patient to the side that lacks
-    most of it. The result depends on the seed and on which patient has which labels, not on the order of slides.
+    All slides of a patient are on one side, whatever their labels. Patients are distributed by iterative stratification (Sechidis
+    et al. 2011, doi:10.1007/978-3-642-23808-6_10): the rarest label first, and each patient to the side that lacks most of it.
+    The result depends on the seed and on each patient's labels, not on the order of slides.
 
     Args:
         patients: patient of each slide, (n,).
         labels: label of each slide, (n,).
-        fraction: share of a label's patients that validate; never none and never all.
+        fraction: share of a label's patients to validate on; at least one patient is on each side.
 
     Returns:
         (n,) bool, True for validation.
@@ -34,7 +34,7 @@ def patient_split(patients: Sequence[str], labels: Sequence[str], *, fraction: f
     of_patient: dict[str, set[str]] = defaultdict(set)
     for patient, label in zip(patients, labels, strict=True):
         of_patient[patient].add(label)
-    count = Counter(label for found in of_patient.values() for label in found)
+    count = Counter(label for labels_of_one in of_patient.values() for label in labels_of_one)
     few = sorted(label for label, number in count.items() if number < 2)
     if few:
         raise DataError(
@@ -58,16 +58,16 @@ def patient_split(patients: Sequence[str], labels: Sequence[str], *, fraction: f
 def _stratify(
     names: list[str], of_patient: dict[str, set[str]], count: Counter[str], wanted: dict[str, int]
 ) -> set[str]:
-    """Patients for validation: `wanted` of each label, as near as patients with several labels allow."""
-    lack = dict(wanted)  # by label, what validation still lacks
-    lack_fit = {label: count[label] - wanted[label] for label in count}  # and what fitting lacks
+    """Return the patients to validate on: `wanted` of each label, as nearly as patients with several labels allow."""
+    lack = dict(wanted)  # by label, the number of patients that validation still lacks
+    lack_fit = {label: count[label] - wanted[label] for label in count}  # the same for fitting
     chosen: set[str] = set()
     left = list(names)
     while left:
         remaining = Counter(label for patient in left for label in of_patient[patient])
         rarest = min(remaining, key=lambda label: (remaining[label], label))
         for patient in [p for p in left if rarest in of_patient[p]]:
-            # By share of what each side wants, so that the small side is not served last.
+            # Shares of what each side wants are compared, so that the smaller side is not served last.
             validate = lack[rarest] / wanted[rarest] > lack_fit[rarest] / (count[rarest] - wanted[rarest])
             side = lack if validate else lack_fit
             if validate:

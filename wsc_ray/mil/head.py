@@ -1,7 +1,7 @@
-"""What every MIL head has: a module over packed bags, its settings, and a name in the registry.
+"""The parts of an MIL head: a module over packed bags, its settings, and its name in the registry.
 
-A head is one file of `wsc_ray/mil/heads/`, or of a plug-in: a `PackedHead`, and a class of `Settings` that says which settings it has, how
-a search draws them, and how a module is made of them.
+A head is one file of `wsc_ray/mil/heads/`, or of a plug-in. It defines a `PackedHead` and a subclass of `Settings`, which declares
+the head's settings, how a search draws them, and how a module is built from them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 class PackedHead(nn.Module):
-    """A classifier of bags that lie packed one after the other, without padding.
+    """A classifier of bags that are packed one after the other, without padding.
 
-    Features are standardised first with `mean` and `std`, buffers that fitting takes from its training slides: the
-    features of different encoders have any scale, and none should be at an advantage for it.
+    Features are standardised first with `mean` and `std`, buffers that fitting computes from its training slides: the features of
+    different encoders have different scales, and a scale should be no advantage.
 
     Args:
         features: D, width of the features.
@@ -51,19 +51,19 @@ class PackedHead(nn.Module):
         self.register_buffer("std", torch.ones(features))
 
     def standardise(self, features: torch.Tensor) -> None:
-        """Take mean and standard deviation of each dimension from `features` (n, D)."""
+        """Set `mean` and `std` to the mean and standard deviation of each dimension of `features` (n, D)."""
         std, mean = torch.std_mean(features, dim=0, correction=0)
         self.standardise_by(mean, std)
 
     def standardise_by(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Take mean and standard deviation of each dimension as they are given, (D,) each."""
-        # A dimension that never moves (a dead unit) carries only rounding; dividing by it would blow that up.
-        still = std <= 1e-6 * mean.abs() + 1e-12
+        """Set `mean` and `std` to the given mean and standard deviation of each dimension, (D,) each."""
+        # A constant dimension (a dead unit) varies by rounding errors only; dividing by its deviation would amplify these.
+        constant = std <= 1e-6 * mean.abs() + 1e-12
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(still, torch.ones_like(std), std))
+        self.std.copy_(torch.where(constant, torch.ones_like(std), std))
 
     def standardised(self, features: torch.Tensor) -> torch.Tensor:
-        """`features` (n, D) with the mean taken out, in standard deviations."""
+        """Return `features` (n, D) minus the mean, divided by the standard deviation."""
         return (features - self.mean) / self.std
 
     def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,17 +74,17 @@ class PackedHead(nn.Module):
             offsets: (b + 1,) int64; bag i is rows `offsets[i]` to `offsets[i + 1]`. A bag may have no rows.
 
         Returns:
-            logits (b, C), and attention (n,), which sums to 1 within each bag.
+            The logits (b, C), and the attention (n,), which sums to 1 within each bag.
         """
-        raise NotImplementedError("a head says how it classifies")
+        raise NotImplementedError("a head has a `forward` of its own")
 
     def training_losses(self, features: torch.Tensor, offsets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """What a fit minimises: the loss of each bag, (b,), whose mean is taken with the weights of the classes.
+        """Return the loss of each bag, (b,); a fit minimises their mean, weighted by class.
 
-        It is cross-entropy of the logits. A head with more to learn from than the bag's logits says so here.
+        By default it is the cross-entropy of the logits. A head with further losses overrides this method.
 
         Args:
-            features, offsets: as of `forward`.
+            features, offsets: as in `forward`.
             labels: (b,) int64, below C.
         """
         logits, _ = self(features, offsets)
@@ -93,7 +93,7 @@ class PackedHead(nn.Module):
 
 @dataclass(frozen=True)
 class Settings(ABC):
-    """The settings of one fit: those of the optimizer, and in a subclass those of a head."""
+    """The settings of one fit: those of the optimizer, and in a subclass also those of a head."""
 
     name: ClassVar[str]
 
@@ -102,63 +102,65 @@ class Settings(ABC):
 
     @classmethod
     def ranges(cls, tune: Tune) -> list[tuple[str, Callable[[Any, float], Any], Sequence[Any]]]:
-        """The fields that a search draws, in order: name, how it is drawn, and its range or values.
+        """Return the fields that a search draws, in order: the name, the function that draws a value, and its range or values.
 
         Args:
-            tune: the recipe's ranges.
+            tune: the recipe's section with the ranges.
         """
-        found = []
-        for each in fields(cls):
-            if DRAW in each.metadata:
-                within = each.metadata[WITHIN]
-                found.append((each.name, each.metadata[DRAW], getattr(tune, each.name) if within is None else within))
-        return found
+        ranges = []
+        for field in fields(cls):
+            if DRAW in field.metadata:
+                within = field.metadata[WITHIN]
+                ranges.append(
+                    (field.name, field.metadata[DRAW], getattr(tune, field.name) if within is None else within)
+                )
+        return ranges
 
     @classmethod
     def draws(cls) -> int:
-        """How many random numbers `draw` takes: one for each field that is `searched`."""
-        return sum(DRAW in each.metadata for each in fields(cls))
+        """Return the number of random numbers that `draw` takes: one for each `searched` field."""
+        return sum(DRAW in field.metadata for field in fields(cls))
 
     @classmethod
     def draw(cls, tune: Tune, u: np.ndarray) -> Self:
-        """The settings that a search tries.
+        """Return settings that are drawn from the ranges.
 
         Args:
-            tune: the recipe's ranges.
+            tune: the recipe's section with the ranges.
             u: (draws,) numbers in [0, 1), for the searched fields in their order.
         """
-        found = zip(cls.ranges(tune), u, strict=True)
-        return cls(**{name: draw(within, number) for (name, draw, within), number in found})
+        draws = zip(cls.ranges(tune), u, strict=True)
+        return cls(**{name: draw(within, number) for (name, draw, within), number in draws})
 
     def of_module(self) -> dict[str, Any]:
-        """The settings that are the module's, and not the optimizer's."""
+        """Return the settings of the module, without those of the optimizer."""
         return {name: value for name, value in vars(self).items() if name not in ("lr", "weight_decay")}
 
     @abstractmethod
     def build(self, features: int, classes: int) -> PackedHead:
-        """A module with random weights for features of this width."""
+        """Return a module with random weights, for features of this width."""
 
 
 HEADS: Registry[type[Settings]] = Registry("MIL head", "wsc_ray.mil.heads")
 
 
 def settings_values(settings: Settings) -> dict[str, Any]:
-    """Settings as a dictionary with the head's name as `head`, first: what travels to workers and is kept in records.
+    """Return settings as a dictionary, with the head's name as `head` first: the form for workers and records.
 
-    A plug-in's own class cannot travel: a worker finds its module only when it reads `HEADS`.
+    A plug-in's own class cannot be sent to a worker, which imports the plug-in's module only when it reads `HEADS`.
     """
     return {"head": settings.name, **asdict(settings)}
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Settings from a dictionary with the head's name as `head`; without it they are of `abmil`.
+    """Return settings from a dictionary with the head's name as `head`; without a name they are settings of `abmil`.
 
     Raises:
-        KeyError: no head of that name.
-        TypeError: settings that the head does not have, or lacks.
+        KeyError: no head has that name.
+        TypeError: a setting is unknown to the head, or missing.
     """
-    given = dict(values)
-    return HEADS[given.pop("head", "abmil")](**given)
+    settings = dict(values)
+    return HEADS[settings.pop("head", "abmil")](**settings)
 
 
 def save_head(
@@ -168,26 +170,26 @@ def save_head(
     classes: Sequence[str],
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `model.safetensors` and `config.json`; `extra` is kept in the latter (how the head was chosen)."""
-    room = {checksums.KEY: checksums.ZEROS}
+    """Write `model.safetensors` and `config.json`; `extra` adds entries to the latter (how the head was chosen)."""
+    placeholder = {checksums.KEY: checksums.ZEROS}
     with atomic(folder / WEIGHTS, checksum=True) as temporary:
-        temporary.write_bytes(serialise({k: v.contiguous() for k, v in head.state_dict().items()}, room))
+        temporary.write_bytes(serialise({k: v.contiguous() for k, v in head.state_dict().items()}, placeholder))
     values = {"format": FORMAT, "head": settings.name, "features": head.features, **vars(settings)}
     write_json(folder / CONFIG, {**values, "classes": list(classes), **(extra or {})})
 
 
 def load_head(folder: AnyPath) -> tuple[PackedHead, dict[str, Any]]:
-    """A head in evaluation mode, and its `config.json` (`classes`, `features`, ...).
+    """Return a head in evaluation mode, and its `config.json` (`classes`, `features`, ...).
 
     Raises:
         RunFolderError: the folder holds no head.
-        WeightsError: it holds one that cannot be read, of another format, or of a plug-in that is not there.
+        WeightsError: the head cannot be read, has another format, or comes from a plug-in that is not loaded.
     """
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise RunFolderError(f"{folder} holds no head ({WEIGHTS} and {CONFIG}); `wsc-ray tune` chooses one")
     try:
         config = read_json(folder / CONFIG)
-        # The first format called the only head so, and did not keep how it was fitted.
+        # The first format had one head, named attention-mil, and did not store lr and weight_decay.
         name = "abmil" if config["head"] == "attention-mil" else config["head"]
         if config["format"] != FORMAT or name not in HEADS:
             raise WeightsError(
@@ -196,8 +198,8 @@ def load_head(folder: AnyPath) -> tuple[PackedHead, dict[str, Any]]:
         if not config["classes"] or not all(isinstance(label, str) for label in config["classes"]):
             raise WeightsError(f"{folder / CONFIG} names classes that are not texts; `wsc-ray tune` writes it anew")
         kind = HEADS[name]
-        known = {"lr": 0.0, "weight_decay": 0.0, **config}
-        settings = kind(**{field.name: known[field.name] for field in fields(kind)})
+        values = {"lr": 0.0, "weight_decay": 0.0, **config}
+        settings = kind(**{field.name: values[field.name] for field in fields(kind)})
         head = settings.build(config["features"], len(config["classes"]))
         with local_file(folder / WEIGHTS) as weights:
             checksums.check(weights)
@@ -221,7 +223,7 @@ def load_head(folder: AnyPath) -> tuple[PackedHead, dict[str, Any]]:
 
 
 def is_head(folder: AnyPath) -> bool:
-    """Whether a folder holds a head, undamaged."""
+    """Return whether a folder holds an undamaged head."""
     try:
         load_head(folder)
     except (RunFolderError, WeightsError):

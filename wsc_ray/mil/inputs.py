@@ -1,4 +1,4 @@
-"""Which slides `tune` and `evaluate` may see, and what their features were made by."""
+"""The slides that `tune` and `evaluate` may see, and the encoder of their features."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Sides:
     """The slides of one search.
 
     Attributes:
-        fold: what is held out; None: the cohort's test split.
-        train: to fit on.
-        val: to stop and to choose on.
-        held_out: those of the fold; no search looks at them. Empty without folds.
+        fold: the fold that is held out; None if that is the cohort's test split.
+        train: the slides to fit on.
+        val: the slides to stop and to choose on.
+        held_out: the slides of the fold, which the search does not see; empty without folds.
     """
 
     fold: str | None
@@ -39,17 +39,17 @@ class Sides:
 
     @property
     def every(self) -> pa.Table:
-        """All of them, by slide id."""
+        """All slides, sorted by slide id."""
         return pa.concat_tables([self.train, self.val, self.held_out]).sort_by("slide_id")
 
     def folds_digest(self) -> str:
-        """SHA-256 (hex) of which slide is in which fold."""
+        """Return the SHA-256 (hex) of each slide's fold."""
         pairs = [*zip(self.every["slide_id"].to_pylist(), self.every[FOLD].to_pylist(), strict=True)]
         return hashlib.sha256(repr(pairs).encode()).hexdigest()
 
 
 def fitting_sides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], list[Sides]]:
-    """Classes in order, and the slides of every search: one, or with `data.fold` one for each fold.
+    """Return the classes in order, and the slides of every search: one search, or with `data.fold` one for each fold.
 
     Raises:
         DataError: see `fitting_slides` and `fold_sides`.
@@ -61,13 +61,13 @@ def fitting_sides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], list[Sid
 
 
 def fold_sides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], list[Sides]]:
-    """Classes in order, and the slides of each fold's search, whatever the splits; slides without a fold are left out.
+    """Return the classes in order, and the slides of each fold's search. Splits are ignored, and slides without a fold left out.
 
-    The validation slides are those of some patients of the other folds (`tune.val_fraction`).
+    Some patients of the other folds (`tune.val_fraction`) give the validation slides.
 
     Raises:
-        DataError: fewer than two folds, one that cannot be a file name or that lacks a class, a label that the recipe
-            does not know, or too few patients to choose among.
+        DataError: there are fewer than two folds, a fold's name cannot be part of a file name, a fold lacks a class, the recipe
+            does not name a label, or there are too few patients.
     """
     column = recipe.data.fold
     inside = slides.filter(pc.is_valid(slides[FOLD])).sort_by("slide_id")
@@ -100,14 +100,14 @@ def fold_sides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], list[Sides]
 
 
 def fitting_slides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], pa.Table, pa.Table]:
-    """Classes in order, and the slides to fit and to validate on; slides of other splits are not looked at.
+    """Return the classes in order, the slides to fit on, and the slides to validate on; slides of other splits are not used.
 
-    Validation slides are those of `data.val_split`, or some patients of `data.train_split` where there are none.
-    Slides without patches stay in the tables (to be counted) but sway no split.
+    Validation slides are those of `data.val_split`; if there are none, those of some patients of `data.train_split`. Slides without
+    patches stay in the tables, to be counted, but do not influence a split.
 
     Raises:
-        DataError: no training slides, a label that the recipe does not know, a class missing on a side, or a patient
-            on both.
+        DataError: there are no training slides, the recipe does not name a label, a class is missing on a side, or a patient is
+            on both sides.
     """
     data = recipe.data
     train, val = slides_of(slides, data.train_split), slides_of(slides, data.val_split)
@@ -117,11 +117,13 @@ def fitting_slides(slides: pa.Table, recipe: Recipe) -> tuple[list[str], pa.Tabl
     if not val.num_rows:
         return classes, *_split_patients(train, recipe)
     refuse_shared(train, val, data.train_split, data.val_split)
-    found = set(_labels(val))
-    for label in sorted(found ^ set(classes)):
-        there, lacking = (data.val_split, data.train_split) if label in found else (data.train_split, data.val_split)
+    val_labels = set(_labels(val))
+    for label in sorted(val_labels ^ set(classes)):
+        present, lacking = data.train_split, data.val_split
+        if label in val_labels:
+            present, lacking = lacking, present
         raise DataError(
-            f"label {label} is in split `{there}` and not in `{lacking}`; choosing a head needs every label in both"
+            f"label {label} is in split `{present}` and not in `{lacking}`; choosing a head needs every label in both"
         )
     return classes, train, val
 
@@ -136,7 +138,7 @@ def _classes(slides: pa.Table, recipe: Recipe) -> list[str]:
 
 
 def _split_patients(slides: pa.Table, recipe: Recipe) -> tuple[pa.Table, pa.Table]:
-    """Slides to fit on and, of some patients, slides to validate on."""
+    """Divide slides by patient into slides to fit on and slides to validate on."""
     full = slides.filter(pc.greater(slides["patches"], 0))
     mask = patient_split(_patients(full), _labels(full), fraction=recipe.tune.val_fraction, seed=recipe.seed)
     chosen = {patient for patient, inside in zip(_patients(full), mask, strict=True) if inside}
@@ -145,7 +147,11 @@ def _split_patients(slides: pa.Table, recipe: Recipe) -> tuple[pa.Table, pa.Tabl
 
 
 def refuse_shared(one: pa.Table, other: pa.Table, name: str, other_name: str) -> None:
-    """Raise a `DataError` where a patient has slides in both tables."""
+    """Check that no patient has slides in both tables.
+
+    Raises:
+        DataError: a patient has.
+    """
     both = sorted(set(_patients(one)) & set(_patients(other)))
     if both:
         more = f" (and {len(both) - 1} more)" if len(both) > 1 else ""
@@ -155,13 +161,13 @@ def refuse_shared(one: pa.Table, other: pa.Table, name: str, other_name: str) ->
 
 
 def encoder_of(features: AnyPath) -> dict[str, Any] | None:
-    """What the features were made by (encoder digest and patch size), None where the folder does not say.
+    """Return the encoder's digest and the patch size of the features; None if their folder does not name these.
 
     Raises:
-        RunFolderError: what says it is damaged.
+        RunFolderError: the folder's identity is damaged.
     """
-    known = read_identity(features, "embed") or {}
-    return {name: known[name] for name in ("encoder", "size")} if {"encoder", "size"} <= known.keys() else None
+    identity = read_identity(features, "embed") or {}
+    return {name: identity[name] for name in ("encoder", "size")} if {"encoder", "size"} <= identity.keys() else None
 
 
 def _patients(slides: pa.Table) -> list[str]:
@@ -169,5 +175,5 @@ def _patients(slides: pa.Table) -> list[str]:
 
 
 def _labels(slides: pa.Table) -> list[str]:
-    """Labels of the slides that have patches."""
+    """Return the labels of the slides that have patches."""
     return slides.filter(pc.greater(slides["patches"], 0))["label"].to_pylist()

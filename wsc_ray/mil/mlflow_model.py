@@ -1,6 +1,6 @@
-"""The code of the model that `tune` registers in MLflow: MLflow keeps a copy of this file and runs it where the model is loaded.
+"""The code of the model that `tune` registers in MLflow. MLflow stores a copy of this file, and runs it when the model is loaded.
 
-There is nothing pickled in such a model: this file, and the members' safetensors and JSON as artifacts.
+The model holds nothing pickled: it consists of this file, and of the members' safetensors and JSON files as artifacts.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from wsc_ray.mil.mlflow_registry import ARTIFACT, FOLD_COLUMN, PATH_COLUMN, pred
 
 
 class EnsembleModel(PythonModel):
-    """Predicts slides from files of features, as the mean of the members' probabilities."""
+    """Predicts slides from files of features; a prediction is the mean of the members' probabilities."""
 
     members: list[Member]
 
     def load_context(self, context: Any) -> None:
-        """Load the members, once."""
+        """Load the members; MLflow calls this once."""
         self.members = load_members(Path(context.artifacts[ARTIFACT]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Probabilities of each slide's classes.
+        """Return the predicted class and the probabilities of each slide.
 
         Args:
-            context: MLflow's.
-            model_input: a row a slide: `path` of an .h5 file with a dataset `features` (n, D), as TRIDENT and `wsc-ray embed`
-                write it; and `fold`, where members that have seen the slide are not to speak.
+            context: MLflow's context, not used.
+            model_input: one row per slide: `path` of an .h5 file with a dataset `features` (n, D), as TRIDENT and `wsc-ray embed`
+                write it; optionally `fold`, to use only the members that did not see the slides of that fold.
             params: not used.
 
         Returns:
-            A row a slide with `predicted` and a column `prob_<class>` for each class.
+            One row per slide, with `predicted` and a column `prob_<class>` for each class.
         """
         folds = model_input[FOLD_COLUMN].tolist() if FOLD_COLUMN in model_input else [None] * len(model_input)
         folds = [None if pd.isna(fold) else str(fold) for fold in folds]

@@ -1,4 +1,4 @@
-"""What `tune` registers in MLflow: the ensemble as a model that MLflow loads, and what it was made from."""
+"""Registering the ensemble in MLflow, as a model that MLflow can load, with the digests of the data it was made from."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ CODE = Path(__file__).with_name("mlflow_model.py")
 
 
 def lineage_of(recipe: Recipe, features: AnyPath, slides: pa.Table, identity: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of what the members are made from, for MLflow: what the features' folder says, and this command's."""
-    made = read_identity(features, "embed") or {}
+    """Return the digests of the data that the members are made from, as MLflow tags."""
+    embed = read_identity(features, "embed") or {}
     digests = {
-        "encoder": made.get("encoder"),
-        "manifest": made.get("manifest"),
+        "encoder": embed.get("encoder"),
+        "manifest": embed.get("manifest"),
         "features": identity["features"],
         "cohort": Cohort(slides, "").digest(),
         "recipe": hashlib.sha256(recipe.to_yaml().encode()).hexdigest(),
@@ -49,7 +49,10 @@ def lineage_of(recipe: Recipe, features: AnyPath, slides: pa.Table, identity: Ma
 def register_members(
     name: str | None, tracker: Tracker, out: AnyPath, classes: list[str], lineage: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """A version in MLflow's registry, once; None where the recipe or the store wants none."""
+    """Register the members as a model version, once, and describe it.
+
+    Return None if the recipe names no model, or the store keeps no artifacts.
+    """
     if name is None or not tracker.keeps_artifacts:
         return None
     tags = {**lineage, "wsc_ray.members": _members_digest(out)}
@@ -59,11 +62,11 @@ def register_members(
 
 @contextmanager
 def _packed_model(out: AnyPath, classes: Sequence[str], lineage: Mapping[str, str]) -> Iterator[Path]:
-    """A folder with an MLflow model of the members in `out`; it is deleted at the block's end.
+    """Yield a folder with an MLflow model of the members in `out`; it is deleted at the end of the block.
 
     Args:
-        classes: names, in order.
-        lineage: digests of what the members were made from, kept in the model's metadata.
+        classes: the classes, in order.
+        lineage: digests of the data that the members were made from, stored in the model's metadata.
     """
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
@@ -77,9 +80,8 @@ def _packed_model(out: AnyPath, classes: Sequence[str], lineage: Mapping[str, st
             shutil.copytree(local, members / MEMBERS)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*input example was not provided"
-            )  # the schema says what it takes
+            # The model's schema describes its input, so that no example is needed.
+            warnings.filterwarnings("ignore", message=".*input example was not provided")
             save_model(
                 Path(folder) / "model",
                 python_model=str(CODE),  # "models from code": nothing is pickled
@@ -92,7 +94,7 @@ def _packed_model(out: AnyPath, classes: Sequence[str], lineage: Mapping[str, st
 
 
 def _members_digest(out: AnyPath) -> str:
-    """SHA-256 (hex) of the members' files."""
+    """Return the SHA-256 (hex) of the members' files."""
     digest = hashlib.sha256()
     for name in sorted(member.name for member in (out / MEMBERS).iterdir()):
         for file in (WEIGHTS, CONFIG):
@@ -102,16 +104,17 @@ def _members_digest(out: AnyPath) -> str:
 
 
 def predict_files(members: Sequence[Member], paths: Sequence[str], folds: Sequence[str | None]) -> np.ndarray:
-    """Probabilities (b, C) float64 of slides, each the mean over members.
+    """Return the probabilities (b, C) float64 of slides, each the mean over members.
 
     Args:
-        paths: of files of features, b of them.
-        folds: of each, the fold whose members have not seen the slide; None: all members speak.
+        paths: b paths of files of features.
+        folds: for each file the fold whose members did not see the slide; None to use all members.
 
     Raises:
-        DataError: a file that cannot be read, has no patches, features of another width or that are not finite, or a fold without members.
+        DataError: a file cannot be read, has no patches, or has features of another width or that are not finite; or a fold has
+            no members.
     """
-    found = np.empty((len(paths), len(members[0].config["classes"])))
+    probabilities = np.empty((len(paths), len(members[0].config["classes"])))
     for row, (path, fold) in enumerate(zip(paths, folds, strict=True)):
         chosen = [member for member in members if fold is None or member.fold == fold]
         if not chosen:
@@ -124,8 +127,8 @@ def predict_files(members: Sequence[Member], paths: Sequence[str], folds: Sequen
             )
         if not torch.isfinite(features).all():
             raise DataError(f"features in {path} are not all finite numbers")
-        found[row] = np.mean([_probabilities(member, features) for member in chosen], axis=0)
-    return found
+        probabilities[row] = np.mean([_probabilities(member, features) for member in chosen], axis=0)
+    return probabilities
 
 
 @torch.inference_mode()

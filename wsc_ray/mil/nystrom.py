@@ -7,18 +7,18 @@ from torch import nn
 
 
 class NystromAttention(nn.Module):
-    """Self-attention of several heads, where tokens meet only through means of neighbouring tokens.
+    """Multi-head self-attention, where tokens attend to each other only through landmarks, the means of neighbouring tokens.
 
-    As in the authors' code and in TransMIL's: zeros are put before the tokens until landmarks divide them, and take part;
-    a convolution of the values along the tokens is added.
+    As in the authors' code and in TransMIL's, zeros are put before the tokens so that `landmarks` divides their number, and these
+    zeros take part; and a convolution of the values along the tokens is added.
 
     Args:
-        width: W, of a token; `heads` divides it.
-        heads: of the attention.
-        landmarks: m, means that tokens meet through.
-        dropout: on what it returns.
-        iterations: of the pseudo-inverse.
-        kernel: tokens that the convolution sees.
+        width: W, width of a token; `heads` divides it.
+        heads: number of attention heads.
+        landmarks: m, number of landmarks.
+        dropout: on the returned tokens.
+        iterations: number of iterations of the pseudo-inverse.
+        kernel: number of tokens that the convolution spans.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class NystromAttention(nn.Module):
             x: (g, s, W), s tokens of each of g sequences.
 
         Returns:
-            (g, s, W), and how the first token attends to every token, over heads the mean, (g, s).
+            The new tokens (g, s, W), and the attention of the first token to every token, as the mean over heads (g, s).
         """
         s = x.shape[1]
         before = -s % self.landmarks
         x = nn.functional.pad(x, (0, 0, before, 0))  # (g, t, W)
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (g, heads, t, d) each
         q = q * q.shape[-1] ** -0.5
-        q_mean, k_mean = (each.unflatten(2, (self.landmarks, -1)).mean(3) for each in (q, k))  # (g, heads, m, d)
+        q_mean, k_mean = (x.unflatten(2, (self.landmarks, -1)).mean(3) for x in (q, k))  # (g, heads, m, d)
         from_tokens = torch.softmax(q @ k_mean.mT, dim=-1)  # (g, heads, t, m)
         between = pseudo_inverse(torch.softmax(q_mean @ k_mean.mT, dim=-1), self.iterations)  # (g, heads, m, m)
         to_tokens = torch.softmax(q_mean @ k.mT, dim=-1)  # (g, heads, m, t)
@@ -56,9 +56,9 @@ class NystromAttention(nn.Module):
 
 
 def pseudo_inverse(x: torch.Tensor, iterations: int) -> torch.Tensor:
-    """The Moore-Penrose inverse of matrices `x` (g, heads, m, m), nearly, by products alone.
+    """Return an approximate Moore-Penrose inverse of matrices `x` (g, heads, m, m), computed by products only.
 
-    The start is scaled by the largest sums over all heads of a sequence, as in the authors' code.
+    The initial value is scaled by the largest sums over all heads of a sequence, as in the authors' code.
     """
     largest = x.abs().sum(-1).amax((1, 2)) * x.abs().sum(-2).amax((1, 2))  # (g,)
     z = x.mT / largest[:, None, None, None]

@@ -1,4 +1,4 @@
-"""What a search is about to do, and what decides its outcome: the plan, and the identity that its folder keeps."""
+"""The plan of a search, and its identity: the values that determine its outcome, which its folder keeps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from wsc_ray.uris import shown
 def search_plan(
     recipe: Recipe, features: AnyPath, out: AnyPath, classes: list[str], sides: Sequence[Sides], tasks: Sequence[Task]
 ) -> dict[str, Any]:
+    """Return what a search will do: slides, patients and patches, trials, seeds, and trials that are done already."""
     first = sides[0]
     tables = {"train": first.train, "val": first.val} if first.fold is None else {"all": first.every}
     counts = {
@@ -49,26 +50,26 @@ def _validation(recipe: Recipe, side: Sides) -> str:
 def search_identity(
     recipe: Recipe, classes: list[str], sides: Sequence[Sides], bags: Sequence[Source]
 ) -> dict[str, Any]:
-    """What decides the outcome of a search; `concurrent` changes only how long it takes, and `seeds` how many members."""
+    """Return what determines the outcome of a search; not `concurrent`, which changes its duration only, and not `seeds`."""
     folds = {} if sides[0].fold is None else {"folds": sides[0].folds_digest()}
     short = 32 if len(bags) > 1 else None
     return {
         "seed": recipe.seed,
         "tune": _deciding(recipe),
         "classes": classes,
-        "features": "".join(each.digest()[:short] for each in bags),
+        "features": "".join(source.digest()[:short] for source in bags),
         **folds,
     }
 
 
 def _deciding(recipe: Recipe) -> dict[str, Any]:
-    """The settings of `tune` that decide the outcome."""
+    """Return the settings of `tune` that determine the outcome."""
     elsewhere = {"concurrent", "seeds", "gpus_per_trial", "cpus_per_trial"}
     values = recipe.tune.model_dump(mode="json", exclude=elsewhere)
     if values["scheduler"] == "none":
         del values["grace"]
     values |= {"threads": max(1, int(recipe.tune.cpus_per_trial)), "gpu": recipe.tune.gpus_per_trial > 0}
-    # A search from before there was a setting did what is now its default.
+    # Defaults of settings that were added later are left out, so that earlier searches keep their identity.
     later = {"heads": ["abmil"], "search": "random", "scheduler": "none", "threads": 1, "gpu": False}
     later |= {"precision": "auto", "features": "memory", "max_instances": None}
     return {key: value for key, value in values.items() if key not in later or value != later[key]}

@@ -1,4 +1,4 @@
-"""The settings that a random search tries: a pure function of the recipe, the seed, and the ranges that heads' fields declare."""
+"""The settings of a random search: a pure function of the recipe, the seed, and the ranges that the heads declare."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from wsc_ray.recipe.sections import Tune
 
 
 def random_settings(tune: Tune, seed: int) -> list[Settings]:
-    """The settings of every trial, `tune.trials` of them, heads in turn.
+    """Return the settings of all `tune.trials` trials, with the heads in turn.
 
-    Trial i depends on the seed, i, the heads and the ranges alone: a search cut short goes on with the very settings it had, on
-    any machine.
+    Trial i depends only on the seed, i, the heads and the ranges: an interrupted search goes on with the same settings, on any
+    machine.
 
     Raises:
-        KeyError: a head of `tune.heads` that is not known.
+        KeyError: a head of `tune.heads` is not registered.
     """
     kinds = [HEADS[name] for name in tune.heads]
     chosen = [kinds[trial % len(kinds)] for trial in range(tune.trials)]

@@ -1,4 +1,4 @@
-"""Ray glue: the chosen setting fitted with further seeds, a task each, which leaves its member itself."""
+"""Ray glue: fitting the chosen setting with further seeds, in one Ray task per member; the task writes the member's folder."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def fit_members(
     *,
     on_member: Callable[[int], None],
 ) -> None:
-    """Fit the members `numbers` of a search and leave each in its folder; needs a Ray session.
+    """Fit the members `numbers` of a search and write each to its folder; needs a Ray session.
 
     Args:
         best: the chosen trial.
         about: see `write_member`.
-        on_member: called here, in the driver, with the number of each as it finishes.
+        on_member: called in this process, the driver, with the number of each member when its fit ends.
 
     Raises:
-        Exception: what a fit raised.
+        Exception: a fit raised it.
     """
     fit = ray.remote(num_cpus=task.resources["cpu"], num_gpus=task.resources.get("gpu", 0), max_retries=RETRIES)(
         _fit_member
@@ -56,13 +56,13 @@ def fit_members(
 
 
 def require_resources(wanted: Mapping[str, float]) -> None:
-    """Refuse fits that no node of the cluster has room for: Ray would wait for such a node without a word.
+    """Check that a node of the cluster has the resources for a fit; otherwise Ray would wait silently for such a node.
 
     Args:
         wanted: see `Task.resources`.
 
     Raises:
-        ResourceError: no node has as much.
+        ResourceError: no node has these resources.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, amount in wanted.items():
@@ -74,7 +74,7 @@ def require_resources(wanted: Mapping[str, float]) -> None:
 
 
 def _fit_member(train: Source, val: Source, task: Task, trial: int, number: int, about: dict[str, Any]) -> None:
-    """One member, in a worker: fit, write."""
+    """Fit one member and write its folder; runs in a Ray worker."""
     best = read_trial(task.out, trial)
     assert best is not None, "the chosen trial has no record"
     fit, _ = task.fit(train, val, best.described, seed=member_seed(task.seed, number))

@@ -1,9 +1,9 @@
-"""The Ray Tune glue: trials side by side on a cluster, each on its CPUs or its share of a GPU, the bags shared through the object store.
+"""Ray Tune glue: trials in parallel on a cluster, each on its CPUs or its share of a GPU; the object store shares the bags.
 
-A random search has its settings drawn beforehand (`random_settings`), and Tune is given the numbers of the trials still to run;
-with TPE they come from Tune's `OptunaSearch`. Its own `Tuner.restore` is not used: after a SIGKILL of the driver it repeats
-trials that had ended since its last snapshot, while a record that each trial writes itself is either there or not. After a
-kill, searcher and scheduler get the finished records again, and go on from them.
+The settings of a random search are drawn beforehand (`random_settings`), and Tune gets the numbers of the missing trials. With TPE
+the settings come from Tune's `OptunaSearch`. `Tuner.restore` is not used: after a SIGKILL of the driver it repeats trials that ended
+since its last snapshot, while here each trial writes a record when it is done. After a kill, searcher and scheduler are given
+the finished records again, and go on from them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wsc_ray.mil.trials import Trial, read_losses, read_trial, write_fit, write_
 from wsc_ray.storage import AnyPath
 
 SCRATCH = ".tune"
-EPOCHS, LOSS = "epochs", "lowest_loss"  # what ASHA goes by: epochs so far, and the lowest validation loss of them
+EPOCHS, LOSS = "epochs", "lowest_loss"  # what ASHA compares: epochs so far, and the lowest validation loss among them
 
 
 def run_trials(
@@ -39,22 +39,22 @@ def run_trials(
     *,
     on_trial: Callable[[Trial], None],
 ) -> None:
-    """Run the trials that are missing and leave each in `task.out` (see `trials`); needs a Ray session.
+    """Run the missing trials and write each to `task.out` (see `trials`); needs a Ray session.
 
     Args:
-        finished: those that have a record, by number.
-        on_trial: called here, in the driver, with each trial as it finishes.
+        finished: the trials that have a record, by number.
+        on_trial: called in this process, the driver, with each trial when it ends.
 
     Raises:
-        Exception: what a trial raised.
+        Exception: a trial raised it.
     """
-    # Tune's handler turns Ctrl-C into a search that seems to have ended well; Python's own stops the command.
+    # With Tune's handler, a search that Ctrl-C interrupts seems to have succeeded; Python's handler stops the command.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints tables even when told to be silent
-    # Tune's own files are of no use afterwards; beside an output on an object store they stay with the driver.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints tables even with verbose=0
+    # Tune's own files are not needed afterwards. If the output is on an object store, they stay on the driver's machine.
     scratch = task.out / SCRATCH if isinstance(task.out, Path) else Path(tempfile.mkdtemp(prefix="wsc-ray-tune-"))
-    shutil.rmtree(scratch, ignore_errors=True)  # of a search that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # left over by a killed search
     drawn = _drawn(task)
     trainable = tune.with_parameters(_trial, train=train, val=val, task=task, drawn=drawn)
     space, searched = _search(task, finished, missing)
@@ -84,21 +84,25 @@ def run_trials(
 
 
 def _drawn(task: Task) -> list[dict[str, Any]]:
-    """The settings of all trials, where they do not depend on what others find; see `settings_values`."""
-    return (
-        [settings_values(each) for each in random_settings(task.tune, task.seed)]
-        if task.tune.search == "random"
-        else []
-    )
+    """Return the settings of all trials of a random search, as `settings_values`.
+
+    For TPE the list is empty, since TPE draws them during the search.
+    """
+    if task.tune.search != "random":
+        return []
+    return [settings_values(settings) for settings in random_settings(task.tune, task.seed)]
 
 
 def _values(config: Mapping[str, Any], drawn: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The settings of one trial."""
+    """Return the settings of one trial."""
     return config["setting"] if "setting" in config else drawn[config["number"]]
 
 
 def _search(task: Task, finished: Mapping[int, Trial], missing: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tune's space, and how it is searched. A point of it has the `number` of a trial, and with TPE its `setting`."""
+    """Return Tune's search space and the arguments that select the search.
+
+    A point of the space has a trial's `number`, and with TPE its `setting`.
+    """
     if task.tune.search == "random":
         return {"number": tune.grid_search(list(missing))}, {}
     from ray.tune.search.optuna import OptunaSearch
@@ -117,7 +121,10 @@ def _search(task: Task, finished: Mapping[int, Trial], missing: Sequence[int]) -
 
 
 def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | None:
-    """ASHA, which has been told of the trials that are finished, in their order."""
+    """Return ASHA, after it has been given the results of the finished trials in order.
+
+    Return None if the recipe wants no scheduler.
+    """
     if task.tune.scheduler == "none":
         return None
     scheduler = ASHAScheduler(
@@ -128,7 +135,7 @@ def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | Non
         grace_period=task.tune.grace,
         reduction_factor=REDUCTION,
     )
-    controller: Any = None  # which it does not use
+    controller: Any = None  # ASHA does not use its controller
     for number in sorted(finished):
         losses = read_losses(task.out, number)
         trial: Any = SimpleNamespace(trial_id=f"finished-{number}")
@@ -144,7 +151,10 @@ def _scheduler(task: Task, finished: Mapping[int, Trial]) -> ASHAScheduler | Non
 def _trial(
     config: dict[str, Any], *, train: Source, val: Source, task: Task, drawn: Sequence[Mapping[str, Any]]
 ) -> None:
-    """One trial, in a worker: fit, write, report. At a rung it may end in its report, where the scheduler stops it."""
+    """Fit one trial, write it and report it.
+
+    It runs in a Ray worker. The scheduler may stop the trial at a rung; `tune.report` then ends it.
+    """
     number, values = config["number"], _values(config, drawn)
     setting = settings_from(values)
     trial = read_trial(task.out, number)
@@ -159,7 +169,7 @@ def _trial(
         write_fit(task.out, number, setting, fit, task.classes)
         write_record(task.out, trial)
         tune.report(_report(fit, seconds))
-    else:  # its worker was lost after the record was written
+    else:  # a worker wrote the record and was lost before its report
         losses = read_losses(task.out, number)
         tune.report({**trial.scores, EPOCHS: len(losses), LOSS: min(losses)})
 
@@ -171,7 +181,7 @@ def _report(fit: Fit, seconds: float) -> dict[str, float]:
 
 
 class _Finished(tune.Callback):
-    """Tells the driver of each trial that has ended well or was stopped, of which it then writes the record."""
+    """Calls `on_trial` for each trial that ended well or was stopped; for a stopped one it writes the record first."""
 
     def __init__(self, out: AnyPath, drawn: Sequence[Mapping[str, Any]], on_trial: Callable[[Trial], None]):
         self.out, self.drawn, self.on_trial = out, drawn, on_trial
@@ -188,5 +198,5 @@ class _Finished(tune.Callback):
         self.on_trial(done)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Tune keeps a copy of its configuration on disk; MLflow's client and the progress bar have no business there.
+        # Tune pickles its configuration to disk; MLflow's client and the progress bar must not be part of it.
         return tune.Callback, ()

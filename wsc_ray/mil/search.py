@@ -1,7 +1,7 @@
-"""The command: search the settings of an MIL head on the training slides, and leave the best as an ensemble of seeds.
+"""`wsc-ray tune`: searching the settings of an MIL head on the training slides, and fitting the best setting with several seeds.
 
 Heads are compared on validation slides: those of the cohort's validation split, or of some training patients. The test split
-is not loaded. With `data.fold` there is a search for each fold, which sees the slides of the other folds alone.
+is not loaded. With `data.fold` there is one search per fold, which sees only the slides of the other folds.
 """
 
 from __future__ import annotations
@@ -51,21 +51,20 @@ def search_head(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Search `recipe.tune` and leave the best head and its members in OUT.
+    """Search the settings of `recipe.tune`, and write the best head and its members to OUT.
 
-    The same call again goes on with a search that was interrupted, with the trials and members that are missing, in the
-    same MLflow run; a search that is complete is left as it is (`already_complete` in what is returned), unless there are
-    more `tune.seeds` than before.
+    The same call again resumes an interrupted search: it runs the missing trials and fits the missing members, in the same MLflow
+    run. A complete search is left as it is (the summary then has `already_complete`), unless `tune.seeds` has grown.
 
     Args:
-        run: the run folder, from which everything below is taken where it is not given.
-        features: a feature store (`RUN/features`).
-        out: where the head goes (`RUN/mil`).
-        recipe, overrides: of these, `seed`, `data`, `tune` and `tracking` are used (`RUN/recipe.yaml`).
-        dry_run: check slides and recipe, return the plan and touch nothing.
+        run: the run folder, which gives the defaults of the arguments below.
+        features: the feature store (default `RUN/features`).
+        out: the output folder (default `RUN/mil`).
+        recipe, overrides: the recipe (default `RUN/recipe.yaml`), of which `seed`, `data`, `tune` and `tracking` are used.
+        dry_run: check slides and recipe, return the plan, and write nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan.
+        The summary, also in `OUT/summary.json`; for a dry run the plan.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
@@ -75,7 +74,7 @@ def search_head(
         "tune", features=(features, folder and folder.features), out=(out, folder and folder.mil)
     )
     _require_heads(recipe)
-    known = claim_folder("tune", out)
+    earlier = claim_folder("tune", out)
     chosen = choose_slides(read_slides(features), recipe.data)
     classes, sides = fitting_sides(chosen.slides, recipe)
     tasks = [Task(recipe.tune, classes, recipe.seed, out, side.fold) for side in sides]
@@ -84,10 +83,10 @@ def search_head(
         return plan
     bags = _load(features, classes, sides, recipe)
     identity = search_identity(recipe, classes, sides, bags)
-    if known is not None:
-        refuse_other(out, "a search", known, identity, words=OTHER)
+    if earlier is not None:
+        refuse_other(out, "a search", earlier, identity, words=OTHER)
     done = read_summary(out)
-    if known is not None and done is not None and _complete(out, tasks):
+    if earlier is not None and done is not None and _complete(out, tasks):
         return {**done, "already_complete": True}
 
     store = open_store(
@@ -97,19 +96,19 @@ def search_head(
     lineage = lineage_of(recipe, features, chosen.slides, identity)
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        (out / SUMMARY).unlink(missing_ok=True)  # of a search with fewer seeds
+        (out / SUMMARY).unlink(missing_ok=True)  # the summary of a complete search with fewer seeds
         tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
-        found = []
+        searches: list[Chosen] = []
         for task, side in zip(tasks, sides, strict=True):
-            train, val = _of_side(bags, side)
-            of_side = {"val_slides": list(val.slide_ids), **about}
-            found.append(choose_head(task, train, val, of_side, tracker))
+            train, val = _bags_of(bags, side)
+            about_side = {"val_slides": list(val.slide_ids), **about}
+            searches.append(choose_head(task, train, val, about_side, tracker))
             if task.fold is None:
-                _keep_head(task, found[0], of_side)
+                _keep_head(task, searches[0], about_side)
         registered = register_members(recipe.tracking.model, tracker, out, classes, lineage)
-        write_table(out / TABLE, {task.fold: each.trials for task, each in zip(tasks, found, strict=True)})
-        done = sum(len(each.trials) for each in found)
-        stopped = sum(trial.stopped for each in found for trial in each.trials)
+        write_table(out / TABLE, {task.fold: search.trials for task, search in zip(tasks, searches, strict=True)})
+        done = sum(len(search.trials) for search in searches)
+        stopped = sum(trial.stopped for search in searches for trial in search.trials)
         counts: dict[str, Any] = {
             "trials_done": done,
             **({"trials_stopped": stopped} if recipe.tune.scheduler == "asha" else {}),
@@ -118,13 +117,15 @@ def search_head(
         if tasks[0].fold is None:
             for name in (WEIGHTS, CONFIG, TABLE):
                 tracker.log_artifact(out / name)
-            metrics = {f"val_{key}": value for key, value in found[0].best.scores.items()}
+            metrics = {f"val_{key}": value for key, value in searches[0].best.scores.items()}
             tracker.log_metrics(metrics | {"trials": done})
-            return {**counts, **_summary(found[0])}
+            return {**counts, **_summary(searches[0])}
         tracker.log_artifact(out / TABLE)
         tracker.log_metrics({"trials": done})
-        searches = {str(task.fold): _summary(each) for task, each in zip(tasks, found, strict=True)}
-        return {**counts, "searches": searches}
+        return {
+            **counts,
+            "searches": {str(task.fold): _summary(search) for task, search in zip(tasks, searches, strict=True)},
+        }
 
     params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
     from wsc_ray.mil.ray_members import require_resources
@@ -136,9 +137,10 @@ def search_head(
 
 
 def _require_heads(recipe: Recipe) -> None:
-    """
+    """Check that every head of the recipe is registered.
+
     Raises:
-        RecipeError: a head that is not known.
+        RecipeError: a head is not.
     """
     unknown = [name for name in recipe.tune.heads if name not in HEADS]
     if unknown:
@@ -149,10 +151,10 @@ def _require_heads(recipe: Recipe) -> None:
 
 
 def _load(features: AnyPath, classes: list[str], sides: Sequence[Sides], recipe: Recipe) -> list[Source]:
-    """The bags to fit and to validate on, read into memory or left where they are; with folds those of all slides, once.
+    """Return the bags to fit and to validate on, in memory or in their files; with folds, the bags of all slides, once.
 
     Raises:
-        DataError: see `load_bags`; features of several widths.
+        DataError: see `load_bags`; or training and validation features have different widths.
     """
     load = load_bags if recipe.tune.features == "memory" else find_bags
     if sides[0].fold is not None:
@@ -166,8 +168,8 @@ def _load(features: AnyPath, classes: list[str], sides: Sequence[Sides], recipe:
     return [train, val]
 
 
-def _of_side(bags: Sequence[Source], side: Sides) -> tuple[Source, Source]:
-    """The bags to fit and to validate on of what `_load` gave."""
+def _bags_of(bags: Sequence[Source], side: Sides) -> tuple[Source, Source]:
+    """Return one search's bags to fit and to validate on, from the bags of `_load`."""
     if side.fold is None:
         return bags[0], bags[1]
     place = {slide: index for index, slide in enumerate(bags[0].slide_ids)}
@@ -179,19 +181,19 @@ def _of_side(bags: Sequence[Source], side: Sides) -> tuple[Source, Source]:
 
 
 def _complete(out: AnyPath, tasks: Sequence[Task]) -> bool:
-    """Whether every member is there, and where there are no folds the head; what is damaged is not."""
+    """Return whether every member exists undamaged, and without folds the head too."""
     folders = [member_folder(task, number) for task in tasks for number in range(task.tune.seeds)]
     return all(is_head(folder) for folder in [*folders, *([out] if tasks[0].fold is None else [])])
 
 
-def _keep_head(task: Task, found: Chosen, about: Mapping[str, Any]) -> None:
-    """Leave the chosen trial's head in the folder of the search."""
-    best = found.best
+def _keep_head(task: Task, search: Chosen, about: Mapping[str, Any]) -> None:
+    """Write the chosen trial's head to the output folder."""
+    best = search.best
     head = head_of_trial(task.out, best.number)
     how = {"trial": best.name, "setting": best.described, "val": best.scores}
     save_head(task.out, head, best.setting, task.classes, {**how, **about})
 
 
-def _summary(found: Chosen) -> dict[str, Any]:
-    best = found.best
-    return {"best": {"trial": best.name, **best.described}, "val": best.scores, "members": found.members}
+def _summary(search: Chosen) -> dict[str, Any]:
+    best = search.best
+    return {"best": {"trial": best.name, **best.described}, "val": best.scores, "members": search.members}

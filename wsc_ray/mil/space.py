@@ -1,4 +1,4 @@
-"""How a head's fields say what a search draws: from which range or values, and in which way."""
+"""Declaring the fields of a head's settings that a search draws: the range or values, and the distribution."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ DRAW, WITHIN = "draw", "within"  # in the metadata of a field that a search draw
 
 
 def searched(draw: Callable[[Any, float], Any], within: Sequence[Any] | None = None) -> Any:
-    """A field of a head's settings that a search draws.
+    """Return a dataclass field that a search draws.
 
     Args:
         draw: `log_uniform`, `uniform` or `choice`.
-        within: its range or its values; None: those that the recipe's `tune` has under the field's name.
+        within: the range or the values; None to take them from the recipe's `tune` section, under the field's name.
     """
     return field(metadata={DRAW: draw, WITHIN: within})
 
 
 def log_uniform(within: tuple[float, float], u: float) -> float:
-    """A number between the two whose logarithm is uniform, from `u` in [0, 1)."""
+    """Return a number within the range, whose logarithm is uniformly distributed, from `u` in [0, 1)."""
     low, high = within
     return math.exp(math.log(low) + (math.log(high) - math.log(low)) * float(u))
 
 
 def uniform(within: tuple[float, float], u: float) -> float:
-    """A number between the two, from `u` in [0, 1)."""
+    """Return a uniformly distributed number within the range, from `u` in [0, 1)."""
     low, high = within
     return float(low + (high - low) * u)
 
 
 def choice(values: Sequence[T], u: float) -> T:
-    """One of the values, from `u` in [0, 1)."""
+    """Return one of the values, from `u` in [0, 1)."""
     return values[int(float(u) * len(values))]

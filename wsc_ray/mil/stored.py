@@ -1,6 +1,6 @@
-"""Bags that stay in the files of their store: what a step or a prediction needs is read then, and nothing is kept.
+"""Bags that stay in the files of their feature store: each step or prediction reads the features it needs, and keeps none.
 
-For cohorts whose features are larger than memory. They have what a fit asks of `Bags`, and give the same features.
+They are for cohorts whose features are larger than memory. They have the methods of `Bags` that a fit uses, with the same results.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from wsc_ray.features.store import read_rows, read_slide
 from wsc_ray.mil.bags import begun_digest, check_slide, draw_rows, full_slides
 from wsc_ray.storage import AnyPath
 
-BLOCK = 4096  # rows that are in float64 at a time
+BLOCK = 4096  # rows that are converted to float64 at a time
 
 
 @dataclass(frozen=True)
 class StoredBags:
-    """b bags of D-dimensional features in the files of a feature store, one bag a slide; see `Bags`.
+    """b bags of D-dimensional features in the files of a feature store, one bag per slide; see `Bags`.
 
     Attributes:
-        folder: the store.
-        offsets, labels, slide_ids, patient_ids: as of `Bags`.
-        means: of each slide's features, (b, D) float64.
-        deviations: of each slide, the sum of squared deviations from its means, (b, D) float64.
-        content: SHA-256 (hex) as `Bags.digest` gives it.
-        device: where features go as they are read.
+        folder: the feature store.
+        offsets, labels, slide_ids, patient_ids: as in `Bags`.
+        means: (b, D) float64, the mean of each slide's features.
+        deviations: (b, D) float64, each slide's sum of squared deviations from its mean.
+        content: SHA-256 (hex), as from `Bags.digest`; "" for a selection.
+        device: the device to which features are copied when they are read.
     """
 
     folder: AnyPath
@@ -47,7 +47,7 @@ class StoredBags:
 
     @property
     def at_once(self) -> int:
-        """Patches that a prediction takes together: few, since memory is what there is little of."""
+        """Number of patches that a prediction takes together; small, to save memory."""
         return 8192
 
     @property
@@ -56,14 +56,14 @@ class StoredBags:
         return self.means.shape[1]
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each dimension, (D,) float32 each, pooled from the slides' own (Chan et al. 1979)."""
+        """Return the mean and standard deviation of each dimension, (D,) float32 each, pooled from the slides' (Chan et al. 1979)."""
         sizes = self.offsets.cpu().diff()[:, None].double()
         mean = (sizes * self.means).sum(0) / sizes.sum()
         variance = (self.deviations + sizes * (self.means - mean) ** 2).sum(0) / sizes.sum()
         return mean.float(), variance.sqrt().float()
 
     def take(self, chosen: torch.Tensor, at_most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `Bags.take`: the same patches for the same random numbers."""
+        """As `Bags.take`; the same random numbers give the same patches."""
         rows, packed = draw_rows(self.offsets, chosen, at_most)
         bounds, lengths = packed.tolist(), self.offsets.diff().tolist()
         features = torch.empty(len(rows), self.width)
@@ -82,7 +82,7 @@ class StoredBags:
         return features.to(self.device)
 
     def select(self, indices: Sequence[int] | torch.Tensor) -> StoredBags:
-        """The bags at `indices`, in that order; their digest is not known."""
+        """Return the bags at `indices`, in that order; they have no digest."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         lengths = self.offsets.diff()[chosen]
         return replace(
@@ -97,12 +97,12 @@ class StoredBags:
         )
 
     def to(self, device: torch.device | str) -> StoredBags:
-        """The same bags, whose features are put on `device` as they are read."""
+        """Return the same bags, whose features are copied to `device` when they are read."""
         return replace(self, offsets=self.offsets.to(device), labels=self.labels.to(device), device=str(device))
 
     def digest(self) -> str:
-        """SHA-256 (hex) of what a head is fitted to, as `Bags.digest`."""
-        assert self.content, "the digest is of what was loaded, not of a selection"
+        """Return the SHA-256 (hex) of the data that a head is fitted to, as `Bags.digest`."""
+        assert self.content, "a selection of bags has no digest"
         return self.content
 
     def _read(self, bag: int, rows: np.ndarray | None) -> torch.Tensor:
@@ -110,7 +110,7 @@ class StoredBags:
 
 
 def find_bags(folder: AnyPath, slides: pa.Table, classes: Sequence[str]) -> StoredBags:
-    """The bags of `slides` (rows of the store's table of slides), each read once, to be checked and measured.
+    """Return the bags of `slides` (rows of the store's table of slides); each file is read once, to check it and compute its moments.
 
     Raises:
         DataError: as `load_bags`.

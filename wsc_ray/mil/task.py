@@ -1,4 +1,4 @@
-"""What all fits of a search have in common: trials, and the members that are fitted afterwards."""
+"""What all fits of a search share: those of its trials, and those of its members afterwards."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from wsc_ray.mil.head import settings_from
 from wsc_ray.recipe.sections import Tune
 from wsc_ray.storage import AnyPath
 
-RETRIES = 2  # of a fit whose worker was lost
+RETRIES = 2  # how often a fit is repeated whose worker was lost
 FOLDS = "folds"
-REDUCTION = 3  # of ASHA: two of three trials are stopped at a rung, and the next is at three times its epochs
+REDUCTION = 3  # ASHA stops two of three trials at a rung; the next rung is at three times the epochs
 
 
 @dataclass(frozen=True)
 class Task:
-    """One search, apart from its bags.
+    """One search without its bags.
 
     Attributes:
-        tune: the recipe's.
-        classes: names, in order.
-        seed: the recipe's.
+        tune: the recipe's section.
+        classes: the classes, in order.
+        seed: the recipe's seed.
         root: the output folder of the command.
-        fold: what is held out from this search; None: the cohort's test split.
+        fold: the fold that is held out from this search; None if that is the cohort's test split.
     """
 
     tune: Tune
@@ -39,33 +39,33 @@ class Task:
 
     @property
     def out(self) -> AnyPath:
-        """Where the records of the search lie."""
+        """The folder of the search's records."""
         return self.root if self.fold is None else self.root / FOLDS / self.fold
 
     @property
     def prefix(self) -> str:
-        """Before the names of what this search makes, where there are several searches."""
+        """Prefix of the names of this search's trials and members in MLflow and `members/`; "" without folds."""
         return "" if self.fold is None else f"fold-{self.fold}-"
 
     @property
     def resources(self) -> dict[str, float]:
-        """What a fit reserves, as Ray Tune names it."""
+        """The resources that a fit reserves, by Ray Tune's names."""
         gpus = {"gpu": self.tune.gpus_per_trial} if self.on_gpu else {}
         return {"cpu": self.tune.cpus_per_trial, **gpus}
 
     @property
     def threads(self) -> int:
-        """Of torch, in a fit."""
+        """Number of torch's threads in a fit."""
         return max(1, int(self.tune.cpus_per_trial))
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a fit is on a GPU, or a share of one."""
+        """Whether a fit runs on a GPU, or a share of one."""
         return self.tune.gpus_per_trial > 0
 
     @property
     def rungs(self) -> list[int]:
-        """Epochs after which ASHA compares trials; none without it."""
+        """The epochs after which ASHA compares trials; none without ASHA."""
         rungs, epoch = [], self.tune.grace
         while self.tune.scheduler == "asha" and epoch < self.tune.epochs:
             rungs.append(epoch)
@@ -81,19 +81,19 @@ class Task:
         seed: int,
         on_rung: Callable[[Fit, float], None] | None = None,
     ) -> tuple[Fit, float]:
-        """Fit a head in this process, on one thread a CPU; and the seconds that it took.
+        """Fit a head in this process, with one thread per CPU; return the fit and its seconds.
 
         Args:
-            values: its settings, see `settings_values`.
-            seed: of the fit.
-            on_rung: called at each of `rungs` with the fit as it stands, and the seconds so far.
+            values: the head's settings, see `settings_values`.
+            seed: the seed of the fit.
+            on_rung: called at each of `rungs` with the fit so far and the seconds so far.
         """
 
         def at_rung(fit: Fit) -> None:
             if on_rung is not None:
                 on_rung(fit, time.monotonic() - started)
 
-        torch.set_num_threads(self.threads)  # of one thread, sums are in one order whatever the machine
+        torch.set_num_threads(self.threads)  # with one thread, sums have the same order on every machine
         started = time.monotonic()
         fit = fit_head(
             train,

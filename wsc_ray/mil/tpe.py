@@ -1,7 +1,7 @@
-"""Optuna's TPE over heads and their settings: the space that fields declare with `searched`, and a study that can be made again.
+"""Optuna's TPE over heads and their settings: the search space that `searched` fields declare, and a study that can be rebuilt.
 
-A head is one parameter, and its settings are parameters under its name (`abmil.dropout`), which only trials with that head have:
-a conditional space. After a kill a new study gets the finished trials, so that the search goes on with what they taught it.
+The head is one parameter. A head's settings are parameters with its name as prefix (`abmil.dropout`), which only trials with that
+head have: a conditional space. After a kill, a new study is given the finished trials, so that the search goes on from them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from wsc_ray.recipe.sections import Tune
 
 HEAD = "head"
 STUDY = "search"
-OBJECTIVE = "auroc"  # what a trial is chosen by first
+OBJECTIVE = "auroc"  # the score by which a trial is chosen first
 
 
 Distribution = FloatDistribution | CategoricalDistribution
 
 
 def distributions(kind: type[Settings], tune: Tune) -> dict[str, Distribution]:
-    """Optuna's distributions of a head's settings, by parameter."""
+    """Return Optuna's distributions of a head's settings, by parameter name."""
     return {f"{kind.name}.{name}": _distribution(draw, within) for name, draw, within in kind.ranges(tune)}
 
 
@@ -45,11 +45,11 @@ def _distribution(draw: Any, within: Sequence[Any]) -> Distribution:
 
 
 class Space:
-    """What `OptunaSearch` calls for each trial: the trial's number and settings.
+    """The function that `OptunaSearch` calls for each trial; it returns the trial's number and settings.
 
     Args:
-        tune: the recipe's.
-        numbers: of the trials to run, in order.
+        tune: the recipe's section.
+        numbers: the numbers of the trials to run, in order.
     """
 
     def __init__(self, tune: Tune, numbers: Sequence[int]):
@@ -58,18 +58,19 @@ class Space:
     def __call__(self, trial: Any) -> dict[str, Any]:
         kind = HEADS[trial.suggest_categorical(HEAD, tuple(self.tune.heads))]
         values = {}
-        for name, each in distributions(kind, self.tune).items():
+        for name, distribution in distributions(kind, self.tune).items():
             setting = name.removeprefix(f"{kind.name}.")
-            if isinstance(each, FloatDistribution):
-                values[setting] = trial.suggest_float(name, each.low, each.high, log=each.log)
+            if isinstance(distribution, FloatDistribution):
+                values[setting] = trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
             else:
-                values[setting] = trial.suggest_categorical(name, each.choices)
+                values[setting] = trial.suggest_categorical(name, distribution.choices)
         return {"number": self.numbers.pop(0), "setting": settings_values(kind(**values))}
 
 
 class NumberedTPE(BaseSampler):
-    """TPE whose random numbers depend on the seed and the trial's number in its study alone, so that a study that was made
-    again goes on as the first would have.
+    """TPE whose random numbers depend only on the seed and the trial's number in its study.
+
+    A rebuilt study therefore goes on as the first would have.
     """
 
     def __init__(self, seed: int):
@@ -78,7 +79,7 @@ class NumberedTPE(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Called first for a trial; see `optuna.samplers.BaseSampler`."""
-        # Each setting by itself: what only trials of one head have is no common space to draw from jointly.
+        # Not multivariate: settings that only trials of one head have cannot be drawn jointly.
         self.tpe = TPESampler(seed=int(random.raw(1, self.seed, trial.number)[0] >> 33), multivariate=False)
         return self.tpe.infer_relative_search_space(study, trial)
 
@@ -96,7 +97,7 @@ class NumberedTPE(BaseSampler):
 
 
 def study_storage(tune: Tune, finished: Iterable[Trial]) -> InMemoryStorage:
-    """A study called `STUDY` that knows the trials that have ended, by number."""
+    """Return a storage with a study called `STUDY` that holds the finished trials, sorted by number."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")

@@ -1,9 +1,9 @@
-"""Finished trials of a search, a folder each: what makes a search that was killed go on where it stood.
+"""The files of a search's finished trials, one folder per trial, from which a killed search goes on.
 
 OUT/trials/trial-000/
   model.safetensors, config.json   the head of its best epoch
   history.json                     losses of each epoch
-  trial.json                       settings and scores; written last, so its presence says that the trial is done
+  trial.json                       settings and scores; written last: if it exists, the trial is finished
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RECORD, HISTORY = "trial.json", "history.json"
 class Trial:
     """A finished trial. `scores` are on the validation slides: `loss`, `auroc`, `balanced_accuracy`.
 
-    One that the scheduler has `stopped` has the scores of its best epoch until then.
+    A trial that the scheduler `stopped` has the scores of its best epoch until then.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Trial:
 
     @property
     def described(self) -> dict[str, Any]:
-        """Its settings, with the name of their head first."""
+        """The settings as a dictionary, with the head's name first."""
         return settings_values(self.setting)
 
 
@@ -56,22 +56,22 @@ def trial_folder(out: AnyPath, number: int) -> AnyPath:
 
 
 def write_fit(out: AnyPath, number: int, setting: Settings, fit: Fit, classes: Sequence[str]) -> None:
-    """Leave a trial's head and history, as yet without its record; the same trial run twice writes the same."""
+    """Write a trial's head and history, but not its record; repeating a trial writes the same files."""
     folder = trial_folder(out, number)
     save_head(folder, fit.head, setting, classes)
     write_json(folder / HISTORY, {"history": fit.history})
 
 
 def write_record(out: AnyPath, trial: Trial) -> None:
-    """Say that a trial is done, whose head is there already."""
+    """Write the record of a trial whose head is written already; the trial is then finished."""
     write_json(trial_folder(out, trial.number) / RECORD, {**asdict(trial), "setting": trial.described})
 
 
 def head_of_trial(out: AnyPath, number: int) -> PackedHead:
-    """The head of a finished trial.
+    """Return the head of a finished trial.
 
     Raises:
-        RunFolderError: it is damaged.
+        RunFolderError: the head is damaged.
     """
     folder = trial_folder(out, number)
     try:
@@ -81,7 +81,7 @@ def head_of_trial(out: AnyPath, number: int) -> PackedHead:
 
 
 def read_losses(out: AnyPath, number: int) -> list[float]:
-    """The validation loss of each epoch of a finished trial.
+    """Return the validation loss of each epoch of a finished trial.
 
     Raises:
         RunFolderError: its history is damaged.
@@ -96,7 +96,7 @@ def read_losses(out: AnyPath, number: int) -> list[float]:
 
 
 def read_trial(out: AnyPath, number: int) -> Trial | None:
-    """A finished trial, or None where it is not (or was cut short).
+    """Return a finished trial; None if it has not run or was interrupted.
 
     Raises:
         RunFolderError: its record is damaged.
@@ -119,25 +119,29 @@ def read_trial(out: AnyPath, number: int) -> Trial | None:
 
 
 def read_trials(out: AnyPath, count: int) -> dict[int, Trial]:
-    """The finished ones of the first `count` trials, by number; the folder is listed once, and only what is there is read."""
+    """Return the finished trials among the first `count`, by number.
+
+    The folder is listed once, and only existing records are read.
+    """
     folder = out / "trials"
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    numbers = [number for number in range(count) if trial_name(number) in there] if there else []
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    numbers = [number for number in range(count) if trial_name(number) in names] if names else []
     return {number: trial for number in numbers if (trial := read_trial(out, number)) is not None}
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The highest validation AUROC; of equals the lowest validation loss, then the first. None that was stopped is chosen.
+    """Return the trial with the highest validation AUROC; among equals that with the lowest validation loss, then the first.
 
-    AUROC asks how well slides are ranked and moves with every pair of slides, where balanced accuracy moves in steps
-    of a slide and hangs on a threshold; with few validation slides even AUROC ties, and the loss decides.
+    A trial that the scheduler stopped is not chosen. AUROC measures the ranking of slides and changes with every pair of slides,
+    while balanced accuracy depends on a threshold and changes in steps of a slide. With few validation slides even AUROC has ties,
+    and the loss decides.
     """
     ended = [trial for trial in trials if not trial.stopped]
     return min(ended or trials, key=lambda trial: (-trial.scores["auroc"], trial.scores["loss"], trial.number))
 
 
 def write_table(path: AnyPath, searches: Mapping[str | None, Sequence[Trial]]) -> None:
-    """`trials.csv`: a row a trial, with settings and scores; of several searches with their fold first.
+    """Write `trials.csv`, with one row per trial: settings and scores, and with several searches their fold first.
 
     Args:
         searches: trials by the fold that was held out from them; None: the only search.

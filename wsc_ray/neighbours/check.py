@@ -1,4 +1,4 @@
-"""`manifest check --features`: fail where slides of different patients are copies of each other."""
+"""`wsc-ray manifest check --features`: checking that slides of different patients are not copies of each other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from wsc_ray.neighbours.vectors import PatchVectors, load_vectors
 from wsc_ray.storage import as_path
 from wsc_ray.uris import shown
 
-_SHOWN = 20  # pairs that are named, before they are only counted
+_SHOWN = 20  # largest number of pairs that the message names; it counts the rest
 
 
 def refuse_copies(features: str | Path) -> dict[str, Any]:
-    """Look for near-duplicates between the patients of a feature store.
+    """Check that the patients of a feature store share no near-duplicates.
 
     Returns:
         `patches_compared`, and `exact` and `recall_at_10` of the search.

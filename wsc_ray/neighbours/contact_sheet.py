@@ -1,4 +1,4 @@
-"""A picture of patches beside each other: each query at the left, what is nearest to it to its right."""
+"""A picture of patches in rows: each query at the left, and its nearest patches to its right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[str, int, int]  # slide, x, y
 
 
 def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.ndarray]:
-    """The images of some patches, (h, w, 3) uint8; those that the manifest lacks, or that cannot be read, are left out.
+    """Return the images of the given patches, (h, w, 3) uint8, without patches that the manifest lacks or that cannot be read.
 
     Raises:
         DataError: the manifest cannot be read.
@@ -30,7 +30,7 @@ def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.n
     numbers = [number for number, slide in enumerate(runs.slides) if slide in slides]
     source = PixelSource(manifest.columns, manifest.folder)
     columns = list(dict.fromkeys(["slide_id", "x", "y", *source.columns]))
-    found: dict[Place, np.ndarray] = {}
+    images: dict[Place, np.ndarray] = {}
     for group in np.unique(runs.group[np.isin(runs.slide, numbers)]).tolist():
         keys = manifest.read_group(groups[group].file, groups[group].row_group, ["slide_id", "x", "y"])
         places = list(zip(keys["slide_id"].to_pylist(), keys["x"].to_pylist(), keys["y"].to_pylist(), strict=True))
@@ -40,15 +40,15 @@ def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.n
         table = manifest.read_group(groups[group].file, groups[group].row_group, columns).take(rows)
         for row, image in zip(rows, source.read(table.to_pylist()), strict=True):
             if not isinstance(image, Unreadable):
-                found[places[row]] = image
-    return found
+                images[places[row]] = image
+    return images
 
 
 def write_sheet(path: AnyPath, rows: Sequence[Sequence[tuple[Place, str]]], images: dict[Place, np.ndarray]) -> None:
     """Write a PNG with a row of patches for each of `rows`; a patch without an image is a grey square.
 
     Args:
-        rows: patches, each with a line of text beside its place.
+        rows: the patches of each row, each with a line of text for its caption.
     """
     width = max(len(row) for row in rows) * (SIDE + _GAP) + _GAP
     sheet = Image.new("RGB", (width, len(rows) * (SIDE + _GAP + _CAPTION) + _GAP), "white")

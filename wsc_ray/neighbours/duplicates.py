@@ -1,17 +1,17 @@
 """Near-duplicates between patients: a slide that was scanned twice, copied, or filed under two names.
 
-Whether two patches are copies cannot be told from their similarity: background and fat look alike everywhere. A copy is much
-nearer than the patches that merely look alike, as in Lowe 2004 (doi:10.1023/B:VISI.0000029664.99615.94):
+Similarity alone does not show that two patches are copies: background and fat look alike everywhere. A copy is much nearer than the
+patches that merely look alike, as in Lowe 2004 (doi:10.1023/B:VISI.0000029664.99615.94):
 
     ratio = (1 - cosine to the nearest) / (1 - cosine to the tenth nearest),    both among patches of other patients
 
-Patches that merely look alike lie in some m dimensions around each other, so that ratio^(m/2) is the smallest of nine uniform
-numbers (Levina and Bickel 2004, Maximum likelihood estimation of intrinsic dimension). m comes from the patches themselves, and with
-it, for each patch,
+Patches that merely look alike are distributed around each other in some number m of dimensions, so that ratio^(m/2) is the smallest
+of nine uniform random numbers (Levina and Bickel 2004, Maximum likelihood estimation of intrinsic dimension). m is estimated from
+the patches themselves. For each patch,
 
-    chance = 1 - (1 - ratio^(m/2))^9,
+    chance = 1 - (1 - ratio^(m/2))^9
 
-how likely its nearest patch would be as near without being a copy.
+is the probability that its nearest patch would be as near without being a copy.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from wsc_ray.neighbours.index import PatchIndex
 from wsc_ray.neighbours.vectors import PatchVectors
 from wsc_ray.progress import Progress
 
-REFERENCE = 10  # the neighbour whose distance is the measure
-COPY = 1e-8  # chance below which a patch is a copy by itself
+REFERENCE = 10  # distances are compared with that of this neighbour
+COPY = 1e-8  # chance below which one patch alone shows a copy
 ALIKE = 1e-3  # chance below which a patch counts as evidence that two slides are copies
-SLIDE_PATCHES = 4  # such patches that two slides have to share at least, those of both counted
-SLIDE_SHARE = 0.2  # and how many they are for each patch of the smaller slide; copies without a difference come to 2
-_USUAL = 0.9  # quantile of the ratio that m is taken from: of patches without a copy, unless nearly all have one
-_SAME = 1e-6  # distance, or ratio, of features that differ in rounding alone
-_AT_ONCE = 4096  # queries
+SLIDE_PATCHES = 4  # least number of such patches, in both slides together, that make two slides copies
+SLIDE_SHARE = 0.2  # and their least number per patch of the smaller slide; identical copies have 2
+# Quantile of the ratio from which m is estimated: that of a patch without a copy, unless nearly all have one.
+_USUAL = 0.9
+_SAME = 1e-6  # distance, or ratio, of features that differ only by rounding
+_AT_ONCE = 4096  # number of queries at a time
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Copies:
     """Two slides of different patients that share patches.
 
     Attributes:
-        slides, patients: the two, in order.
-        patches: of either slide, those that are nearest to one of the other with a chance below `ALIKE`.
-        copies: those of them with a chance below `COPY`.
+        slides, patients: the two slides and their patients, in the same order.
+        patches: the number of patches of both slides whose nearest patch is in the other slide, with a chance below `ALIKE`.
+        copies: the number of these with a chance below `COPY`.
         example: a patch of the first slide and its copy in the second, as rows of `PatchVectors`.
     """
 
@@ -54,10 +55,10 @@ class Copies:
 
 
 def nearest_of_others(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, PatchIndex]:
-    """For each patch the nearest patch of another patient.
+    """Find each patch's nearest patch of another patient.
 
     Returns:
-        its row (n,), -1 where there is no other patient; the chance (n,), 1 there; and the index that was searched.
+        The row of the nearest patch (n,), -1 if there is no other patient; the chance (n,), 1 in that case; and the index.
     """
     index = PatchIndex(patches.vectors, len(patches))
     nearest, ratio = np.full(len(patches), -1), np.ones(len(patches))
@@ -65,16 +66,16 @@ def nearest_of_others(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, Pa
         for patient in patches.rows_of_patients():
             for start in range(patient.start, patient.stop, _AT_ONCE):
                 rows = slice(start, min(start + _AT_ONCE, patient.stop))
-                cosines, found = index.search(patches.vectors[rows], REFERENCE, without=patient)
-                nearest[rows], ratio[rows] = found[:, 0], _ratio(cosines, found)
+                cosines, neighbours = index.search(patches.vectors[rows], REFERENCE, without=patient)
+                nearest[rows], ratio[rows] = neighbours[:, 0], _ratio(cosines, neighbours)
                 progress.advance(rows.stop - rows.start)
     return nearest, chance_of(ratio), index
 
 
 def chance_of(ratio: np.ndarray) -> np.ndarray:
-    """How likely each ratio would be without copies, (n,); see above."""
+    """Return the chance of each ratio, (n,); see the module's docstring."""
     usual = float(np.quantile(ratio, _USUAL))
-    if not 0 < usual < 1:  # nothing but copies, or nothing but patches that are all the same: m is unknown
+    if not 0 < usual < 1:  # nearly all patches are copies, or all are equal: m cannot be estimated
         return np.where(ratio < _SAME, 0.0, 1.0)
     others = REFERENCE - 1
     half_dimension = np.log(1 - (1 - _USUAL) ** (1 / others)) / np.log(usual)
@@ -82,26 +83,26 @@ def chance_of(ratio: np.ndarray) -> np.ndarray:
 
 
 def find_copies(patches: PatchVectors, nearest: np.ndarray, chance: np.ndarray) -> list[Copies]:
-    """Slides of different patients that share patches, the most of them first.
+    """Return pairs of slides of different patients that share patches, those with the most shared patches first.
 
-    A pair is named when one patch is a copy by itself, or when several patches of one slide are nearest to patches of the
-    other: what happens once by chance does not happen again between the same two slides.
+    A pair is returned if one patch alone shows a copy, or if several patches of one slide are nearest to patches of the other: what
+    happens once by chance does not happen repeatedly between the same two slides.
 
     Args:
-        nearest, chance: of `nearest_of_others`.
+        nearest, chance: as `nearest_of_others` returns them.
     """
     slide_of = patches.slide_of
     sizes = np.diff(patches.offsets)
     alike, copies = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     example: dict[tuple[int, int], tuple[float, int, int]] = {}
     for row in np.flatnonzero((nearest >= 0) & (chance < ALIKE)).tolist():
-        here, there = int(slide_of[row]), int(slide_of[nearest[row]])
-        pair = (min(here, there), max(here, there))
+        own, other = int(slide_of[row]), int(slide_of[nearest[row]])
+        pair = (min(own, other), max(own, other))
         alike[pair] += 1
         copies[pair] += int(chance[row] < COPY)
-        ordered = (row, int(nearest[row])) if here == pair[0] else (int(nearest[row]), row)
+        ordered = (row, int(nearest[row])) if own == pair[0] else (int(nearest[row]), row)
         example[pair] = min(example.get(pair, (np.inf, 0, 0)), (float(chance[row]), *ordered))
-    found = [
+    pairs = [
         Copies(
             (patches.slide_ids[pair[0]], patches.slide_ids[pair[1]]),
             (patches.patient_ids[pair[0]], patches.patient_ids[pair[1]]),
@@ -112,13 +113,13 @@ def find_copies(patches: PatchVectors, nearest: np.ndarray, chance: np.ndarray) 
         for pair, count in alike.items()
         if copies[pair] or count >= max(SLIDE_PATCHES, SLIDE_SHARE * min(sizes[list(pair)]))
     ]
-    return sorted(found, key=lambda each: (-each.patches, each.slides))
+    return sorted(pairs, key=lambda copies: (-copies.patches, copies.slides))
 
 
 def _ratio(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """(q,) from cosines (q, k) and rows (q, k), which are -1 where there are fewer patches."""
+    """Return the ratio of each query, (q,), from cosines (q, k) and rows (q, k), which are -1 past the last patch."""
     distances = np.clip(1 - cosines.astype(np.float64), 0, None)
     last = np.maximum((found >= 0).sum(axis=1) - 1, 0)
     reference = distances[np.arange(len(distances)), last]
     ratio = np.where(reference > _SAME, distances[:, 0] / np.maximum(reference, _SAME), 1.0)
-    return np.where(last > 0, ratio, 1.0)  # one patch alone says nothing of what is usual
+    return np.where(last > 0, ratio, 1.0)  # a single neighbour gives no distance to compare with

@@ -1,7 +1,7 @@
 """Nearest patches by the cosine of their features, with faiss (https://github.com/facebookresearch/faiss).
 
-Exact as long as that takes minutes. Beyond, patches are sorted into cells by k-means and the nearest cells are searched
-(Jégou et al. 2011, doi:10.1109/TPAMI.2010.57); how often that finds what the exact search finds is measured.
+The search is exact as long as that takes minutes. For more patches, these are sorted into cells by k-means and only the nearest cells
+are searched (Jégou et al. 2011, doi:10.1109/TPAMI.2010.57); the recall of that search is measured.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 
-EXACT = 10**11  # comparisons, up to which the search is exact: some minutes on a core at 512 dimensions
-_PROBES = 32  # cells that are searched
-_TRAINING = 64  # patches a cell that k-means is made of
-_SAMPLE = 200  # queries that recall is measured with
+EXACT = 10**11  # largest number of comparisons of an exact search: some minutes on a core at 512 dimensions
+_PROBES = 32  # number of cells that are searched
+_TRAINING = 64  # number of patches per cell on which k-means is trained
+_SAMPLE = 200  # number of queries with which recall is measured
 RECALL_AT = 10
 
 
@@ -24,12 +24,12 @@ class PatchIndex:
     """Finds the nearest of n patches.
 
     Args:
-        vectors: (n, D) float32, of length 1; kept, not copied where the search is exact.
-        queries: how many will be asked about, on which it depends whether the search is exact.
+        vectors: (n, D) float32, of length 1; the index keeps them.
+        queries: the number of queries to expect; it determines whether the search is exact.
 
     Attributes:
-        exact: whether every patch is compared.
-        recall: share of the true 10 nearest patches that are found, measured on a sample; 1 where the search is exact.
+        exact: whether a query is compared with every patch.
+        recall: share of the true 10 nearest patches that the search finds, measured on a sample; 1 if the search is exact.
 
     Raises:
         DataError: faiss is missing.
@@ -43,14 +43,14 @@ class PatchIndex:
         self.recall = 1.0 if self.exact else self._measure_recall()
 
     def search(self, queries: np.ndarray, k: int, *, without: range | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The `k` nearest patches of each query, the nearest first.
+        """Return the `k` nearest patches of each query, the nearest first.
 
         Args:
             queries: (q, D) float32, of length 1.
-            without: patches that do not count, such as the query's own slide.
+            without: rows that are left out, such as those of the query's own slide.
 
         Returns:
-            cosines (q, k) float32 and rows (q, k) int64; where there are fewer patches, rows are -1 at the end.
+            The cosines (q, k) float32 and rows (q, k) int64; if there are fewer patches, the last rows are -1.
         """
         return self._search(self._index, queries, k, without)
 
@@ -82,9 +82,9 @@ class PatchIndex:
     def _measure_recall(self) -> float:
         rows = np.linspace(0, len(self._vectors) - 1, _SAMPLE).astype(int)
         queries = self._vectors[rows]
-        _, found = self.search(queries, RECALL_AT)
+        _, nearest = self.search(queries, RECALL_AT)
         true = np.argpartition(-(queries @ self._vectors.T), RECALL_AT, axis=1)[:, :RECALL_AT]
-        return float(np.mean([len(np.intersect1d(a, b)) / RECALL_AT for a, b in zip(found, true, strict=True)]))
+        return float(np.mean([len(np.intersect1d(a, b)) / RECALL_AT for a, b in zip(nearest, true, strict=True)]))
 
 
 def _faiss() -> Any:

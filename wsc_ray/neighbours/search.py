@@ -1,4 +1,4 @@
-"""The command: the nearest patches of a patch, or of every patch of a slide, in other slides."""
+"""`wsc-ray neighbours search`: the nearest patches, in other slides, of one patch or of every patch of a slide."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.uris import shown
 
 NEAREST, SHEET = "nearest.csv", "nearest.png"
-SHEET_ROWS = 12  # of a slide's patches, those that have the nearest neighbours
+SHEET_ROWS = 12  # queries in the picture: those with the nearest neighbours
 SHEET_COLUMNS = 16
 
 
@@ -36,18 +36,18 @@ def search_neighbours(
     """Write the nearest patches as a table, and as a picture where a manifest has the pixels.
 
     Args:
-        features: a feature store.
-        slide: the slide whose patches are asked about.
-        patch: `X,Y` of one of them, level-0 px; None: all.
-        out: folder for the results.
-        manifest: where the pixels are.
-        count: patches to find for each.
+        features: the feature store.
+        slide: the slide whose patches are the queries.
+        patch: `X,Y` of one of its patches, in level-0 px; None for all.
+        out: the output folder.
+        manifest: the manifest with the pixels, for the picture.
+        count: the number of patches to find for each query.
 
     Returns:
         The summary, also in `OUT/summary.json`.
 
     Raises:
-        DataError: no such slide or patch, or features that cannot be used.
+        DataError: the slide or patch does not exist, or the features cannot be used.
         UserError: see `wsc_ray.errors`; nothing has been written then.
     """
     store, place = as_path(features), as_path(out)
@@ -56,26 +56,26 @@ def search_neighbours(
     pixels = open_manifest(str(manifest)) if manifest is not None else None
     patches = load_vectors(store, read_slides(store))
     own = patches.rows(slide)
-    asked = _asked(patches, slide, own, at)
-    index = PatchIndex(patches.vectors, len(asked))
-    cosines, found = index.search(patches.vectors[asked], count, without=own)
-    if not len(found) or found[0, 0] < 0:
+    queries = _queries(patches, slide, own, at)
+    index = PatchIndex(patches.vectors, len(queries))
+    cosines, nearest = index.search(patches.vectors[queries], count, without=own)
+    if not len(nearest) or nearest[0, 0] < 0:
         raise DataError(f"{shown(store)} has no patch of another slide than {slide}; there is nothing to compare with")
     write_identity(place, "neighbours search", {"features": shown(store), "slide": slide, "patch": patch})
-    _write_table(place / NEAREST, patches, asked, cosines, found)
+    _write_table(place / NEAREST, patches, queries, cosines, nearest)
     if pixels is not None:
-        _write_picture(place / SHEET, pixels, patches, asked, cosines, found)
+        _write_picture(place / SHEET, pixels, patches, queries, cosines, nearest)
     return write_summary(
         place,
         "neighbours search",
         {
             "features": shown(store),
             "slide": slide,
-            "patches_asked": len(asked),
+            "patches_asked": len(queries),
             "patches_compared": len(patches) - len(own),
             "exact": index.exact,
             "recall_at_10": round(index.recall, 4),
-            "nearest": _describe(patches, cosines, found),
+            "nearest": _describe(patches, cosines, nearest),
             "table": shown(place / NEAREST),
             "picture": shown(place / SHEET) if pixels is not None else None,
         },
@@ -91,8 +91,8 @@ def _position(patch: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def _asked(patches: PatchVectors, slide: str, own: range, at: tuple[int, int] | None) -> np.ndarray:
-    """The rows that are asked about."""
+def _queries(patches: PatchVectors, slide: str, own: range, at: tuple[int, int] | None) -> np.ndarray:
+    """Return the rows of the queries."""
     rows = np.arange(own.start, own.stop)
     if not len(rows):
         raise DataError(f"slide {slide} has no patches")
@@ -111,16 +111,16 @@ def _place(patches: PatchVectors, slide_of: np.ndarray, row: int) -> Place:
 
 
 def _write_table(
-    path: AnyPath, patches: PatchVectors, asked: np.ndarray, cosines: np.ndarray, found: np.ndarray
+    path: AnyPath, patches: PatchVectors, queries: np.ndarray, cosines: np.ndarray, nearest: np.ndarray
 ) -> None:
-    """`nearest.csv`: a row for each patch that was found."""
+    """Write `nearest.csv`, one row for each patch that was found."""
     slide_of = patches.slide_of
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
             ["x", "y", "rank", "nearest_slide_id", "nearest_patient_id", "nearest_x", "nearest_y", "cosine"]
         )
-        for row, near, values in zip(asked.tolist(), found, cosines, strict=True):
+        for row, near, values in zip(queries.tolist(), nearest, cosines, strict=True):
             x, y = patches.coords[row].tolist()
             for rank, (other, cosine) in enumerate(zip(near.tolist(), values.tolist(), strict=True), start=1):
                 if other >= 0:
@@ -130,24 +130,29 @@ def _write_table(
 
 
 def _write_picture(
-    path: AnyPath, manifest: Manifest, patches: PatchVectors, asked: np.ndarray, cosines: np.ndarray, found: np.ndarray
+    path: AnyPath,
+    manifest: Manifest,
+    patches: PatchVectors,
+    queries: np.ndarray,
+    cosines: np.ndarray,
+    nearest: np.ndarray,
 ) -> None:
     slide_of = patches.slide_of
     best = np.argsort(-cosines[:, 0], kind="stable")[:SHEET_ROWS]
     rows = []
     for number in best.tolist():
-        place = _place(patches, slide_of, int(asked[number]))
+        place = _place(patches, slide_of, int(queries[number]))
         row = [(place, f"{place[1]},{place[2]}")]
-        for other, cosine in zip(found[number].tolist(), cosines[number].tolist(), strict=True):
+        for other, cosine in zip(nearest[number].tolist(), cosines[number].tolist(), strict=True):
             if other >= 0:
                 row.append((_place(patches, slide_of, other), f"cosine {cosine:.3f}"))
         rows.append(row[: SHEET_COLUMNS + 1])
     write_sheet(path, rows, find_images(manifest, [place for row in rows for place, _ in row]))
 
 
-def _describe(patches: PatchVectors, cosines: np.ndarray, found: np.ndarray) -> list[str]:
-    """The slides that hold most of the nearest patches, in words."""
-    near = found[:, 0]
+def _describe(patches: PatchVectors, cosines: np.ndarray, nearest: np.ndarray) -> list[str]:
+    """Return the slides that hold most of the nearest patches, with their numbers, as texts."""
+    near = nearest[:, 0]
     slides, counts = np.unique(patches.slide_of[near[near >= 0]], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:5]
     return [f"{patches.slide_ids[slides[place]]} ({counts[place]:,})" for place in order.tolist()]

@@ -1,4 +1,4 @@
-"""The features of all patches of a feature store as unit vectors, ready to be compared."""
+"""The features of all patches of a feature store, as unit vectors whose dot products are cosines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsc_ray.storage import AnyPath
 
 @dataclass(frozen=True, eq=False)
 class PatchVectors:
-    """n patches of S slides, the slides of a patient beside each other.
+    """The n patches of S slides; the slides of a patient are next to each other.
 
     Attributes:
         vectors: (n, D) float32, of length 1: a dot product is the cosine of two patches' features.
@@ -36,22 +36,22 @@ class PatchVectors:
 
     @property
     def slide_of(self) -> np.ndarray:
-        """The slide of each patch, (n,) int64."""
+        """The index of each patch's slide, (n,) int64."""
         return np.repeat(np.arange(len(self.slide_ids)), np.diff(self.offsets))
 
     def rows(self, slide_id: str) -> range:
-        """The patches of a slide.
+        """Return the rows of a slide's patches.
 
         Raises:
             DataError: there is no such slide.
         """
         if slide_id not in self.slide_ids:
-            raise DataError(f"the features hold no slide {slide_id}; {len(self.slide_ids):,} slides are there")
+            raise DataError(f"the features hold no slide {slide_id}, among {len(self.slide_ids):,} slides")
         place = self.slide_ids.index(slide_id)
         return range(int(self.offsets[place]), int(self.offsets[place + 1]))
 
     def rows_of_patients(self) -> list[range]:
-        """The patches of each patient."""
+        """Return the rows of each patient's patches."""
         starts = [i for i, name in enumerate(self.patient_ids) if i == 0 or name != self.patient_ids[i - 1]]
         ends = [*starts[1:], len(self.patient_ids)]
         return [
@@ -66,7 +66,7 @@ def load_vectors(folder: AnyPath, cohort: Cohort) -> PatchVectors:
         cohort: the store's table of slides, with `patches`.
 
     Raises:
-        DataError: features that cannot be read, are not finite, or are of several widths; or there is no patch at all.
+        DataError: features cannot be read, are not finite, or have different widths; or there is no patch at all.
     """
     rows = sorted(
         zip(cohort.texts(PATIENT), cohort.ids, cohort.slides[PATCHES].to_pylist(), strict=True),
@@ -86,8 +86,8 @@ def load_vectors(folder: AnyPath, cohort: Cohort) -> PatchVectors:
                 vectors = np.empty((int(offsets[-1]), slide.features.shape[-1]), np.float32)
             if slide.features.shape != (patches, vectors.shape[1]):
                 raise DataError(
-                    f"features of slide {slide_id} in {folder} are {slide.features.shape} and {(patches, vectors.shape[1])} "
-                    "is expected; embed it again, with one encoder"
+                    f"features of slide {slide_id} in {folder} are {slide.features.shape} instead of {(patches, vectors.shape[1])}; "
+                    "embed it again, with one encoder"
                 )
             vectors[start : start + patches] = unit_vectors(slide.features, slide_id)
             coords[start : start + patches] = slide.coords
@@ -97,10 +97,10 @@ def load_vectors(folder: AnyPath, cohort: Cohort) -> PatchVectors:
 
 
 def unit_vectors(features: np.ndarray, name: str) -> np.ndarray:
-    """Features (n, D) at length 1, float32.
+    """Return features (n, D) scaled to length 1, float32.
 
     Raises:
-        DataError: they are not finite numbers, or a patch has no length.
+        DataError: features are not finite numbers, or all 0.
     """
     features = features.astype(np.float32, copy=False)
     lengths = np.linalg.norm(features, axis=1, keepdims=True)

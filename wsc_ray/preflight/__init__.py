@@ -1,1 +1,1 @@
-"""What is looked at on every node of a cluster before a command starts, and the verdicts."""
+"""The preflight: checks of every node of a cluster before a command starts."""

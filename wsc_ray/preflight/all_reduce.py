@@ -1,7 +1,7 @@
 """A trial all-reduce between the nodes, with the backend that training will use.
 
-What goes wrong between nodes goes wrong here: names that resolve to the wrong network, closed ports, NCCL that does
-not find its devices. One process a node; on a single node two, since its workers too have to find each other.
+It finds the usual faults between nodes: host names that resolve to the wrong network, closed ports, NCCL that does not find its
+devices. There is one process per node; a single node gets two, since its workers have to connect to each other too.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsc_ray.preflight.facts import Reduce
 
-MEGABYTES = {"gloo": 16, "nccl": 256}  # what is reduced, about a small encoder's gradient; enough to fill a fast link
+# Size of the tensor, about the gradient of a small encoder; enough to fill a fast link.
+MEGABYTES = {"gloo": 16, "nccl": 256}
 ROUNDS = 3
-SECONDS = 90.0  # for all members to start, meet and reduce
+SECONDS = 90.0  # s for all processes to start, connect and reduce
 
 
 def try_reduce(node_ids: Sequence[str], backend: str) -> Reduce:
-    """Reduce a tensor over one process on each of `node_ids`, given as often as it shall have one.
+    """All-reduce a tensor over processes on these nodes, and return the bandwidth or the problem.
 
     Args:
-        backend: `gloo` on CPUs, `nccl` on a GPU each.
+        node_ids: the node of each process; a node that is named twice gets two processes.
+        backend: `gloo` for CPUs, `nccl` for one GPU per process.
     """
     actor = ray.remote(num_cpus=0, num_gpus=int(backend == "nccl"), max_restarts=0)(_Member)
-    members: list[Any] = [  # Ray's types know the methods of decorated classes alone
+    members: list[Any] = [  # Ray's types know the methods of decorated classes only
         actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
         for node in node_ids
     ]
@@ -55,7 +57,7 @@ def try_reduce(node_ids: Sequence[str], backend: str) -> Reduce:
 
 
 class _Member:
-    """One process of the gang."""
+    """One process of the all-reduce."""
 
     def meeting_point(self) -> str:
         with socket.socket() as free:
@@ -63,7 +65,7 @@ class _Member:
             return f"tcp://{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
 
     def reduce(self, backend: str, meet: str, rank: int, size: int, megabytes: int) -> float:
-        """Seconds of the fastest of some rounds, the first left out."""
+        """Return the seconds of the fastest of `ROUNDS` all-reduces, after one that is not measured."""
         import torch
         from torch import distributed
 
@@ -74,8 +76,8 @@ class _Member:
         try:
             values = torch.ones((megabytes << 20) // 4, device=device)  # (n,) float32
             distributed.all_reduce(values)
-            right = bool((values == size).all())  # on a GPU this waits for the result
-            if not right:
+            correct = bool((values == size).all())  # on a GPU this waits for the result
+            if not correct:
                 raise RuntimeError("the sum is wrong")
             times = []
             for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""What a check found, as a line: ok, or what is wrong and how to mend it."""
+"""The result of a check, as one line: ok, or what is wrong and how to mend it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Literal, TypedDict
 
 
 class CheckResult(TypedDict):
-    """`state` is ok, warn (works without) or fail (mend it first); `detail` says what is there or how to mend it."""
+    """`state` is ok, warn (commands work all the same) or fail (mend it first).
+
+    `detail` is the value found, or how to mend it.
+    """
 
     state: Literal["ok", "warn", "fail"]
     what: str
@@ -27,7 +30,7 @@ def fail(what: str, detail: str) -> CheckResult:
 
 
 def as_text(lines: Iterable[CheckResult]) -> str:
-    """For people, a line each."""
+    """Return the results as text, one line each."""
     return "\n".join(f"{line['state']:<5} {line['what']}: {line['detail']}" for line in lines)
 
 

@@ -1,13 +1,13 @@
-"""What the nodes of a cluster say of themselves: plain data that `preflight` judges.
+"""The facts about a cluster's nodes: plain data, which `verdicts` judges.
 
-None of it needs Ray, so that a wrong cluster can be written down in a test.
+It needs no Ray, so that a test can describe a faulty cluster.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Packages that the commands need, whose versions are told.
+# Packages that the commands need, and whose versions are reported.
 NEEDED = (
     "ray",
     "torch",
@@ -24,13 +24,13 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Storage:
-    """How one node gets on with the folder of the results.
+    """One node's access to the folder of the results.
 
     Attributes:
-        sees: it read what another node had written there.
-        seen: another node read what it had written.
-        problem: what reading or writing ended with, "" where it went well.
-        write_mb_s, read_mb_s: of one file, MB/s.
+        sees: whether the node read the file that another node wrote there.
+        seen: whether the file that this node wrote was found beside that one.
+        problem: the error of reading or writing, "" for none.
+        write_mb_s, read_mb_s: speed of writing and reading one file, MB/s.
     """
 
     sees: bool = False
@@ -42,15 +42,15 @@ class Storage:
 
 @dataclass(frozen=True)
 class Node:
-    """One node.
+    """One node of the cluster.
 
     Attributes:
-        versions: of Python, CUDA and the packages that the commands need; None where one is missing.
-        cpus, gpus: that Ray may give away.
-        gpus_seen: that torch sees.
-        ahead: its clock beyond that of the node which asks, s; 0 where the difference cannot be told from the time
-            that asking took.
-        manifest: why it cannot read the manifest, "" where it can.
+        versions: versions of Python, CUDA and the packages that the commands need; None for a missing one.
+        cpus, gpus: number of CPUs and GPUs that Ray may assign.
+        gpus_seen: number of GPUs that torch sees.
+        ahead: seconds by which the node's clock is ahead of the clock of the node that gathers the facts; 0 if the difference is
+            smaller than the time of the query.
+        manifest: why the node cannot read the manifest, "" if it can.
     """
 
     name: str
@@ -75,16 +75,16 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Facts:
-    """All of it.
+    """All facts about a cluster.
 
     Attributes:
-        nodes: those that answered.
-        silent: names of those that did not, within the time they had.
-        out: where results go, None where no command has said.
-        manifest: what is to be read, None likewise.
-        tracking: the MLflow store without its password, and why it cannot be used ("" where it can).
-        cpus: why the CPUs or GPUs do not suffice, "" where they do.
-        reduce: None where nothing is reduced, such as by a single worker.
+        nodes: the nodes that answered.
+        silent: names of the nodes that did not answer in time.
+        out: the folder of the results; None if there is none.
+        manifest: the manifest or feature store to read; None if there is none.
+        tracking: the MLflow store without its password, and why it cannot be used ("" if it can).
+        cpus: why the CPUs or GPUs do not suffice, "" if they do.
+        reduce: the trial all-reduce; None if none was done, as for a single worker.
     """
 
     nodes: tuple[Node, ...]

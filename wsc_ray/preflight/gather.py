@@ -1,4 +1,4 @@
-"""Asking every node of the cluster: one small task each, and a trial all-reduce between them."""
+"""Gathering the facts about a cluster: a small task on every node, and a trial all-reduce between the nodes."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from wsc_ray.storage import AnyPath
 from wsc_ray.stream.source import Source, named_source, open_source
 from wsc_ray.tracking import tracking_uri
 
-SECONDS = 120.0  # a node has to answer: its first worker unpacks the job's package and imports torch
+SECONDS = 120.0  # s for a node to answer: its first worker unpacks the job's package and imports torch
 
 
 def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], trains: bool, reduces: bool) -> Facts:
-    """Look at every node that is up; needs a Ray session.
+    """Return the facts about every node that is up; needs a Ray session.
 
     Args:
-        out: where results will go.
-        folders: that may remember an MLflow store, as in `tracking_uri`.
-        trains: whether training workers will run, which need CPUs beside their readers.
-        reduces: whether there may be several of them, so that an all-reduce is tried.
+        out: the folder of the results.
+        folders: folders that may name an MLflow store, as in `tracking_uri`.
+        trains: whether training workers will run, so that the CPUs have to suffice for them and their readers.
+        reduces: whether there may be several workers, so that an all-reduce is tried.
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     trial = storage_probe.begin(out) if out else None
     manifest, problem = _open(recipe.data)
-    with ThreadPoolExecutor(1) as pool:  # the gang imports torch while the nodes are asked
+    with ThreadPoolExecutor(1) as pool:  # in parallel, since both import torch
         reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if reduces else None
         nodes, silent = _ask(alive, trial, manifest)
         reduced = reducing.result() if reducing else None
@@ -62,7 +62,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], train
 def _ask(
     alive: Sequence[dict[str, Any]], trial: Probe | None, manifest: Source | None
 ) -> tuple[dict[str, Node], tuple[str, ...]]:
-    """Every node by its id, and the names of those that do not answer."""
+    """Return the nodes by their ids, and the names of nodes that do not answer, with the reason."""
     task = ray.remote(num_cpus=0, max_retries=0)(node_facts)
     here = trial if trial and not trial.problem else None
     asked = {
@@ -79,25 +79,25 @@ def _ask(
         try:
             if reference not in ready:
                 raise ray.exceptions.GetTimeoutError
-            said = ray.get(reference)
+            facts = ray.get(reference)
             ahead = _ahead(node["NodeID"])
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1:] or [f"nothing within {SECONDS:.0f} s"]
             silent.append(f"{name} ({reason[0][:200]})")
             continue
         nodes[node["NodeID"]] = Node(
-            name=name, cpus=node["Resources"].get("CPU", 0), gpus=_gpus(node), ahead=ahead, **said
+            name=name, cpus=node["Resources"].get("CPU", 0), gpus=_gpus(node), ahead=ahead, **facts
         )
     return nodes, tuple(silent)
 
 
 def _ahead(node_id: str) -> float:
-    """The node's clock beyond ours, s, from a second, quick task."""
+    """Return the seconds by which a node's clock is ahead of this one's, from a second, quick task."""
     clock = ray.remote(num_cpus=0)(now).options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))
     sent = time.time()
-    there = ray.get(clock.remote(), timeout=SECONDS)
+    remote = ray.get(clock.remote(), timeout=SECONDS)
     received = time.time()
-    return 0.0 if sent <= there <= received else there - (sent + received) / 2
+    return 0.0 if sent <= remote <= received else remote - (sent + received) / 2
 
 
 def _open(data: Data) -> tuple[Source | None, str]:
@@ -116,10 +116,10 @@ def _cpus(recipe: Recipe) -> str:
 
 
 def _reduce(alive: Sequence[dict[str, Any]], gpu: bool) -> Reduce | None:
-    places = [node["NodeID"] for node in alive if not gpu or _gpus(node)]
-    if len(places) == 1 and (not gpu or _gpus(alive[0]) > 1):
-        places *= 2
-    return try_reduce(places, "nccl" if gpu else "gloo") if len(places) > 1 else None
+    node_ids = [node["NodeID"] for node in alive if not gpu or _gpus(node)]
+    if len(node_ids) == 1 and (not gpu or _gpus(alive[0]) > 1):
+        node_ids *= 2
+    return try_reduce(node_ids, "nccl" if gpu else "gloo") if len(node_ids) > 1 else None
 
 
 def _gpus(node: dict[str, Any]) -> int:
@@ -127,7 +127,7 @@ def _gpus(node: dict[str, Any]) -> int:
 
 
 def _names(alive: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Addresses by node id, with the id's beginning where two nodes share an address."""
+    """Return the nodes' addresses by their ids; nodes that share an address get the beginning of their ids too."""
     addresses = [node["NodeManagerAddress"] for node in alive]
     return {
         node["NodeID"]: address if addresses.count(address) == 1 else f"{address}/{node['NodeID'][:6]}"

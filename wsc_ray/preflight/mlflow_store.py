@@ -1,4 +1,4 @@
-"""Can the MLflow store be used? Asked without making one that is not there yet."""
+"""Checking that the MLflow store can be used, without creating one that does not exist yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXPERIMENT = "wsc-ray"
 
 
 def look_at_store(uri: str, experiment: str = EXPERIMENT) -> tuple[str, str]:
-    """The store in words, without its password, and why it cannot be used: "" where it can."""
+    """Return the store's URI without its password, and why the store cannot be used ("" if it can)."""
     path = uri.removeprefix("sqlite:///")
     if uri.startswith("sqlite:///") and "\0" not in path and not os.path.exists(path):
         folder = os.path.dirname(os.path.abspath(path))

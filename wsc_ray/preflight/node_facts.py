@@ -1,4 +1,4 @@
-"""What runs on each node for the preflight: tasks that reserve nothing, so that they never wait for a resource."""
+"""The tasks that the preflight runs on each node. They reserve nothing, so that they never wait for a resource."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wsc_ray.stream.source import Source
 
 
 def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Source | None) -> dict[str, Any]:
-    """What this node can say of itself for `facts.Node`, by the names of its attributes.
+    """Return the facts that are measured on the node itself, by the names of `facts.Node`'s attributes.
 
     Args:
-        gpus: that Ray may give away here.
-        trial: of the results' folder.
+        gpus: number of GPUs that Ray may assign on this node.
+        trial: the probe of the results' folder.
     """
     if gpus:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
@@ -44,7 +44,7 @@ def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Source | 
 
 
 def now() -> float:
-    """This node's clock, s since 1970."""
+    """Return this node's time, in seconds since 1970."""
     return time.time()
 
 

@@ -1,7 +1,6 @@
-"""Is a folder the same folder on every node? One node writes a file there, the others read it and write their own.
+"""Checking that a path is the same folder on every node: one node writes a file, the others read it and write their own.
 
-The files lie in the nearest folder above the results that is there, and are gone afterwards: nothing of the run itself
-is written.
+The files are written to the nearest existing folder above the results and deleted afterwards: nothing of the run itself is written.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ PREFIX = ".wsc-ray-probe-"
 
 @dataclass(frozen=True)
 class Probe:
-    """A file that the first node has written; `uri` names the folder, `problem` says why it could not."""
+    """The file that the first node wrote to the folder `uri`; `problem` is why it could not, "" if it could."""
 
     uri: str
     token: str
@@ -35,7 +34,7 @@ class Probe:
 
 
 def begin(out: str) -> Probe:
-    """Write the first file for the results' folder `out`, a path or URI."""
+    """Write the first file near the results' folder `out`, a path or URI."""
     token = uuid.uuid4().hex[:12]
     content = os.urandom(MEGABYTES << 20)
     probe = Probe(nearest(out), token, hashlib.sha256(content).hexdigest())
@@ -47,7 +46,7 @@ def begin(out: str) -> Probe:
 
 
 def nearest(out: str) -> str:
-    """The folder itself, or the nearest one above it that is there; a URI stays as it is, buckets having no folders."""
+    """Return `out`, or the nearest folder above it that exists; a URI is returned as it is, since buckets have no folders."""
     if "://" in out:
         return out
     local, place = fs.LocalFileSystem(), PurePosixPath(out)
@@ -57,7 +56,7 @@ def nearest(out: str) -> str:
 
 
 def look(probe: Probe, name: str) -> Storage:
-    """Read the first node's file and write one of our own, on the node where this is called."""
+    """Read the first node's file and write a file named `name`; runs on every node."""
     try:
         started = time.perf_counter()
         sees = hashlib.sha256(_read(probe, "first")).hexdigest() == probe.digest
@@ -73,13 +72,13 @@ def look(probe: Probe, name: str) -> Storage:
     return Storage(sees=sees, write_mb_s=MEGABYTES / write, read_mb_s=MEGABYTES / read)
 
 
-def end(probe: Probe, found: dict[str, Storage]) -> dict[str, Storage]:
-    """See whose files came to lie beside the first one, and delete them all; `found` by the names given to `look`."""
+def end(probe: Probe, results: dict[str, Storage]) -> dict[str, Storage]:
+    """Add to `results`, by the names given to `look`, whose files are beside the first one, and delete all files."""
     if probe.problem:
-        return {name: Storage(problem=probe.problem) for name in found}
-    there = {name: replace(storage, seen=_delete(probe, name)) for name, storage in found.items()}
+        return {name: Storage(problem=probe.problem) for name in results}
+    checked = {name: replace(storage, seen=_delete(probe, name)) for name, storage in results.items()}
     _delete(probe, "first")
-    return there
+    return checked
 
 
 def _path(probe: Probe, name: str) -> tuple[fs.FileSystem, str]:
@@ -100,13 +99,13 @@ def _read(probe: Probe, name: str) -> bytes:
 
 
 def _delete(probe: Probe, name: str) -> bool:
-    """Whether it was there."""
+    """Delete a file of the probe; return whether it existed."""
     try:
         files, path = _path(probe, name)
-        there = files.get_file_info(path).type == fs.FileType.File
-        if there:
+        exists = files.get_file_info(path).type == fs.FileType.File
+        if exists:
             files.delete_file(path)
-        return there
+        return exists
     except (OSError, pa.ArrowException):
         return False
 

@@ -1,7 +1,7 @@
-"""The preflight: from what the nodes say to lines that are ok, or say what is wrong and how to mend it.
+"""The verdicts of the preflight: for each subject a line that is ok, or says what is wrong and how to mend it.
 
-It runs at the start of every job, on the cluster and before the command: only there can the nodes be looked at, and
-nothing has been written or trained by then.
+The preflight runs at the start of every job, on the cluster and before the command: only there can the nodes be checked, and
+nothing has been written or trained yet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CLOCKS_WRONG = 300.0
 
 
 def preflight(facts: Facts) -> list[CheckResult]:
-    """One line a subject; a subject that nobody asked about has none."""
+    """Return one result per subject; a subject that the command does not need has none."""
     return [
         _nodes(facts),
         *(_version(name, facts.nodes) for name in SAME),
@@ -50,8 +50,8 @@ def _has(node: Node) -> str:
 def _version(name: str, nodes: Iterable[Node]) -> CheckResult:
     groups = _grouped(nodes, lambda node: node.versions.get(name))
     if len(groups) > 1:
-        found = ", ".join(f"{version or 'none'} on {_names(names)}" for version, names in groups.items())
-        return fail(name, f"{found}; install the same version on every node")
+        versions = ", ".join(f"{version or 'none'} on {_names(names)}" for version, names in groups.items())
+        return fail(name, f"{versions}; install the same version on every node")
     return ok(name, next(iter(groups), None) or "none")
 
 
@@ -62,8 +62,8 @@ def _packages(nodes: Iterable[Node]) -> CheckResult:
     }
     lacking = {node: names for node, names in lacking.items() if names}
     if lacking:
-        found = "; ".join(f"{node} lacks {', '.join(names)}" for node, names in lacking.items())
-        return fail("packages", f"{found}; install wsc-ray's requirements there: pip install wsc-ray")
+        missing = "; ".join(f"{node} lacks {', '.join(names)}" for node, names in lacking.items())
+        return fail("packages", f"{missing}; install wsc-ray's requirements there: pip install wsc-ray")
     return ok("packages", "all that the commands need")
 
 
@@ -79,32 +79,32 @@ def _gpus(nodes: Iterable[Node]) -> CheckResult:
 
 
 def _storage(facts: Facts) -> CheckResult:
-    looked = [(node.name, node.storage) for node in facts.nodes if node.storage]
-    broken = [f"{name}: {storage.problem}" for name, storage in looked if storage.problem]
+    probed = [(node.name, node.storage) for node in facts.nodes if node.storage]
+    broken = [f"{name}: {storage.problem}" for name, storage in probed if storage.problem]
     if broken:
         return fail("storage", f"{facts.out} cannot be used, {'; '.join(broken)}; mount it there, or make it writable")
-    alone = [name for name, storage in looked if not (storage.sees and storage.seen)]
+    alone = [name for name, storage in probed if not (storage.sees and storage.seen)]
     if alone:
         return fail(
             "storage",
             f"{facts.out} on {_names(alone)} is not the folder that the other nodes see; give --out in a bucket or on storage that every node mounts",
         )
-    if not looked:
-        return fail("storage", f"{facts.out} was looked at by no node")
-    write, read = min(storage.write_mb_s for _, storage in looked), min(storage.read_mb_s for _, storage in looked)
-    said = (
-        f"{facts.out} on {len(looked)} node{'s' * (len(looked) > 1)}, {write:,.0f} MB/s written, {read:,.0f} MB/s read"
+    if not probed:
+        return fail("storage", f"{facts.out} was checked by no node")
+    write, read = min(storage.write_mb_s for _, storage in probed), min(storage.read_mb_s for _, storage in probed)
+    measured = (
+        f"{facts.out} on {len(probed)} node{'s' * (len(probed) > 1)}, {write:,.0f} MB/s written, {read:,.0f} MB/s read"
     )
     if min(write, read) < SLOW_STORAGE:
-        return warn("storage", f"{said}; slow, checkpoints will take their time")
-    return ok("storage", said)
+        return warn("storage", f"{measured}; slow, checkpoints will take their time")
+    return ok("storage", measured)
 
 
 def _manifest(facts: Facts) -> CheckResult:
     groups = _grouped((node for node in facts.nodes if node.manifest), lambda node: node.manifest)
     if groups:
-        found = "; ".join(f"{_names(names)}: {problem}" for problem, names in groups.items())
-        return fail("manifest", f"{found}; mount it on every node, or give the nodes leave to read it")
+        problems = "; ".join(f"{_names(names)}: {problem}" for problem, names in groups.items())
+        return fail("manifest", f"{problems}; mount it on every node, or give the nodes leave to read it")
     return ok("manifest", facts.manifest or "")
 
 
@@ -117,27 +117,27 @@ def _cpus(facts: Facts) -> CheckResult:
     return fail("cpus", facts.cpus) if facts.cpus else ok("cpus", f"{sum(node.cpus for node in facts.nodes):g}")
 
 
-def _reduce(found: Reduce) -> CheckResult:
-    who = f"{found.backend} over {found.members} processes"
-    if found.problem:
+def _reduce(reduce: Reduce) -> CheckResult:
+    who = f"{reduce.backend} over {reduce.members} processes"
+    if reduce.problem:
         return fail(
             "all-reduce",
-            f"{who}: {found.problem}; open the nodes' ports to each other, or name their network interface in "
-            f"{'NCCL' if found.backend == 'nccl' else 'GLOO'}_SOCKET_IFNAME",
+            f"{who}: {reduce.problem}; open the nodes' ports to each other, or name their network interface in "
+            f"{'NCCL' if reduce.backend == 'nccl' else 'GLOO'}_SOCKET_IFNAME",
         )
-    said = f"{who}, {found.gb_s:.2g} GB/s"
-    if found.gb_s < SLOW_NETWORK:
-        return warn("all-reduce", f"{said}; slow, several workers will wait for each other's gradients")
-    return ok("all-reduce", said)
+    measured = f"{who}, {reduce.gb_s:.2g} GB/s"
+    if reduce.gb_s < SLOW_NETWORK:
+        return warn("all-reduce", f"{measured}; slow, several workers will wait for each other's gradients")
+    return ok("all-reduce", measured)
 
 
 def _clocks(nodes: Iterable[Node]) -> CheckResult:
     apart = {node.name: node.ahead for node in nodes if abs(node.ahead) > CLOCKS_APART}
     if not apart:
         return ok("clocks", "together")
-    found = ", ".join(f"{name} {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for name, s in apart.items())
+    differences = ", ".join(f"{name} {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for name, s in apart.items())
     level = fail if max(map(abs, apart.values())) > CLOCKS_WRONG else warn
-    return level("clocks", f"{found}; set the clock there (chrony or systemd-timesyncd)")
+    return level("clocks", f"{differences}; set the clock there (chrony or systemd-timesyncd)")
 
 
 def _grouped(nodes: Iterable[Node], key: Callable[[Node], str | None]) -> dict[str | None, list[str]]:

@@ -1,1 +1,1 @@
-"""What the machines of a cluster file cost, from a dated list of prices."""
+"""The prices of a cluster file's machines, from a dated list."""

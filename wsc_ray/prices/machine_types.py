@@ -1,4 +1,4 @@
-"""Which machines a file of Ray's launcher starts, how many, and what each costs an hour by the list of prices."""
+"""The machines that a file of Ray's launcher starts, their numbers, and the price of each per hour."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from wsc_ray.provision.cluster_file import ClusterFile
 
 LIST = Path(__file__).with_name("list.csv")
-CLOUDS = ("aws", "gcp")  # those that the list has prices of
+CLOUDS = ("aws", "gcp")  # providers whose prices the list holds
 
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars an hour of one machine on demand under Linux, without disks, traffic and tax.
+    """The on-demand price of one machine under Linux, in dollars per hour, without disks, traffic and tax.
 
     Attributes:
-        date: when the price was the provider's, as far as it is known: a year, a month or a day. The list is a copy, most of it by others;
-            nobody has compared it with the page.
-        source: the provider's page, where the price of today is.
+        date: when the provider had this price, as far as it is known: a year, a month or a day. Most of the list is copied from
+            other people's lists, and nobody has compared it with the provider's page.
+        source: the provider's page with today's price.
     """
 
     dollars: float
@@ -32,13 +32,13 @@ class Price:
 
 @dataclass(frozen=True)
 class MachineType:
-    """Machines of one type, and what one costs.
+    """The machines of one type in a cluster.
 
     Attributes:
-        machine: the provider's name of the type, with what is added to it.
-        least, most: how many there can be.
-        spot: whether the provider may take them back; they then cost less than the price on demand.
-        price: None where the list does not know the machine.
+        machine: the provider's name of the type, with its accelerators.
+        least, most: the smallest and the largest number of such machines.
+        spot: whether the provider may reclaim the machines; they then cost less than the on-demand price.
+        price: the price of one machine; None if it is not in the list.
     """
 
     machine: str
@@ -49,17 +49,17 @@ class MachineType:
 
 
 def cost_money(file: ClusterFile) -> bool:
-    """Whether somebody is paid for machines that this file starts: Ray's launcher on a cloud."""
+    """Return whether the file's machines are paid for: those that Ray's launcher starts in a cloud."""
     return file.kind == "launcher" and file.provider != "local"
 
 
 def machines_of(file: ClusterFile) -> list[MachineType]:
-    """The machines that a file of Ray's launcher starts in a cloud, the head first."""
+    """Return the machines that a file of Ray's launcher starts in a cloud, the head first."""
     config = file.config
     region = region_of(config["provider"])
     head, limit = config.get("head_node_type"), config.get("max_workers")
     types = config.get("available_node_types") or {}
-    found = []
+    machine_types = []
     for name, node_type in sorted(types.items(), key=lambda item: item[0] != head):
         node = node_type.get("node_config") or {}
         least = 1 if name == head else int(node_type.get("min_workers", 0))
@@ -67,17 +67,17 @@ def machines_of(file: ClusterFile) -> list[MachineType]:
         if name != head and limit is not None:
             most = max(least, min(most, int(limit)))
         machine = _machine(node)
-        found.append(MachineType(machine, least, most, _spot(node), price_of(file.provider, region, machine)))
-    return found
+        machine_types.append(MachineType(machine, least, most, _spot(node), price_of(file.provider, region, machine)))
+    return machine_types
 
 
 def price_of(provider: str, region: str, machine: str) -> Price | None:
-    """The list's price of a machine in a region; None where it has none."""
+    """Return the list's price of a machine in a region; None if it is not in the list."""
     return _prices().get((provider, region, machine))
 
 
 def region_of(provider: Mapping[str, Any]) -> str:
-    """The region of a launcher file's `provider`, or what its zone says of it."""
+    """Return the region of a launcher file's `provider` section, if need be from its zone."""
     zone = str(provider.get("availability_zone") or "").split(",")[0]
     return str(provider.get("region") or zone.rpartition("-")[0])
 
@@ -85,8 +85,8 @@ def region_of(provider: Mapping[str, Any]) -> str:
 def _machine(node: Mapping[str, Any]) -> str:
     name = str(node.get("InstanceType") or node.get("machineType") or "a machine without a type").rpartition("/")[2]
     added = [
-        f"{each.get('acceleratorCount', 1)} {str(each.get('acceleratorType')).rpartition('/')[2]}"
-        for each in node.get("guestAccelerators") or []
+        f"{accelerator.get('acceleratorCount', 1)} {str(accelerator.get('acceleratorType')).rpartition('/')[2]}"
+        for accelerator in node.get("guestAccelerators") or []
     ]
     return " + ".join([name, *added])
 

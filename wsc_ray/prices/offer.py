@@ -1,4 +1,4 @@
-"""What a cluster costs, as a table for the person who is about to start it."""
+"""The price of a cluster, as a table for the user who is about to start it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Offer:
     """The machines of a cluster with their prices.
 
     Attributes:
-        where: the cluster's name, provider and region, in words.
+        where: the cluster's name, provider and region, for the table's title.
     """
 
     where: str
@@ -22,39 +22,39 @@ class Offer:
 
     @property
     def unknown(self) -> list[str]:
-        """Machines that the list of prices does not know."""
-        return sorted({each.machine for each in self.machines if each.price is None})
+        """The machines that the list of prices lacks."""
+        return sorted({machine_type.machine for machine_type in self.machines if machine_type.price is None})
 
     @property
     def least(self) -> float | None:
-        """Dollars an hour of the fewest machines on demand; None where a price is not known."""
-        return self._sum([each.least for each in self.machines])
+        """On-demand dollars per hour of the smallest number of machines; None if a price is not known."""
+        return self._sum([machine_type.least for machine_type in self.machines])
 
     @property
     def most(self) -> float | None:
-        """Dollars an hour of the most machines that the file allows, on demand; None where a price is not known."""
-        return self._sum([each.most for each in self.machines])
+        """On-demand dollars per hour of the largest number of machines that the file allows; None if a price is not known."""
+        return self._sum([machine_type.most for machine_type in self.machines])
 
     def _sum(self, numbers: Sequence[int]) -> float | None:
         total = 0.0
-        for number, each in zip(numbers, self.machines, strict=True):
-            if each.price is None:
+        for number, machine_type in zip(numbers, self.machines, strict=True):
+            if machine_type.price is None:
                 return None
-            total += number * each.price.dollars
+            total += number * machine_type.price.dollars
         return total
 
 
 def offer_of(file: ClusterFile) -> Offer:
-    """The offer of a file of Ray's launcher in a cloud."""
+    """Return the offer for a file of Ray's launcher in a cloud."""
     region = region_of(file.config["provider"]) or "no region"
     return Offer(f"{file.name} ({file.provider}, {region})", tuple(machines_of(file)))
 
 
 def as_text(offer: Offer, seconds: float | None = None) -> str:
-    """The offer as lines to print.
+    """Return the offer as lines to print.
 
     Args:
-        seconds: after which the cluster is taken down at the latest, whatever runs.
+        seconds: the longest time that the cluster is up, even while a job runs; None for no limit.
     """
     rows = [
         ("number", "machine", "kind", "dollars an hour", "price of, and page of today's"),
@@ -67,35 +67,43 @@ def as_text(offer: Offer, seconds: float | None = None) -> str:
     ]
     if offer.unknown:
         names = ", ".join(offer.unknown)
-        lines.append(f"what {names} costs is not in the list of prices, so that no total can be given")
+        lines.append(f"the list of prices lacks {names}, so that no total can be given")
     else:
         lines.append(f"in all {_range(offer.least, offer.most)} dollars an hour, without disks, traffic and tax")
-    if any(each.price for each in offer.machines):
-        lines.append(
-            "these prices are a copy that was not compared with the provider's page; look there before a long run"
-        )
-    if any(each.spot for each in offer.machines):
-        lines.append("spot machines are counted with their price on demand, the most that they cost")
+    if any(machine_type.price for machine_type in offer.machines):
+        lines.append("these prices were copied and not compared with the provider's page; look there before a long run")
+    if any(machine_type.spot for machine_type in offer.machines):
+        lines.append("spot machines are counted at their on-demand price, the most that they cost")
     lines.append(_limit(offer, seconds))
     return "\n".join(lines)
 
 
 def _limit(offer: Offer, seconds: float | None) -> str:
-    unknown = "nobody knows here how long the run takes"
+    unknown = "how long the run takes is not known"
     if seconds is None:
-        return f"{unknown}, and nothing limits it: --max-hours or --max-cost would"
+        return f"{unknown}, and nothing limits it; --max-hours or --max-cost would"
     limit = f"{unknown}; the cluster is taken down after {seconds / 3600:.4g} hours at the latest"
     return (
         limit if offer.most is None else f"{limit}: {offer.most * seconds / 3600:.2f} dollars at most by these prices"
     )
 
 
-def _row(each: MachineType) -> tuple[str, str, str, str, str]:
-    number = str(each.least) if each.least == each.most else f"{each.least} to {each.most}"
-    kind = "spot" if each.spot else "on demand"
-    if each.price is None:
-        return number, each.machine, kind, "not known", "not in the list"
-    return number, each.machine, kind, f"{each.price.dollars:.3f} each", f"{each.price.date}, {each.price.source}"
+def _row(machine_type: MachineType) -> tuple[str, str, str, str, str]:
+    number = (
+        str(machine_type.least)
+        if machine_type.least == machine_type.most
+        else f"{machine_type.least} to {machine_type.most}"
+    )
+    kind = "spot" if machine_type.spot else "on demand"
+    if machine_type.price is None:
+        return number, machine_type.machine, kind, "not known", "not in the list"
+    return (
+        number,
+        machine_type.machine,
+        kind,
+        f"{machine_type.price.dollars:.3f} each",
+        f"{machine_type.price.date}, {machine_type.price.source}",
+    )
 
 
 def _range(least: float | None, most: float | None) -> str:

@@ -1,1 +1,1 @@
-"""What features are worth without a head: neighbours, a linear classifier, and how much of a site is in them."""
+"""Probes, which measure features without a head: nearest neighbours, a linear classifier, and the influence of the site."""

@@ -1,4 +1,4 @@
-"""Probes for people."""
+"""Formatting the results of probes as text."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from wsc_ray.evaluate.describe import metric_table, openings_sentence
 
 
 def describe_probes(summary: Mapping[str, Any]) -> str:
-    """A summary: a column a level and probe, then the site."""
+    """Return a summary as text: a table with one column per level and probe, then the figures of the site."""
     draws = summary["bootstrap"]
     columns = {
-        f"{level}, {probe}": found["metrics"]
+        f"{level}, {probe}": result["metrics"]
         for level, probes in summary["probes"].items()
-        for probe, found in probes.items()
+        for probe, result in probes.items()
     }
     names = dict.fromkeys(name for metrics in columns.values() for name in metrics)
     counts = [
-        f"{found['linear']['samples']:,} {level} of {found['linear']['patients']} patients"
-        for level, found in summary["probes"].items()
+        f"{result['linear']['samples']:,} {level} of {result['linear']['patients']} patients"
+        for level, result in summary["probes"].items()
     ]
     lines = [
         f"features  {summary['features']}",

@@ -9,23 +9,24 @@ import numpy as np
 from wsc_ray.errors import DataError
 from wsc_ray.probes.samples import Samples
 
-GROUPS = 10  # of patients, left out in turn
+GROUPS = 10  # number of groups of patients for cross-validation
 _ITERATIONS = 1000
 
 
 def linear_probabilities(train: Samples, query: Samples | None, seed: int) -> np.ndarray:
-    """Probabilities of each class by logistic regression on standardised features.
+    """Return the probabilities of each class, by logistic regression on standardised features.
 
-    Classes weigh the same. The penalty is that of Chen et al. 2024 (UNI, doi:10.1038/s41591-024-02857-3): l2 with 100 / (D C), which
-    scikit-learn calls C = D C / 100.
+    Classes have equal weights. The penalty is that of Chen et al. 2024 (UNI, doi:10.1038/s41591-024-02857-3): l2 with 100 / (D C),
+    which is scikit-learn's parameter C = D C / 100.
 
     Args:
-        query: samples of other patients; None: of `train` itself, patients in up to ten groups, each predicted by a fit to the
-            others. With ten patients or fewer that is one patient at a time.
-        seed: of the groups.
+        train: the samples to fit to.
+        query: samples of other patients; None to predict `train` itself by cross-validation, with its patients in up to ten groups.
+            With ten patients or fewer, one patient is left out at a time.
+        seed: the seed of the groups.
 
     Returns:
-        (n, C) float64 of the queries.
+        (n, C) float64, for the queries.
 
     Raises:
         DataError: a group of patients holds all samples of a class.
@@ -36,11 +37,11 @@ def linear_probabilities(train: Samples, query: Samples | None, seed: int) -> np
 
     per_class = [len(np.unique(train.patients[train.labels == c])) for c in range(len(train.classes))]
     groups = min(GROUPS, len(np.unique(train.patients)), max(2, min(per_class)))
-    found = np.empty((len(train), len(train.classes)))
+    probabilities = np.empty((len(train), len(train.classes)))
     division = StratifiedGroupKFold(groups, shuffle=True, random_state=seed)
     for inside, outside in division.split(train.features, train.labels, train.patients):
-        found[outside] = _fit(train.select(inside), train.select(outside))
-    return found
+        probabilities[outside] = _fit(train.select(inside), train.select(outside))
+    return probabilities
 
 
 def _fit(train: Samples, query: Samples) -> np.ndarray:
@@ -58,8 +59,7 @@ def _fit(train: Samples, query: Samples) -> np.ndarray:
         StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS, class_weight="balanced")
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # near its end after so many steps, and no worse for a probe
+        # After so many steps the fit is nearly converged, which is enough for a probe.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train.features, train.labels)
     return model.predict_proba(query.features)

@@ -1,4 +1,4 @@
-"""k nearest neighbours among other patients, exactly, with faiss."""
+"""The k nearest neighbours among other patients, by exact search with faiss."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from wsc_ray.probes.samples import Samples
 
 
 def neighbour_shares(train: Samples, query: Samples | None, k: int) -> np.ndarray:
-    """Of each sample the share of each class among its k nearest neighbours, by the cosine of centred features.
+    """Return the share of each class among each query's k nearest neighbours, by the cosine of centred features.
 
     Args:
-        train: the neighbours; their mean is taken out of all features.
-        query: samples of other patients; None: of `train` itself, each patient's samples left out for the patient.
-        k: neighbours; fewer where there are not so many of others.
+        train: the samples among which neighbours are searched; their mean is subtracted from all features.
+        query: samples of other patients; None to query `train` itself, each sample without the samples of its patient.
+        k: the number of neighbours; fewer if there are not as many samples of other patients.
 
     Returns:
-        (n, C) float64 of the queries.
+        (n, C) float64, for the queries.
 
     Raises:
         DataError: faiss is not installed.
@@ -33,27 +33,27 @@ def neighbour_shares(train: Samples, query: Samples | None, k: int) -> np.ndarra
     index.add(_directions(train.features[order], mean))
     labels, classes = train.labels[order], len(train.classes)
     if query is not None:
-        _, found = index.search(_directions(query.features, mean), min(k, len(train)))
-        return _shares(labels[found], classes)
+        _, nearest = index.search(_directions(query.features, mean), min(k, len(train)))
+        return _shares(labels[nearest], classes)
     k = min(k, len(train) - int(counts.max()))
     shares = np.empty((len(train), classes))
     for start, count in zip(starts, counts, strict=True):
         rows = order[start : start + count]
         others = faiss.IDSelectorNot(faiss.IDSelectorRange(int(start), int(start + count)))
-        asked = _directions(train.features[rows], mean)
-        selected = faiss.SearchParameters(sel=others)  # type: ignore[call-arg]  # its types lack what its wrapper takes
-        _, found = index.search(asked, k, params=selected)
-        shares[rows] = _shares(labels[found], classes)
+        queries = _directions(train.features[rows], mean)
+        selected = faiss.SearchParameters(sel=others)  # type: ignore[call-arg]  # faiss's types lack the arguments of its Python wrapper
+        _, nearest = index.search(queries, k, params=selected)
+        shares[rows] = _shares(labels[nearest], classes)
     return shares
 
 
 def _shares(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Shares (n, C) of labels (n, k)."""
+    """Return the shares (n, C) of the classes in each row of labels (n, k)."""
     return np.stack([(labels == c).mean(axis=1) for c in range(classes)], axis=1)
 
 
 def _directions(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Centred features of length 1, float32; those that are the mean stay 0."""
+    """Return the centred features at length 1, float32; features equal to the mean become 0."""
     centred = features - mean
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The command: probes of features, on patients that were left out."""
+"""`wsc-ray probe`: measuring features without a head, on patients that were left out."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def probe_features(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Measure features by their neighbours and by a linear classifier, slides and where labels are known patches.
+    """Measure features with nearest neighbours and a linear classifier, on slides, and on patches if their labels are known.
 
     Args:
-        run: the run folder, from which everything below is taken where it is not given.
-        features: a feature store (`RUN/features`).
-        out: where the results go (`RUN/probe`).
-        test: learn from training and validation slides and measure on test slides, which the ledger records. Otherwise test
-            slides are not looked at: every patient is predicted from others. With folds all slides are, and the ledger
-            records it, since each is a test slide once.
-        recipe, overrides: of these, `seed`, `data`, `evaluate` and `tracking` are used (`RUN/recipe.yaml`).
-        dry_run: check everything, return the plan and touch nothing.
+        run: the run folder, which gives the defaults of the arguments below.
+        features: the feature store (default `RUN/features`).
+        out: the output folder (default `RUN/probe`).
+        test: learn from training and validation slides and measure on test slides, which the ledger records. Otherwise test slides
+            are not used, and every patient is predicted from the others. With folds all slides are used, and the ledger records
+            it, since every slide is a test slide of one fold.
+        recipe, overrides: the recipe (default `RUN/recipe.yaml`), of which `seed`, `data`, `evaluate` and `tracking` are used.
+        dry_run: check everything, return the plan, and write nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`: `probes`, by level and probe the metrics, and `site`.
+        The summary, also in `OUT/summary.json`: `probes`, the metrics by level and probe, and `site`.
 
     Raises:
         UserError: see `wsc_ray.errors`; nothing has been written then.
@@ -74,7 +74,7 @@ def probe_features(
     cohort = read_slides(features)
     chosen = choose_slides(cohort, recipe.data)
     learn, measured = _sides(chosen.slides, features, recipe, test)
-    folds = FOLD in learn.column_names  # of which every slide is a test slide once
+    folds = FOLD in learn.column_names  # then every slide is a test slide of one fold
     classes = class_order(learn["label"].to_pylist(), recipe.data.pure)
     plan = _plan(features, out, recipe, classes, learn, measured)
     if folds:
@@ -86,13 +86,16 @@ def probe_features(
     if query is not None and query.features.shape[1] != bags.features.shape[1]:
         raise DataError(f"features in {features} are of several widths; use one encoder")
     pairs = _pairs(bags, query, classes, recipe)
-    found = {
-        level: {probe: _probabilities(probe, train, asked, recipe) for probe in PROBES}
-        for level, (train, asked) in pairs.items()
+    predicted = {
+        level: {probe: _probabilities(probe, train, queries, recipe) for probe in PROBES}
+        for level, (train, queries) in pairs.items()
     }
     entries = {
-        level: {probe: _measured(asked or train, each, recipe) for probe, each in found[level].items()}
-        for level, (train, asked) in pairs.items()
+        level: {
+            probe: _measured(queries or train, probabilities, recipe)
+            for probe, probabilities in predicted[level].items()
+        }
+        for level, (train, queries) in pairs.items()
     }
     slides = pairs["slides"][0]
     site, notes = robustness(slides, _sites(cohort, recipe, slides), recipe.seed)
@@ -104,15 +107,15 @@ def probe_features(
     store = open_store(
         recipe.tracking.uri, recipe.tracking.experiment, out, features, *([folder.path] if folder else [])
     )
-    kept = folder.path if folder else out
+    ledger_folder = folder.path if folder else out
 
     def work(tracker: Tracker) -> Mapping[str, Any]:
         ledger = None
         if opening is not None:
-            ledger = {"path": shown(kept / LEDGER), **record(kept, opening)}
+            ledger = {"path": shown(ledger_folder / LEDGER), **record(ledger_folder, opening)}
             tracker.set_tags({f"wsc_ray.test.{name}": str(value) for name, value in asdict(opening).items()})
         measured_slides = pairs["slides"][1] or slides
-        for probe, probabilities in found["slides"].items():
+        for probe, probabilities in predicted["slides"].items():
             write_slides(
                 out / f"{probe}.csv",
                 measured_slides.slides.tolist(),
@@ -126,16 +129,16 @@ def probe_features(
         return {**values, "ledger": ledger}
 
     params = {"features": shown(features), "test": test, **recipe.evaluate.model_dump(mode="json")}
-    # What lies there is written anew, so that there is nothing to compare.
+    # Existing results are replaced, so that there is no identity to compare.
     return carry_out("probe", out=out, identity={}, plan=plan, params=params, store=store, work=work)
 
 
 def _sides(slides: pa.Table, features: AnyPath, recipe: Recipe, test: bool) -> tuple[pa.Table, pa.Table | None]:
-    """The slides to learn from, and with `test` those to measure on; slides of other splits are not looked at.
+    """Return the slides to learn from, and with `test` the slides to measure on; slides of other splits are not used.
 
     Raises:
-        DataError: there are none, or patients are in both.
-        RecipeError: `test`, where folds take the place of the splits.
+        DataError: there are no such slides, or a patient is in both.
+        RecipeError: `test` is given, but the cohort has folds instead of splits.
     """
     data = recipe.data
     if FOLD in slides.column_names:
@@ -158,16 +161,19 @@ def _sides(slides: pa.Table, features: AnyPath, recipe: Recipe, test: bool) -> t
 def _pairs(
     bags: Bags, query: Bags | None, classes: Sequence[str], recipe: Recipe
 ) -> dict[str, tuple[Samples, Samples | None]]:
-    """By level, what to learn from and what to measure on; None: what is learned from, patient by patient."""
+    """Return by level the samples to learn from and to measure on.
+
+    The latter are None if each patient is predicted from the others.
+    """
     slides = slide_samples(bags, classes)
     require_patients(slides, "slides")
     pairs = {"slides": (slides, None if query is None else slide_samples(query, classes))}
     options = {"most": recipe.evaluate.probe_patches, "seed": recipe.seed}
     patches = patch_samples(bags, **options)
-    asked = None if query is None else patch_samples(query, **options)
-    if patches is not None and (query is None or asked is not None) and len(np.unique(patches.labels)) == 2:
+    queries = None if query is None else patch_samples(query, **options)
+    if patches is not None and (query is None or queries is not None) and len(np.unique(patches.labels)) == 2:
         require_patients(patches, "patches")
-        pairs["patches"] = (patches, asked)
+        pairs["patches"] = (patches, queries)
     return pairs
 
 
@@ -178,7 +184,7 @@ def _probabilities(probe: str, train: Samples, query: Samples | None, recipe: Re
 
 
 def _measured(samples: Samples, probabilities: np.ndarray, recipe: Recipe) -> dict[str, Any]:
-    """Metrics with intervals over patients."""
+    """Return the metrics of probabilities, with intervals over patients."""
     order = recipe.evaluate.order
     positions = class_positions(order, samples.classes) if order and set(order) == set(samples.classes) else None
 
@@ -199,7 +205,7 @@ def _measured(samples: Samples, probabilities: np.ndarray, recipe: Recipe) -> di
 
 
 def _sites(cohort: Cohort, recipe: Recipe, samples: Samples) -> np.ndarray:
-    """The site of each sample's slide, "" where none is known."""
+    """Return the site of each sample's slide, "" if it is not known."""
     if recipe.data.cohort:
         cohort, _ = overlay(cohort, read_user_table(recipe.data.cohort))
     if SITE not in cohort.columns:
@@ -215,7 +221,7 @@ def _opening(features: AnyPath, measured: pa.Table, where: str, query: Bags, bag
         cohort=digest_of_slides(measured),
         where=where,
         slides=len(query),
-        head=f"probe of {bags.digest()}",  # what it learned from stands in for weights
+        head=f"probe of {bags.digest()}",  # a probe has no weights; the features it learned from stand for them
         encoder=embedded["encoder"] if embedded else None,
         features=query.digest(),
         recipe=digest_of_recipe(recipe),
@@ -249,12 +255,12 @@ def _plan(
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics for MLflow, such as `slides_linear_auroc`."""
+    """Return the metrics for MLflow, such as `slides_linear_auroc`."""
     flat = {
         metric_key(f"{level}_{probe}_{name}"): each["value"]
         for level, probes in values["probes"].items()
-        for probe, found in probes.items()
-        for name, each in found["metrics"].items()
+        for probe, result in probes.items()
+        for name, each in result["metrics"].items()
         if each["value"] is not None
     }
     site = values["site"] or {}

@@ -1,4 +1,4 @@
-"""What probes look at: slides as the mean of their patches, or patches whose label is known."""
+"""The samples of probes: slides, by the mean of their patches' features, or patches whose label is known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PATCH_CLASSES = ("0", "1")
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """n samples.
+    """n samples with labels.
 
     Attributes:
         features: (n, D) float32.
         labels: (n,) class indices.
-        classes: their names, (C,).
-        slides, patients: of each sample, (n,).
+        classes: (C,), the names of the classes.
+        slides, patients: (n,), slide and patient of each sample.
     """
 
     features: np.ndarray
@@ -35,7 +35,7 @@ class Samples:
         return len(self.labels)
 
     def select(self, chosen: np.ndarray) -> Samples:
-        """The samples at indices or of a mask."""
+        """Return the samples that indices or a mask select."""
         return replace(
             self,
             features=self.features[chosen],
@@ -45,13 +45,13 @@ class Samples:
         )
 
     def labelled(self, labels: Sequence[str]) -> Samples:
-        """The same with other labels, (n,) names."""
+        """Return the same samples with other labels, (n,) names."""
         classes, index = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
         return replace(self, labels=index, classes=tuple(classes.tolist()))
 
 
 def slide_samples(bags: Bags, classes: Sequence[str]) -> Samples:
-    """A sample a slide: the mean of its patches' features."""
+    """Return one sample per slide, the mean of its patches' features."""
     sums = np.add.reduceat(bags.features.numpy().astype(np.float64), bags.offsets.numpy()[:-1], axis=0)
     means = (sums / bags.lengths.numpy()[:, None]).astype(np.float32)
     return Samples(
@@ -60,14 +60,14 @@ def slide_samples(bags: Bags, classes: Sequence[str]) -> Samples:
 
 
 def patch_samples(bags: Bags, *, most: int, seed: int) -> Samples | None:
-    """A sample a patch of known label, at most so many of each slide, drawn; None where no label is known."""
+    """Return one sample per patch of known label, at most `most` random ones of each slide; None if no label is known."""
     if bags.patch_labels is None:
         return None
     labels, offsets = bags.patch_labels.numpy(), bags.offsets.numpy()
     rows, slides = [], []
     for slide in range(len(bags)):
-        known = offsets[slide] + np.flatnonzero(labels[offsets[slide] : offsets[slide + 1]] >= 0)
-        drawn = np.sort(known[permutation(len(known), seed, slide)[:most]])
+        labelled = offsets[slide] + np.flatnonzero(labels[offsets[slide] : offsets[slide + 1]] >= 0)
+        drawn = np.sort(labelled[permutation(len(labelled), seed, slide)[:most]])
         rows.append(drawn)
         slides.append(np.full(len(drawn), slide))
     chosen, slide = np.concatenate(rows), np.concatenate(slides)
@@ -81,7 +81,7 @@ def patch_samples(bags: Bags, *, most: int, seed: int) -> Samples | None:
 
 
 def require_patients(samples: Samples, what: str, least: int = 2) -> None:
-    """Refuse samples of which a class has too few patients to leave some out.
+    """Check that each class has enough patients to leave some out.
 
     Raises:
         DataError: a class has fewer patients than `least`.
@@ -90,5 +90,5 @@ def require_patients(samples: Samples, what: str, least: int = 2) -> None:
         count = len(np.unique(samples.patients[samples.labels == number]))
         if count < least:
             raise DataError(
-                f"{what} of label {name} are of {count} patients; leaving patients out needs {least} of each label at least"
+                f"{what} of label {name} are of {count} patients; leaving patients out needs at least {least} of each label"
             )

@@ -1,4 +1,4 @@
-"""How much of a site (a hospital, a scanner) is in features, beside what is to be learned."""
+"""The influence of the site (a hospital, a scanner) on features, compared with that of the label."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from wsc_ray.evaluate.metrics import measure_classes
 from wsc_ray.probes.linear import linear_probabilities
 from wsc_ray.probes.samples import Samples
 
-NEIGHBOURS = (5, 11, 21)  # of which the robustness index takes the best by its own rule
+NEIGHBOURS = (5, 11, 21)  # candidates, of which the robustness index chooses by its own rule
 
 
 def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str, Any] | None, list[str]]:
-    """How well sites can be told from features, and whether neighbours share the label or the site.
+    """Return how well features predict the site, and whether neighbours share the label or the site.
 
-    `site_balanced_accuracy` is that of a linear classifier of sites on patients that it was not fitted to; 1 / (number of
-    sites), `chance`, is what features without a trace of the site give. `robustness_index` (arXiv 2507.17845) is the share of
-    neighbours with the same label and another site among those that have one of the two in common; above 0.5 the label counts
-    more. It is the package croma's, with patients as its groups, so that no neighbour is of the same patient.
+    `site_balanced_accuracy` is that of a linear classifier of sites, on patients that it was not fitted to; features without any
+    trace of the site give `chance`, 1 / (number of sites). `robustness_index` (arXiv 2507.17845) is the share of neighbours with
+    the same label and another site, among neighbours that share exactly one of the two; above 0.5 the label has more influence.
+    The package croma computes it, with patients as its groups, so that no neighbour is of the same patient.
 
     Args:
-        samples: slides.
-        sites: of each sample, (n,) text, "" where not known.
-        seed: of the groups of patients.
+        samples: one sample per slide.
+        sites: (n,) text, the site of each sample, "" if it is not known.
+        seed: the seed of the groups of patients.
 
     Returns:
-        The figures, None where fewer than two sites have two patients; and notes, none where no site is known.
+        The figures, None if fewer than two sites have two patients; and notes, none if no site is known.
     """
     patients_of = {site: len(set(samples.patients[sites == site])) for site in sorted(set(sites) - {""})}
     if not patients_of:
@@ -41,19 +41,17 @@ def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str
     if len(enough) < 2:
         return None, [*notes, "robustness to site needs two sites with two patients each at least"]
     chosen = np.isin(sites, enough)
-    known, their_sites = samples.select(chosen), sites[chosen]
-    of_site = known.labelled(their_sites.tolist())
+    kept, their_sites = samples.select(chosen), sites[chosen]
+    of_site = kept.labelled(their_sites.tolist())
     predicted = linear_probabilities(of_site, None, seed).argmax(axis=1)
-    accuracy = measure_classes(of_site.labels, predicted, of_site.classes, np.ones((1, len(known))))[
-        "balanced_accuracy"
-    ]
+    accuracy = measure_classes(of_site.labels, predicted, of_site.classes, np.ones((1, len(kept))))["balanced_accuracy"]
     figures: dict[str, Any] = {
         "sites": len(enough),
-        "slides": len(known),
+        "slides": len(kept),
         "site_balanced_accuracy": float(accuracy[0]),
         "chance": 1 / len(enough),
     }
-    index, reason = _robustness_index(known, their_sites)
+    index, reason = _robustness_index(kept, their_sites)
     return {**figures, **index}, [*notes, *reason]
 
 
@@ -78,8 +76,9 @@ def _robustness_index(samples: Samples, sites: np.ndarray) -> tuple[dict[str, An
         }
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of little support, which stands beside the index
-        found = RI.compute(samples.features, table, confounder_column="site", k_candidates=neighbours)
-    if not found.support:
+        # It warns of little support, which is reported beside the index.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        index = RI.compute(samples.features, table, confounder_column="site", k_candidates=neighbours)
+    if not index.support:
         return {}, ["no slide has a neighbour that shares its label or its site alone: there is no robustness index"]
-    return {"robustness_index": float(found.value), "neighbours": int(found.k), "support": float(found.support)}, []
+    return {"robustness_index": float(index.value), "neighbours": int(index.k), "support": float(index.support)}, []

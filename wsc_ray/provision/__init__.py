@@ -1,1 +1,1 @@
-"""Bringing a cluster up and taking it down: cluster files, Ray's launcher, KubeRay, tunnels."""
+"""Bringing clusters up and taking them down: cluster files, Ray's launcher, KubeRay, tunnels."""

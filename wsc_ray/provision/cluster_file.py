@@ -1,7 +1,7 @@
-"""A cluster file: what it describes, and how many nodes it promises.
+"""Reading a cluster file: its format, the cluster's name, provider, smallest number of nodes and storage.
 
-Two formats: Ray's cluster launcher (AWS, Google Cloud, machines with SSH) and KubeRay's, a `RayCluster` or a `RayJob`.
-Of a `RayJob` the cluster is taken, and what it says of a job is not: that is what the command submits.
+There are two formats: that of Ray's cluster launcher (AWS, Google Cloud, machines with SSH), and KubeRay's `RayCluster` or `RayJob`.
+A `RayJob` is read for its cluster only; its job is ignored, since the command submits its own.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _MARK = re.compile(r"[\w./-]*CHANGE-ME[\w-]*")
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """A checked file.
+    """A checked cluster file.
 
     Attributes:
-        name: the cluster's.
-        provider: `local`, `aws`, `gcp`, ... of Ray's launcher, or `kuberay`.
-        nodes: that come up without being asked for: the head and the fewest workers.
-        documents: the YAML as it was read, one for each document.
+        kind: the tool that brings the cluster up.
+        name: the cluster's name.
+        provider: `local`, `aws`, `gcp`, ... for Ray's launcher, or `kuberay`.
+        nodes: the number of nodes that start with the cluster: the head and the smallest number of workers.
+        documents: the parsed YAML documents.
     """
 
     path: Path
@@ -43,26 +44,26 @@ class ClusterFile:
         if self.kind == "launcher":
             return self.documents[0]
         cluster = _ray_cluster(self.documents)
-        assert cluster is not None  # what makes it a file of KubeRay
+        assert cluster is not None  # a file of kind kuberay has one, see `_described`
         return cluster
 
     @property
     def storage(self) -> str | None:
-        """Where runs go that are given no folder: a URI, or a folder that every node mounts; None where the file names none.
+        """The place for runs without a given folder: a URI, or a folder that every node mounts; None if the file names none.
 
         The launcher's schema leaves `metadata` to its users; in a RayCluster it is the annotation `wsc-ray/storage`.
         """
         metadata = self.config.get("metadata") or {}
-        found = metadata if self.kind == "launcher" else metadata.get("annotations") or {}
-        named = found.get("storage" if self.kind == "launcher" else "wsc-ray/storage")
-        return str(named) if named else None
+        entries = metadata if self.kind == "launcher" else metadata.get("annotations") or {}
+        storage = entries.get("storage" if self.kind == "launcher" else "wsc-ray/storage")
+        return str(storage) if storage else None
 
 
 def read_cluster_file(path: str | Path) -> ClusterFile:
     """Read and check a cluster file.
 
     Raises:
-        ClusterError: no such file, not YAML, neither format, or a CHANGE-ME that nobody has changed.
+        ClusterError: the file does not exist, is not YAML, has neither format, or still holds a CHANGE-ME.
     """
     path = local_path(path)
     try:
@@ -80,11 +81,11 @@ def read_cluster_file(path: str | Path) -> ClusterFile:
     except KeyError as error:
         raise ClusterError(f"--cluster {path}: {error.args[0]} is missing") from None
     except (AttributeError, TypeError, ValueError) as error:
-        raise ClusterError(f"--cluster {path}: not as Ray's launcher or KubeRay want it: {error}") from None
-    # In the values: a comment may speak of the marks.
-    left = sorted({mark for document in documents for text in _texts(document) for mark in _MARK.findall(text)})
-    if left:
-        raise ClusterError(f"--cluster {path}: put your own values for {', '.join(left)}")
+        raise ClusterError(f"--cluster {path}: not in the format of Ray's launcher or KubeRay: {error}") from None
+    # Only values are searched: a comment may mention CHANGE-ME.
+    unchanged = sorted({mark for document in documents for text in _texts(document) for mark in _MARK.findall(text)})
+    if unchanged:
+        raise ClusterError(f"--cluster {path}: put your own values for {', '.join(unchanged)}")
     return ClusterFile(path, kind, name, provider, nodes, documents)
 
 
@@ -115,36 +116,40 @@ def _launcher_workers(path: Path, config: Mapping[str, Any]) -> int:
         return min(int(config.get("min_workers", machines)), machines)
     types = config.get("available_node_types") or {}
     head = config.get("head_node_type")
-    return sum(int(each.get("min_workers", 0)) for name, each in types.items() if name != head)
+    return sum(int(node_type.get("min_workers", 0)) for name, node_type in types.items() if name != head)
 
 
 def to_apply(documents: tuple[Any, ...]) -> list[Any]:
-    """What Kubernetes is asked for: the documents, and of a `RayJob` the `RayCluster` of its name.
+    """Return the documents to apply with kubectl; a `RayJob` becomes a `RayCluster` of the same name.
 
     The API: https://docs.ray.io/en/latest/cluster/kubernetes/getting-started/rayjob-quick-start.html
     """
     return [
-        _cluster_of(each) if isinstance(each, Mapping) and each.get("kind") == "RayJob" else each for each in documents
+        _cluster_of(document) if isinstance(document, Mapping) and document.get("kind") == "RayJob" else document
+        for document in documents
     ]
 
 
 def _cluster_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """
+    """Return the `RayCluster` that a `RayJob` describes.
+
     Raises:
-        KeyError: the job runs on a cluster that it does not describe.
+        KeyError: the job selects an existing cluster instead of describing one.
     """
-    given = {name: job[name] for name in ("apiVersion", "metadata") if name in job}
-    return {**given, "kind": "RayCluster", "spec": job["spec"]["rayClusterSpec"]}
+    kept = {name: job[name] for name in ("apiVersion", "metadata") if name in job}
+    return {**kept, "kind": "RayCluster", "spec": job["spec"]["rayClusterSpec"]}
 
 
 def _ray_cluster(documents: tuple[Any, ...]) -> Mapping[str, Any] | None:
-    found = [each for each in to_apply(documents) if isinstance(each, Mapping) and each.get("kind") == "RayCluster"]
-    return found[0] if found else None
+    for document in to_apply(documents):
+        if isinstance(document, Mapping) and document.get("kind") == "RayCluster":
+            return document
+    return None
 
 
 def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        return [text for pair in value.items() for each in pair for text in _texts(each)]
+        return [text for pair in value.items() for item in pair for text in _texts(item)]
     if isinstance(value, list):
-        return [text for each in value for text in _texts(each)]
+        return [text for item in value for text in _texts(item)]
     return [value] if isinstance(value, str) else []

@@ -1,4 +1,4 @@
-"""KubeRay, by `kubectl`: apply a file's `RayCluster`, reach its head's dashboard, delete it and look what is left."""
+"""KubeRay, through `kubectl`: applying a file's `RayCluster`, connecting to its dashboard, deleting it, and checking what is left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KubeRay:
         self._pods = f"ray.io/cluster={file.name}"
 
     def is_up(self) -> bool:
-        """Whether its head is ready.
+        """Return whether the head's pod is ready.
 
         Raises:
             ClusterError: kubectl is not connected.
@@ -55,10 +55,10 @@ class KubeRay:
 
     @contextlib.contextmanager
     def reach(self, *, seconds: float = SECONDS) -> Iterator[str]:
-        """The dashboard's address on this machine, for as long as the block.
+        """Forward the dashboard to this machine during the block, and yield its address here.
 
         Raises:
-            ClusterError: there is no head, or it does not answer.
+            ClusterError: the cluster has no head, or its dashboard does not answer.
         """
         names = self._said("get", "pods", *self._head(), "--output", "name").split()
         if not names:
@@ -69,14 +69,14 @@ class KubeRay:
             yield address
 
     def token(self) -> str | None:
-        """What KubeRay's operator has made for it, where the file asks for one."""
+        """Return the token that KubeRay's operator made for the cluster; None if the file asks for no token."""
         if (self.file.config.get("spec", {}).get("authOptions") or {}).get("mode") != "token":
             return None
         encoded = self._said("get", "secret", self.file.name, "--output", self._path("{.data.auth_token}"))
         return base64.b64decode(encoded).decode().strip()
 
     def down(self) -> list[str]:
-        """Delete it; what is left of it all the same, a line each. Volumes stay, with the runs."""
+        """Delete the cluster, and return a line for each pod that is left. Volumes stay, with the runs on them."""
         try:
             self._said("delete", "raycluster", self.file.name, "--ignore-not-found", "--wait")
             deadline = time.monotonic() + SECONDS
@@ -100,13 +100,13 @@ class KubeRay:
         return f"jsonpath={path}"
 
     def _said(self, *arguments: str, given: str = "") -> str:
-        """What kubectl prints.
+        """Run kubectl and return what it prints.
 
         Args:
-            given: on its standard input.
+            given: its standard input.
 
         Raises:
-            ClusterError: it fails.
+            ClusterError: kubectl fails.
         """
         done = subprocess.run([*self._kubectl, *arguments], capture_output=True, text=True, input=given, check=False)
         if done.returncode:

@@ -1,6 +1,6 @@
-"""Ray's cluster launcher, by its own command line: bring a cluster up, reach it, take it down and look what is left.
+"""Ray's cluster launcher, through its command line: bringing a cluster up, connecting to it, taking it down, checking what is left.
 
-Its commands are programs of their own here, since they ask, print and set up logging for a whole process.
+Its commands run as processes of their own, since they ask questions, print, and configure logging for a whole process.
 """
 
 from __future__ import annotations
@@ -21,36 +21,35 @@ from wsc_ray.provision.requirements import token_of
 from wsc_ray.provision.tunnel import SECONDS, free_port, tunnel
 
 RAY = str(Path(sys.executable).parent / "ray")
-QUIET = ("--log-style", "pretty", "--log-color", "false")  # steps alone, in a log file too
+QUIET = ("--log-style", "pretty", "--log-color", "false")  # print the steps only, without colours
 DASHBOARD = 8265
-STOPPING = 20.0  # s that processes have to end
-# Where the files of `cluster/` mount the package: the watch is of the same version as whoever starts it.
+STOPPING = 20.0  # s for processes to end
+# Where the files of `cluster/` mount the package, so that the watch has the version of the client that starts it.
 MOUNTED = "~/wsc-ray"
 
 
 class Launcher:
-    """The cluster of a file of Ray's launcher."""
+    """A cluster of Ray's launcher."""
 
     def __init__(self, file: ClusterFile):
         self.file = file
         self._machines = Machines(file)
 
     def is_up(self) -> bool:
-        """Whether its dashboard answers.
+        """Return whether the dashboard answers.
 
         Raises:
-            ClusterError: nobody can log in to the head.
+            ClusterError: the login to the head fails.
         """
         if self.file.provider == "local":
-            self._machines.processes(
-                self._machines.head
-            )  # where nobody can log in, Ray's launcher would try for minutes
+            # If the login fails, this raises at once, while Ray's launcher would try for minutes.
+            self._machines.processes(self._machines.head)
         with contextlib.suppress(ClusterError), self.reach(seconds=20):
             return True
         return False
 
     def start(self) -> None:
-        """Bring up what is not up: on one that is, Ray and all that it runs would start anew.
+        """Bring the cluster up. Call it only for a cluster that is down: it restarts Ray, which ends all jobs.
 
         Raises:
             ClusterError: Ray's launcher failed.
@@ -64,14 +63,14 @@ class Launcher:
 
     @contextlib.contextmanager
     def reach(self, *, seconds: float = SECONDS) -> Iterator[str]:
-        """The dashboard's address on this machine, for as long as the block.
+        """Forward the dashboard to this machine during the block, and yield its address here.
 
         Raises:
-            ClusterError: the cluster is not up, as far as this machine knows, or does not answer.
+            ClusterError: the cluster is not up, as far as this machine knows, or its dashboard does not answer.
         """
         port = free_port()
         if self.file.provider == "local":
-            # Ray's own command knows only a cluster that was brought up from this machine, since it was last started.
+            # `ray dashboard` knows only clusters that this machine brought up since it was last started.
             command = [
                 *self._machines.log_in(self._machines.head),
                 "-N",
@@ -87,10 +86,10 @@ class Launcher:
         return token_of(self.file)
 
     def watch(self, orders: str) -> None:
-        """Start the watch on the head, or give the one that runs new orders; see `wsc_ray.autostop`.
+        """Start the watch on the head, or give new orders to a watch that runs; see `wsc_ray.autostop`.
 
         Raises:
-            ClusterError: it does not start.
+            ClusterError: the watch does not start.
         """
         start = f"cd {MOUNTED} 2>/dev/null; python -m wsc_ray.autostop.start {shlex.quote(orders)}"
         line = f"bash --login -c {shlex.quote(start)}"
@@ -100,14 +99,14 @@ class Launcher:
             command = [RAY, "exec", str(self.file.path), line, *QUIET]
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
-            said = " ".join(done.stderr.split())[-300:] or "nothing"
+            output = " ".join(done.stderr.split())[-300:] or "nothing"
             raise ClusterError(
-                f"the head of {self.file.name} does not start its watch, so that it would stay up until somebody takes it down; "
-                f"it says: {said}; with --autostop never it is not asked to"
+                f"the head of {self.file.name} does not start its watch, so that the cluster would stay up until somebody takes it down; "
+                f"the head says: {output}; with --autostop never the cluster comes up without a watch"
             )
 
     def down(self) -> list[str]:
-        """Take it down; what is left of it all the same, as far as can be seen, a line each."""
+        """Take the cluster down, and return a line for each machine or process that is left, as far as can be seen."""
         subprocess.run([RAY, "down", "--yes", str(self.file.path), *QUIET], stdin=subprocess.DEVNULL, check=False)
         return self._left_on_machines() if self.file.provider == "local" else self._left_in_the_cloud()
 
@@ -127,7 +126,7 @@ class Launcher:
             return [f"unknown: the provider did not answer; look in its console for machines of {self.file.name}"]
         return [f"machine {address}" for address in (head or "", *workers.split()) if address]
 
-    # Ray's launcher stops the head alone and says that all is down even where that failed; workers would stay for a minute.
+    # Ray's launcher stops the head only, and reports success even if that failed; workers would stay for a minute.
 
     def _left_on_machines(self) -> list[str]:
         everywhere = [self._machines.head, *self._machines.workers]
@@ -141,7 +140,7 @@ class Launcher:
         return left
 
     def _environment(self) -> dict[str, str]:
-        # The autoscaler that Ray takes by default, its second, never starts workers of `provider: local` (Ray 2.60).
+        # Ray's default autoscaler, version 2, never starts the workers of `provider: local` (Ray 2.60).
         first = {"RAY_UP_enable_autoscaler_v2": "0"} if self.file.provider == "local" else {}
-        # Ray's launcher tells the cluster to report its use where the one who calls it does.
+        # Ray's launcher passes this machine's setting on usage reports to the cluster: off, unless the user sets it.
         return {"RAY_USAGE_STATS_ENABLED": "0", **os.environ, **first}

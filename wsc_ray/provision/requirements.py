@@ -1,4 +1,4 @@
-"""Has this machine what it takes to bring a cluster up? Asked before anything is started or spent."""
+"""Checks that this machine can bring a cluster up, before anything is started or paid for."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TOOLS = {
 
 
 def check_requirements(file: ClusterFile) -> None:
-    """Programs, keys, files to copy and the cloud's credentials.
+    """Check that this machine has the programs, keys, files to copy and cloud credentials that a cluster file needs.
 
     Raises:
-        ClusterError: something is missing; all of it is said.
+        ClusterError: something is missing; the message names everything that is.
     """
     missing = list(_missing(file))
     if missing:
@@ -30,7 +30,7 @@ def check_requirements(file: ClusterFile) -> None:
 
 
 def token_of(file: ClusterFile) -> str | None:
-    """This user's token, where the launcher copies it to the cluster, which then asks for it."""
+    """Return this user's token if the file copies it to the cluster, which then asks for it; None otherwise."""
     if TOKEN not in (file.config.get("file_mounts") or {}).values():
         return None
     return Path(TOKEN).expanduser().read_text().strip()
@@ -63,11 +63,11 @@ def _aws() -> Iterator[str]:
     from botocore.exceptions import BotoCoreError
 
     try:
-        known = boto3.Session().get_credentials()
+        credentials = boto3.Session().get_credentials()
     except BotoCoreError as error:
         yield f"AWS credentials cannot be read: {error}"
         return
-    if known is None:
+    if credentials is None:
         yield "no AWS credentials; `aws configure`, or set AWS_PROFILE"
 
 

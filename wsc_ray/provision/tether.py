@@ -1,7 +1,7 @@
-"""`python -m wsc_ray.provision.tether PROGRAM ...`: run a program for as long as this one's stdin stays open.
+"""`python -m wsc_ray.provision.tether PROGRAM ...`: run a program until the standard input of this process is closed.
 
-Whoever starts it holds the other end of a pipe, which the system closes when that process ends, however it ends: a
-command that was killed leaves no SSH connection behind.
+The parent process holds the other end of a pipe, which the system closes when the parent ends in any way: a command that was
+killed leaves no SSH connection behind.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import subprocess
 import sys
 import threading
 
-GRACE = 5.0  # s to end by itself
+GRACE = 5.0  # s for the program to end after SIGTERM
 
 
 def main(command: list[str]) -> int:
-    """The program's exit status."""
-    # A session of its own, ended as a whole: the program starts others.
+    """Run the program and return its exit status."""
+    # A session of its own, so that the processes that the program starts are ended with it.
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=_end_with_stdin, args=(program,), daemon=True).start()
     return program.wait()

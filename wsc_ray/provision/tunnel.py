@@ -1,4 +1,4 @@
-"""A way to a cluster's dashboard: a program that forwards it to a port of this machine, kept alive while it is used."""
+"""A tunnel to a cluster's dashboard: a program that forwards the dashboard to a local port, restarted when it ends."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from wsc_ray.errors import ClusterError
 from wsc_ray.provision.tether import GRACE
 
-SECONDS = 60.0  # for a first answer
-_PAUSE = 3.0  # before a program that has ended is started again: SSH ends when a laptop's lid was closed
+SECONDS = 60.0  # s for the dashboard's first answer
+_PAUSE = 3.0  # s before an ended program is restarted: SSH ends when a laptop's lid is closed
 
 
 @contextlib.contextmanager
@@ -40,14 +40,14 @@ def tunnel(command: Sequence[str], port: int, *, seconds: float = SECONDS) -> It
 
 
 def free_port() -> int:
-    """One that nobody on this machine listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Return a port on which no program of this machine listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    # A session of its own: Ctrl-C is for the command that follows the job.
+    # A session of its own: Ctrl-C must reach only the command that follows the job.
     return subprocess.Popen(
         [sys.executable, "-m", "wsc_ray.provision.tether", *command],
         stdin=subprocess.PIPE,
@@ -63,8 +63,10 @@ def _wait(program: subprocess.Popen[str], command: Sequence[str], address: str, 
     deadline = time.monotonic() + seconds
     while not _answers(address):
         if program.poll() is not None:
-            said = " ".join(program.stderr.read().split())[-300:]
-            raise ClusterError(f"no way to the cluster's dashboard: `{' '.join(command)}` says: {said or 'nothing'}")
+            output = " ".join(program.stderr.read().split())[-300:]
+            raise ClusterError(
+                f"no connection to the cluster's dashboard: `{' '.join(command)}` says: {output or 'nothing'}"
+            )
         if time.monotonic() > deadline:
             raise ClusterError(f"the cluster's dashboard has not answered within {seconds:.0f} s")
         time.sleep(0.5)

@@ -1,7 +1,7 @@
-"""The part of a cluster file that is kept beside a run: what is listed here, and of everything else the key alone.
+"""The copy of a cluster file that is kept beside a run: it holds the values listed here, and `(removed)` for all others.
 
-A list of what may stay cannot miss a secret that nobody thought of. What stays says which machines a run had: types, images,
-numbers, regions, names. Commands, mounts, environment variables, keys and accounts go, whatever is in them.
+An allow list cannot miss a secret that nobody thought of. The kept values tell which machines a run had: types, images, numbers,
+regions, names. Commands, mounts, environment variables, keys and accounts are always removed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import yaml
 from wsc_ray.provision.cluster_file import ClusterFile
 
 REMOVED = "(removed)"
-VALUE = True  # a number, a text, a list of these
-ANY = "*"  # any key that has no entry of its own: names that users choose
-Kept = bool | Mapping[str, Any]  # VALUE, or what stays of a mapping by its keys; of a list, what stays of each item
+VALUE = True  # keep a number, a text, or a list of these
+ANY = "*"  # stands for every key without an entry of its own: names that users choose
+# VALUE, or for a mapping what is kept of each key; for a list, what is kept of each item.
+Kept = bool | Mapping[str, Any]
 
 
 def without_secrets(file: ClusterFile) -> str:
-    """The YAML of a cluster file with `(removed)` in place of every value that is not known to be harmless."""
+    """Return the YAML of a cluster file with `(removed)` in place of every value that is not known to be harmless."""
     kept = [_kept_of(document, file.kind) for document in file.documents]
     documents = [_filtered(document, keys) for document, keys in zip(file.documents, kept, strict=True)]
     return yaml.safe_dump_all(documents, sort_keys=False)
@@ -106,20 +107,20 @@ def _kept_of(document: Any, kind: str) -> Kept:
 
 
 def _filtered(value: Any, kept: Kept | None) -> Any:
-    """What `kept` lists of `value`; `(removed)` where a value has another form than is expected there."""
+    """Return the part of `value` that `kept` lists, with `(removed)` for all else, values of an unexpected form included."""
     if value is None:
         return None
     if isinstance(value, list):
-        return [_filtered(each, kept) for each in value] if kept else REMOVED
+        return [_filtered(item, kept) for item in value] if kept else REMOVED
     if isinstance(value, Mapping):
         if not isinstance(kept, Mapping):
             return REMOVED
-        return {key: _filtered(each, kept.get(key, kept.get(ANY))) for key, each in value.items()}
+        return {key: _filtered(item, kept.get(key, kept.get(ANY))) for key, item in value.items()}
     if kept is not VALUE:
         return REMOVED
     return _plain(value) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:
-    """A text without what a URI may say of who logs in: the user before its host, and its options."""
+    """Return a text without the parts of a URI that may hold a login: the user before the host, and the query."""
     return re.sub(r"\?\S*", "", re.sub(r"(\w://)[^/\s@]*@", r"\1", text))

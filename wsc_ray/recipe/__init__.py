@@ -1,1 +1,1 @@
-"""The one description of a run: its sections, reading it from YAML, and writing it commented."""
+"""The recipe, which describes a run: its sections, reading it from YAML, and writing a commented one."""

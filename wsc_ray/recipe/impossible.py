@@ -1,4 +1,4 @@
-"""Combinations of settings that no run can have."""
+"""Combinations of settings that are impossible for a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsc_ray.uris import has_secrets
 
 
 def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
-    """Combinations that no run can have: the keys involved, the first the one to change, and a sentence."""
+    """Yield the recipe's impossible combinations: the keys involved, of which the first is the one to change, and a sentence."""
     train, stream, data = recipe.train, recipe.stream, recipe.data
     if recipe.tracking.uri and has_secrets(recipe.tracking.uri):
         yield (
@@ -22,7 +22,7 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
     for name, labels in (("data.pure", data.pure), ("data.mixed", data.mixed or [])):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
-            yield (name,), f"{', '.join(twice)} is there twice; keep one"
+            yield (name,), f"{', '.join(twice)} occurs twice; keep one"
     if train.batch_size % 2:
         yield (
             ("train.batch_size",),
@@ -81,7 +81,7 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         yield ("data.mixed",), "no label is mixed; name at least one, or null for every label that is not pure"
     order = recipe.evaluate.order
     if order is not None and len(set(order)) < len(order):
-        yield ("evaluate.order",), f"a label is there twice in {', '.join(order)}; name each once"
+        yield ("evaluate.order",), f"a label occurs twice in {', '.join(order)}; name each once"
     splits = [data.train_split, data.val_split, data.test_split]
     if len(set(splits)) < 3:
         yield (
@@ -122,7 +122,7 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
 
 
 def _impossible_on_features(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
-    """What does not go together with `data.features`."""
+    """Yield the settings that cannot be combined with `data.features`."""
     if recipe.data.manifest:
         yield (
             ("data.features", "data.manifest"),

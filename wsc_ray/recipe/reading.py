@@ -1,6 +1,6 @@
-"""Reading a recipe: YAML and `a.b=c` overrides in, a `Recipe` out, or every problem at once.
+"""Reading a recipe from YAML and `a.b=c` overrides. All problems are reported at once.
 
-Each problem names the key it stands at and what was probably meant.
+Each problem names its key and, for an unknown key, the key that was probably meant.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from wsc_ray.uris import shown
 def load_recipe(path: str | AnyPath | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides such as `train.epochs=3` (values are YAML).
 
-    Without `path`, `wsc-ray.yaml` of the current folder is used where it exists, else the defaults alone.
+    Without `path`, `wsc-ray.yaml` of the current folder is used if it exists, or else the defaults.
 
     Raises:
-        RecipeError: the file is missing or not YAML, or any key, type, value or combination is wrong; all are listed.
+        RecipeError: the file is missing or not YAML, or keys, types, values or combinations are wrong; all are listed.
     """
     if path is None and Path(DEFAULT_RECIPE).is_file():
         path = DEFAULT_RECIPE
@@ -55,7 +55,7 @@ def load_recipe(path: str | AnyPath | None = None, overrides: Sequence[str] = ()
 
 
 def absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe with its paths as they hold in any folder: a job's, and the one where a later command is typed."""
+    """Return the recipe with absolute paths, so that it can be used from any folder, such as that of a job or of a later command."""
     data, encoder = recipe.data, recipe.encoder
     data = data.model_copy(
         update={name: _absolute(value) for name in ("manifest", "features", "cohort") if (value := getattr(data, name))}
@@ -66,15 +66,21 @@ def absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def _absolute(place: str) -> str:
-    """A local path from the root on; a URI as it is."""
+    """Return a local path as an absolute one, and a URI as it is."""
     return place if "://" in place and not place.startswith("file://") else str(as_path(place))
 
 
 def validate_recipe(values: Mapping[str, Any], *, source: str = "recipe", problems: Iterable[str] = ()) -> Recipe:
-    """Build a `Recipe`, or raise one `RecipeError` that lists everything wrong with `values`.
+    """Return the `Recipe` of `values`, or raise one `RecipeError` that lists every problem.
 
-    Wrong keys are taken out and the rest is checked again, so that an impossible combination elsewhere is reported
-    in the same breath as a misspelt key.
+    Wrong keys are removed and the rest is checked again, so that an impossible combination is reported together with a misspelt key.
+
+    Args:
+        source: the recipe's name in the message.
+        problems: problems that were found before.
+
+    Raises:
+        RecipeError: there is a problem.
     """
     problems = list(problems)
     bad: set[tuple[str, ...]] = set()
@@ -83,7 +89,7 @@ def validate_recipe(values: Mapping[str, Any], *, source: str = "recipe", proble
     except ValidationError as error:
         for item in error.errors(include_url=False, include_context=False):
             where = tuple(str(part) for part in item["loc"])
-            # A sentence looks for what was meant, which takes a while where there are thousands of them.
+            # Only problems that will be listed get a sentence: finding the key that was meant takes time.
             problems.append(_explain(item, where) if len(problems) < RecipeError.LISTED else _dotted(where))
             bad.add(where[:2])
         try:
@@ -112,7 +118,7 @@ def _without(values: Mapping[str, Any], bad: set[tuple[str, ...]]) -> dict[str, 
 
 
 def _explain(item: Mapping[str, Any], where: tuple[str, ...]) -> str:
-    """One pydantic error as a sentence: where it stands, what is wrong, what was probably meant."""
+    """Return one of pydantic's errors as a sentence: the key, the problem, and the key that was probably meant."""
     dotted = _dotted(where)
     if item["type"] != "extra_forbidden":
         if item["type"] in ("model_type", "model_attributes_type"):
@@ -135,29 +141,29 @@ def _dotted(where: tuple[str, ...]) -> str:
 
 
 def _text(path: AnyPath) -> str:
-    """A recipe's text; of a longer file as much as shows that it is no recipe."""
+    """Return a recipe's text; of a file that is too long for a recipe only the part that shows this."""
     if not isinstance(path, Path):
         size = path.size()
         if size is not None and size > 4 * plain_yaml.CHARACTERS:
-            raise plain_yaml.YamlError(f"has {size:,} bytes, which no recipe has")
+            raise plain_yaml.YamlError(f"has {size:,} bytes, too many for a recipe")
         return path.read_text(encoding="utf-8")
     with path.open(encoding="utf-8") as file:
         return file.read(plain_yaml.CHARACTERS + 1)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> str | None:
-    """Set `a.b=c` in `values`; a sentence where it cannot be."""
+    """Set `a.b=c` in `values`; return the problem as a sentence, None if there is none."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
-    said = f"--set {shortened(override)}"
+    option = f"--set {shortened(override)}"
     if not equals or not all(parts):
-        return f"{said}: write it as key=value, such as train.epochs=3"
+        return f"{option}: write it as key=value, such as train.epochs=3"
     if len(parts) > 2:
-        return f"{said}: no setting has more than a section and a name, such as train.epochs"
+        return f"{option}: no setting has more than a section and a name, such as train.epochs"
     try:
         value = plain_yaml.load(text)
     except plain_yaml.YamlError as error:
-        return f"{said}: the value: {error}"
+        return f"{option}: the value: {error}"
     if isinstance(value, str):
         value = _number(value)
     for part in parts[:-1]:
@@ -165,16 +171,16 @@ def _apply_override(values: dict[str, Any], override: str) -> str | None:
         if inner is None:
             inner = values[part] = {}
         if not isinstance(inner, dict):
-            return f"{said}: `{part}` is not a section"
+            return f"{option}: `{part}` is not a section"
         values = inner
     values[parts[-1]] = value
     return None
 
 
 def _number(text: str) -> str | float:
-    """YAML 1.1 reads `1e-4` as text; a user means the number."""
+    """Return a text such as `1e-4` as the number that a user means; YAML 1.1 reads it as text."""
     if len(text) > plain_yaml.DIGITS or not any(character.isdigit() for character in text):
-        return text  # float() would take `nan` and `infinity`
+        return text  # `nan` and `infinity`, which float() accepts, stay text
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`wsc-ray init`: a recipe with every setting, written from the recipe's own definition so that it is always true."""
+"""`wsc-ray init`: writing a commented recipe with every setting, generated from the definition of the recipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_template(out: str | Path) -> Path:
     """Write a commented recipe and return its path.
 
     Raises:
-        RunFolderError: the file exists.
+        RunFolderError: the file exists already.
     """
     path = local_path(out)
     if path.exists():
@@ -32,7 +32,7 @@ def write_template(out: str | Path) -> Path:
 
 
 def recipe_template() -> str:
-    """The commented YAML of a default recipe."""
+    """Return the commented YAML of the default recipe."""
     lines = [_HEAD]
     parts = sections()
     lines += _settings(Recipe, [name for name in Recipe.model_fields if name not in parts], Recipe(), "")
@@ -50,7 +50,7 @@ def _settings(section: type[Section], names: list[str], values: Section, indent:
 
 
 def _comment(section: type[Section], name: str) -> str:
-    """What a setting is, and the numbers that it takes."""
+    """Return a setting's description with its limits."""
     described, bounds = section.model_fields[name].description or "", limits(section, name)
     return f"{described} ({bounds})" if bounds else described
 

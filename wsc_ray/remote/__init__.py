@@ -1,1 +1,1 @@
-"""Where a call runs: here, at an address, or on the cluster of a file; and coming back to it."""
+"""Where a call runs (on this machine, at an address, or on the cluster of a file), and following its job later."""

@@ -1,8 +1,7 @@
-"""`--cluster FILE`: bring the cluster up, do what `--address` does, take it down, and say what is still up.
+"""`--cluster FILE`: bring a cluster up, run the call as `--address` does, take the cluster down, and warn if it is still up.
 
-A cluster costs money while it stands, so that the default is to take it down once the job has ended well. It stays
-where something runs on it: a job that is no longer followed, or somebody else's. A watch on its head takes it down where
-no client does.
+A cluster costs money while it is up, so that by default it is taken down after a job that succeeded. It stays up while any job
+runs on it: one that is no longer followed, or another user's. If no client takes it down, the watch on its head does.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Down = Literal["always", "on-success", "never"]
 
 
 class Cluster(Protocol):
-    """What a file describes, whoever brings it up."""
+    """The cluster that a file describes, with either tool that can bring it up: Ray's launcher or kubectl."""
 
     @property
     def file(self) -> ClusterFile: ...
@@ -47,19 +46,19 @@ class Cluster(Protocol):
 def bring_up(
     call: Call, path: str, *, down: Down = "on-success", spending: Spending | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Run the call on the cluster that the file at `path` describes, brought up for it where it is not up.
+    """Run the call on the cluster that the file at `path` describes, and bring the cluster up first if it is down.
 
     Args:
-        down: when to take it down afterwards. It stays up while anything runs on it, somebody else's too.
-        spending: when its head takes it down by itself, and whether it may cost money.
-        dry_run: check the file and this machine, say the steps, and start nothing.
+        down: when to take the cluster down after the job. It stays up while anything runs on it, of any user.
+        spending: when the watch takes the cluster down, and whether the cluster may cost money.
+        dry_run: check the file and this machine, return the steps, and start nothing.
 
     Returns:
-        As `send`; of a dry run the steps and the resources.
+        As `send`; for a dry run the steps and the resources.
 
     Raises:
-        ClusterError: the file, this machine's means or the cluster are not fit, nobody has agreed to what it costs, or
-            something is left after taking it down.
+        ClusterError: the file is wrong, this machine lacks a tool or credentials, the cluster does not work, nobody agreed to
+            the costs, or parts of the cluster are left after taking it down.
         JobError: as `send`.
     """
     _check_down(down)
@@ -86,10 +85,10 @@ def bring_up(
 def jobs_of(
     address: str | None = None, cluster: str | None = None, down: Down | None = None
 ) -> Iterator[Jobs | SlurmJobs]:
-    """The jobs of a cluster that is up, by the address of its dashboard or by its file, or of a script for Slurm.
+    """Yield the jobs of a cluster that is up, given by its dashboard's address or its file, or the jobs of a Slurm script.
 
     Args:
-        down: when to take the file's cluster down after the block; None where that is not asked.
+        down: when to take the file's cluster down after the block; None to leave it as it is.
 
     Raises:
         ClusterError: both are given, or the cluster does not answer.
@@ -101,19 +100,20 @@ def jobs_of(
     if is_slurm_script(cluster):
         yield SlurmJobs(cluster)
         return
-    found = _cluster(cluster)
+    described = _cluster(cluster)
     if down is not None:
         _check_down(down)
-        if not found.is_up():
-            raise ClusterError(f"{found.file.name} is not up, as far as this machine can see")
-    with closing(found, down) if down else contextlib.nullcontext(), reach(found) as jobs:
+        if not described.is_up():
+            raise ClusterError(f"{described.file.name} is not up, as far as this machine can see")
+    with closing(described, down) if down else contextlib.nullcontext(), reach(described) as jobs:
         yield jobs
 
 
 def refuse_both(address: str | None, cluster: str | None) -> None:
-    """
+    """Check that not both an address and a file are given.
+
     Raises:
-        ClusterError: an address and a file.
+        ClusterError: both are given.
     """
     if address and cluster:
         raise ClusterError("give --address, of a cluster that is up, or --cluster, a file to bring one up; not both")
@@ -121,20 +121,20 @@ def refuse_both(address: str | None, cluster: str | None) -> None:
 
 @contextlib.contextmanager
 def reach(cluster: Cluster) -> Iterator[Jobs]:
-    """A way to the cluster, for as long as the block, and its jobs."""
+    """Connect to the cluster during the block, and yield its jobs."""
     with cluster.reach() as address:
         yield Jobs(address, option=f"--cluster {cluster.file.path}", token=cluster.token())
 
 
 @contextlib.contextmanager
 def closing(cluster: Cluster, down: Down, limits: Limits | None = None) -> Iterator[None]:
-    """Take the cluster down after the block, or say that it is up.
+    """Take the cluster down after the block, or warn that it is still up.
 
     Args:
-        limits: of the watch on its head; None where there is none, as far as is known here.
+        limits: the limits of the watch on its head; None if there is no watch or its limits are not known here.
 
     Raises:
-        ClusterError: something is left of it.
+        ClusterError: parts of the cluster are left.
     """
     failed = True
     try:
@@ -156,7 +156,7 @@ def closing(cluster: Cluster, down: Down, limits: Limits | None = None) -> Itera
 
 
 def _start(cluster: Cluster, down: Down, orders: Orders | None) -> None:
-    """Nothing of anybody's runs there yet, so that what a failure leaves may go."""
+    """Start the cluster; if that fails, take it down if `down` is "always". No job can be running on it yet."""
     try:
         cluster.start()
         _watch(cluster, orders)
@@ -169,13 +169,13 @@ def _start(cluster: Cluster, down: Down, orders: Orders | None) -> None:
 
 
 def _watch(cluster: Cluster, orders: Orders | None) -> None:
-    """Have its head take the cluster down, where it can."""
+    """Start the watch on the head, on clusters of Ray's launcher; KubeRay has none."""
     if orders is not None and isinstance(cluster, Launcher):
         cluster.watch(orders.to_json())
 
 
 def _take_down(cluster: Cluster) -> str:
-    """What is left all the same, as a sentence; "" for nothing."""
+    """Take the cluster down; return a sentence about what is left of it, "" for nothing."""
     print(f"taking down {cluster.file.name}", flush=True)
     left = cluster.down()
     return (
@@ -184,7 +184,7 @@ def _take_down(cluster: Cluster) -> str:
 
 
 def _stands(cluster: Cluster) -> bool:
-    """Whether it is up, as far as can be seen: its own head may have taken it down."""
+    """Return whether the cluster is up, or may be; its own watch may have taken it down."""
     try:
         return cluster.is_up()
     except UserError:
@@ -192,12 +192,12 @@ def _stands(cluster: Cluster) -> bool:
 
 
 def _running(cluster: Cluster) -> list[str]:
-    """What keeps the cluster up, in words."""
+    """Return what keeps the cluster up: a text for each running job, or that the jobs cannot be listed."""
     try:
         with reach(cluster) as jobs:
-            return [f"job {one} runs there" for one in jobs.running()]
+            return [f"job {job_id} runs there" for job_id in jobs.running()]
     except UserError as error:
-        return [f"nobody can say what runs there ({error})"]
+        return [f"its jobs cannot be listed ({error})"]
 
 
 def _warn_up(cluster: Cluster, why: str, limits: Limits | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What this machine, or a cluster, has of what the commands need: a line each."""
+"""The checks of `wsc-ray doctor`: whether this machine, or a cluster, has what the commands need."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OPTIONAL = {
 
 
 def check_cluster(address: str, recipe: str | Path | None, out: str | Path | None) -> list[CheckResult]:
-    """The preflight that every job on the cluster begins with, for this recipe and this folder for results.
+    """Run on the cluster the preflight that every job begins with, for this recipe and output folder; return its results.
 
     Raises:
         ClusterError: the cluster does not answer.
-        JobError: the preflight itself did not come to its end.
+        JobError: the preflight failed before it printed its results.
     """
     from wsc_ray.submit.call import doctor_call
     from wsc_ray.submit.send import send_doctor
@@ -36,13 +36,13 @@ def check_cluster(address: str, recipe: str | Path | None, out: str | Path | Non
 
 
 def check_machine(recipe: str | Path | None = None, out: str | Path | None = None) -> list[CheckResult]:
-    """Python, packages, CPUs, memory, GPUs, disk and the MLflow store of this machine.
+    """Check Python, packages, CPUs, memory, GPUs, disk and the MLflow store of this machine.
 
     Raises:
-        ClusterError: a recipe or a folder, which are looked at on a cluster.
+        ClusterError: a recipe or a folder is given; these are checked on a cluster only.
     """
     if recipe or out:
-        raise ClusterError("--recipe and --out are looked at on a cluster; give its --address too")
+        raise ClusterError("--recipe and --out are checked on a cluster only; give its --address too")
     return [
         _python(),
         *(_package(name) for name in NEEDED),
@@ -68,9 +68,9 @@ def _package(name: str) -> CheckResult:
 
 def _optional(module: str, hint: str) -> CheckResult:
     try:
-        found = importlib.import_module(module)
-        return ok(module, getattr(found, "__version__", "there"))
-    except Exception as error:  # a broken native library is as good as none, and is said
+        imported = importlib.import_module(module)
+        return ok(module, getattr(imported, "__version__", "installed"))
+    except Exception as error:  # a native library that is broken counts as missing, and its error is shown
         reason = "not installed" if isinstance(error, ModuleNotFoundError) else str(error).splitlines()[0]
         return warn(module, f"{reason}; for {hint}")
 
@@ -91,7 +91,9 @@ def _machine() -> list[CheckResult]:
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         lines.append(ok("gpu", names))
     else:
-        lines.append(warn("gpu", "none; training runs on the CPU, for trials with small crops and encoders only"))
+        lines.append(
+            warn("gpu", "none; training runs on the CPU, which is fast enough only to try small crops and encoders")
+        )
     shared = "/dev/shm"
     if os.path.isdir(shared):
         free = shutil.disk_usage(shared).free

@@ -1,4 +1,4 @@
-"""The commands that come back to a job: attach, status, stop, logs."""
+"""Commands on jobs that were submitted before: attach, status, stop, logs."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from wsc_ray.submit.send import follow_job
 def attach(
     *, job: str | None = None, address: str | None = None, cluster: str | None = None, down: Down = "on-success"
 ) -> dict[str, Any]:
-    """Follow a job's log from its beginning to the job's end.
+    """Print a job's log from its beginning until the job ends.
 
     Args:
-        job: its id; by default the latest of ours.
-        address: the cluster's dashboard; by default what RAY_API_SERVER_ADDRESS or RAY_ADDRESS name.
-        cluster: instead of an address, the cluster's file, or the script that Slurm was given.
+        job: the job's id; by default the latest job of wsc-ray.
+        address: the cluster's dashboard; by default RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
+        cluster: instead of an address, the cluster's file, or the Slurm script of the job.
         down: when to take the file's cluster down afterwards.
 
     Returns:
-        The job, as one of `status`.
+        The job, as a row of `status`.
 
     Raises:
-        ClusterError: no such cluster or job.
-        JobError: the job did not end well, or is no longer followed; its `exit_status` is the job's.
+        ClusterError: the cluster or the job does not exist.
+        JobError: the job failed, was stopped or is no longer followed; the error's `exit_status` is the job's.
     """
     with jobs_of(address, cluster, down) as jobs:
-        return _described(follow_job(jobs, jobs.find(job).id))
+        return _row(follow_job(jobs, jobs.find(job).id))
 
 
 def status(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> list[dict[str, Any]]:
-    """Our jobs on a cluster, or the one with that id, the latest last; arguments and errors as `attach`."""
+    """Return a row for each job of wsc-ray on a cluster, or for the one with that id, the latest last.
+
+    Arguments and errors as `attach`.
+    """
     with jobs_of(address, cluster) as jobs:
-        return [_described(one) for one in ([jobs.find(job)] if job else jobs.all())]
+        return [_row(found) for found in ([jobs.find(job)] if job else jobs.all())]
 
 
 def stop(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> dict[str, Any]:
-    """Ask the cluster to stop a job, and wait until it has; arguments and errors as `attach`."""
+    """Stop a job and wait until it has ended; return its row; arguments and errors as `attach`."""
     with jobs_of(address, cluster) as jobs:
         found = jobs.find(job)
         if found.running:
@@ -47,17 +50,17 @@ def stop(*, job: str | None = None, address: str | None = None, cluster: str | N
         while found.running:
             time.sleep(0.5)
             found = jobs.look(found.id)
-        return _described(found)
+        return _row(found)
 
 
 def logs(*, job: str | None = None, address: str | None = None, cluster: str | None = None) -> str:
-    """A job's log so far; arguments and errors as `attach`."""
+    """Return a job's log so far; arguments and errors as `attach`."""
     with jobs_of(address, cluster) as jobs:
         return jobs.log(jobs.find(job).id)
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `status` for people."""
+    """Format rows of `status` as a table to print."""
     if not rows:
         return "no jobs of wsc-ray"
     names = ("job", "status", "exit_status", "started", "seconds", "out")
@@ -66,7 +69,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join("  ".join(f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
-def _described(job: Job) -> dict[str, Any]:
+def _row(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
         "command": job.command,

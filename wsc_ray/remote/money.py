@@ -1,4 +1,4 @@
-"""What bringing a cluster up costs: said before anything starts, agreed to, and limited by the watch on its head."""
+"""The costs of a cluster: printed and agreed to before it starts, and limited by the watch on its head."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from wsc_ray.uris import has_secrets
 
 @dataclass(frozen=True)
 class Spending:
-    """The options of a command that say what a cluster may cost; see `limits_of`.
+    """The options of a command that limit what a cluster may cost; see `limits_of`.
 
     Attributes:
-        yes: whether machines that cost money may be started without asking.
+        yes: whether to start machines that cost money without asking.
     """
 
     yes: bool = False
@@ -33,7 +33,7 @@ class Spending:
 
     @property
     def limited(self) -> tuple[str, ...]:
-        """Names of the limits that were given, which a cluster that is up gets."""
+        """The names of the given limits; on a cluster that is up already, only these change."""
         given = {
             "idle": self.autostop is not None,
             "failed": self.keep_failed is not None,
@@ -43,18 +43,18 @@ class Spending:
 
 
 def spending_of(arguments: Mapping[str, Any]) -> Spending:
-    """What a command's arguments say of it."""
-    return Spending(**{each.name: arguments[each.name] for each in fields(Spending) if each.name in arguments})
+    """Return the spending options among a command's arguments."""
+    return Spending(**{field.name: arguments[field.name] for field in fields(Spending) if field.name in arguments})
 
 
 @dataclass(frozen=True)
 class Money:
-    """What is known of a cluster's costs.
+    """A cluster's costs and limits.
 
     Attributes:
-        limits: of its watch; None where nothing can watch it.
-        orders: for the watch; None where nothing can watch it.
-        text: the table of machines and prices; None where they cost nothing here.
+        limits: the limits of its watch; None for a cluster that has no watch.
+        orders: the orders for its watch; None for a cluster that has no watch.
+        text: the table of machines and prices; None if the machines cost nothing.
     """
 
     limits: Limits | None
@@ -63,10 +63,10 @@ class Money:
 
 
 def on_a_cluster(file: ClusterFile, spending: Spending) -> Money:
-    """The costs and limits of a file's cluster.
+    """Return the costs and limits of a file's cluster.
 
     Raises:
-        ClusterError: a limit that is none, or one that nothing keeps on this provider.
+        ClusterError: a limit is not a valid number, or this provider's clusters have no watch that could keep it.
     """
     offer = offer_of(file) if cost_money(file) else None
     if file.provider not in PROVIDERS:
@@ -87,16 +87,16 @@ def on_a_cluster(file: ClusterFile, spending: Spending) -> Money:
     if text and str(limits) != NEVER:
         text += f"\nits head takes it down {limits}"
     dollars = offer.least if offer else 0.0
-    # The head's list of processes shows the orders for a moment.
+    # No storage with secrets: the orders are visible for a moment in the head's list of processes.
     storage = file.storage if file.storage and not has_secrets(file.storage) else None
     return Money(limits, Orders(limits, file.name, storage, dollars), text)
 
 
 def agree(money: Money, *, yes: bool) -> None:
-    """Print what a cluster costs and go on with the agreement of whoever is there; at once where it costs nothing here.
+    """Print what a cluster costs, and ask the user to agree unless `yes`; a cluster without costs needs no agreement.
 
     Raises:
-        ClusterError: nobody has agreed.
+        ClusterError: the user did not agree, or there is no terminal to ask at.
     """
     if money.text is None:
         return

@@ -1,4 +1,4 @@
-"""Jobs of clusters that may be gone: what their watches wrote down under the storage that a cluster file names."""
+"""Past jobs of clusters that may be down, from the records that the watches wrote to the storage of a cluster file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from wsc_ray.submit.slurm import is_slurm_script
 
 
 def past_jobs(cluster: str, job: str | None = None) -> list[dict[str, Any]]:
-    """The recorded jobs of a cluster file's storage, the latest last.
+    """Return the jobs recorded in a cluster file's storage, the latest last.
 
     Args:
-        job: only those of this id; a cluster that was brought up anew counts its jobs from 1 again.
+        job: only jobs with this id; there may be several, since each new cluster counts its jobs from 1.
 
     Returns:
-        A row a job; `dollars` is what the cluster's fewest machines cost on demand while it ran, None where that is not known.
+        One row per job; `dollars` is the on-demand price of the cluster's smallest number of machines for the job's time, None
+        if a price is not known.
 
     Raises:
-        ClusterError: the file names no storage, its folder is not seen from here, or there is no such job.
+        ClusterError: the file names no storage, this machine cannot see its folder, or the job does not exist.
         RunFolderError: the bucket cannot be read.
     """
     if is_slurm_script(cluster):
@@ -33,16 +34,16 @@ def past_jobs(cluster: str, job: str | None = None) -> list[dict[str, Any]]:
     file = read_cluster_file(cluster)
     if file.storage is None:
         raise ClusterError(
-            f"--cluster {file.path}: names no storage, where jobs would be written down; `wsc-ray job status` lists those of a cluster "
+            f"--cluster {file.path}: names no storage, so that no jobs are recorded; `wsc-ray job status` lists those of a cluster "
             "that is up"
         )
     place = as_path(file.storage)
     if isinstance(place, Path) and not place.is_dir():
         raise ClusterError(
-            f"{place}, the storage of {file.path}, is not seen from this machine; type the command where it is"
+            f"{place}, the storage of {file.path}, does not exist on this machine; type the command on a machine that has it"
         )
     check_store(place)
-    rows = [_described(record) for record in read_records(file.storage) if job in (None, record.job)]
+    rows = [_row(record) for record in read_records(file.storage) if job in (None, record.job)]
     if job and not rows:
         raise ClusterError(
             f"{place} has no record of job {job}; `wsc-ray job list --cluster {cluster}` lists what there is"
@@ -51,9 +52,9 @@ def past_jobs(cluster: str, job: str | None = None) -> list[dict[str, Any]]:
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `past_jobs` for people."""
+    """Format rows of `past_jobs` as a table to print."""
     if not rows:
-        return "no jobs have been written down"
+        return "no jobs are recorded"
     names = ("job", "status", "step", "started", "took", "dollars", "out")
     cells = [list(names), *([_cell(row, name) for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -70,7 +71,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
 
 
 def _step(record: Record) -> str | None:
-    """Of a job of `wsc-ray run` that is not complete, the step that it stands at."""
+    """Return the step at which an incomplete `wsc-ray run` is; None for other jobs."""
     if record.command != "run":
         return None
     try:
@@ -79,7 +80,7 @@ def _step(record: Record) -> str | None:
         return None
 
 
-def _described(record: Record) -> dict[str, Any]:
+def _row(record: Record) -> dict[str, Any]:
     ended = record.ended is not None
     return {
         "job": record.job,

@@ -1,4 +1,4 @@
-"""Where a call runs that is not to run here: at an address, or on the cluster of a file."""
+"""Running a command elsewhere: on the cluster at an address, on the cluster of a file, or by Slurm."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def run_there(declaration: Declaration, arguments: Mapping[str, Any]) -> dict[st
     """Run a command on the cluster that its `address` or `cluster` names.
 
     Returns:
-        The job's id, where it ran and how long; of a dry run the steps and the resources.
+        The job's id, where it ran and how long; for a dry run the steps and the resources.
 
     Raises:
-        ClusterError: both are given, or the cluster is not fit.
-        JobError: the job did not end well, or is no longer followed.
+        ClusterError: both are given, or as `bring_up` and `send`.
+        JobError: the job failed, was stopped or is no longer followed.
         UserError: as `make_call`.
     """
     from wsc_ray.remote.bring_up import bring_up, refuse_both
@@ -43,7 +43,7 @@ def run_there(declaration: Declaration, arguments: Mapping[str, Any]) -> dict[st
 
 
 def _by_slurm(declaration: Declaration, arguments: Mapping[str, Any], script: str) -> dict[str, Any]:
-    """The command as a Slurm job of the script."""
+    """Run the command as a Slurm job of the script."""
     from wsc_ray.remote.money import spending_of
     from wsc_ray.submit.send import send_to
     from wsc_ray.submit.slurm import SlurmJobs

@@ -1,1 +1,1 @@
-"""Sending a call to a cluster that is up: requests, Ray Jobs, following a log."""
+"""Sending a call to a cluster that is up: the call's files, Ray Jobs, Slurm jobs, following a log."""

@@ -1,7 +1,7 @@
-"""What a command on a cluster is: its name and arguments, the recipe and the files that it needs, all resolved here.
+"""A call: a command that is sent to a cluster, with its arguments, the recipe and the files that it needs.
 
-A job works in a folder of its own, so that every path is made absolute where the command is typed. What travels is seen by
-whoever may look at the cluster's jobs, and stays in the run folder, so that no password may be in it.
+A job runs in a folder of its own, so that every path is made absolute on the sending machine. Everybody who can list the
+cluster's jobs can read the call, and the run folder keeps it, so that it must hold no password.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from wsc_ray.uris import has_secrets, shown
 
 CALL = "call.json"
 RECIPE = "recipe.yaml"
-STORE = "MLFLOW_TRACKING_URI"  # the one variable of the user's environment that travels
-# What decides where a call runs and what that may cost, not what it does.
-_LOCAL = ("address", "cluster", "down", "dry_run", "yes", "autostop", "keep_failed", "max_hours", "max_cost")
+STORE = "MLFLOW_TRACKING_URI"  # the only variable of the user's environment that is sent, beside the plug-ins
+# Arguments of the sending machine: where a call runs and what that may cost. They are no part of the call.
+LOCAL = ("address", "cluster", "down", "dry_run", "yes", "autostop", "keep_failed", "max_hours", "max_cost")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One job to be: `python jobs/<command>.py`, with `call.json`, the recipe and carried files beside it.
+    """A job to submit: `python jobs/<command>.py`, with `call.json`, the recipe and the sent files in its folder.
 
     Attributes:
-        command: its name on the command line.
-        out: where the command leaves its results; two jobs never work on one place at a time.
-        arguments: of the function, as JSON; a recipe and carried files by their names in the job's folder.
-        recipe: None where the run folder's own is used, or the command takes none.
-        files: name in the job's folder -> text.
-        environment: variables that travel.
-        nodes: that have to be up before anything else happens.
-        cluster: YAML of the cluster's file, without secrets, to keep beside the results; None where there is none.
-        trains, resources: what the preflight and a plan need to know of the command; see `Declaration`.
-        checks_manifest: whether the preflight looks at the recipe's manifest.
+        command: the command's name on the command line.
+        out: where the command writes its results; no two jobs work on one place at the same time.
+        arguments: the function's arguments, for JSON; a recipe and sent files are given by their names in the job's folder.
+        recipe: the recipe; None if the run folder's own is used, or the command takes none.
+        files: file name in the job's folder -> text.
+        environment: environment variables of the job.
+        nodes: number of nodes that must be up before the preflight begins.
+        cluster: the cluster file as YAML, without secrets, to keep beside the results; None if there is none.
+        trains, resources: as in `Declaration`, for the preflight and the plan of a dry run.
+        checks_manifest: whether the preflight checks the recipe's manifest.
     """
 
     command: str
@@ -63,12 +63,12 @@ class Call:
 
     @property
     def slug(self) -> str:
-        """The command's name as part of a file's name or an id."""
+        """The command's name, usable in a file name or an id."""
         return self.command.replace(" ", "-")
 
     @property
     def stem(self) -> str:
-        """Beginning of the ids of all jobs of this command on this place; safe in a URL and in a file's name."""
+        """The common prefix of the ids of all jobs of this command on this output folder; safe in a URL and in a file name."""
         place = as_path(self.out)
         name = f"{place.parent.name}-{place.name}" if "run" in self.arguments else place.name
         digest = hashlib.sha256(f"{self.command}\n{self.out}".encode()).hexdigest()
@@ -76,28 +76,28 @@ class Call:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything that decides what the job does, wherever it runs."""
+        """SHA-256 (hex) of everything that determines the job's results, wherever it runs."""
         recipe = self.recipe.to_yaml() if self.recipe else ""
         texts = [self.to_json(), recipe, *(f"{name}\n{text}" for name, text in sorted(self.files.items()))]
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """`call.json`, but for the number of nodes, which only says how long to wait."""
+        """Return the content of `call.json` without the number of nodes, which does not change the results."""
         return json.dumps({"command": self.command, "out": self.out, "arguments": self.arguments}, sort_keys=True)
 
 
 def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage: str | None = None) -> Call:
-    """The call of a command with these arguments.
+    """Return the call of a command with these arguments.
 
     Args:
-        storage: of the cluster's file: where results go that are given no folder.
+        storage: the storage that the cluster's file names; results without a given folder go there.
 
     Raises:
-        RecipeError: the recipe is wrong, or it cannot be said where results go.
-        ManifestError: a list that should travel cannot be read.
-        ClusterError: a password in what would travel, or an argument that is for one machine.
+        RecipeError: the recipe is wrong, or the output folder is missing.
+        ManifestError: a file to be sent cannot be read.
+        ClusterError: the call would hold a password, or an argument makes no sense on a cluster.
     """
-    given = {name: value for name, value in arguments.items() if name not in _LOCAL and not _empty(value)}
+    given = {name: value for name, value in arguments.items() if name not in LOCAL and not _empty(value)}
     place = _place(declaration, given, storage)
     recipe, overrides = None, given.pop("overrides", ())
     takes_recipe = declaration.takes("recipe")
@@ -120,14 +120,15 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
             if parameter.option.here_only:
                 raise ClusterError(f"--{parameter.flag} {parameter.option.here_only}")
     if overrides:
-        values["overrides"] = [str(each) for each in overrides]
+        values["overrides"] = [str(override) for override in overrides]
     if declaration.works_on is None or "out" in given:
         values["out"] = place
     environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
     plugins = _plugins(files)
     if plugins:
         environment[PLUGINS] = plugins
-    _refuse_passwords([*_texts(values), *_data_of(recipe), *environment.values()])  # elsewhere a recipe holds none
+    # The recipe's other values hold no URIs.
+    _refuse_passwords([*_texts(values), *_data_of(recipe), *environment.values()])
     return Call(
         command=declaration.name,
         out=place,
@@ -142,7 +143,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
 
 
 def doctor_call(*, recipe: str | Path | None = None, out: str | Path | None = None) -> Call:
-    """The call for the preflight alone.
+    """Return the call that runs the preflight alone.
 
     Raises:
         RecipeError, ClusterError: as `make_call`.
@@ -161,7 +162,7 @@ def _empty(value: Any) -> bool:
 
 
 def _place(declaration: Declaration, given: Mapping[str, Any], storage: str | None) -> str:
-    """Where results go, absolute."""
+    """Return the absolute path or URI of the output folder."""
     out, run = given.get("out"), given.get("run")
     if out is None and declaration.works_on is not None:
         return _absolute(given[declaration.works_on])
@@ -177,7 +178,7 @@ def _place(declaration: Declaration, given: Mapping[str, Any], storage: str | No
 
 
 def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
-    """An argument as JSON."""
+    """Return an argument as a value for JSON, and add the text of a `file` to `files`."""
     kind = parameter.option.kind
     if kind == "file":
         source = local_path(value)
@@ -187,20 +188,19 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
     if kind == "path":
         if str(value).startswith(parameter.option.instead):
             return str(value)
-        prefix = next((each for each in parameter.option.before if str(value).startswith(each)), "")
+        prefix = next((prefix for prefix in parameter.option.before if str(value).startswith(prefix)), "")
         return prefix + _absolute(str(value).removeprefix(prefix))
     if kind == "paths":
-        return [_absolute(each) for each in value]
+        return [_absolute(path) for path in value]
     if kind == "pairs":
-        return {str(key): str(each) for key, each in value.items()}
+        return {str(key): str(text) for key, text in value.items()}
     if kind == "texts":
-        return [_listed(parameter, each) for each in value]
+        return [_repeated(parameter, str(text)) for text in value]
     return list(value) if kind == "numbers" else value
 
 
-def _listed(parameter: Parameter, each: Any) -> str:
-    """A repeated text; of `manifest import --list` the file's path is made absolute."""
-    text = str(each)
+def _repeated(parameter: Parameter, text: str) -> str:
+    """Return the text of a repeatable option; in one of `manifest import --list`, the file's path is made absolute."""
     if parameter.option.metavar and parameter.option.metavar.startswith("FILE"):
         path, comma, rest = text.partition(",")
         return _absolute(path) + comma + rest
@@ -217,7 +217,10 @@ def _read(source: Path) -> str:
 
 
 def _plugins(files: dict[str, str]) -> str:
-    """The plug-ins for a job: modules by their names, files carried into its folder, from which they are imported."""
+    """Return the job's `WSC_RAY_PLUGINS`.
+
+    Plug-ins that are files are added to `files`, so that the job imports them from its folder.
+    """
     names = []
     for name in named_plugins():
         if name.endswith(".py"):
@@ -236,11 +239,11 @@ def _resources(declaration: Declaration, recipe: Recipe | None) -> dict[str, str
 
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
+        for item in value.values():
+            yield from _texts(item)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)
     elif value is not None:
         yield str(value)
 
@@ -250,7 +253,7 @@ def _absolute(path: Any) -> str:
 
 
 def _data_of(recipe: Recipe | None) -> list[str]:
-    """The paths and URIs of a recipe's data."""
+    """Return the paths and URIs of a recipe's data."""
     return [uri for uri in (recipe.data.manifest, recipe.data.features, recipe.data.cohort) if uri] if recipe else []
 
 
@@ -259,6 +262,6 @@ def _refuse_passwords(texts: Iterable[str]) -> None:
         uri = text.partition("=")[2] if re.match(r"[\w.]+=", text) else text
         if has_secrets(uri):
             raise ClusterError(
-                f"{shown(uri)} holds a password or key, which would be seen in the cluster's list of jobs; take it out and let the "
-                "nodes have it: an IAM role for a bucket, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow"
+                f"{shown(uri)} holds a password or key, which the cluster's list of jobs would show; take it out and give it to the "
+                "nodes: as an IAM role for a bucket, as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow"
             )

@@ -1,7 +1,7 @@
-"""Following a job: its log as it is written, through dropped connections, and how it ended.
+"""Following a job: printing its log as it is written, reconnecting when a connection drops, and the job's end.
 
-The log is read from its beginning each time, so that what was shown before a connection dropped is left out by its
-length. A connection that says nothing is not a dropped one: after some seconds the job's status is asked for.
+Each connection sends the log from its beginning; the part that was printed before is skipped by its length. A connection that
+sends nothing need not have dropped: after some seconds the job's status is asked for.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ray.job_submission import JobStatus
 from wsc_ray.errors import ClusterError, JobError
 from wsc_ray.submit.jobs import Job, Jobs, come_back
 
-TRIES = 8  # in a row without a character of the log
+TRIES = 8  # connections in a row that send no new text of the log
 LONGEST_PAUSE = 30.0  # seconds between two tries
-SILENCE = 20.0  # seconds of no log after which the job's status is asked for
+SILENCE = 20.0  # seconds without new text after which the job's status is asked for
 DROPPED = (OSError, RuntimeError, aiohttp.ClientError, ClusterError)
 
 
 def follow(jobs: Jobs, job_id: str, *, write: Callable[[str], Any] = sys.stdout.write) -> Job:
-    """Write the job's log as it grows, until the job has ended well.
+    """Write the job's log as it grows until the job ends, and return the job.
 
     Raises:
-        JobError: the job failed or was stopped, the cluster no longer answers, or the user pressed Ctrl-C; where the
-            job may still be running, the sentence says how to come back.
+        JobError: the job failed or was stopped, the cluster no longer answers, or the user pressed Ctrl-C; if the job may
+            still be running, the message names the command that follows it again.
     """
     shown = Shown(write)
     try:
@@ -39,13 +39,13 @@ def follow(jobs: Jobs, job_id: str, *, write: Callable[[str], Any] = sys.stdout.
 
 
 def ended(job: Job, option: str) -> Job:
-    """The job, if it ended well.
+    """Return the job if it succeeded.
 
     Args:
-        option: with which a command comes back to its cluster.
+        option: the command-line option that names the job's cluster, for the message.
 
     Raises:
-        JobError: it did not.
+        JobError: the job failed or was stopped.
     """
     if job.status == JobStatus.SUCCEEDED:
         return job
@@ -55,12 +55,13 @@ def ended(job: Job, option: str) -> Job:
     if job.exit_status is None:
         reason = " ".join(job.message.split())[:500]
         raise JobError(f"job {job.id} failed before its command had started or ended: {reason}")
-    number = job.exit_status if job.exit_status > 0 else 128 - job.exit_status  # a signal, as a shell counts it
+    # For a signal, 128 + its number, as in a shell.
+    number = job.exit_status if job.exit_status > 0 else 128 - job.exit_status
     raise JobError(f"job {job.id} failed with exit status {number}; {logs}", exit_status=number)
 
 
 class Shown:
-    """Writes a text that is given anew from its beginning, each part once."""
+    """Writes each part of a growing text once, although each connection sends the text from its beginning."""
 
     def __init__(self, write: Callable[[str], Any]):
         self.write, self.length, self.position = write, 0, 0
@@ -101,7 +102,7 @@ def _until_ended(jobs: Jobs, job_id: str, shown: Shown) -> Job:
 
 
 async def _tail(jobs: Jobs, job_id: str, shown: Shown) -> None:
-    """Until the cluster closes the log, or the job has ended and there is no more of it."""
+    """Write the log until the cluster closes it, or the job has ended and no more text comes."""
     parts = jobs.client.tail_job_logs(job_id)
     waiting: asyncio.Future[str | None] | None = None
     try:
@@ -120,4 +121,4 @@ async def _tail(jobs: Jobs, job_id: str, shown: Shown) -> None:
         if waiting is not None:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        await parts.aclose()  # type: ignore[attr-defined]  # a generator, which Ray calls an iterator
+        await parts.aclose()  # type: ignore[attr-defined]  # an async generator, which Ray's types call an iterator

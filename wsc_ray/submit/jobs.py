@@ -1,8 +1,8 @@
-"""Ray Jobs: submitting a call to a cluster that is up, and finding it again.
+"""Ray Jobs: submitting a call to a cluster that is up, and finding its job again.
 
-The cluster itself remembers which jobs are ours and what they work on, in their metadata, so that any machine can come
-back to them. An id follows from the command and its output folder and counts the attempts: of two people who submit
-the same at the same moment, one is told that the id is taken.
+The metadata of a job on the cluster say that it is one of wsc-ray and what its output folder is, so that any machine can find it
+again. A job's id is made from the command, its output folder and the number of the attempt: if two people submit the same call at
+the same moment, Ray refuses the second, since the id exists.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from wsc_ray.submit.call import CALL, RECIPE, Call
 from wsc_ray.uris import shown
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-JOB_ID = "WSC_RAY_JOB"  # a job's own id, in its environment
-CLUSTER = "cluster.yaml"  # in a job's folder
+JOB_ID = "WSC_RAY_JOB"  # environment variable with the job's own id
+CLUSTER = "cluster.yaml"  # the cluster file, in a job's folder
 WAITING = (JobStatus.PENDING, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One of our jobs as the cluster knows it; times in seconds since 1970."""
+    """A job of wsc-ray; times in seconds since 1970."""
 
     id: str
     command: str
@@ -58,32 +58,33 @@ class Jobs:
     """The jobs of the cluster whose dashboard is at `address`, such as `http://127.0.0.1:8265`.
 
     Args:
-        option: with which a command line comes back to this cluster; by default `--address` and the address.
-        token: the cluster's; by default what Ray finds by RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH.
+        option: the command-line option that names this cluster, for messages; by default `--address` and the address.
+        token: the cluster's token; by default the one that Ray finds by RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH.
 
     Raises:
-        ClusterError: nothing answers there, or it wants a token.
+        ClusterError: nothing answers at the address, or the cluster needs another token.
     """
 
     def __init__(self, address: str | None = None, *, option: str | None = None, token: str | None = None):
         self.address = _http_address(address)
         self.option = option or f"--address {self.address}"
         parts = urlsplit(self.address)
-        try:  # Ray's client would wait for minutes where nothing answers
+        try:  # where nothing answers, Ray's client would wait for minutes
             socket.create_connection((parts.hostname, parts.port or _port(parts.scheme)), timeout=10).close()
         except OSError as error:
             raise ClusterError(
                 f"no cluster at {self.address}: {error.strerror or error}; is it up, and its port forwarded to this machine?"
             ) from None
         for name in ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # uploads and closed connections are nothing to a user
-        with _without_variables(), self._said():
+            # Its lines on uploads and closed connections do not help a user.
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with _without_variables(), self._as_sentences():
             headers = {"Authorization": f"Bearer {token}"} if token else None
             self.client = JobSubmissionClient(self.address, headers=headers)
 
     @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
-        """A refusal of the cluster's as a sentence."""
+    def _as_sentences(self) -> Iterator[None]:
+        """Turn errors of Ray's client into a `ClusterError`."""
         try:
             yield
         except ray.exceptions.AuthenticationError:
@@ -97,25 +98,25 @@ class Jobs:
             raise ClusterError(f"{self.address} does not answer as a Ray dashboard: {_first_line(error)}") from None
 
     def all(self) -> list[Job]:
-        """Our jobs, the latest last."""
-        with self._said():
+        """Return the jobs of wsc-ray, the latest last."""
+        with self._as_sentences():
             details = self.client.list_jobs()
         jobs = [
-            _job(one.submission_id, one) for one in details if one.submission_id and "wsc_ray" in (one.metadata or {})
+            _job(job.submission_id, job) for job in details if job.submission_id and "wsc_ray" in (job.metadata or {})
         ]
         return sorted(jobs, key=lambda job: (job.started, job.id))
 
     def running(self) -> list[str]:
-        """What runs on the cluster, whoever started it and however, by its id."""
-        with self._said():
+        """Return the ids of everything that runs on the cluster, jobs of other users and programs included."""
+        with self._as_sentences():
             details = self.client.list_jobs()
-        return [str(one.submission_id or one.job_id) for one in details if one.status in WAITING]
+        return [str(job.submission_id or job.job_id) for job in details if job.status in WAITING]
 
     def find(self, job_id: str | None = None) -> Job:
-        """The job of that id, or our latest.
+        """Return the job with that id, or the latest job of wsc-ray.
 
         Raises:
-            ClusterError: there is none.
+            ClusterError: there is no such job.
         """
         jobs = [job for job in self.all() if job_id in (None, job.id)]
         if not jobs:
@@ -124,11 +125,11 @@ class Jobs:
         return jobs[-1]
 
     def look(self, job_id: str) -> Job:
-        with self._said():
+        with self._as_sentences():
             return _job(job_id, self.client.get_job_info(job_id))
 
     def attempts(self, call: Call) -> list[Job]:
-        """Jobs of the same command on the same output folder, the latest last."""
+        """Return the jobs of the same command on the same output folder, the latest last."""
         return [job for job in self.all() if job.id.rpartition("-")[0] == call.stem]
 
     def next_id(self, call: Call) -> str:
@@ -136,13 +137,13 @@ class Jobs:
         return f"{call.stem}-{max(numbers, default=0) + 1}"
 
     def submit(self, call: Call) -> str:
-        """Send the entry point, the recipe and this package, and start the job; its id.
+        """Send the entry point, the recipe and this package, start the job, and return its id.
 
         Raises:
-            ClusterError: the cluster refuses it, such as for an id that someone else has just taken.
+            ClusterError: the cluster refuses the job, for example because another user has just submitted the same call.
         """
         job_id = self.next_id(call)
-        with tempfile.TemporaryDirectory(prefix="wsc-ray-job-") as temporary, self._said():
+        with tempfile.TemporaryDirectory(prefix="wsc-ray-job-") as temporary, self._as_sentences():
             try:
                 return self.client.submit_job(
                     entrypoint=entrypoint(call),
@@ -159,35 +160,39 @@ class Jobs:
                 raise ClusterError(f"{self.address} refuses the job: {_first_line(error)}") from None
 
     def stop(self, job_id: str) -> bool:
-        """Whether it was running."""
-        with self._said():
+        """Ask the cluster to stop the job; return whether the job was running."""
+        with self._as_sentences():
             return self.client.stop_job(job_id)
 
     def log(self, job_id: str) -> str:
-        with self._said():
+        with self._as_sentences():
             return self.client.get_job_logs(job_id)
 
 
 def entrypoint(call: Call) -> str:
-    """The job's command line; `python` is the one on the PATH of whoever started Ray on the head."""
+    """Return the job's command line; `python` is found on the PATH of the user who started Ray on the head."""
     return shlex.join(["python", f"jobs/{entry_file(call.command).name}"])
 
 
 def entry_file(command: str) -> Path:
-    """The script that is submitted, in the installed package or in `jobs/` of a checkout; `plugin.py` for a plug-in's command."""
+    """Return the path of the script to submit, in the installed package or in `jobs/` of a checkout.
+
+    The commands of plug-ins share `plugin.py`.
+    """
     package = Path(wsc_ray.__file__).parent
-    folder = next(each for each in (package / "jobs", package.parent / "jobs") if (each / "plugin.py").is_file())
+    folders = (package / "jobs", package.parent / "jobs")
+    folder = next(folder for folder in folders if (folder / "plugin.py").is_file())
     own = folder / f"{command.replace(' ', '_')}.py"
     return own if own.is_file() else folder / "plugin.py"
 
 
 def come_back(job_id: str, jobs: Jobs) -> str:
-    """What to type to follow the job again."""
+    """Return the command that follows the job again."""
     return f"wsc-ray job attach {job_id} {jobs.option}"
 
 
 def working_dir(folder: Path, call: Call) -> str:
-    """Fill a job's folder with its entry point, `call.json`, the recipe and carried files; its path."""
+    """Write the entry point, `call.json`, the recipe and the sent files to a job's folder, and return its path."""
     (folder / "jobs").mkdir()
     shutil.copy(entry_file(call.command), folder / "jobs")
     (folder / CALL).write_text(json.dumps({**json.loads(call.to_json()), "nodes": call.nodes}))
@@ -216,19 +221,19 @@ def _job(job_id: str, details: JobDetails) -> Job:
 
 
 def _http_address(address: str | None) -> str:
-    given = address or next((os.environ[name] for name in ADDRESSES if os.environ.get(name)), None)
-    if given is None:
+    chosen = address or next((os.environ[name] for name in ADDRESSES if os.environ.get(name)), None)
+    if chosen is None:
         raise ClusterError("which cluster? give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
     try:
-        parts = urlsplit(given)
-        right = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True) and not parts.password
-    except ValueError:  # a port that is no number, or a bracket that does not close
-        right = False
-    if not right:
+        parts = urlsplit(chosen)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True) and not parts.password
+    except ValueError:  # a port that is no number, or an unclosed bracket
+        valid = False
+    if not valid:
         raise ClusterError(
-            f"--address: write it as http://HEAD:8265, the head's dashboard, not {shortened(shown(given).rpartition('@')[2])}"
+            f"--address: write it as http://HEAD:8265, the head's dashboard, not {shortened(shown(chosen).rpartition('@')[2])}"
         )
-    return given.rstrip("/")
+    return chosen.rstrip("/")
 
 
 def _port(scheme: str) -> int:
@@ -237,7 +242,7 @@ def _port(scheme: str) -> int:
 
 @contextlib.contextmanager
 def _without_variables() -> Iterator[None]:
-    """Ray's client takes these over the address that it is given; here the option is what counts."""
+    """Hide the variables that Ray's client prefers to the address that it is given."""
     kept = {name: os.environ.pop(name) for name in ADDRESSES if name in os.environ}
     try:
         yield

@@ -1,7 +1,7 @@
-"""Sending a call to a cluster that is up, and following it.
+"""Sending a call to a cluster that is up, and following its job.
 
-A job is submitted once: the same call while it runs follows it, and after it ended submits the next attempt, which
-goes on from what the last one left (or, where nothing is left to do, says what was done).
+While a call's job runs, sending the same call follows that job instead of submitting another. After the job has ended, sending
+the call submits the next attempt, which goes on where the last one stopped (or returns the summary if everything is done).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def send(call: Call, address: str, *, dry_run: bool = False) -> dict[str, Any]:
-    """Submit the call, or find its job that is running already, and follow it to its end.
+    """Submit the call, unless its job runs already, and follow the job to its end.
 
     Args:
-        dry_run: ask the cluster what would be done, and do nothing.
+        dry_run: ask the cluster for its jobs, return the steps, and submit nothing.
 
     Returns:
-        The job's id, where it ran and how long; of a dry run the steps and the resources.
+        The job's id, where it ran and how long; for a dry run the steps and the resources.
 
     Raises:
-        ClusterError: the cluster does not answer or refuses, or another recipe is at work on the same folder.
-        JobError: the job did not end well, or is no longer followed.
+        ClusterError: the cluster does not answer or refuses the job, or a job with another recipe works on the same folder.
+        JobError: the job failed, was stopped or is no longer followed.
     """
     from wsc_ray.submit.jobs import Jobs
 
@@ -38,7 +38,7 @@ def send(call: Call, address: str, *, dry_run: bool = False) -> dict[str, Any]:
 
 
 def send_to(jobs: Jobs | SlurmJobs, call: Call, *, dry_run: bool = False) -> dict[str, Any]:
-    """`send`, to a cluster that is reached already, or to Slurm."""
+    """As `send`, to a cluster that is connected already, or to Slurm."""
     running = next((job for job in jobs.attempts(call) if job.running), None)
     if running and running.digest != call.digest:
         raise ClusterError(
@@ -50,7 +50,9 @@ def send_to(jobs: Jobs | SlurmJobs, call: Call, *, dry_run: bool = False) -> dic
     try:
         job_id = running.id if running else jobs.submit(call)
     except KeyboardInterrupt:
-        raise JobError(f"perhaps submitted: wsc-ray job status {jobs.option} tells", exit_status=130) from None
+        raise JobError(
+            f"the job may have been submitted; see: wsc-ray job status {jobs.option}", exit_status=130
+        ) from None
     print(f"job {job_id} {'is running already' if running else 'submitted'} at {jobs.address}", flush=True)
     job = follow_job(jobs, job_id)
     return {
@@ -62,7 +64,7 @@ def send_to(jobs: Jobs | SlurmJobs, call: Call, *, dry_run: bool = False) -> dic
 
 
 def follow_job(jobs: Jobs | SlurmJobs, job_id: str) -> Job:
-    """Follow a job of a cluster or of Slurm; errors as `follow`."""
+    """Follow a job of a cluster or of Slurm to its end; errors as `follow`."""
     from wsc_ray.submit.follow import follow
     from wsc_ray.submit.slurm import SlurmJobs
 
@@ -83,12 +85,12 @@ def _plan(call: Call, address: str, job_id: str, running: str | None) -> dict[st
 
 
 def in_the_job(call: Call) -> list[str]:
-    """What happens once the request is submitted, in words."""
-    looked = ["every node's versions, GPUs, storage, clock", "MLflow"]
-    looked += ["manifest"] if call.checks_manifest else []
-    looked += ["all-reduce"] if call.trains else []
+    """Return the steps that follow once the call is submitted, in words."""
+    checked = ["every node's versions, GPUs, storage, clock", "MLflow"]
+    checked += ["manifest"] if call.checks_manifest else []
+    checked += ["all-reduce"] if call.trains else []
     return [
-        f"in the job, preflight: {'; '.join(looked)}",
+        f"in the job, preflight: {'; '.join(checked)}",
         f"in the job, {call.command}",
         "follow its log here; Ctrl-C leaves it running",
     ]
@@ -99,7 +101,7 @@ def numbered(steps: Iterable[str]) -> dict[str, str]:
 
 
 def send_doctor(call: Call, address: str) -> list[CheckResult]:
-    """Run the preflight alone, as a job, and return its lines.
+    """Run the preflight alone, as a job, and return its results.
 
     Raises:
         ClusterError, JobError: as `send`.

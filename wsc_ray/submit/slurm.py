@@ -1,7 +1,7 @@
-"""A call as a Slurm job: `sbatch` on a script such as `cluster/slurm.sh`, and finding the job again.
+"""A call as a Slurm job: submitting it with `sbatch` and a script such as `cluster/slurm.sh`, and finding the job again.
 
-Each attempt has a folder in the user's home, which the nodes share: what a job on a Ray cluster gets in its working folder,
-the job's log, and once the script has ended its exit status. https://slurm.schedmd.com/sbatch.html
+Each attempt has a folder in the user's home, which the nodes share. It holds the files that a job on a Ray cluster gets in its
+working folder, the job's log, and the script's exit status once the script has ended. https://slurm.schedmd.com/sbatch.html
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wsc_ray.submit.follow import Shown, ended
 from wsc_ray.submit.jobs import Job, entry_file, working_dir
 
 FOLDER = "~/.wsc-ray/slurm"
-VARIABLES = ("WSC_RAY_CALL", "WSC_RAY_ENTRY", "WSC_RAY_JOB")  # what the script gets: see `cluster/slurm.sh`
+VARIABLES = ("WSC_RAY_CALL", "WSC_RAY_ENTRY", "WSC_RAY_JOB")  # the script's environment: see `cluster/slurm.sh`
 _INFO, _LOG, _EXIT, _STOPPED = "slurm.json", "log", "exit", "stopped"
 _ALIVE = {
     "PENDING": JobStatus.PENDING,
@@ -36,13 +36,13 @@ _ALIVE = {
     "COMPLETING": JobStatus.RUNNING,
     "SUSPENDED": JobStatus.RUNNING,
 }
-_PAUSE = 2.0  # s between two looks
-_WRITTEN = 20.0  # s that an exit status may take to be seen on a shared file system
-_LOST = 600.0  # s without an answer of Slurm's, after which a job is no longer followed
+_PAUSE = 2.0  # s between two queries of the job's state
+_WRITTEN = 20.0  # s until a written exit status appears on every machine of a shared file system
+_LOST = 600.0  # s without an answer from Slurm after which a job is no longer followed
 
 
 def is_slurm_script(path: str | Path) -> bool:
-    """Whether a `--cluster` is a script for `sbatch`, rather than a file that describes a cluster."""
+    """Return whether the file of `--cluster` is a script for `sbatch`, and not the description of a cluster."""
     try:
         with local_path(path).open(encoding="utf-8") as file:
             return file.readline().startswith("#!") and "#SBATCH" in file.read()
@@ -51,10 +51,10 @@ def is_slurm_script(path: str | Path) -> bool:
 
 
 class SlurmJobs:
-    """The jobs that this user has sent with a script.
+    """The jobs that this user submitted with a Slurm script.
 
     Raises:
-        ClusterError: this machine has no Slurm.
+        ClusterError: this machine lacks Slurm's commands.
     """
 
     def __init__(self, script: str | Path):
@@ -69,16 +69,16 @@ class SlurmJobs:
             )
 
     def all(self) -> list[Job]:
-        """Our jobs, the latest last."""
+        """Return the jobs of this script, the latest last."""
         infos = sorted(self.folder.glob(f"*/{_INFO}")) if self.folder.is_dir() else []
         jobs = [self._job(path.parent) for path in infos if read_json(path)["script"] == str(self.script)]
         return sorted(jobs, key=lambda job: (job.started, job.id))
 
     def find(self, job_id: str | None = None) -> Job:
-        """The job of that id, or our latest.
+        """Return the job with that id, or the latest.
 
         Raises:
-            ClusterError: there is none.
+            ClusterError: there is no such job.
         """
         jobs = [job for job in self.all() if job_id in (None, job.id)]
         if not jobs:
@@ -92,7 +92,7 @@ class SlurmJobs:
         return self._job(self.folder / job_id)
 
     def attempts(self, call: Call) -> list[Job]:
-        """Jobs of the same command on the same output folder, the latest last."""
+        """Return the jobs of the same command on the same output folder, the latest last."""
         return [job for job in self.all() if job.id.rpartition("-")[0] == call.stem]
 
     def next_id(self, call: Call) -> str:
@@ -101,17 +101,17 @@ class SlurmJobs:
         return f"{call.stem}-{max(numbers, default=0) + 1}"
 
     def submit(self, call: Call) -> str:
-        """Write the job's folder and hand the script to `sbatch`; the job's id, which is the folder's name.
+        """Write the job's folder, submit the script with `sbatch`, and return the job's id, which is the folder's name.
 
         Raises:
-            ClusterError: Slurm refuses it.
+            ClusterError: Slurm refuses the job, or somebody submits the same call at the same moment.
         """
         job_id = self.next_id(call)
         place = self.folder / job_id
         try:
             place.mkdir(parents=True, mode=0o700)
         except FileExistsError:
-            raise ClusterError(f"{place} is there already: somebody has just sent the same command") from None
+            raise ClusterError(f"{place} exists already: somebody has just sent the same command") from None
         working_dir(place, call)
         variables = dict(zip(VARIABLES, (str(place), f"jobs/{entry_file(call.command).name}", job_id), strict=True))
         command = ["sbatch", "--parsable", f"--output={place / _LOG}", str(self.script)]
@@ -125,10 +125,10 @@ class SlurmJobs:
         return job_id
 
     def stop(self, job_id: str) -> bool:
-        """Cancel it; whether it was running.
+        """Cancel the job; return whether it was running.
 
         Raises:
-            ClusterError: Slurm refuses.
+            ClusterError: Slurm refuses to cancel the job.
         """
         running = self.look(job_id).running
         if running:
@@ -143,10 +143,10 @@ class SlurmJobs:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def follow(self, job_id: str, *, write: Callable[[str], Any] = sys.stdout.write) -> Job:
-        """Write the job's log as it grows, until the job has ended well.
+        """Write the job's log as it grows until the job ends, and return the job.
 
         Raises:
-            JobError: it failed or was stopped, Slurm no longer answers, or the user pressed Ctrl-C.
+            JobError: the job failed or was stopped, Slurm no longer answers, or the user pressed Ctrl-C.
         """
         shown = Shown(write)
         back = f"wsc-ray job attach {job_id} {self.option}"
@@ -202,7 +202,7 @@ class SlurmJobs:
 
     @staticmethod
     def _fresh(place: Path) -> bool:
-        """Whether something was written there lately, so that an exit status may still come."""
+        """Return whether a file in the job's folder changed lately, so that an exit status may still appear."""
         return time.time() - max(path.stat().st_mtime for path in place.iterdir()) < 2 * _WRITTEN
 
     @staticmethod
@@ -214,13 +214,13 @@ class SlurmJobs:
 
 
 def _alive(number: str) -> JobStatus | None:
-    """How a job that Slurm still has stands; None for one that has ended.
+    """Return the status of a job that is in Slurm's queue; None for one that has ended.
 
     Raises:
         ClusterError: Slurm does not answer.
     """
     done = _ask(["squeue", "--noheader", f"--jobs={number}", "--format=%T"])
-    if done.returncode and "Invalid job id" not in done.stderr:  # what is said of a job that ended some minutes ago
+    if done.returncode and "Invalid job id" not in done.stderr:  # squeue's answer for a job that ended some minutes ago
         raise ClusterError(f"squeue does not answer: {' '.join(done.stderr.split())[:300]}")
     states = done.stdout.split()
     return _ALIVE.get(states[0]) if states else None

@@ -1,1 +1,1 @@
-"""Chaos: commands whose processes are killed at random, typed again until they are done, against the same commands left alone."""
+"""Chaos: commands whose processes are killed at random, repeated until they complete, compared with the same commands without kills."""

@@ -1,4 +1,4 @@
-"""Typing a command, and killing one of its processes while it runs."""
+"""Running a command once, and killing its processes while it runs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from wsc_ray.bench.chaos.processes import DRIVER, GCS, NODE, RAYLET, below, stil
 from wsc_ray.bench.chaos.ray_cluster import NodesHere, nodes_here
 from wsc_ray.bench.chaos.stages import WORKERS, Stage
 
-LIMIT_SECONDS = 900.0  # for one attempt: what takes longer hangs
-ORPHAN_SECONDS = 60.0  # until the processes of a command that has ended have to be gone
+LIMIT_SECONDS = 900.0  # for one attempt; a longer one counts as a hang
+ORPHAN_SECONDS = 60.0  # after a command's end, for its processes to end too
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 0.5
-NODES_SHARE = 0.4  # of the attempts of a command that can lose nodes
+NODES_SHARE = 0.4  # share of attempts with node losses, for commands that support it
 TRACEBACK = "Traceback (most recent call last)"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A command that was typed once.
+    """One run of a command.
 
     Attributes:
-        kills: what was killed, in order.
-        status: that it ended with; negative: the signal that ended it.
-        seconds: it took.
+        stage: the command's name.
+        kills: the roles of the killed processes, in order.
+        status: the exit status; negative for the signal that ended the command.
+        seconds: its duration.
         said: its stderr.
-        orphans: command lines of its processes that outlived it by `ORPHAN_SECONDS`.
+        orphans: command lines of its processes that ran on for `ORPHAN_SECONDS` after its end.
     """
 
     stage: str
@@ -47,25 +48,26 @@ class Attempt:
     orphans: tuple[str, ...] = ()
 
     def faults(self) -> list[str]:
-        """What is wrong with how it ended: a hang, a traceback, processes left behind."""
+        """Return the faults of its end: a hang, a wrong exit status, a traceback, processes left behind."""
         killed = f"{self.stage} after the death of {', '.join(self.kills) or 'nobody'}"
-        found = [f"{killed}: left {line[:80]} behind" for line in self.orphans]
+        faults_found = [f"{killed}: left {line[:80]} behind" for line in self.orphans]
         if self.seconds >= LIMIT_SECONDS:
-            found.append(f"{killed}: did not end within {LIMIT_SECONDS:g} s")
+            faults_found.append(f"{killed}: did not end within {LIMIT_SECONDS:g} s")
         elif self.status not in (0, 2) and DRIVER not in self.kills:
-            found.append(f"{killed}: exit status {self.status}, and not a sentence with 2")
+            faults_found.append(f"{killed}: exit status {self.status}, and not a sentence with 2")
         if TRACEBACK in self.said:
-            found.append(f"{killed}: a traceback")
-        return found
+            faults_found.append(f"{killed}: a traceback")
+        return faults_found
 
 
 @dataclass
 class Killer:
-    """Draws what is killed and when, so many times.
+    """Draws what is killed and when, and kills it.
 
     Attributes:
-        left: kills that are left.
-        allowed: how many of them the command that runs may have.
+        left: number of kills that are left.
+        allowed: number of kills that are left for the current command.
+        done: roles of the killed processes in the current attempt.
     """
 
     generator: random.Random
@@ -74,17 +76,20 @@ class Killer:
     done: list[str] = field(default_factory=list)
 
     def roles(self, stage: Stage) -> tuple[str, ...]:
-        """What may be killed in the next attempt; with nodes among it, that runs on a cluster whose head is left alone."""
+        """Return the roles that may be killed in the next attempt.
+
+        With `node` among them, the attempt runs on a cluster whose head is not killed.
+        """
         if NODE in stage.victims and self.generator.random() < NODES_SHARE:
             return tuple(role for role in stage.victims if role not in (RAYLET, GCS))
         return tuple(role for role in stage.victims if role != NODE)
 
     def next(self, roles: Sequence[str], seconds: float) -> tuple[str, float]:
-        """What is killed next and when, in a command that takes so many seconds when left alone."""
+        """Return the role to kill next, and the time, for a command that takes `seconds` without kills."""
         return self.generator.choice(roles), time.monotonic() + self.generator.uniform(0, seconds)
 
     def strike(self, role: str, pids: list[int], nodes: NodesHere | None) -> bool:
-        """Kill a process of that role, or a node, if there is one."""
+        """Kill a process of that role, or a node; return whether there was one."""
         if role == NODE and nodes is not None:
             nodes.lose_a_node()
         elif role == DRIVER:
@@ -101,11 +106,11 @@ class Killer:
 
 
 def type_once(stage: Stage, folder: Path, killer: Killer | None, usual_seconds: float, log: Path) -> Attempt:
-    """Type a command in a folder, wait for its end, and let the killer strike meanwhile.
+    """Run a command in a folder until its end, with the killer's kills meanwhile.
 
     Args:
-        usual_seconds: that it takes when left alone.
-        log: where its stderr goes.
+        usual_seconds: the command's duration without kills.
+        log: the file for its stderr.
     """
     environment = own_environment()
     roles = killer.roles(stage) if killer and killer.allowed else ()
@@ -130,9 +135,9 @@ def type_once(stage: Stage, folder: Path, killer: Killer | None, usual_seconds: 
             process.kill()
             process.wait()
         orphans = still_there(seen, ORPHAN_SECONDS)
-        lines = tuple(" ".join(each.cmdline()) for each in orphans)
-        for each in orphans:
-            _kill(each)
+        lines = tuple(" ".join(orphan.cmdline()) for orphan in orphans)
+        for orphan in orphans:
+            _kill(orphan)
     kills = tuple(killer.done) if killer else ()
     if killer:
         killer.done.clear()
@@ -146,7 +151,7 @@ def _disturb(
     usual_seconds: float,
     nodes: NodesHere | None,
 ) -> list[psutil.Process]:
-    """Wait for a command's end, let the killer strike meanwhile, and return the processes that were seen below it."""
+    """Wait for a command's end, with the killer's kills meanwhile, and return all its descendants that were seen."""
     pids = [process.pid, *([nodes.pid] if nodes else [])]
     seen: dict[int, psutil.Process] = {}
     started = look = time.monotonic()
@@ -154,19 +159,19 @@ def _disturb(
     while process.poll() is None and (now := time.monotonic()) - started < LIMIT_SECONDS:
         time.sleep(POLL_SECONDS)
         if now >= min(look, due):
-            seen |= {each.pid: each for each in below(pids[:1])}
+            seen |= {descendant.pid: descendant for descendant in below(pids[:1])}
             look = now + LOOK_SECONDS
         if killer is None or now < due:
             continue
         if not killer.strike(role, pids, nodes):
-            due = now + LOOK_SECONDS  # there is none of it yet
+            due = now + LOOK_SECONDS  # no such process exists yet
         else:
             role, due = killer.next(roles, usual_seconds) if killer.allowed else ("", math.inf)
     return list(seen.values())
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment without what would lead the commands to another Ray or MLflow."""
+    """Return this process's environment without variables that would lead the commands to another Ray or MLflow."""
     left_out = ("RAY_ADDRESS", "MLFLOW_")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 

@@ -1,4 +1,4 @@
-"""What a folder of results holds, in a form in which two runs of the same commands are equal."""
+"""The content of a folder of results, in a form that is equal for two runs of the same commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Times, rates, what is named after them, and checksums over them; the rest of every file has to be the same.
+# Times, rates, and checksums over them; everything else in the files must be equal.
 _VARIES = {
     "wsc_ray_sha256",
     "crc32",
@@ -25,46 +25,46 @@ _VARIES = {
     "started",
     "ended",
 }
-# Of Ray Train and MLflow, or of a process that is working.
+# Files of Ray Train and MLflow, or of a running process.
 _NOT_OURS = {"checkpoint_manager_snapshot.json", ".validate_storage_marker", ".lock", "mlflow.db", ".mlflow.db.lock"}
 _FOLDERS_NOT_OURS = {"mlartifacts"}
 
 
 def folder_facts(folder: Path) -> dict[str, str]:
-    """Every file's name with a digest of what it says, apart from times, rates and where the folder lies."""
-    found = {}
+    """Return every file's name with a digest of its content, without times, rates and the folder's path."""
+    digests = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and path.name not in _NOT_OURS and not _FOLDERS_NOT_OURS & set(name.parts):
-            found[str(name)] = _digest(path, str(folder))
-    return found
+            digests[str(name)] = _digest(path, str(folder))
+    return digests
 
 
 def store_facts(store: Path) -> dict[str, Any]:
-    """Every run of an MLflow store: how it ended, and how many times each step of each metric is there."""
+    """Return for every run of an MLflow store its status, and for each metric the numbers of steps and of values."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{store}")
-    found: dict[str, Any] = {}
+    runs: dict[str, Any] = {}
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     for run in client.search_runs(experiments, max_results=1000):
         steps = {
             key: [metric.step for metric in client.get_metric_history(run.info.run_id, key)] for key in run.data.metrics
         }
-        counted = {key: {"steps": len(set(each)), "values": len(each)} for key, each in sorted(steps.items())}
+        counted = {key: {"steps": len(set(logged)), "values": len(logged)} for key, logged in sorted(steps.items())}
         name = str(run.info.run_name)
-        while name in found:
+        while name in runs:
             name += " again"
-        found[name] = {"status": run.info.status, "metrics": counted}
-    return found
+        runs[name] = {"status": run.info.status, "metrics": counted}
+    return runs
 
 
 def differences(calm: Mapping[str, Any], disturbed: Mapping[str, Any], what: str) -> list[str]:
-    """What is missing, what is too much and what is another, a sentence each."""
-    found = [f"{what}: {name} is missing" for name in calm if name not in disturbed]
-    found += [f"{what}: {name} was left" for name in disturbed if name not in calm]
-    found += [f"{what}: {name} differs" for name in calm if name in disturbed and calm[name] != disturbed[name]]
-    return found
+    """Return a sentence for each name that is missing, left over or different."""
+    sentences = [f"{what}: {name} is missing" for name in calm if name not in disturbed]
+    sentences += [f"{what}: {name} was left" for name in disturbed if name not in calm]
+    sentences += [f"{what}: {name} differs" for name in calm if name in disturbed and calm[name] != disturbed[name]]
+    return sentences
 
 
 def _digest(path: Path, folder: str) -> str:
@@ -87,11 +87,11 @@ def _digest(path: Path, folder: str) -> str:
 
 
 def _plain(value: Any, folder: str) -> Any:
-    """JSON's values without what varies, and without where the folder lies."""
+    """Return a JSON value without the entries that vary, and without the folder's path."""
     if isinstance(value, Mapping):
-        return {key: _plain(each, folder) for key, each in value.items() if key not in _VARIES}
+        return {key: _plain(item, folder) for key, item in value.items() if key not in _VARIES}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(each, folder) for each in value]
+        return [_plain(item, folder) for item in value]
     return value.replace(folder, "") if isinstance(value, str) else value
 
 

@@ -1,7 +1,8 @@
-"""A Ray cluster of several nodes on this machine, in a process of its own, whose nodes can be lost.
+"""A Ray cluster of several nodes on this machine, in a process of its own, whose nodes can be killed.
 
-`python -m wsc_ray.bench.chaos.ray_cluster COUNT CPUS` prints the cluster's address, then reads lines: at each it kills a node that
-is not the head, with all of its processes, starts another in its place and prints the count of nodes. It ends with its stdin.
+`python -m wsc_ray.bench.chaos.ray_cluster COUNT CPUS` prints the cluster's address and then reads lines. For each line it kills a node
+other than the head, with all its processes, starts another node in its place, and prints the number of nodes. It ends when its standard
+input is closed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import IO, Any
 
 from wsc_ray.errors import ResourceError
 
-STORE_BYTES = 200_000_000  # of each node's object store
+STORE_BYTES = 200_000_000  # size of each node's object store
 
 
 class NodesHere:
-    """The cluster as its user sees it: an address, and nodes to lose."""
+    """A client of that process: it knows the cluster's address and can kill a node."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self._process = process
@@ -27,7 +28,7 @@ class NodesHere:
 
     @property
     def pid(self) -> int:
-        """Of the process below which all nodes are."""
+        """Id of the process whose descendants are the nodes."""
         return self._process.pid
 
     def lose_a_node(self) -> None:
@@ -47,7 +48,7 @@ class NodesHere:
 
 @contextmanager
 def nodes_here(count: int, *, cpus: int, environment: dict[str, str]) -> Iterator[NodesHere]:
-    """A cluster of a head without CPUs and `count` nodes, for the length of a block."""
+    """Run a cluster of a head without CPUs and `count` nodes during a block."""
     command = [sys.executable, "-m", __name__, str(count), str(cpus)]
     process = subprocess.Popen(
         command,
@@ -88,7 +89,7 @@ def _serve(count: int, cpus: int, requests: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    out = os.dup(1)  # the answers; what Ray prints goes elsewhere
+    out = os.dup(1)  # for the answers alone; Ray's output goes to stderr
     os.dup2(2, 1)
     sys.stdout = os.fdopen(out, "w")
     _serve(int(sys.argv[1]), int(sys.argv[2]), sys.stdin)

@@ -1,4 +1,4 @@
-"""Run the commands once in peace and then with kills, as many rounds as the kills last, and compare what they leave."""
+"""Running the commands once without kills, then in rounds with kills until these are used up, and comparing the results."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from wsc_ray.progress import Progress
 COMMAND = "bench chaos"
 PACKAGES = ("wsc-ray", "ray", "torch", "timm", "numpy", "pyarrow", "mlflow")
 CALM = "calm"
-WORK = "work"  # where every round works: what files say of paths is the same in all of them
+WORK = "work"  # the folder in which every round works, so that paths in files are equal
 STORE = "mlflow.db"
-MOST_ATTEMPTS = 40  # of one command, before it counts as one that never ends
+MOST_ATTEMPTS = 40  # of one command, before it counts as one that never completes
 
 
 def measure_chaos(
@@ -41,18 +41,19 @@ def measure_chaos(
     steps: int,
     markdown: str | Path | None,
 ) -> dict[str, Any]:
-    """Kill processes of commands at random until `kills` have been, typing each command again until it is done.
+    """Kill `kills` processes of commands at random, and repeat each command until it completes.
 
     Args:
         out: folder for the rounds, their logs and `summary.json`.
-        seed: of what is killed and when, and of the cohort.
-        commands: which; none: all of them.
-        slides: a list of slides for `tile`; None: without `tile`.
-        steps: of training.
+        kills: number of processes to kill.
+        seed: seed of the kills and of the cohort.
+        commands: names of the commands; empty for all of them.
+        slides: a list of slides for `tile`; None to leave out `tile`.
+        steps: training steps.
         markdown: a file for the whole page.
 
     Returns:
-        The summary: what was killed where, how the attempts ended, and every difference from the round in peace.
+        The summary: the kills of each command, how the attempts ended, and every difference from the round without kills.
     """
     place = require_folder(out, COMMAND)
     unknown = [name for name in commands if name not in known_names()]
@@ -73,33 +74,33 @@ def measure_chaos(
         return stages_of(prepare(work, steps=steps, seed=seed), listed, commands)
 
     with Progress(COMMAND, kills, unit="kills") as progress:
-        progress.say("once in peace")
+        progress.say("once without kills")
         calm = {stage.name: type_calmly(stage, work) for stage in stages()}
         work.rename(place / CALM)
         attempts: list[Attempt] = []
-        found: list[str] = []
+        faults: list[str] = []
         rounds = 0
         killer = Killer(random.Random(seed), kills)
         before = kills + 1
         while 0 < killer.left < before:  # a round in which nothing could be killed is the last
             rounds, before = rounds + 1, killer.left
             folder = place / f"round-{rounds}"
-            usual = {name: each.seconds for name, each in calm.items()}
+            usual = {name: attempt.seconds for name, attempt in calm.items()}
             for attempt in play(stages(), work, killer, usual, folder.name):
                 attempts.append(attempt)
-                found += attempt.faults()
+                faults += attempt.faults()
                 progress.to(kills - killer.left, f"round {rounds}, {attempt.stage}: status {attempt.status}")
             work.rename(folder)
-            found += compare(place / CALM, folder)
+            faults += compare(place / CALM, folder)
     summary = {
         "kills": kills - killer.left,
         "rounds": rounds,
         "attempts": len(attempts),
         "killed": count(attempts),
-        "faults": found,
-        "ended": {str(status): number for status, number in Counter(each.status for each in attempts).items()},
-        "sentences": sorted({sentence(each) for each in attempts if each.status == 2}),
-        "calm_seconds": {name: round(each.seconds, 1) for name, each in calm.items()},
+        "faults": faults,
+        "ended": {str(status): number for status, number in Counter(attempt.status for attempt in attempts).items()},
+        "sentences": sorted({sentence(attempt) for attempt in attempts if attempt.status == 2}),
+        "calm_seconds": {name: round(attempt.seconds, 1) for name, attempt in calm.items()},
         "seconds": round(time.time() - started, 1),
         "machine": describe_machine(usable_cores()),
         "versions": versions(PACKAGES),
@@ -107,7 +108,7 @@ def measure_chaos(
         "invocation": invocation(f"wsc-ray {COMMAND}", options, markdown),
     }
     summary["table"] = tables(summary)
-    (place / "attempts.json").write_text(json.dumps([asdict(each) for each in attempts], indent=1))
+    (place / "attempts.json").write_text(json.dumps([asdict(attempt) for attempt in attempts], indent=1))
     if file is not None:
         with atomic(file) as temporary:
             temporary.write_text(page(summary))
@@ -115,10 +116,10 @@ def measure_chaos(
 
 
 def type_calmly(stage: Stage, folder: Path) -> Attempt:
-    """Type a command once, and kill nothing.
+    """Run a command once, without kills.
 
     Raises:
-        UserError: it fails all the same.
+        UserError: the command fails.
     """
     attempt = type_once(stage, folder, None, 0.0, log_of(folder, CALM, stage, 1))
     if attempt.status:
@@ -129,13 +130,13 @@ def type_calmly(stage: Stage, folder: Path) -> Attempt:
 def play(
     stages: Sequence[Stage], folder: Path, killer: Killer, usual: Mapping[str, float], name: str
 ) -> Iterator[Attempt]:
-    """Type every command until it is done, killing meanwhile, and yield each attempt.
+    """Repeat every command until it completes, with kills, and yield each attempt.
 
-    The kills that are left are shared out among the commands that are left, so that a short one does not take them all.
+    The remaining kills are divided among the remaining commands, so that one command does not use them all.
 
     Args:
-        usual: seconds that each command takes when left alone.
-        name: of the round, for the logs.
+        usual: seconds that each command takes without kills.
+        name: the round's name, for the logs.
     """
     for place, stage in enumerate(stages):
         killer.allowed = -(-killer.left // (len(stages) - place))
@@ -149,34 +150,34 @@ def play(
 
 
 def is_done(stage: Stage, folder: Path) -> bool:
-    """Whether a command that may not be typed again has left all of its work, killed as it ended."""
+    """Return whether a command that may not be repeated has completed its work, although it was killed at its end."""
     return not stage.repeats and (folder / stage.out / "summary.json").exists()
 
 
 def compare(calm: Path, disturbed: Path) -> list[str]:
-    """Every difference in what the commands left, in their folders and in MLflow."""
-    found = differences(folder_facts(calm), folder_facts(disturbed), disturbed.name)
+    """Return every difference between the results of the commands, in their folders and in MLflow."""
+    faults = differences(folder_facts(calm), folder_facts(disturbed), disturbed.name)
     if (calm / STORE).exists() and (disturbed / STORE).exists():
-        found += differences(store_facts(calm / STORE), store_facts(disturbed / STORE), f"{disturbed.name}, MLflow")
-    return found
+        faults += differences(store_facts(calm / STORE), store_facts(disturbed / STORE), f"{disturbed.name}, MLflow")
+    return faults
 
 
 def count(attempts: Sequence[Attempt]) -> dict[str, dict[str, int]]:
-    """How many times what was killed, by command."""
+    """Return the number of kills by command and role."""
     counted: dict[str, Counter[str]] = {}
     for attempt in attempts:
         counted.setdefault(attempt.stage, Counter()).update(attempt.kills)
-    return {name: dict(each) for name, each in counted.items()}
+    return {name: dict(roles) for name, roles in counted.items()}
 
 
 def sentence(attempt: Attempt) -> str:
-    """What the command said last."""
+    """Return the last sentence that the command printed."""
     lines = [line for line in attempt.said.splitlines() if line.startswith("wsc-ray: ")]
     return lines[-1] if lines else (attempt.said.strip().splitlines() or ["nothing"])[-1]
 
 
 def log_of(folder: Path, name: str, stage: Stage, number: int) -> Path:
-    """Where an attempt's stderr goes, beside the folder that is compared; `name` is of the round."""
+    """Return the file for an attempt's stderr, beside the folder that is compared; `name` is the round's name."""
     logs = folder.parent / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     return logs / f"{name}-{stage.name.replace(' ', '-')}-{number}.err"

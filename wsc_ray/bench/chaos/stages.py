@@ -1,4 +1,4 @@
-"""The commands that are disturbed, one after the other, from a table of patches to metrics."""
+"""The commands whose processes are killed, one after the other, from a table of patches to metrics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Stage:
-    """A command as it is typed in a folder of its own.
+    """A command that runs in a folder of its own.
 
     Attributes:
         name: the command, such as `manifest import`.
-        arguments: what is typed behind it; paths are relative to that folder.
+        arguments: its arguments; paths are relative to that folder.
         out: the folder that it writes.
-        victims: what of it can be killed.
-        repeats: whether it may be typed again once it is done, and then says so.
+        victims: the roles of its processes that can be killed.
+        repeats: whether the command may be repeated after it has completed, and then reports that.
     """
 
     name: str
@@ -37,17 +37,17 @@ class Stage:
     repeats: bool = True
 
     def line(self) -> list[str]:
-        """The words behind `wsc-ray`."""
+        """Return the words after `wsc-ray`."""
         return [*self.name.split(), *self.arguments]
 
 
 def stages_of(table: Path, slides: Path | None, names: Sequence[str]) -> list[Stage]:
-    """The commands of those names, in the order in which each finds what the one before has left.
+    """Return the named commands in an order in which each finds the results of the ones before.
 
     Args:
-        table: of patches, as `write_cohort` draws one.
-        slides: a list of slides to tile; without one there is no `tile`.
-        names: commands; none: all of them.
+        table: the table of patches, as `write_cohort` writes it.
+        slides: a list of slides to tile; None to leave out `tile`.
+        names: the commands; empty for all of them.
     """
     importing = (str(table), "--out", "manifest", "--column", "label=slide_label")
     importing += ("--label", "0=negative", "--label", "1=positive")
@@ -69,15 +69,15 @@ def stages_of(table: Path, slides: Path | None, names: Sequence[str]) -> list[St
 
 
 def known_names() -> list[str]:
-    """The commands that can be asked for."""
+    """Return the names of all commands that can be chosen."""
     return [stage.name for stage in stages_of(Path("table"), Path("slides"), ())]
 
 
 def prepare(folder: Path, *, steps: int, seed: int) -> Path:
-    """Draw a small cohort, where it is not there yet, and return its table.
+    """Write a small synthetic cohort, unless it exists already, and a recipe; return the table of patches.
 
     Args:
-        steps: of training.
+        steps: training steps of the recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / DRAWN / "patches.parquet"
@@ -88,7 +88,7 @@ def prepare(folder: Path, *, steps: int, seed: int) -> Path:
 
 
 def recipe(steps: int, seed: int) -> Mapping[str, Any]:
-    """A recipe that trains a small encoder with a checkpoint every few steps, and does not give up."""
+    """Return a recipe that trains a small encoder with a checkpoint every few steps, and survives any number of failures."""
     return {
         "seed": seed,
         "data": {"manifest": "manifest"},

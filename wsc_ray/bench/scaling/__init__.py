@@ -1,1 +1,1 @@
-"""`wsc-ray bench scaling`: throughput across numbers of workers, where each step's time goes, and a projection."""
+"""`wsc-ray bench scaling`: throughput over numbers of workers, the parts of each step's time, and a projection."""

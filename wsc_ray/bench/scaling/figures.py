@@ -1,4 +1,4 @@
-"""From what every worker did in every step to the figures of a table."""
+"""Computing the figures of a table from the measurements of every worker in every step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from wsc_ray.pretrain.clock import PHASES
 
-Row = Mapping[str, float]  # of one worker in one step: step, rank, patches, seconds by phase, bytes
+Row = Mapping[str, float]  # one worker in one step: step, rank, patches, seconds by phase, bytes
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that is measured.
+    """One setting that is measured.
 
     Attributes:
         mode: `weak`: every worker has the same number of patches; `strong`: the global batch stays that of the fewest
@@ -34,15 +34,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a setting gave in the steps that count.
+    """The figures of a setting in the measured steps.
 
     Attributes:
-        setting: that was measured.
-        rates: patches a second of all workers, run by run.
-        p50, p95: seconds of a step, that of the slowest worker.
-        seconds: of a worker's step by phase, the mean.
-        loss_bytes, gradient_bytes: that each worker gives to a step's collectives, the median.
-        spilled: bytes that the object stores wrote to disk meanwhile; None where nobody says.
+        setting: the measured setting.
+        rates: patches per second of all workers, for each run.
+        p50, p95: seconds of a step, which are those of its slowest worker.
+        seconds: mean seconds of a worker's step, by phase.
+        loss_bytes, gradient_bytes: median bytes that each worker sends to a step's collectives.
+        spilled: bytes that the object stores wrote to disk meanwhile; None if they are not known.
     """
 
     setting: Setting
@@ -56,28 +56,28 @@ class Figures:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Shares of a worker's time by phase; they add up to 1."""
+        """The share of each phase in a worker's time; the shares add up to 1."""
         whole = sum(self.seconds.values())
         return {phase: seconds / whole for phase, seconds in self.seconds.items()}
 
     @property
     def rate(self) -> float:
-        """Patches a second of all workers, the median over runs."""
+        """Patches per second of all workers, the median over runs."""
         return statistics.median(self.rates)
 
     @property
     def rate_per_worker(self) -> float:
-        """Patches a second of one worker, the median over runs."""
+        """Patches per second and worker, the median over runs."""
         return self.rate / self.setting.workers
 
 
 def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: float | None) -> Figures:
-    """The figures of a setting.
+    """Return the figures of a setting.
 
     Args:
-        rows: a row for each worker in each step, of one run or several; `run` tells them apart, and each counts its
+        rows: a row for each worker and step, of one run or several; `run` is the run's number, and each run counts its
             steps from 0.
-        counted: the steps that count.
+        counted: the measured steps.
         spilled: see `Figures`.
     """
     kept = [row for row in rows if row["step"] in counted]
@@ -85,14 +85,15 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
     runs: dict[float, list[Row]] = {row.get("run", 0): [] for row in kept}
     for row in kept:
         runs[row.get("run", 0)].append(row)
-    steps = [step for run in runs.values() for step in _slowest(run, "step")]  # ended when its slowest worker has
+    # A step ends when its slowest worker does.
+    steps = [step for run in runs.values() for step in _slowest(run, "step")]
     return Figures(
         setting=setting,
         rates=tuple(sum(row["patches"] for row in run) / _seconds(setting, run) for _, run in sorted(runs.items())),
         p50=statistics.median(steps),
         p95=float(np.percentile(steps, 95)),
         seconds={phase: statistics.mean(row[phase] for row in kept) for phase in PHASES},
-        # The median: where a run logs, it also exchanges features to say how healthy they are.
+        # The median, since in steps that are logged the workers also exchange features, to monitor collapse.
         loss_bytes=statistics.median_high(row.get("loss_bytes", 0) for row in kept),
         gradient_bytes=statistics.median_high(row.get("gradient_bytes", 0) for row in kept),
         spilled=spilled,
@@ -100,43 +101,46 @@ def figures(setting: Setting, rows: Sequence[Row], counted: range, spilled: floa
 
 
 def _seconds(setting: Setting, run: Sequence[Row]) -> float:
-    """How long a run's steps took: without training no worker waits for another, and all have ended when the slowest has."""
+    """Return the seconds of a run's steps.
+
+    Without training no worker waits for another, so that only the slowest worker's total counts.
+    """
     return sum(_slowest(run, "step")) if setting.work == "training" else max(_slowest(_totals(run), "rank"))
 
 
 def _slowest(rows: Sequence[Row], key: str) -> list[float]:
-    """The longest of the workers' times for each value of the key."""
-    found: dict[float, list[float]] = {}
+    """Return the longest of the workers' times for each value of the key."""
+    times: dict[float, list[float]] = {}
     for row in rows:
-        found.setdefault(row[key], []).append(sum(row[phase] for phase in PHASES))
-    return [max(seconds) for seconds in found.values()]
+        times.setdefault(row[key], []).append(sum(row[phase] for phase in PHASES))
+    return [max(seconds) for seconds in times.values()]
 
 
 def _totals(run: Sequence[Row]) -> list[dict[str, float]]:
-    """A worker's phases over all steps of a run."""
-    found: dict[float, dict[str, float]] = {}
+    """Return each worker's phases, summed over all steps of a run."""
+    totals: dict[float, dict[str, float]] = {}
     for row in run:
-        total = found.setdefault(row["rank"], {"rank": row["rank"], **dict.fromkeys(PHASES, 0.0)})
+        total = totals.setdefault(row["rank"], {"rank": row["rank"], **dict.fromkeys(PHASES, 0.0)})
         for phase in PHASES:
             total[phase] += row[phase]
-    return list(found.values())
+    return list(totals.values())
 
 
 def efficiency(one: Figures, base: Figures) -> float:
-    """A worker's rate as a share of a worker's rate in `base`: the median of the rounds' ratios."""
+    """Return a worker's rate relative to a worker's rate in `base`: the median of the rounds' ratios."""
     ratios = [rate / base_rate for rate, base_rate in zip(one.rates, base.rates, strict=True)]
     return statistics.median(ratios) * base.setting.workers / one.setting.workers
 
 
-def base_of(found: Sequence[Figures], one: Figures) -> Figures:
-    """Of all that was measured, what `one` is compared with: its work and mode with the fewest workers."""
-    alike = (one.setting.work, one.setting.mode)
-    same = [each for each in found if (each.setting.work, each.setting.mode) == alike]
-    return min(same, key=lambda each: each.setting.workers)
+def base_of(measured: Sequence[Figures], one: Figures) -> Figures:
+    """Return the figures that `one` is compared with: its work and mode with the smallest number of workers."""
+    kind = (one.setting.work, one.setting.mode)
+    same = [other for other in measured if (other.setting.work, other.setting.mode) == kind]
+    return min(same, key=lambda other: other.setting.workers)
 
 
-def as_row(one: Figures, found: Sequence[Figures]) -> dict[str, Any]:
-    """A flat row for the summary and MLflow; `found` is all that was measured."""
+def as_row(one: Figures, measured: Sequence[Figures]) -> dict[str, Any]:
+    """Return a flat row for the summary and MLflow; `measured` holds all figures."""
     setting = one.setting
     return {
         "work": setting.work,
@@ -145,7 +149,7 @@ def as_row(one: Figures, found: Sequence[Figures]) -> dict[str, Any]:
         "batch_size": setting.batch_size,
         "patches_per_second": one.rate,
         "patches_per_second_per_worker": one.rate_per_worker,
-        "efficiency": efficiency(one, base_of(found, one)),
+        "efficiency": efficiency(one, base_of(measured, one)),
         "p50_seconds": one.p50,
         "p95_seconds": one.p95,
         **{f"share_{phase}": one.shares[phase] for phase in PHASES},

@@ -1,4 +1,4 @@
-"""Every number of workers in rounds: what each worker did in each step, and what was spilled meanwhile."""
+"""Measuring every number of workers in rounds: each worker's times in each step, and the bytes that were spilled meanwhile."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wsc_ray.bench.scaling.ray_work import receive, train
 
 @dataclass
 class Record:
-    """What a setting left over all rounds.
+    """The measurements of a setting over all rounds.
 
     Attributes:
-        rows: a row for each worker in each step; `run` is the round.
-        spilled: bytes that the object stores wrote to disk, a number a round; None where nobody says.
+        rows: a row for each worker and step; `run` is the round.
+        spilled: for each round, the bytes that the object stores wrote to disk; None if they are not known.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -37,14 +37,14 @@ def measure_rounds(
     mock_model: float | None,
     advance: Callable[[Setting], None],
 ) -> dict[Setting, Record]:
-    """Measure every setting once a round, each number of workers going first in turn.
+    """Measure every setting once per round; over the rounds each number of workers comes first in turn.
 
     Args:
-        spread: how many nodes share each number of workers.
+        spread: the number of nodes for each number of workers.
         data: the manifest.
-        folder: takes run folders, which are taken away again.
-        mock_model: ms that a model takes for a step, where there is one.
-        advance: told each setting that is done.
+        folder: the folder for temporary run folders.
+        mock_model: ms that a mock model takes for a step; None for none.
+        advance: called with each setting after its measurement.
     """
     records = {setting: Record() for setting in plans}
     for turn, order in enumerate(rotations(settings["workers"], settings["rounds"])):
@@ -61,7 +61,7 @@ def measure_rounds(
 def _measure(
     settings: dict[str, Any], plans: Sequence[Setting], data: str, folder: Path, mock_model: float | None
 ) -> Iterator[tuple[Setting, Sequence[Row], float | None]]:
-    """Each setting, its rows, and the bytes that were spilled meanwhile; Ray must run already."""
+    """Yield each setting, its rows, and the bytes that were spilled meanwhile; needs a Ray session."""
     for setting in plans:
         before = spilled_bytes()
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -75,10 +75,10 @@ def _measure(
 
 
 def figures_of(records: Mapping[Setting, Record], settings: dict[str, Any]) -> list[Figures]:
-    """The figures of every setting, and the bases of strong scaling."""
+    """Return the figures of every setting, with the bases of strong scaling."""
     counted = range(settings["warm_up"], settings["warm_up"] + settings["steps"])
-    found = [figures(setting, record.rows, counted, _sum(record.spilled)) for setting, record in records.items()]
-    return with_strong_base(found)
+    measured = [figures(setting, record.rows, counted, _sum(record.spilled)) for setting, record in records.items()]
+    return with_strong_base(measured)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

@@ -1,4 +1,4 @@
-"""Options that cannot be, defaults that follow from others, and what a reader of the figures has to know."""
+"""Checking the options, computing defaults from other options, and notes for readers of the figures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from wsc_ray.errors import UserError
 
 
 def spread_over(workers: Sequence[int], nodes: Sequence[int] | None) -> dict[int, int]:
-    """How many nodes share each number of workers, by that number.
+    """Return the number of nodes for each number of workers.
 
     Args:
-        nodes: a number for each of `workers`; None: a node a worker.
+        nodes: a number for each of `workers`; None for one node per worker.
 
     Raises:
-        UserError: the workers cannot be shared out over them.
+        UserError: the workers cannot be divided evenly among the nodes.
     """
     if nodes is None:
         return {count: count for count in workers}
@@ -32,9 +32,9 @@ def spread_over(workers: Sequence[int], nodes: Sequence[int] | None) -> dict[int
 
 
 def default_cpus(spread: dict[int, int]) -> float:
-    """CPUs that a worker reserves so that a node takes its share of workers and no more, and some are left for reading.
+    """Return the CPUs that a worker reserves, so that a node takes exactly its share of workers, and CPUs are left for reading.
 
-    A node has as many CPUs as its share of workers, so that one more does not fit where each reserves more than
+    A node has as many CPUs as its share of workers, so that one more worker does not fit if each reserves more than
     share / (share + 1).
     """
     share = _share(spread)
@@ -42,7 +42,7 @@ def default_cpus(spread: dict[int, int]) -> float:
 
 
 def _share(spread: dict[int, int]) -> int:
-    """The most workers that one node has."""
+    """Return the largest number of workers on one node."""
     return max((count // over for count, over in spread.items() if count > 0), default=1)
 
 
@@ -53,17 +53,17 @@ def check(
     skip_training: bool,
     assumed: dict[str, Any],
 ) -> None:
-    """Refuse options that cannot be, before anything is written.
+    """Check the options before anything is written.
 
     Args:
-        settings: the options that the summary names, defaults filled in.
+        settings: the options in the summary, with defaults filled in.
         spread: see `spread_over`.
-        mock_model: ms of a step; None: no such model.
-        skip_training: whether the data alone is read.
-        assumed: what a projection assumes; empty where there is none.
+        mock_model: ms of a step; None for no such model.
+        skip_training: whether only reading is measured.
+        assumed: the assumptions of the projection; empty if there is none.
 
     Raises:
-        UserError: an option that cannot be.
+        UserError: an option has an impossible value.
     """
     if not settings["workers"] or min(settings["workers"]) < 1:
         raise UserError("--workers: name numbers from 1, such as 1,2,4")
@@ -81,7 +81,7 @@ def check(
     if settings["cores"] > usable_cores():
         raise UserError(f"--cores {settings['cores']}: there are {usable_cores()}")
     share, reserved = _share(spread), settings["cpus_per_worker"]
-    above = share / (share + 1)  # Ray Train puts one worker more on a node where it fits
+    above = share / (share + 1)  # Ray Train puts one more worker on a node if it fits
     if not os.environ.get("RAY_ADDRESS") and not above < reserved <= max(0.9, (above + 1) / 2):
         raise UserError(
             f"--cpus-per-worker must be above {above:.3g} and leave something for reading, with {share} worker(s) a node, not {reserved:g}"
@@ -98,25 +98,29 @@ def check(
 
 
 def notes(load: float, cores: int, spread: dict[int, int], quick: bool) -> list[str]:
-    """What a reader has to know beside the figures, a sentence or two each.
+    """Return notes that a reader of the figures needs, of a sentence or two each.
 
     Args:
-        load: of the machine, the average of the minute before.
-        cores: of this machine, that were used.
+        load: the machine's average load in the minute before.
+        cores: the number of this machine's cores that were used.
         spread: see `spread_over`.
         quick: whether sizes were tiny.
     """
-    found = []
+    sentences = []
     if quick:
-        found.append("Tiny sizes (--quick): the figures mean nothing.")
+        sentences.append("Tiny sizes (--quick): the figures mean nothing.")
     if not os.environ.get("RAY_ADDRESS"):
         if all(count == over for count, over in spread.items()):
-            found.append(f"Every worker has a Ray node of its own on this machine, pinned to one of {cores} core(s).")
+            sentences.append(
+                f"Every worker has a Ray node of its own on this machine, pinned to one of {cores} core(s)."
+            )
         else:
-            told = ", ".join(f"{count} on {over}" for count, over in sorted(spread.items()))
-            found.append(
-                f"Workers share Ray nodes on this machine ({told}), each pinned to a core a worker, of {cores}."
+            listed = ", ".join(f"{count} on {over}" for count, over in sorted(spread.items()))
+            sentences.append(
+                f"Workers share Ray nodes on this machine ({listed}); a node is pinned to one core per worker, of {cores}."
             )
         if max(spread) > cores:
-            found.append(f"With more than {cores} workers, several share a core: their efficiency is bounded by it.")
-    return [*found, *unquiet(load, cores)]
+            sentences.append(
+                f"With more than {cores} workers, several share a core: their efficiency is bounded by it."
+            )
+    return [*sentences, *unquiet(load, cores)]

@@ -1,4 +1,4 @@
-"""The scaling benchmark as Markdown: the tables that are printed, and the whole page."""
+"""The scaling benchmark as Markdown: the tables for the terminal, and the whole page."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from wsc_ray.bench.scaling.project import Projection
 from wsc_ray.pretrain.clock import PHASES
 
 LEGEND = (
-    "Efficiency: a worker's patches a second as a share of a worker's among the fewest workers, the median of the rounds' ratios. "
-    "A step takes as long as its slowest worker's. wait: for data; encode: pixels to features and back, with both passes; "
-    "loss: with its gradient; communication: in the loss's collectives, and in the gradients' after the encoder's backward pass has ended; the phases are shares of the workers' time. "
-    "Bytes: that each worker gives to a step's collectives, the loss's + the gradients'."
+    "Efficiency: patches per second and worker, relative to those with the smallest number of workers; the median of the rounds' ratios. "
+    "A step's time is that of its slowest worker. wait: waiting for data; encode: forward and backward pass of the encoder; "
+    "loss: the loss and its gradient; communication: the loss's collectives, and those of the gradients after the encoder's backward pass; the phases are shares of the workers' time. "
+    "Bytes: sent by each worker to a step's collectives, those of the loss + those of the gradients."
 )
 
 
 TITLES = {
     "training": "Training",
-    "data": "The data alone, received and dropped",
-    "mock": "The data, and a model that takes a given time",
+    "data": "Data alone, received and dropped",
+    "mock": "Data, and a model that takes a given time",
 }
 
 
-def tables(found: Sequence[Figures]) -> str:
-    """A table for each work that was measured."""
+def tables(measured: Sequence[Figures]) -> str:
+    """Return one table for each kind of work that was measured."""
     parts = []
     for work, title in TITLES.items():
-        rows = [one for one in found if one.setting.work == work]
+        rows = [one for one in measured if one.setting.work == work]
         if rows:
             parts += [f"## {title}", _table(rows)]
     return "\n\n".join([*parts, LEGEND])
@@ -37,7 +37,7 @@ def tables(found: Sequence[Figures]) -> str:
 
 def _table(rows: Sequence[Figures]) -> str:
     trains = rows[0].setting.work == "training"
-    phases = PHASES if trains else ("wait",)  # without training, what is not waiting is the given time
+    phases = PHASES if trains else ("wait",)  # without training, all other time is the time given for the model
     header = ["scaling", "workers", "batch", "patches/s", "a worker", "efficiency", "step p50", "p95", *phases]
     lines = []
     for one in sorted(rows, key=lambda one: (one.setting.mode != "weak", one.setting.workers)):
@@ -61,7 +61,7 @@ def _table(rows: Sequence[Figures]) -> str:
 
 
 def projection_section(rows: Sequence[Projection], assumed: Mapping[str, Any]) -> str:
-    """The projected rows under what they assume."""
+    """Return the projection's table with its assumptions."""
     header = ["workers (projected)", "step", "patches/s", "efficiency", "hours", "dollars"]
     lines = [
         [
@@ -74,30 +74,30 @@ def projection_section(rows: Sequence[Projection], assumed: Mapping[str, Any]) -
         ]
         for row in rows
     ]
-    price = "no price" if assumed["price"] is None else f"{assumed['price']:g} dollars a worker and hour"
-    said = (
+    price = "no price" if assumed["price"] is None else f"{assumed['price']:g} dollars per worker and hour"
+    assumptions = (
         "**A projection, not a measurement.** Assumed: each worker's encode, loss and optimizer times as measured here with the "
-        f"fewest workers ({assumed['batch_size']} patches of each worker; all of the loss's time growing with the global batch, which is the "
-        "most it can), each worker being what it was here, data that "
-        f"never waits, ring collectives over {assumed['network']:g} Gbit/s with {assumed['latency']:g} us latency and nothing "
+        f"smallest number of workers ({assumed['batch_size']} patches per worker; the loss's whole time grows with the global batch, which is the "
+        "most it can), workers as fast as here, data that "
+        f"is never waited for, ring collectives over {assumed['network']:g} Gbit/s with {assumed['latency']:g} us latency and nothing "
         f"overlapped, {assumed['cohort']:,} patches for {assumed['epochs']} epochs, {price}."
     )
-    return "\n\n".join(["## Projection", said, table(header, lines)])
+    return "\n\n".join(["## Projection", assumptions, table(header, lines)])
 
 
 def page(summary: Mapping[str, Any], body: str, judged: str) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
-        body: its tables, and the projection where there is one.
+        body: the tables, and the projection if there is one.
         judged: the table of targets.
     """
     settings = summary["settings"]
     sections = [
         "# Scaling over workers",
         f"{settings['backbone']} on {settings['crop']} px views, {settings['steps']} steps after {settings['warm_up']} of warm-up, "
-        f"{settings['rounds']} round(s). Weak scaling: {settings['batch_size']} patches of each worker a step; strong: the global "
-        "batch of the fewest workers.",
+        f"{settings['rounds']} round(s). Weak scaling: {settings['batch_size']} patches per worker and step; strong: the global "
+        "batch of the smallest number of workers.",
         f"To repeat it: `{summary['invocation']}` on a quiet machine.",
         environment(summary),
         *summary["notes"],

@@ -1,4 +1,4 @@
-"""What is measured: settings and their recipes, from the options alone."""
+"""The settings to measure, and their recipes, as pure functions of the options."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe, Stream
 
 COMMAND = "bench scaling"
-WINDOW = 4  # steps shuffled together: the fewer, the less is read ahead
-READ_AHEAD = 16  # steps that follow those that count, so that reading goes on while these are trained
+WINDOW = 4  # steps that are shuffled together: with fewer, less is read ahead
+READ_AHEAD = 16  # steps after the measured ones, so that reading goes on during these
 
 
 def settings_of(works: Sequence[str], count: int, fewest: int, batch_size: int) -> list[Setting]:
-    """Each work with `count` workers, weak and strong; with the `fewest` these are the same, and measured once.
+    """Return each work with `count` workers, weak and strong; with the `fewest` workers these are the same, and measured once.
 
     Args:
-        batch_size: patches of each worker, in strong scaling of each of the fewest.
+        batch_size: patches per worker; in strong scaling, patches per worker of the smallest number of workers.
     """
     modes = {"weak": count * batch_size} | ({"strong": fewest * batch_size} if count > fewest else {})
     return [Setting(mode, work, count, batch) for work in works for mode, batch in modes.items()]
 
 
-def with_strong_base(found: Sequence[Figures]) -> list[Figures]:
-    """What was measured, and that with the fewest workers a second time, as the base of strong scaling."""
-    fewest = min(one.setting.workers for one in found)
-    same = [replace(one, setting=replace(one.setting, mode="strong")) for one in found if one.setting.workers == fewest]
-    works = {one.setting.work for one in found if one.setting.mode == "strong"}
-    return [*found, *(one for one in same if one.setting.work in works)]
+def with_strong_base(measured: Sequence[Figures]) -> list[Figures]:
+    """Return the measured figures, with those of the smallest number of workers a second time, as the base of strong scaling."""
+    fewest = min(one.setting.workers for one in measured)
+    same = [
+        replace(one, setting=replace(one.setting, mode="strong")) for one in measured if one.setting.workers == fewest
+    ]
+    works = {one.setting.work for one in measured if one.setting.mode == "strong"}
+    return [*measured, *(one for one in same if one.setting.work in works)]
 
 
 def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Path) -> Recipe:
-    """What is trained for a setting, on the manifest `data`; `folder` takes its MLflow store."""
+    """Return the recipe of a setting, on the manifest `data`, with an MLflow store in `folder`."""
     total = settings["warm_up"] + settings["steps"] + READ_AHEAD
     values = {
         "data": {"manifest": data},
@@ -62,5 +64,5 @@ def recipe_of(settings: dict[str, Any], setting: Setting, data: str, folder: Pat
 
 
 def shards_of(setting: Setting) -> int:
-    """Shards of the setting's recipe: a divisor of the recipe's default that also divides half of the global batch."""
+    """Return the number of shards of a setting's recipe: a divisor of the default that also divides half of the global batch."""
     return math.gcd(Stream().shards, setting.batch_size // 2)

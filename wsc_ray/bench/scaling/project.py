@@ -2,8 +2,8 @@
 
 The costs of collectives are those of ring algorithms (Thakur, Rabenseifner and Gropp 2005): with W workers, latency a
 and bandwidth b, an all-reduce of n bytes takes 2 (W - 1) (a + n / (W b)), an all-gather of n bytes from each
-(W - 1) (a + n / b). Nothing is overlapped, data never waits, and a step's own work stays what it was: a bound on how
-good it can be under these assumptions, not a measurement.
+(W - 1) (a + n / b). Nothing is overlapped, data is never waited for, and a step's own work stays the same. The result is a bound
+under these assumptions, not a measurement.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from wsc_ray.recipe.sections import Encoder
 
 @dataclass(frozen=True)
 class Network:
-    """Latency in seconds and bandwidth in bytes a second, of one worker's line to the next."""
+    """Latency in seconds, and bandwidth in bytes per second, of the connection from one worker to the next."""
 
     latency: float
     bandwidth: float
 
     def all_reduce(self, size: float, workers: int) -> float:
-        """Seconds for a buffer of `size` bytes that every worker holds."""
+        """Return the seconds for a buffer of `size` bytes that every worker holds."""
         return 2 * (workers - 1) * (self.latency + size / (workers * self.bandwidth))
 
     def all_gather(self, size: float, workers: int) -> float:
-        """Seconds until every worker has the `size` bytes of each."""
+        """Return the seconds until every worker has the `size` bytes of each worker."""
         return (workers - 1) * (self.latency + size / self.bandwidth)
 
 
@@ -38,10 +38,10 @@ class Step:
     """One worker's measured step.
 
     Args:
-        patches: of this worker.
-        encode, loss, optimizer: seconds; the loss with its measured number of workers.
-        gathered, reduced, gradient: bytes that it gives to the loss's all-gathers, its all-reduce, and the gradients'.
-        measured: workers that it was measured with.
+        patches: number of the worker's patches.
+        encode, loss, optimizer: seconds; the loss with the measured number of workers.
+        gathered, reduced, gradient: bytes that the worker sends to the loss's all-gathers, to its all-reduce, and to the gradients'.
+        measured: number of workers of the measurement.
     """
 
     patches: int
@@ -54,9 +54,9 @@ class Step:
     measured: int = 1
 
     def seconds(self, workers: int, network: Network) -> float:
-        """Seconds of a step of `workers` with as many patches each.
+        """Return the seconds of a step with `workers`, each with the same number of patches.
 
-        The loss takes W times as long with W times as many workers: own rows against W times as many columns.
+        The loss takes W times as long with W times as many workers: a worker's rows are compared with W times as many columns.
         """
         loss = self.loss * workers / self.measured
         talk = (
@@ -71,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Projection:
-    """What a number of GPUs would do."""
+    """The projected training with a number of GPUs."""
 
     workers: int
     step: float  # s
@@ -82,7 +82,7 @@ class Projection:
 
 
 def project(step: Step, network: Network, workers: int, *, patches: float, dollars_an_hour: float | None) -> Projection:
-    """The projection for training on `patches` in all (cohort x epochs), at a price a GPU."""
+    """Return the projection for training on `patches` in total (cohort x epochs), with a price per GPU and hour."""
     seconds, alone = step.seconds(workers, network), step.seconds(1, network)
     rate = workers * step.patches / seconds
     hours = patches / rate / 3600
@@ -91,7 +91,7 @@ def project(step: Step, network: Network, workers: int, *, patches: float, dolla
 
 
 def measured_step(found: Sequence[Figures], settings: dict[str, Any]) -> Step:
-    """The step that a projection starts from: that of training with the fewest workers."""
+    """Return the step from which a projection starts: that of training with the smallest number of workers."""
     trained = [one for one in found if one.setting.work == "training" and one.setting.mode == "weak"]
     base = min(trained, key=lambda one: one.setting.workers)
     dim = Encoder().head_dim

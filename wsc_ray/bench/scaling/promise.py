@@ -1,4 +1,4 @@
-"""What a worker should send in a training step, from the options alone."""
+"""The bytes that a worker should send in a training step, computed from the options."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ COUNT = 8  # bytes, int64
 
 
 def gathered_bytes(mixed: int, dim: int) -> int:
-    """Bytes that a worker gives to the all-gathers of the WeakSupCon loss.
+    """Return the bytes that a worker sends to the all-gathers of the WeakSupCon loss.
 
-    Two counts, and of each of the two views of a mixed patch its feature and its log-sum-exp.
+    These are two counts, and for each of the two views of a mixed patch its feature and its log-sum-exp.
 
     Args:
-        mixed: mixed patches of the worker that has the most, since the others' rows are padded to it.
+        mixed: the largest number of mixed patches of a worker; the rows of the other workers are padded to it.
         dim: length of a feature.
     """
     return 2 * COUNT + 2 * mixed * (dim + 1) * NUMBER
 
 
 def reduced_bytes(dim: int) -> int:
-    """Bytes that a worker gives to the all-reduce of the WeakSupCon loss: d + 1 numbers for the one pure label."""
+    """Return the bytes that a worker sends to the all-reduce of the WeakSupCon loss: dim + 1 numbers for the one pure label."""
     return (dim + 1) * NUMBER
 
 
 def gradient_bytes(backbone: str, crop: int) -> int:
-    """Bytes of the gradients of an encoder and its projection head, which every worker gives to their all-reduce."""
+    """Return the bytes of the gradients of an encoder and its projection head, which every worker sends to their all-reduce."""
     encoder = Encoder()
     model = build_encoder(backbone, size=crop, head_hidden=encoder.head_hidden, head_dim=encoder.head_dim)
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def promise(settings: dict[str, Any], setting: Setting) -> tuple[int, int]:
-    """Bytes that a worker gives to the collectives of a step: the loss's, the gradients'. One alone sends nothing."""
+    """Return the bytes that a worker sends to the collectives of the loss and of the gradients in a step.
+
+    A single worker sends none.
+    """
     if setting.workers == 1:
         return 0, 0
     order = Geometry(

@@ -1,4 +1,4 @@
-"""Real Ray nodes on this machine, each a set of processes pinned to cores of its own, as far as there are cores."""
+"""Real Ray nodes on this machine, each with its processes pinned to cores of its own, as far as there are enough cores."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ray.cluster_utils import Cluster
 from wsc_ray.errors import ResourceError
 from wsc_ray.ray_session import quieten, ray_session, set_ray_up
 
-STORE_BYTES = 500_000_000  # of each node's object store: more than what is read ahead
+STORE_BYTES = 500_000_000  # size of each node's object store: more than the data that is read ahead
 
 
 @contextlib.contextmanager
 def ray_nodes(count: int, cores: int, *, cpus: int = 1) -> Iterator[None]:
-    """A Ray session of new nodes on this machine, for the length of a block.
+    """Run a Ray session with new nodes on this machine during a block.
 
-    Where RAY_ADDRESS names a cluster, that one is used as it is. The nodes ask for a token where the process said so
-    before it imported Ray, as the command line does: see `bench.token`.
+    If RAY_ADDRESS names a cluster, that cluster is used instead. The nodes require a token if `bench.token` has set one before Ray
+    was imported, as the command line does.
 
     Args:
-        count: nodes.
-        cores: cores of this machine, dealt to the nodes in turn; where the nodes want more, some share one.
-        cpus: CPUs and cores of each node.
+        count: number of nodes.
+        cores: number of this machine's cores to use; nodes get them in turn, and share cores if there are too few.
+        cpus: number of CPUs and cores of each node.
     """
     if os.environ.get("RAY_ADDRESS"):
         with ray_session():
@@ -63,25 +63,25 @@ def _on_cores(cores: set[int]) -> Iterator[None]:
 
 
 def refuse_other_ray() -> None:
-    """Make sure that this process can start nodes of its own.
+    """Check that this process can start its own nodes.
 
     Raises:
-        ResourceError: Ray runs in this process already, and `ray_nodes` would start its own.
+        ResourceError: Ray runs in this process already.
     """
     if ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
         raise ResourceError("Ray runs in this process already, and scaling starts nodes of its own; use a fresh one")
 
 
 def spilled_bytes() -> float | None:
-    """Bytes that the nodes' object stores have written to disk since they began; None where Ray does not say.
+    """Return the bytes that the nodes' object stores have written to disk since they started; None if Ray does not report it.
 
-    Read from what `ray memory` prints, which does not mention spilling where there was none.
+    They are read from the output of `ray memory`, which does not mention spilling if there was none.
     """
     command = [str(Path(sys.executable).parent / "ray"), "memory", "--stats-only", "--address"]
     command.append(ray.get_runtime_context().gcs_address)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    except subprocess.TimeoutExpired:  # on a busy machine; the figure is one of many
+    except subprocess.TimeoutExpired:  # the machine is busy; the benchmark goes on without this figure
         return None
     if done.returncode or "Plasma memory usage" not in done.stdout:
         return None

@@ -1,4 +1,4 @@
-"""The work that is measured: pretraining as users run it, or workers that only receive what training would."""
+"""The measured work: pretraining as users run it, or workers that only receive the batches of a training."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from wsc_ray.stream.readers import readers_for
 
 
 def train(recipe: Recipe, folder: Path) -> Sequence[Row]:
-    """Pretrain in the new run folder `folder`; a row for each worker in each step."""
+    """Pretrain in the new run folder `folder`; return a row for each worker and step."""
     pretrain_encoder(recipe=recipe, out=folder)
     return read_steps(folder)
 
 
 def receive(recipe: Recipe, workers: int, seconds: float) -> list[Row]:
-    """Workers take their batches at the same time, and `seconds` for each; a row for each worker in each step."""
+    """Let workers receive their batches in parallel and wait `seconds` for each; return a row for each worker and step."""
     assert recipe.data.manifest is not None  # see `recipe_of`
     manifest = open_manifest(recipe.data.manifest)
     plan = make_plan(manifest, recipe)
@@ -35,7 +35,7 @@ def receive(recipe: Recipe, workers: int, seconds: float) -> list[Row]:
     places = [nodes[rank % len(nodes)] for rank in range(workers)]
     calls = []
     for rank, node in enumerate(places):
-        # Workers go round the nodes, as in training, and reserve no CPU, so that readers have all of them.
+        # Workers are spread over the nodes, as in training, and reserve no CPU, so that readers can use all of them.
         place = NodeAffinitySchedulingStrategy(node, soft=False)
         task = ray.remote(_receive).options(num_cpus=0, scheduling_strategy=place)
         calls.append(task.remote(plan, manifest, recipe, rank, places, seconds))

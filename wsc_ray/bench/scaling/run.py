@@ -1,4 +1,4 @@
-"""Check the options, measure every number of workers, save tables, picture and projection."""
+"""`wsc-ray bench scaling`: checking the options, measuring every number of workers, saving tables, picture and projection."""
 
 from __future__ import annotations
 
@@ -62,37 +62,37 @@ def measure_scaling(
     quick: bool,
     markdown: str | Path | None,
 ) -> dict[str, Any]:
-    """Throughput of training, and of its data alone, with each number of workers; weak and strong scaling.
+    """Measure the throughput of training, and of its data alone, for each number of workers; weak and strong scaling.
 
-    On one machine every worker has a Ray node of its own, or a share of one, pinned to a core a worker; where
+    On one machine every worker has a Ray node of its own, or a share of one, and is pinned to a core of its own; if
     RAY_ADDRESS names a cluster, that cluster is used.
 
     Args:
-        out: folder for `summary.json`, `steps.parquet`, `scaling.png` and drawn patches.
-        workers: numbers of workers, each in turn.
-        nodes: on one machine, how many Ray nodes share each of those numbers; None: a node a worker.
-        manifest: patches to read, with the labels `negative` and others and a split `train`; None: drawn ones.
+        out: folder for `summary.json`, `steps.parquet`, `scaling.png` and synthetic patches.
+        workers: numbers of workers to measure, one after the other.
+        nodes: on one machine, the number of Ray nodes for each of these; None for one node per worker.
+        manifest: manifest of the patches, with the label `negative` and others and a split `train`; None for synthetic patches.
         backbone, crop: timm's name of the encoder, and the side of its views, px.
-        batch_size: patches of each worker a step, half of them pure.
-        steps, warm_up: steps that count, and steps before them.
-        rounds: in each of which every number of workers has a turn.
-        cores: cores of this machine, for the nodes; None: every one.
-        cpus_per_worker: CPUs that a training worker reserves, so many that no node takes one worker more than its
-            share; None: 0.6 of a node's one CPU, more where workers share a node.
-        skip_training: read the data alone.
-        mock_model: ms that a model takes for a step, instead of training; None: no such model.
-        projected: also project to 8..512 GPUs, for `network` Gbit/s, `latency` us, a `cohort` of patches, `epochs`,
-            and a `price` in dollars a GPU and hour.
-        quick: tiny sizes, to see that it runs; its figures mean nothing.
+        batch_size: patches per worker and step, half of them pure.
+        steps, warm_up: number of measured steps, and of steps before them.
+        rounds: number of rounds, each of which measures every number of workers once.
+        cores: number of this machine's cores for the nodes; None for all.
+        cpus_per_worker: CPUs that a training worker reserves, so many that a node cannot take more workers than its share; None for
+            0.6 of a node's one CPU, and more if workers share a node.
+        skip_training: measure reading alone.
+        mock_model: ms that a model takes for a step, instead of training; None for no such model.
+        projected: project to 8 to 512 GPUs too, for `network` Gbit/s, `latency` us, a `cohort` of patches, `epochs`,
+            and a `price` in dollars per GPU and hour.
+        quick: use tiny sizes to check that the benchmark works; its figures mean nothing.
         markdown: a file for the whole page.
 
     Returns:
         The summary, also in `OUT/summary.json`: `results`, a list of {name, value, unit, baseline, ratio}, where the
-        ratio is the efficiency, and the baseline the rate at an efficiency of 1; `rows`, `targets`,
+        ratio is the efficiency, and the baseline is the rate at an efficiency of 1; `rows`, `targets`,
         `projection`, machine, versions, commit, and the tables as text in `table`.
 
     Raises:
-        UserError: an option that cannot be, a folder that is taken, or a manifest that cannot be read.
+        UserError: an option has an impossible value, the folder holds something else, or the manifest cannot be read.
     """
     folder = require_folder(out, COMMAND)
     file = None if markdown is None else require_file(markdown)
@@ -116,7 +116,7 @@ def measure_scaling(
     assumed = {"network": network, "latency": latency, "cohort": cohort, "epochs": epochs, "price": price}
     check(settings, spread, mock_model, skip_training, assumed if projected else {})
     plans = [setting for count in workers for setting in settings_of(works, count, workers[0], batch_size)]
-    state, load = commit(), os.getloadavg()[0]  # as they were when the work started
+    state, load = commit(), os.getloadavg()[0]  # taken before the work starts
     data = str(local_path(manifest)) if manifest and "://" not in manifest else manifest
     recipes = [recipe_of(settings, setting, data or "drawn", folder) for setting in plans]
     if data:
@@ -125,7 +125,7 @@ def measure_scaling(
     refuse_other_ray()
     uri = tracking_uri(None, folder)
     connect(uri, EXPERIMENT)
-    write_summary(folder, COMMAND, {"complete": False})  # the folder is ours from now on
+    write_summary(folder, COMMAND, {"complete": False})  # marks the folder as this benchmark's
     data = data or str(drawn_manifest(folder, QUICK if quick else FULL))
     with Progress(COMMAND, rounds * len(plans), unit="measurements") as progress:
         records = measure_rounds(
@@ -137,25 +137,25 @@ def measure_scaling(
             mock_model,
             lambda done: progress.advance(1, f"{done.work}, {done.mode}, {done.workers} workers"),
         )
-    found = figures_of(records, settings)
+    measured = figures_of(records, settings)
 
     promised = {
         (one.setting.batch_size, one.setting.workers): promise(settings, one.setting)
-        for one in found
+        for one in measured
         if one.setting.work == "training"
     }
-    judged = verdicts(found, promised, None if os.environ.get("RAY_ADDRESS") else cores)
+    judged = verdicts(measured, promised, None if os.environ.get("RAY_ADDRESS") else cores)
     projections = []
     if projected:
-        step = measured_step(found, settings)
+        step = measured_step(measured, settings)
         line = Network(latency * 1e-6, network * 1e9 / 8)
         projections = [
             project(step, line, count, patches=float(cohort) * epochs, dollars_an_hour=price) for count in GPUS
         ]
-    body = tables(found)
+    body = tables(measured)
     if projections:
         body += "\n\n" + projection_section(projections, {**assumed, "batch_size": batch_size})
-    flat = [as_row(one, found) for one in found]
+    flat = [as_row(one, measured) for one in measured]
     options = {
         "out": out,
         **settings,
@@ -179,7 +179,7 @@ def measure_scaling(
     }
     summary["table"] = "\n\n".join([body, targets(judged), *summary["notes"]])
     pq.write_table(pa.Table.from_pylist(_steps(records)), folder / "steps.parquet")
-    plot(found, folder / "scaling.png")
+    plot(measured, folder / "scaling.png")
     if file is not None:
         with atomic(file) as temporary:
             temporary.write_text(page(summary, body, targets(judged)))
@@ -196,7 +196,7 @@ def measure_scaling(
 
 
 def _result(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `results` from one of `as_row`."""
+    """Return a row of `results`, from a row of `as_row`."""
     return {
         "name": f"{row['work']}, {row['mode']} scaling, {row['workers']} workers",
         "value": row["patches_per_second"],
@@ -207,5 +207,5 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _steps(records: Mapping[Setting, Record]) -> list[dict[str, Any]]:
-    """Rows of `steps.parquet`: a worker in a step, with its setting."""
+    """Return the rows of `steps.parquet`: one for each worker and step, with its setting."""
     return [{**asdict(setting), **row} for setting, record in records.items() for row in record.rows]

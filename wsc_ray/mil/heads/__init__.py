@@ -1,1 +1,1 @@
-"""MIL heads, a file each: see `wsc_ray.mil.head` for what one consists of, and docs/add-a-head.md."""
+"""MIL heads, one file each; `wsc_ray.mil.head` and docs/add-a-head.md describe the parts of a head."""

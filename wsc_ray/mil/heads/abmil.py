@@ -17,7 +17,7 @@ from wsc_ray.mil.space import choice, searched, uniform
 @HEADS.register("abmil")
 @dataclass(frozen=True)
 class AttentionSettings(Settings):
-    """Settings of `AttentionMIL`; their ranges are the recipe's."""
+    """Settings of `AttentionMIL`; the recipe gives their ranges."""
 
     name: ClassVar[str] = "abmil"
 
@@ -38,9 +38,9 @@ class AttentionMIL(PackedHead):
         classes: C, number of classes.
         hidden: width of the instance embedding (L in the paper).
         attention: width of the attention (M in the paper).
-        gated: gated attention (tanh times sigmoid, eq. 9) or plain (tanh, eq. 8).
+        gated: whether the attention is gated (tanh times sigmoid, eq. 9), or plain (tanh, eq. 8).
         dropout: on the instance embedding and before the classifier.
-        branches: attentions over the same embedding, one in the paper.
+        branches: number of attentions over the same embedding; one in the paper.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AttentionMIL(PackedHead):
         self.classify = nn.Linear(hidden, classes)
 
     def embedded(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embedding (n, L) of instances, and their scores (n, branches), of which attention is the softmax."""
+        """Return the instance embedding (n, L) and the attention scores before the softmax (n, branches)."""
         h = self.dropout(torch.relu(self.embed(self.standardised(features))))
         return h, attention_scores(h, self.tanh, self.gate, self.score)
 
@@ -72,7 +72,7 @@ class AttentionMIL(PackedHead):
         return self.pooled(*self.embedded(features), offsets)
 
     def pooled(self, h: torch.Tensor, scores: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and attention from what `embedded` gives."""
+        """Return logits and attention from the embedding and scores of `embedded`."""
         bags, bag = len(offsets) - 1, bag_of_rows(offsets)
         weights = segment_softmax(scores.squeeze(-1), bag, bags)  # (n,)
         z = segment_sum(weights[:, None] * h, bag, bags)  # (b, L)

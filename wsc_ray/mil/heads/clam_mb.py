@@ -15,7 +15,7 @@ from wsc_ray.mil.segments import bag_of_rows, of_predicted, segment_softmax, seg
 @HEADS.register("clam-mb")
 @dataclass(frozen=True)
 class ClamMBSettings(ClamSettings):
-    """Settings of `ClamMB`, drawn as those of `ClamSB`."""
+    """Settings of `ClamMB`, drawn like those of `ClamSB`."""
 
     name: ClassVar[str] = "clam-mb"
 
@@ -24,12 +24,12 @@ class ClamMBSettings(ClamSettings):
 
 
 class ClamMB(ClamSB):
-    """`ClamSB` with an attention for each class; a class's logit is a linear function of its own weighted mean.
+    """`ClamSB` with one attention per class; a class's logit is a linear function of the mean weighted by its attention.
 
-    The attention that it returns is that of the class with the highest logit.
+    The returned attention is that of the class with the highest logit.
 
     Args:
-        features, classes, options: as of `ClamSB`.
+        features, classes, options: as in `ClamSB`.
     """
 
     def __init__(self, features: int, classes: int, **options: Any):
@@ -38,7 +38,7 @@ class ClamMB(ClamSB):
     def pooled(self, h: torch.Tensor, scores: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         bags, bag = len(offsets) - 1, bag_of_rows(offsets)
         weights = segment_softmax(scores, bag, bags)  # (n, C)
-        # One class at a time: (n, C, L) at once would be the largest tensor of a fit.
+        # One class at a time: a tensor (n, C, L) would be the largest of a fit.
         means = torch.stack([segment_sum(column[:, None] * h, bag, bags) for column in weights.unbind(1)], dim=1)
         logits = (self.dropout(means) * self.classify.weight).sum(2) + self.classify.bias  # (b, C, L) to (b, C)
         return logits, of_predicted(weights, logits, bag)

@@ -21,7 +21,10 @@ EXCLUSIVE = [False, True]
 @HEADS.register("clam-sb")
 @dataclass(frozen=True)
 class ClamSettings(Settings):
-    """Settings of `ClamSB`, and of `ClamMB`; those of attention have the recipe's ranges, the others this file's."""
+    """Settings of `ClamSB` and `ClamMB`.
+
+    The recipe gives the ranges of the attention's settings, this file those of the others.
+    """
 
     name: ClassVar[str] = "clam-sb"
 
@@ -38,17 +41,17 @@ class ClamSettings(Settings):
 
 
 class ClamSB(AttentionMIL):
-    """`AttentionMIL` whose embedding must also tell apart the instances that attention puts first and last.
+    """`AttentionMIL` whose embedding must also separate the instances of highest attention from those of lowest.
 
-    Each class has a classifier of instances, in the class or not. In a bag of class y, the `instances` of highest
-    attention are y's, and those of lowest are not. Where classes exclude each other, the first are none of another class
-    either. Bags with fewer instances give all they have, on both sides.
+    Each class has a classifier of instances: in the class, or not. In a bag of class y, the `instances` of highest attention are
+    labelled as in y, and as many of lowest attention as not in y. If classes exclude each other, those of highest attention are
+    also labelled as not in every other class. A bag with fewer instances uses all of them on both sides.
 
     Args:
-        features, classes, hidden, attention, gated, dropout: as of `AttentionMIL`.
-        instances: B in the paper, taken from each end of a bag.
-        bag_weight: of the bag's cross-entropy (c1 in the paper); the instances' loss has the rest of 1 (c2).
-        exclusive: no slide holds instances of two classes. Subtypes exclude each other so; normal tissue and tumour do not.
+        features, classes, hidden, attention, gated, dropout: as in `AttentionMIL`.
+        instances: B in the paper, the number of instances from each end of a bag.
+        bag_weight: weight of the bag's cross-entropy (c1 in the paper); the instances' loss has the weight 1 - bag_weight (c2).
+        exclusive: whether no slide holds instances of two classes. Subtypes exclude each other; normal tissue and tumour do not.
     """
 
     def __init__(
@@ -63,10 +66,10 @@ class ClamSB(AttentionMIL):
     ):
         super().__init__(features, classes, **attention)
         self.instances, self.bag_weight, self.exclusive = instances, bag_weight, exclusive
-        self.cluster = nn.Linear(self.classify.in_features, 2 * classes)  # of each class: not in it, in it
+        self.cluster = nn.Linear(self.classify.in_features, 2 * classes)  # two logits per class: not in it, in it
 
     def training_losses(self, features: torch.Tensor, offsets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The bag's cross-entropy and the loss of its instances, weighted, (b,)."""
+        """Return the weighted sum of each bag's cross-entropy and the loss of its instances, (b,)."""
         h, scores = self.embedded(features)
         logits, _ = self.pooled(h, scores, offsets)
         bag_losses = nn.functional.cross_entropy(logits, labels, reduction="none")
@@ -76,11 +79,11 @@ class ClamSB(AttentionMIL):
     def instance_losses(
         self, h: torch.Tensor, scores: torch.Tensor, offsets: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """The loss of each bag's instances, (b,): summed over classes, and with exclusive classes their mean.
+        """Return the loss of each bag's instances, (b,): the sum over classes, or with exclusive classes their mean.
 
         Args:
             h: (n, L), embedded instances.
-            scores: (n, 1), or (n, C) with an attention for each class.
+            scores: (n, 1), or (n, C) if each class has its attention.
         """
         bags, bag, sizes = len(offsets) - 1, bag_of_rows(offsets), offsets.diff()
         taken = sizes.clamp(max=self.instances)  # (b,)
@@ -102,7 +105,7 @@ class ClamSB(AttentionMIL):
 
 
 def smooth_svm(margin: torch.Tensor) -> torch.Tensor:
-    """The smooth top-1 SVM loss of two classes, from the score of the true one less that of the other.
+    """Return the smooth top-1 SVM loss of two classes; `margin` is the score of the true class minus that of the other.
 
     Berrada et al. 2018, arXiv 1802.07595, with a margin of 1 and a temperature of 1, as in CLAM.
     """

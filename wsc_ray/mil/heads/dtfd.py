@@ -1,4 +1,4 @@
-"""`dtfd`: double-tier feature distillation (Zhang et al. 2022, arXiv 2203.12081): parts of a bag first, then what they say."""
+"""`dtfd`: double-tier feature distillation (Zhang et al. 2022, arXiv 2203.12081): first parts of a bag, then features from each part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ DISTILLATIONS = ["maxmins", "maxs", "mas", "afs"]
 @HEADS.register("dtfd")
 @dataclass(frozen=True)
 class DTFDSettings(Settings):
-    """Settings of `DTFD`; those of attention have the recipe's ranges, `pseudo_bags` and `distill` this file's."""
+    """Settings of `DTFD`.
+
+    The recipe gives the ranges of the attention's settings, this file those of `pseudo_bags` and `distill`.
+    """
 
     name: ClassVar[str] = "dtfd"
 
@@ -37,36 +40,36 @@ class DTFDSettings(Settings):
 
 @dataclass(frozen=True)
 class Tiers:
-    """What the two tiers say of b bags in P pseudo-bags, some of which may have no rows."""
+    """The outputs of both tiers for b bags in P pseudo-bags, some of which may have no rows."""
 
-    logits: torch.Tensor  # (b, C), of the second tier
+    logits: torch.Tensor  # (b, C), logits of the second tier
     attention: torch.Tensor  # (n,)
     first_logits: torch.Tensor  # (P, C)
-    filled: torch.Tensor  # (P,) bool, has rows
+    filled: torch.Tensor  # (P,) bool, whether the pseudo-bag has rows
 
 
 class DTFD(PackedHead):
-    """Attention-MIL on random parts of a bag, each labelled as the bag, and again on the features that these distil.
+    """Attention-MIL on random parts of a bag, each labelled as the bag, and again on the features that the parts distil.
 
-    While it trains, parts are drawn anew each time, from torch's random numbers. Otherwise the m-th instance is of part m
-    modulo their number, so that the same bag has the same logits.
+    During training, parts are drawn anew in each step, with torch's random numbers. Otherwise the m-th instance is in part m modulo
+    the number of parts, so that a bag always has the same logits.
 
-    Each tier has its own loss and, as in the authors' code, no gradient of the second's goes into the first. The attention
-    that it returns is the first tier's, times what the second gives to the part's features.
+    Each tier has its own loss and, as in the authors' code, no gradient of the second tier flows into the first. The returned
+    attention is that of the first tier times the second tier's attention to the part's features.
 
     Args:
         features: D, width of the features.
         classes: C, number of classes.
         hidden: L, width of the instance embedding.
         attention: width of both attentions.
-        gated: gated attention or plain.
+        gated: whether both attentions are gated, or plain.
         dropout: on the instance embedding and before both classifiers.
-        pseudo_bags: M in the paper, parts of a bag; a bag of fewer instances has as many as those.
-        distill: what a part gives to the second tier. `maxs`: the instance whose own probability is highest;
-            `maxmins`: that and the lowest; `mas`: that of the highest attention; `afs`: the weighted mean of all.
+        pseudo_bags: M in the paper, the number of parts of a bag; a bag with fewer instances has as many parts as instances.
+        distill: what a part gives to the second tier. `maxs`: the instance of highest probability; `maxmins`: those of highest and
+            of lowest probability; `mas`: the instance of highest attention; `afs`: the mean of all, weighted by attention.
 
     Raises:
-        ValueError: a distillation that there is not.
+        ValueError: the distillation is unknown.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class DTFD(PackedHead):
         return tiers.logits, tiers.attention
 
     def training_losses(self, features: torch.Tensor, offsets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the bag, and the mean over its pseudo-bags of theirs, (b,)."""
+        """Return the cross-entropy of each bag plus the mean cross-entropy of its pseudo-bags, (b,)."""
         tiers = self.tiers(features, offsets)
         second = nn.functional.cross_entropy(tiers.logits, labels, reduction="none")
         theirs = labels.repeat_interleave(self.pseudo_bags)  # (P,)
@@ -105,7 +108,7 @@ class DTFD(PackedHead):
         return second + first.view(-1, self.pseudo_bags).sum(1) / parts
 
     def tiers(self, features: torch.Tensor, offsets: torch.Tensor) -> Tiers:
-        """Both tiers, from the arguments of `forward`; pseudo-bags lie in the order of their bags."""
+        """Return the outputs of both tiers, from the arguments of `forward`; pseudo-bags are in the order of their bags."""
         bags, bag = len(offsets) - 1, bag_of_rows(offsets)
         part, parts = bag * self.pseudo_bags + self.part_in_bag(offsets, bag), bags * self.pseudo_bags
         sizes = torch.bincount(part, minlength=parts)
@@ -116,7 +119,7 @@ class DTFD(PackedHead):
         first_logits = self.classify_first(self.dropout(means))
 
         if self.distill == "afs":
-            source = sizes.nonzero().squeeze(1)  # (m,), the pseudo-bag that a distilled feature is of
+            source = sizes.nonzero().squeeze(1)  # (m,), the pseudo-bag of each distilled feature
             distilled = means.detach()[source]  # (m, L)
         else:
             rows = self.distilled_rows(h.detach(), weights.detach() * sizes[part], part, parts)
@@ -128,7 +131,7 @@ class DTFD(PackedHead):
         return Tiers(self.classify(self.dropout(mean)), attention, first_logits, sizes > 0)
 
     def part_in_bag(self, offsets: torch.Tensor, bag: torch.Tensor) -> torch.Tensor:
-        """Which of its bag's pseudo-bags each row is of, (n,); their sizes differ by one at most."""
+        """Return the pseudo-bag of each row within its bag, (n,); the sizes of a bag's pseudo-bags differ by at most one."""
         if self.training:
             place = segment_rank(torch.rand(len(bag), device=bag.device), bag, len(offsets) - 1)
         else:
@@ -136,7 +139,7 @@ class DTFD(PackedHead):
         return place % self.pseudo_bags
 
     def distilled_rows(self, h: torch.Tensor, weights: torch.Tensor, part: torch.Tensor, parts: int) -> torch.Tensor:
-        """The rows whose features the pseudo-bags give to the second tier, (m,).
+        """Return the rows whose features the pseudo-bags give to the second tier, (m,).
 
         Args:
             h: (n, L), embedded instances.
@@ -145,10 +148,12 @@ class DTFD(PackedHead):
         if self.distill == "mas":
             scores = weights[:, None]
         else:
-            # The class activation of each instance: what it adds to the logits of its pseudo-bag. Of two classes the authors'
-            # code takes the probability of the positive; of more, this is that of not being the first, which is a pure one.
+            # The class activation of each instance: what it adds to the logits of its pseudo-bag. For two classes this orders
+            # instances as the authors' code does, by the probability of the positive class; for more classes, by the probability
+            # of not being in the first class, which is a pure one.
             activation = weights[:, None] * (h @ self.classify_first.weight.detach().T)  # (n, C)
-            positive = activation[:, 1:].logsumexp(1) - activation[:, 0]  # its log odds, which never saturate
+            # Log odds, which do not saturate as probabilities do.
+            positive = activation[:, 1:].logsumexp(1) - activation[:, 0]
             scores = torch.stack([positive, -positive] if self.distill == "maxmins" else [positive], dim=1)
         rows = segment_argmax(scores, part, parts).flatten()
         return rows[rows < len(h)]

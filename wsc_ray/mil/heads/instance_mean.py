@@ -16,7 +16,7 @@ from wsc_ray.mil.space import choice, searched, uniform
 @HEADS.register("instance-mean")
 @dataclass(frozen=True)
 class InstanceMeanSettings(Settings):
-    """Settings of `InstanceMean`; their ranges are the recipe's."""
+    """Settings of `InstanceMean`; the recipe gives their ranges."""
 
     name: ClassVar[str] = "instance-mean"
 
@@ -30,12 +30,12 @@ class InstanceMeanSettings(Settings):
 class InstanceMean(PackedHead):
     """A perceptron of two layers on each instance, whose logits are averaged; every instance has the same attention.
 
-    With one layer it would be the head `mean`, for the mean of linear functions is that function of the mean.
+    With one layer it would be the head `mean`, since the mean of a linear function equals the function of the mean.
 
     Args:
         features: D, width of the features.
         classes: C, number of classes.
-        hidden: L, width of the layer between.
+        hidden: L, width of the hidden layer.
         dropout: before the last layer.
     """
 

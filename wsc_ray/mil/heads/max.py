@@ -16,7 +16,7 @@ from wsc_ray.mil.space import searched, uniform
 @HEADS.register("max")
 @dataclass(frozen=True)
 class MaxSettings(Settings):
-    """Settings of `MaxPool`; their ranges are the recipe's."""
+    """Settings of `MaxPool`; the recipe gives their ranges."""
 
     name: ClassVar[str] = "max"
 
@@ -27,7 +27,7 @@ class MaxSettings(Settings):
 
 
 class MaxPool(PackedHead):
-    """A linear classifier of the maxima; an instance's attention is the share of the features that are largest in it."""
+    """A linear classifier of the maxima; an instance's attention is the share of features whose maximum it has."""
 
     def __init__(self, features: int, classes: int, *, dropout: float = 0.0):
         super().__init__(features)
@@ -39,5 +39,6 @@ class MaxPool(PackedHead):
         x = self.standardised(features)
         rows = segment_argmax(x, bag_of_rows(offsets), len(offsets) - 1)  # (b, D)
         top = torch.cat([x, x.new_zeros(1, x.shape[1])]).gather(0, rows)  # (b, D)
-        largest = torch.bincount(rows.flatten(), minlength=len(x) + 1)[: len(x)]  # the row behind is for empty bags
+        # The row past the last stands for empty bags.
+        largest = torch.bincount(rows.flatten(), minlength=len(x) + 1)[: len(x)]
         return self.classify(self.dropout(top)), largest.to(x.dtype) / x.shape[1]

@@ -16,7 +16,7 @@ from wsc_ray.mil.space import choice, searched, uniform
 @HEADS.register("mean-mlp")
 @dataclass(frozen=True)
 class MeanMLPSettings(Settings):
-    """Settings of `MeanMLP`; their ranges are the recipe's."""
+    """Settings of `MeanMLP`; the recipe gives their ranges."""
 
     name: ClassVar[str] = "mean-mlp"
 
@@ -28,12 +28,12 @@ class MeanMLPSettings(Settings):
 
 
 class MeanMLP(PackedHead):
-    """Instance embedding, its mean over a bag, two layers that classify; every instance has the same attention.
+    """Instance embedding, its mean over a bag, and a classifier of two layers; every instance has the same attention.
 
     Args:
         features: D, width of the features.
         classes: C, number of classes.
-        hidden: L, width of the embedding and of the layer behind the mean.
+        hidden: L, width of the embedding and of the layer after the mean.
         dropout: on the embedding and before the last layer.
     """
 

@@ -20,7 +20,7 @@ HEADS_OF_ATTENTION = 8  # the paper's
 @HEADS.register("transmil")
 @dataclass(frozen=True)
 class TransMILSettings(Settings):
-    """Settings of `TransMIL`; their ranges are the recipe's."""
+    """Settings of `TransMIL`; the recipe gives their ranges."""
 
     name: ClassVar[str] = "transmil"
 
@@ -32,20 +32,21 @@ class TransMILSettings(Settings):
 
 
 class TransMIL(PackedHead):
-    """Instance embedding, attention of all to all, positions by convolution, attention again, a class token classified.
+    """Instance embedding, self-attention, positions by convolution, self-attention again, and a classifier of the class token.
 
-    As in the authors' code: instances are laid in reading order on the smallest square that holds them, and the first of
-    them fill what is left of it. Bags of the same square go through together, so nothing else is padded.
+    As in the authors' code, instances are laid out in reading order on the smallest square that holds them, and the first
+    instances are repeated to fill its remaining cells. Bags with squares of the same size are computed together, so that nothing
+    else is padded.
 
-    The attention that it returns is the class token's in the last layer: over heads the mean, of an instance that filled
-    the square too the sum, nothing below 0 (which Nystrom's approximation can be), and that in shares of the bag.
+    The returned attention is the class token's in the last layer, as the mean over heads. It is summed over an instance's cells,
+    clipped at 0 (Nystrom's approximation can be negative), and divided by its sum over the bag.
 
     Args:
         features: D, width of the features.
         classes: C, number of classes.
-        hidden: width of tokens (512 in the paper); attention has 8 heads, or as many as divide it, and half as many
-            landmarks.
-        dropout: behind each attention (0.1 in the authors' code).
+        hidden: width of tokens (512 in the paper). The attention has 8 heads, or the greatest common divisor of 8 and the width,
+            and `hidden` / 2 landmarks.
+        dropout: after each attention (0.1 in the authors' code).
     """
 
     def __init__(self, features: int, classes: int, *, hidden: int, dropout: float = 0.0):
@@ -74,16 +75,16 @@ class TransMIL(PackedHead):
             cells = torch.arange(side * side, device=x.device) % sizes[chosen, None]  # (g, side * side)
             rows = (offsets[chosen, None] + cells).flatten()
             square = x.index_select(0, rows).view(len(chosen), side * side, x.shape[1])
-            found, weights = self.squares(square, side)
-            logits = logits.index_copy(0, chosen, found)
+            square_logits, weights = self.squares(square, side)
+            logits = logits.index_copy(0, chosen, square_logits)
             attention = attention.index_add(0, rows, weights.clamp(min=0).flatten())
         whole = segment_sum(attention, bag, bags)[bag]
         even = 1 / sizes.to(x.dtype)[bag]
-        some = whole > 0
-        return logits, torch.where(some, attention / torch.where(some, whole, 1), even)
+        positive = whole > 0
+        return logits, torch.where(positive, attention / torch.where(positive, whole, 1), even)
 
     def squares(self, square: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Classify g bags that fill squares of one side.
+        """Classify g bags whose squares have the same side.
 
         Args:
             square: (g, side * side, W), embedded instances.
