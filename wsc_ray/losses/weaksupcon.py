@@ -14,7 +14,10 @@ from wsc_ray.losses.inputs import require_labels, require_positive, require_tile
 from wsc_ray.losses.ntxent import ntxent_of_views
 from wsc_ray.losses.similarity import similarity_of_classes
 
-FULL_PROGRESS = 0.25  # of the way from the plateau to 0, from which on the similarity half has its whole weight
+FULL_PROGRESS = 0.5  # of the contrastive half, from which on the similarity half has its whole weight
+_POWER = (
+    3  # a steeper onset than this, or a higher one, lets momentum carry features to one point before the weight falls
+)
 
 
 class WeakSupConTerms(NamedTuple):
@@ -32,19 +35,24 @@ class WeakSupConTerms(NamedTuple):
 def progress_weight(contrastive: Tensor, patches: int, temperature: float, base_temperature: float) -> Tensor:
     """How much of its weight the similarity half has, from 0 to 1, by how far the contrastive half has come.
 
-    Features that are one point have the contrastive loss (t / t0) ln(2 n - 1), a plateau. The similarity half wants exactly that point, and
-    from new weights it can have it within some steps, while the contrastive half has little to lose. So its weight is 0 on the plateau and
-    rises in proportion to the way from there to 0, up to `FULL_PROGRESS` of it; and when features fall together, it falls with them.
+        min(1, p / FULL_PROGRESS)^3,    p = (L1 - L) / (L1 - L0)
+
+    L is the contrastive half. L1 = (t / t0) ln(2n - 1) is its value when all features are one point, which is what the similarity half
+    wants and can have within some steps; L0 = (t / t0) ln(1 + (2n - 2) exp(-1 / t)) is its value when the views of a patch are equal and
+    those of different patches orthogonal. So the similarity half waits until there is something to lose, and when features fall
+    together its weight falls first. `docs/collapse.md` has the reasons for the power, and figures.
 
     Args:
-        contrastive: the contrastive half, a scalar; no gradient goes through it.
+        contrastive: L, a scalar; no gradient goes through it.
         patches: n, mixed patches of the global batch. Without two of them nothing holds features apart, and the weight is 0.
         temperature, base_temperature: t and t0.
     """
     if patches < 2:
         return torch.zeros_like(contrastive)
-    plateau = temperature / base_temperature * math.log(2 * patches - 1)
-    return ((1 - contrastive.detach() / plateau) / FULL_PROGRESS).clamp(0, 1)
+    others = 2 * patches - 2
+    point, apart = math.log1p(others), math.log1p(others * math.exp(-1 / temperature))  # L1 and L0 by t / t0
+    progress = (point - contrastive.detach() * (base_temperature / temperature)) / (point - apart)
+    return (progress / FULL_PROGRESS).clamp(0, 1) ** _POWER
 
 
 class WeakSupConLoss(nn.Module):

@@ -1,4 +1,6 @@
-"""The one description of a run: every setting, its default (the paper's, arXiv 2602.09477) and its limits.
+"""The one description of a run: every setting, its default and its limits.
+
+Defaults are the paper's (arXiv 2602.09477), but for `loss.similarity_warmup`: `docs/collapse.md` says why.
 
 `wsc_ray.recipe.reading` reads one from YAML.
 """
@@ -125,9 +127,9 @@ class Loss(Section):
     base_temperature: Scale = Field(0.07, description="t0 in the loss")
     similarity_weight: Annotated[float, Field(ge=0, le=1000)] = Field(1.0, description="weight of the similarity half")
     similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] | Literal["progress"] = Field(
-        0,
-        description="steps over which that weight rises from 0; or progress: it rises and falls with what the contrastive half has "
-        "learned, so that features do not fall together",
+        PROGRESS,
+        description="progress: that weight rises and falls with what the contrastive half has learned, so that features do not fall "
+        "together; or steps over which it rises from 0, where 0 is the paper's constant weight",
     )
     on_collapse: Literal["warn", "stop"] = Field(
         "warn", description="when all features become one point: warn, or stop"
