@@ -24,8 +24,8 @@ from wsc_ray.places import local_path
 PROGRAM = "python -m benchmarks.collapse"
 GRID = {  # batch sizes, and the steps that each is trained for: what a core does in some minutes
     Kind.RANDOM: {64: 40, 256: 30},
-    Kind.ADAPTER: {64: 40, 256: 40, 2048: 20},
-    Kind.PRETRAINED: {64: 20, 256: 8},
+    Kind.ADAPTER: {64: 40, 256: 40, 2048: 15},
+    Kind.PRETRAINED: {64: 15, 256: 6},
 }
 QUICK_GRID = {kind: {16: 2} for kind in GRID}
 RATES = (0.01, 0.05, 0.1, 0.4)

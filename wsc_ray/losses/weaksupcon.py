@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,45 +13,13 @@ from wsc_ray.losses.inputs import require_labels, require_positive, require_tile
 from wsc_ray.losses.ntxent import ntxent_of_views
 from wsc_ray.losses.similarity import similarity_of_classes
 
-FULL_PROGRESS = 0.5  # of the contrastive half, from which on the similarity half has its whole weight
-_POWER = (
-    3  # a steeper onset than this, or a higher one, lets momentum carry features to one point before the weight falls
-)
-
 
 class WeakSupConTerms(NamedTuple):
-    """The loss and its two halves, scalars over the global batch, the same on every worker.
-
-    `weight` is what the similarity half was multiplied with, where the method decided it; else None.
-    """
+    """The loss and its two halves, scalars over the global batch, the same on every worker."""
 
     total: Tensor
     similarity: Tensor
     contrastive: Tensor
-    weight: Tensor | None = None
-
-
-def progress_weight(contrastive: Tensor, patches: int, temperature: float, base_temperature: float) -> Tensor:
-    """How much of its weight the similarity half has, from 0 to 1, by how far the contrastive half has come.
-
-        min(1, p / FULL_PROGRESS)^3,    p = (L1 - L) / (L1 - L0)
-
-    L is the contrastive half. L1 = (t / t0) ln(2n - 1) is its value when all features are one point, which is what the similarity half
-    wants and can have within some steps; L0 = (t / t0) ln(1 + (2n - 2) exp(-1 / t)) is its value when the views of a patch are equal and
-    those of different patches orthogonal. So the similarity half waits until there is something to lose, and when features fall
-    together its weight falls first. `docs/collapse.md` has the reasons for the power, and figures.
-
-    Args:
-        contrastive: L, a scalar; no gradient goes through it.
-        patches: n, mixed patches of the global batch. Without two of them nothing holds features apart, and the weight is 0.
-        temperature, base_temperature: t and t0.
-    """
-    if patches < 2:
-        return torch.zeros_like(contrastive)
-    others = 2 * patches - 2
-    point, apart = math.log1p(others), math.log1p(others * math.exp(-1 / temperature))  # L1 and L0 by t / t0
-    progress = (point - contrastive.detach() * (base_temperature / temperature)) / (point - apart)
-    return (progress / FULL_PROGRESS).clamp(0, 1) ** _POWER
 
 
 class WeakSupConLoss(nn.Module):
@@ -73,7 +40,6 @@ class WeakSupConLoss(nn.Module):
         similarity_weight: w, from 0; the paper's is 1.
         temperature: t of the contrastive half.
         base_temperature: t0 of both halves.
-        follows: whether the weight follows the contrastive half, see `progress_weight`; else it is w.
         tile: edge of the largest matrix kept, in views; None takes a good one for the device.
         group: the workers that share the batch; the default group if None, this process alone without any.
 
@@ -89,7 +55,6 @@ class WeakSupConLoss(nn.Module):
         similarity_weight: float = 1.0,
         temperature: float = 0.1,
         base_temperature: float = 0.07,
-        follows: bool = False,
         tile: int | None = None,
         group: Group = None,
     ) -> None:
@@ -104,11 +69,12 @@ class WeakSupConLoss(nn.Module):
         self.similarity_weight = similarity_weight
         self.temperature = temperature
         self.base_temperature = base_temperature
-        self.follows = follows
         self.tile = tile
         self.group = group
 
-    def forward(self, views: Tensor, labels: Tensor, similarity_weight: float | None = None) -> WeakSupConTerms:
+    def forward(
+        self, views: Tensor, labels: Tensor, similarity_weight: Tensor | float | None = None
+    ) -> WeakSupConTerms:
         """The terms for this worker's views (n, 2, d), L2-normalised, under slide labels (n,).
 
         Every worker of the group must call this, with n = 0 if need be; a half without any patch on any worker is 0.
@@ -131,10 +97,9 @@ class WeakSupConLoss(nn.Module):
         contrastive = ntxent_of_views(views[~is_pure], mixed, self.temperature, self.base_temperature, self.tile)
         similarity = self._similarity(views[is_pure], match[is_pure], [2 * shards.total for shards in pure])
         weight = self.similarity_weight if similarity_weight is None else similarity_weight
-        if not self.follows:
-            return WeakSupConTerms(weight * similarity + contrastive, similarity, contrastive)
-        own = weight * progress_weight(contrastive, mixed.total, self.temperature, self.base_temperature)
-        return WeakSupConTerms(own * similarity + contrastive, similarity, contrastive, own)
+        if isinstance(weight, Tensor):
+            weight = weight.to(similarity)
+        return WeakSupConTerms(weight * similarity + contrastive, similarity, contrastive)
 
     def _similarity(self, views: Tensor, match: Tensor, counts: list[int]) -> Tensor:
         z = views.flatten(0, 1)

@@ -25,7 +25,10 @@ TRAINER, STATE = "trainer.pt", "state.json"
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. The schedule is a function of `step`, so that the step is all it needs."""
+    """Where a run stands. The schedule is a function of `step`, so that the step is all it needs.
+
+    `share` is the similarity half's in the next step, where its weight follows the contrastive half: see `wsc_ray.pretrain.rise`.
+    """
 
     step: int  # steps done
     steps_per_epoch: int
@@ -34,6 +37,7 @@ class State:
     pixels: dict[str, list[float]] | None = (
         None  # what pixels are normalised with; None: of features, or ImageNet's, before it was kept
     )
+    share: float = 0.0
 
 
 def save(folder: Path, encoder: PatchEncoder, optimizer: torch.optim.Optimizer, state: State) -> None:
@@ -60,7 +64,11 @@ def load_state(folder: AnyPath) -> State:
     try:
         state = State(**read_json(folder / STATE))
         numbers = (state.step, state.steps_per_epoch, state.world_size)
-        if any(type(number) is not int or number < 0 for number in numbers) or not isinstance(state.recipe_digest, str):
+        if (
+            any(type(number) is not int or number < 0 for number in numbers)
+            or not isinstance(state.recipe_digest, str)
+            or not 0 <= state.share <= 1
+        ):
             raise ValueError("it does not say where the run stands")
     except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(

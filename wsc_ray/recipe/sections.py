@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -19,7 +19,7 @@ from wsc_ray.uris import values_without_secrets
 
 DEFAULT_RECIPE = "wsc-ray.yaml"
 MLP = "mlp"  # the backbone that takes features
-PROGRESS = "progress"  # of the contrastive half, that the similarity half's weight follows
+PROGRESS: Final = "progress"  # of the contrastive half, that the similarity half's weight follows
 
 # Every number has an upper limit, which stands in the file that `wsc-ray init` writes: beyond what anybody needs, and below
 # what ends in an overflow, in no memory, or never.

@@ -16,7 +16,9 @@ from wsc_ray.losses.weaksupcon import WeakSupConTerms
 class SupCon(Method):
     """See `wsc_ray.losses.supcon_loss`. It contrasts labels, never patches of one label; one point is no aim all the same."""
 
-    def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
+    def __call__(
+        self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: torch.Tensor | float
+    ) -> WeakSupConTerms:
         return without_similarity(
             supcon_loss(
                 views,
