@@ -16,11 +16,12 @@ def problems(values):
     return "\n".join(caught.value.problems)
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_the_papers_but_for_the_weight_that_follows():
     recipe = Recipe()
     assert (recipe.train.batch_size, recipe.train.epochs, recipe.train.steps_per_epoch) == (512, 100, 5000)
     assert (recipe.train.lr, recipe.train.momentum, recipe.train.weight_decay) == (0.2, 0.9, 1e-4)
     assert (recipe.loss.temperature, recipe.loss.base_temperature, recipe.loss.similarity_weight) == (0.1, 0.07, 1.0)
+    assert recipe.loss.similarity_warmup == "progress"
     assert recipe.train.milestones == [16, 28, 40, 50, 60, 68, 76, 83, 90]
     assert recipe.stream.sampling == "replacement"
 

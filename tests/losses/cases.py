@@ -19,7 +19,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "ntxent": lambda v, y, **settings: ntxent_loss(v[:, 0], v[:, 1], **settings),
     "supcon": lambda v, y, **settings: supcon_loss(v, y, **settings),
     "weaksupcon": lambda v, y, **settings: WeakSupConLoss(**settings)(v, y).total,
-    "weaksupcon that follows": lambda v, y, **settings: WeakSupConLoss(follows=True, **settings)(v, y, 0.7).total,
     "weaksupcon of several": lambda v, y, **settings: WeakSupConLoss(pure=(2, 0), **settings)(v, y, 0.3).total,
 }
 
@@ -29,7 +28,6 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "ntxent": lambda v, y, t: oracle.ntxent(v[:, 0], v[:, 1], t),
     "supcon": lambda v, y, t: oracle.supcon(v.flatten(0, 1), y.repeat_interleave(2), t),
     "weaksupcon": lambda v, y, t: oracle.weaksupcon(v, y, t=t),
-    "weaksupcon that follows": lambda v, y, t: oracle.following(v, y, w=0.7, t=t),
     "weaksupcon of several": lambda v, y, t: oracle.weaksupcon(v, y, pure=(2, 0), w=0.3, t=t),
 }
 

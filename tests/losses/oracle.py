@@ -58,14 +58,3 @@ def weaksupcon(
     mixed = views[~is_pure]
     pulled = similarity_of_labels(z, labels[is_pure].repeat_interleave(2), t0)
     return w * pulled + ntxent(mixed[:, 0], mixed[:, 1], t, t0)
-
-
-def following(views: Tensor, labels: Tensor, w: float = 1.0, t: float = 0.1, t0: float = 0.07) -> Tensor:
-    """`weaksupcon` whose weight is w times four times the way of the contrastive half from its plateau to 0, and at most w."""
-    mixed = views[labels != 0]
-    if len(mixed) < 2:
-        return weaksupcon(views, labels, w=0.0, t=t, t0=t0)
-    point = torch.ones_like(mixed) / mixed.shape[-1] ** 0.5
-    plateau = ntxent(point[:, 0], point[:, 1], t, t0)
-    way = 1 - ntxent(mixed[:, 0], mixed[:, 1], t, t0) / plateau
-    return weaksupcon(views, labels, w=w * min(1.0, max(0.0, 4 * way.item())), t=t, t0=t0)

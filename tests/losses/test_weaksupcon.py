@@ -35,41 +35,10 @@ def test_absent_and_single_patches(labels: list[int], pure: tuple[int, ...]):
         assert terms.similarity == 0
     if is_pure.all():
         assert terms.contrastive == 0
-    for term in terms[:3]:  # each stays part of the graph, or DDP would wait for gradients that never come
+    for term in terms:  # each stays part of the graph, or DDP would wait for gradients that never come
         (grad,) = torch.autograd.grad(term, views, retain_graph=True)
         assert grad.shape == views.shape
         assert grad.isfinite().all()
-
-
-def test_a_weight_that_follows_is_nothing_at_one_point_and_whole_where_features_are_apart():
-    labels = torch.tensor([0] * 4 + [1] * 8)
-    loss = WeakSupConLoss(similarity_weight=0.5, follows=True)
-    point = torch.ones(12, 2, 16, dtype=torch.float64) / 4
-    terms = loss(point, labels)
-    assert terms.weight == pytest.approx(0, abs=1e-12)
-    apart = torch.eye(16, dtype=torch.float64)[:12, None].expand(-1, 2, -1)
-    terms = loss(apart, labels)
-    assert terms.weight == 0.5
-    torch.testing.assert_close(terms.total, 0.5 * terms.similarity + terms.contrastive)
-    between = torch.nn.functional.normalize(point + 0.3 * apart, dim=2)
-    assert 0 < loss(between, labels).weight < 0.5
-    assert WeakSupConLoss()(apart, labels).weight is None
-
-
-def test_no_gradient_goes_through_a_weight_that_follows():
-    views, labels = unit_views(8, d=32, seed=3), torch.tensor([0, 1] * 4)
-    terms, grad = value_and_gradient(lambda v: WeakSupConLoss(follows=True)(v, labels, 0.8).total, views)
-    weight = float(WeakSupConLoss(follows=True)(views, labels, 0.8).weight)
-    fixed, expected = value_and_gradient(lambda v: WeakSupConLoss()(v, labels, weight).total, views)
-    torch.testing.assert_close(terms, fixed)
-    torch.testing.assert_close(grad, expected)
-
-
-@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 0]])
-def test_where_nothing_holds_features_apart_the_similarity_half_has_no_weight(labels):
-    terms = WeakSupConLoss(follows=True)(unit_views(3), torch.tensor(labels))
-    assert terms.weight == 0
-    assert terms.similarity > 0
 
 
 def test_labels_of_any_integer_dtype():

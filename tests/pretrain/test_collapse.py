@@ -3,14 +3,20 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from wsc_ray import commands
+from wsc_ray.encoders import PatchEncoder
+from wsc_ray.encoders.mlp import FeatureMlp, MlpShape
 from wsc_ray.errors import CollapseError
-from wsc_ray.pretrain.collapse import feature_health, has_collapsed
+from wsc_ray.pretrain.collapse import feature_health, has_collapsed, sentence
+from wsc_ray.pretrain.loop import Loop, make_optimizer
+from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.stream.order import Geometry
 
 
 def test_one_point():
@@ -39,6 +45,56 @@ def test_by_hand():
     singular = torch.linalg.svdvals(views.flatten(0, 1))
     share = singular / singular.sum()
     assert health["effective_rank"] == pytest.approx(math.exp(-(share * share.log()).sum()))
+
+
+def first_steps(steps: int = 60, **loss) -> dict[str, float]:
+    """The metrics of the last of some steps of an adapter from new weights: features that share most of what they are, as a frozen
+    encoder's do."""
+    torch.manual_seed(0)
+    encoder = PatchEncoder(FeatureMlp(MlpShape(32, (64,), 32)), 32, 32)
+    train = {"epochs": 1, "steps_per_epoch": steps, "batch_size": 64, "lr": 0.1, "warmup_epochs": 0, "log_every": 1}
+    recipe = validate_recipe({"loss": loss, "stream": {"shards": 1}, "train": train})
+    patches = torch.randn(32) + 0.5 * torch.randn(64, 1, 32)
+
+    def batches():
+        for step in range(steps):
+            views = patches + 0.1 * torch.randn(64, 2, 32)
+            yield {"views": views.numpy(), "label": np.repeat([0, 1], 32), "step": np.full(64, step)}
+
+    logged = []
+    loop = Loop(
+        model=encoder,
+        optimizer=make_optimizer(encoder, recipe),
+        objective=make_objective(recipe.loss, pure=1),
+        recipe=recipe,
+        geometry=Geometry(0, "replacement", 64, 1, steps, steps),
+        device=torch.device("cpu"),
+        precision="fp32",
+        on_log=lambda step, metrics: logged.append(metrics),
+        on_checkpoint=lambda step, metrics: None,
+        statistics=None,
+    )
+    loop.run(batches(), 0)
+    return logged[-1]
+
+
+def test_by_default_the_first_steps_keep_features_apart():
+    """The constant weight of the paper does not, at a learning rate without its warm-up."""
+    at_first, constant, default = first_steps(1), first_steps(similarity_warmup=0), first_steps()
+    assert constant["collapsed"]
+    assert not default["collapsed"]
+    assert default["mean_cosine"] < 0.9
+    assert default["contrastive"] < at_first["contrastive"]
+    assert 0 < default["similarity_weight"] < 1
+
+
+def test_the_warning_names_the_setting():
+    said = sentence(1200, {"mean_cosine": 0.9996, "effective_rank": 1.04})
+    assert said.startswith(
+        "step 1,200: the features have collapsed to one point (mean cosine 1.000, effective rank 1.0)"
+    )
+    assert "loss.similarity_warmup: progress" in said
+    assert "loss.similarity_weight or train.lr" in said
 
 
 def test_training_warns_of_collapse_or_stops_as_the_recipe_says(settings, tmp_path, ray_cluster, capfd):

@@ -46,11 +46,11 @@ class Training:
     def save(self, step, metrics):
         folder = self.folder / str(step)
         folder.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.State(step, self.plan.geometry.steps, self.recipe.digest(), 1)
+        state = checkpoint.State(step, self.plan.geometry.steps, self.recipe.digest(), 1, share=self.training.share)
         checkpoint.save(folder, self.encoder, self.optimizer, state)
         checkpoint.save_rng(folder, 0)
 
-    def loop(self):
+    def loop(self, share=0.0):
         return Loop(
             model=self.encoder,
             optimizer=self.optimizer,
@@ -61,10 +61,12 @@ class Training:
             precision="fp32",
             on_log=lambda step, metrics: self.logged.append((step, metrics)),
             on_checkpoint=self.save,
+            share=share,
         )
 
-    def run(self, first_step=0):
-        self.done = self.loop().run(self.batches(first_step), first_step)
+    def run(self, first_step=0, share=0.0):
+        self.training = self.loop(share)
+        self.done = self.training.run(self.batches(first_step), first_step)
         return self
 
 
@@ -89,7 +91,9 @@ def test_every_method_trains(settings, tmp_path, method):
         assert m["loss"] == pytest.approx(weight * m["similarity"] + m["contrastive"], rel=1e-5)
 
 
-def test_a_resumed_run_ends_with_the_same_weights(settings, tmp_path):
+@pytest.mark.parametrize("warmup", [4, "progress"])
+def test_a_resumed_run_ends_with_the_same_weights(settings, tmp_path, warmup):
+    settings["loss"]["similarity_warmup"] = warmup
     whole = Training(settings, tmp_path / "whole").run()
     resumed = Training(settings, tmp_path / "resumed")
     resumed.encoder.load_state_dict({k: torch.full_like(v, 3) for k, v in resumed.encoder.state_dict().items()})
@@ -97,10 +101,12 @@ def test_a_resumed_run_ends_with_the_same_weights(settings, tmp_path):
         tmp_path / "whole" / "4", resumed.encoder, resumed.optimizer, rank=0, digest=resumed.recipe.digest()
     )
     assert state.step == 4
-    assert resumed.run(first_step=4).done == 8
+    if warmup == "progress":
+        assert state.share > 0
+    assert resumed.run(first_step=4, share=state.share).done == 8
     assert [step for step, _ in resumed.logged] == [5, 6, 7, 8]
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
-    for key in ("loss", "similarity", "contrastive", "lr"):
+    for key in ("loss", "similarity", "contrastive", "lr", "similarity_weight"):
         assert [m[key] for _, m in resumed.logged] == [m[key] for _, m in whole.logged[4:]]
 
 

@@ -89,7 +89,19 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(two: Path, name: str, 
 
 @pytest.mark.parametrize(
     "values",
-    ["{}", "5", "null", "[" * 100_000, '{"step": -5}', '{"step": "a"}', '{"step": 1e400}', '{"step": true}', "\xff"],
+    [
+        "{}",
+        "5",
+        "null",
+        "[" * 100_000,
+        '{"step": -5}',
+        '{"step": "a"}',
+        '{"step": 1e400}',
+        '{"step": true}',
+        '{"share": "a"}',
+        '{"share": 2}',
+        "\xff",
+    ],
 )
 def test_a_state_that_says_nothing_is_a_sentence(two: Path, values: str) -> None:
     path = two / checkpoint_name(4) / STATE

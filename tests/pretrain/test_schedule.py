@@ -30,4 +30,8 @@ def test_no_warmup_starts_at_the_learning_rate():
 def test_the_similarity_weight_rises_from_nothing():
     config = Loss(similarity_weight=0.5, similarity_warmup=10)
     assert [similarity_weight(step, config) for step in (0, 5, 10, 99)] == [0, 0.25, 0.5, 0.5]
-    assert similarity_weight(0, Loss()) == 1.0
+    assert similarity_weight(0, Loss(similarity_warmup=0)) == 1.0
+
+
+def test_a_weight_that_follows_is_whole_to_the_schedule():
+    assert [similarity_weight(step, Loss(similarity_weight=0.5)) for step in (0, 99)] == [0.5, 0.5]

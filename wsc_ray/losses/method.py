@@ -22,17 +22,16 @@ class Method(ABC):
         pure: number of pure labels, which are 0 .. pure-1.
         temperature: t in the loss.
         base_temperature: t0 in the loss.
-        follows: whether the weight of a similarity half follows the contrastive half (`loss.similarity_warmup: progress`); a method
-            that has none leaves it aside.
     """
 
     pure: int
     temperature: float
     base_temperature: float
-    follows: bool = False
 
     @abstractmethod
-    def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
+    def __call__(
+        self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: torch.Tensor | float
+    ) -> WeakSupConTerms:
         """Return the terms of the loss, the same on every worker.
 
         A method without a similarity half gives 0 for it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,37 +13,13 @@ from wsc_ray.losses.inputs import require_labels, require_positive, require_tile
 from wsc_ray.losses.ntxent import ntxent_of_views
 from wsc_ray.losses.similarity import similarity_of_classes
 
-FULL_PROGRESS = 0.25  # of the way from the plateau to 0, from which on the similarity half has its whole weight
-
 
 class WeakSupConTerms(NamedTuple):
-    """The loss and its two halves, scalars over the global batch, the same on every worker.
-
-    `weight` is what the similarity half was multiplied with, where the method decided it; else None.
-    """
+    """The loss and its two halves, scalars over the global batch, the same on every worker."""
 
     total: Tensor
     similarity: Tensor
     contrastive: Tensor
-    weight: Tensor | None = None
-
-
-def progress_weight(contrastive: Tensor, patches: int, temperature: float, base_temperature: float) -> Tensor:
-    """How much of its weight the similarity half has, from 0 to 1, by how far the contrastive half has come.
-
-    Features that are one point have the contrastive loss (t / t0) ln(2 n - 1), a plateau. The similarity half wants exactly that point, and
-    from new weights it can have it within some steps, while the contrastive half has little to lose. So its weight is 0 on the plateau and
-    rises in proportion to the way from there to 0, up to `FULL_PROGRESS` of it; and when features fall together, it falls with them.
-
-    Args:
-        contrastive: the contrastive half, a scalar; no gradient goes through it.
-        patches: n, mixed patches of the global batch. Without two of them nothing holds features apart, and the weight is 0.
-        temperature, base_temperature: t and t0.
-    """
-    if patches < 2:
-        return torch.zeros_like(contrastive)
-    plateau = temperature / base_temperature * math.log(2 * patches - 1)
-    return ((1 - contrastive.detach() / plateau) / FULL_PROGRESS).clamp(0, 1)
 
 
 class WeakSupConLoss(nn.Module):
@@ -65,7 +40,6 @@ class WeakSupConLoss(nn.Module):
         similarity_weight: w, from 0; the paper's is 1.
         temperature: t of the contrastive half.
         base_temperature: t0 of both halves.
-        follows: whether the weight follows the contrastive half, see `progress_weight`; else it is w.
         tile: edge of the largest matrix in memory, in views; None chooses a good one for the device.
         group: the workers that share the batch; None means the default group, or this process alone if there is none.
 
@@ -81,7 +55,6 @@ class WeakSupConLoss(nn.Module):
         similarity_weight: float = 1.0,
         temperature: float = 0.1,
         base_temperature: float = 0.07,
-        follows: bool = False,
         tile: int | None = None,
         group: Group = None,
     ) -> None:
@@ -96,11 +69,12 @@ class WeakSupConLoss(nn.Module):
         self.similarity_weight = similarity_weight
         self.temperature = temperature
         self.base_temperature = base_temperature
-        self.follows = follows
         self.tile = tile
         self.group = group
 
-    def forward(self, views: Tensor, labels: Tensor, similarity_weight: float | None = None) -> WeakSupConTerms:
+    def forward(
+        self, views: Tensor, labels: Tensor, similarity_weight: Tensor | float | None = None
+    ) -> WeakSupConTerms:
         """Return the terms of the loss for this worker's views (n, 2, d), L2-normalised, under slide labels (n,).
 
         Every worker of the group must call this, also one with n = 0; a half without patches on all workers is 0. With W
@@ -123,10 +97,9 @@ class WeakSupConLoss(nn.Module):
         contrastive = ntxent_of_views(views[~is_pure], mixed, self.temperature, self.base_temperature, self.tile)
         similarity = self._similarity(views[is_pure], match[is_pure], [2 * shards.total for shards in pure])
         weight = self.similarity_weight if similarity_weight is None else similarity_weight
-        if not self.follows:
-            return WeakSupConTerms(weight * similarity + contrastive, similarity, contrastive)
-        own = weight * progress_weight(contrastive, mixed.total, self.temperature, self.base_temperature)
-        return WeakSupConTerms(own * similarity + contrastive, similarity, contrastive, own)
+        if isinstance(weight, Tensor):
+            weight = weight.to(similarity)
+        return WeakSupConTerms(weight * similarity + contrastive, similarity, contrastive)
 
     def _similarity(self, views: Tensor, match: Tensor, counts: list[int]) -> Tensor:
         z = views.flatten(0, 1)

@@ -32,6 +32,8 @@ class State:
         step: number of steps done.
         pixels: mean and standard deviation that pixels are normalised with; None for features, and in checkpoints from
             before this was kept, when all pixels were normalised with ImageNet's.
+        share: share of its weight that the similarity half has in the next step, if the weight follows the contrastive half: see
+            `wsc_ray.pretrain.rise`.
     """
 
     step: int
@@ -39,6 +41,7 @@ class State:
     recipe_digest: str
     world_size: int
     pixels: dict[str, list[float]] | None = None
+    share: float = 0.0
 
 
 def save(folder: Path, encoder: PatchEncoder, optimizer: torch.optim.Optimizer, state: State) -> None:
@@ -65,7 +68,11 @@ def load_state(folder: AnyPath) -> State:
     try:
         state = State(**read_json(folder / STATE))
         numbers = (state.step, state.steps_per_epoch, state.world_size)
-        if any(type(number) is not int or number < 0 for number in numbers) or not isinstance(state.recipe_digest, str):
+        if (
+            any(type(number) is not int or number < 0 for number in numbers)
+            or not isinstance(state.recipe_digest, str)
+            or not 0 <= state.share <= 1
+        ):
             raise ValueError("it does not hold the state of a run")
     except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(

@@ -53,6 +53,6 @@ def sentence(step: int, health: dict[str, float]) -> str:
     """Return the sentence that tells the user of a collapse and what to do."""
     return (
         f"step {step:,}: the features have collapsed to one point (mean cosine {health['mean_cosine']:.3f}, effective "
-        f"rank {health['effective_rank']:.1f}), and training will not undo it; give loss.similarity_weight a smaller "
-        "value or loss.similarity_warmup more steps, or start from trained weights"
+        f"rank {health['effective_rank']:.1f}), and training will hardly undo it; start again with "
+        "loss.similarity_warmup: progress, or where it is that already with a smaller loss.similarity_weight or train.lr"
     )

@@ -17,8 +17,9 @@ from wsc_ray.losses.method import Method
 from wsc_ray.pretrain.clock import Clock
 from wsc_ray.pretrain.collapse import SAMPLE, feature_health, has_collapsed
 from wsc_ray.pretrain.gradient_cache import cached_backward
+from wsc_ray.pretrain.rise import next_share
 from wsc_ray.pretrain.schedule import learning_rate, similarity_weight
-from wsc_ray.recipe.sections import Recipe
+from wsc_ray.recipe.sections import PROGRESS, Recipe
 from wsc_ray.stream.device import augment_on_device
 from wsc_ray.stream.order import Geometry, worker_patches
 
@@ -46,6 +47,8 @@ class Loop:
         clock: measures the phases of each step.
         statistics: mean and standard deviation that pixels are normalised with; None for features, which go to the model
             as they are.
+        share: share of its weight that the similarity half has in the first step, if that weight follows the contrastive
+            half (`next_share`); when `on_checkpoint` is called, its share in the step after that.
     """
 
     model: nn.Module
@@ -60,7 +63,12 @@ class Loop:
     bad_patches: Callable[[], tuple[int, bool]] = lambda: (0, False)
     clock: Clock = field(default_factory=Clock)
     statistics: PixelStatistics | None = IMAGENET
+    share: float = 0.0
+    _share: torch.Tensor = field(init=False, repr=False)  # on the device, which need not be waited for
     _uploads: torch.cuda.Stream | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._share = torch.tensor(self.share, dtype=torch.float64, device=self.device)
 
     def run(self, batches: Iterable[Mapping[str, np.ndarray]], first_step: int) -> int:
         """Train on every batch and return the number of steps done over the whole run.
@@ -99,13 +107,15 @@ class Loop:
             if too_many:
                 break
             if saves or stop:
+                self.share = float(self._share)
                 self.on_checkpoint(step, {key: float(value) for key, value in metrics.items()})
         return step
 
     def _step(self, step: int, batch: Mapping[str, np.ndarray], logs: bool) -> dict[str, torch.Tensor | float]:
         """Take a step and return its metrics; those of `feature_health` only where `logs`."""
         lr = learning_rate(step, self.recipe.train, self.geometry.steps)
-        weight = similarity_weight(step, self.recipe.loss)
+        follows = self.recipe.loss.similarity_warmup == PROGRESS
+        weight = similarity_weight(step, self.recipe.loss) * (self._share if follows else 1)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         with self.clock.phase("encode"):
@@ -116,12 +126,15 @@ class Loop:
             self.clock.backward_ended()
         with self.clock.phase("optimizer"):
             self.optimizer.step()
+        if follows:
+            patches = self.geometry.size(step % self.geometry.steps)
+            self._share = next_share(self._share, terms.contrastive.detach(), patches, self.recipe.loss)
         return {
             "loss": terms.total.detach(),
             "similarity": terms.similarity.detach(),
             "contrastive": terms.contrastive.detach(),
             "lr": lr,
-            "similarity_weight": weight if terms.weight is None else terms.weight.detach(),
+            "similarity_weight": weight,
             **(self._health(views, labels) if logs else {}),
         }
 
@@ -146,7 +159,7 @@ class Loop:
         return uploaded
 
     def _backward(
-        self, pixels: torch.Tensor, labels: torch.Tensor, weight: float, micro_batches: int
+        self, pixels: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | float, micro_batches: int
     ) -> tuple[WeakSupConTerms, torch.Tensor]:
         """Add the loss's gradient to the parameters, and return the loss's terms and the views' features (n, 2, d)."""
 

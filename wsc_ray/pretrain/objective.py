@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsc_ray.errors import RecipeError
 from wsc_ray.losses.method import METHODS, Method
-from wsc_ray.recipe.sections import PROGRESS, Loss
+from wsc_ray.recipe.sections import Loss
 
 
 def make_objective(config: Loss, pure: int) -> Method:
@@ -17,8 +17,7 @@ def make_objective(config: Loss, pure: int) -> Method:
         RecipeError: no method has that name.
     """
     require_method(config)
-    follows = config.similarity_warmup == PROGRESS
-    return METHODS[config.method](pure, config.temperature, config.base_temperature, follows)
+    return METHODS[config.method](pure, config.temperature, config.base_temperature)
 
 
 def require_method(config: Loss) -> None:

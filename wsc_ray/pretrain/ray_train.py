@@ -201,12 +201,13 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
     torch.manual_seed(recipe.seed + rank)
     encoder = make_encoder(recipe, config["source"]).to(device)
     optimizer = make_optimizer(encoder, recipe)
-    first_step = 0
+    first_step, share = 0, 0.0
     with _last_checkpoint(folder, config["resumed"]) as saved:
         if saved is None:
             encoder.load_state_dict(read_state(as_path(config["initial"])))
         else:
-            first_step = checkpoint.load(saved, encoder, optimizer, rank=rank, digest=recipe.digest()).step
+            state = checkpoint.load(saved, encoder, optimizer, rank=rank, digest=recipe.digest())
+            first_step, share = state.step, state.share
     metrics_writer = metrics_file.MetricsWriter(folder.metrics, first_step) if rank == 0 else None
     watch = Watch(folder.path, plan, recipe.stream, first_step=first_step, device=device)
 
@@ -230,7 +231,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
             if rank == 0:
                 statistics = config["statistics"]
                 pixels = statistics.to_json() if statistics else None
-                state = checkpoint.State(step, plan.geometry.steps, recipe.digest(), world_size, pixels)
+                state = checkpoint.State(step, plan.geometry.steps, recipe.digest(), world_size, pixels, loop.share)
                 checkpoint.save(Path(temporary), encoder, optimizer, state)
             name = checkpoint_name(step)
             ray.train.report({"step": step, **metrics}, Checkpoint.from_directory(temporary), checkpoint_dir_name=name)
@@ -250,6 +251,7 @@ def _train(config: dict[str, Any], folder: RunFolder) -> None:
         bad_patches=bad_patches,
         clock=clock,
         statistics=config["statistics"],
+        share=share,
     )
     # Node ids rather than Ray Train's local world size, which counts nodes with one address as one node.
     nodes = [node.decode() for node in all_gather_bytes(ray.get_runtime_context().get_node_id().encode(), device)]

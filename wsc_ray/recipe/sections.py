@@ -1,4 +1,6 @@
-"""The definition of a recipe: every setting, its default (the paper's, arXiv 2602.09477) and its limits.
+"""The definition of a recipe: every setting, its default and its limits.
+
+Defaults are the paper's (arXiv 2602.09477), except that of `loss.similarity_warmup`: `docs/collapse.md` explains why.
 
 `wsc_ray.recipe.reading` reads a recipe from YAML.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -17,7 +19,7 @@ from wsc_ray.uris import values_without_secrets
 
 DEFAULT_RECIPE = "wsc-ray.yaml"
 MLP = "mlp"  # the backbone that takes features
-PROGRESS = "progress"  # of the contrastive half, that the similarity half's weight follows
+PROGRESS: Final = "progress"  # of the contrastive half, that the similarity half's weight follows
 
 # Every number has an upper limit, which the file of `wsc-ray init` shows. It is above what anybody needs, and below numbers that
 # would overflow, exhaust the memory, or never end.
@@ -129,9 +131,9 @@ class Loss(Section):
     base_temperature: Scale = Field(0.07, description="t0 in the loss")
     similarity_weight: Annotated[float, Field(ge=0, le=1000)] = Field(1.0, description="weight of the similarity half")
     similarity_warmup: Annotated[int, Field(ge=0, le=STEPS)] | Literal["progress"] = Field(
-        0,
-        description="steps over which that weight rises from 0; or progress: it rises and falls with what the contrastive half has "
-        "learned, so that features do not fall together",
+        PROGRESS,
+        description="progress: that weight rises and falls with what the contrastive half has learned, so that features do not fall "
+        "together; or steps over which it rises from 0, where 0 is the paper's constant weight",
     )
     on_collapse: Literal["warn", "stop"] = Field(
         "warn", description="when all features become one point: warn, or stop"

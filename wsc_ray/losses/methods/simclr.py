@@ -16,7 +16,9 @@ from wsc_ray.losses.weaksupcon import WeakSupConTerms
 class SimCLR(Method):
     """See `wsc_ray.losses.ntxent_loss`."""
 
-    def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
+    def __call__(
+        self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: torch.Tensor | float
+    ) -> WeakSupConTerms:
         return without_similarity(
             ntxent_loss(views[:, 0], views[:, 1], temperature=self.temperature, base_temperature=self.base_temperature)
         )

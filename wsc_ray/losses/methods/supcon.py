@@ -20,7 +20,9 @@ class SupCon(Method):
     as contrasted.
     """
 
-    def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
+    def __call__(
+        self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: torch.Tensor | float
+    ) -> WeakSupConTerms:
         return without_similarity(
             supcon_loss(
                 views,

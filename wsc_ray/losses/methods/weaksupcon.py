@@ -19,11 +19,11 @@ class WeakSupCon(Method):
     @cached_property
     def _loss(self) -> WeakSupConLoss:
         pure = tuple(range(self.pure))
-        return WeakSupConLoss(
-            pure=pure, temperature=self.temperature, base_temperature=self.base_temperature, follows=self.follows
-        )
+        return WeakSupConLoss(pure=pure, temperature=self.temperature, base_temperature=self.base_temperature)
 
-    def __call__(self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: float) -> WeakSupConTerms:
+    def __call__(
+        self, views: torch.Tensor, labels: torch.Tensor, similarity_weight: torch.Tensor | float
+    ) -> WeakSupConTerms:
         return self._loss(views, labels, similarity_weight=similarity_weight)
 
     def contrasted(self, labels: torch.Tensor) -> torch.Tensor:

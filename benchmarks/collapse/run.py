@@ -1,0 +1,120 @@
+"""The grid and what explains it. A training is a file of `OUT/runs`, so that a grid which was interrupted goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.collapse.encoders import Encoders, Kind
+from benchmarks.collapse.gradients import escape, fall, measure
+from benchmarks.collapse.page import page, table_of
+from benchmarks.collapse.training import WARMUPS, Setting, train
+from wsc_ray import checksums
+from wsc_ray.bench.environment import commit, describe_machine, versions
+from wsc_ray.bench.output import invocation, require_file
+from wsc_ray.errors import RunFolderError
+from wsc_ray.files import atomic, read_json, write_json, write_summary
+from wsc_ray.places import local_path
+
+PROGRAM = "python -m benchmarks.collapse"
+GRID = {  # batch sizes, and the steps that each is trained for: what a core does in some minutes
+    Kind.RANDOM: {64: 40, 256: 30},
+    Kind.ADAPTER: {64: 40, 256: 40, 2048: 15},
+    Kind.PRETRAINED: {64: 15, 256: 6},
+}
+QUICK_GRID = {kind: {16: 2} for kind in GRID}
+RATES = (0.01, 0.05, 0.1, 0.4)
+COUNT, VIEWS = 1024, 8  # patches of each class, and views of each
+FIRST_BATCH = 128  # patches whose gradients are measured
+
+
+def measure_collapse(*, patches: str, weights: str, out: str, quick: bool, markdown: str | None) -> dict[str, Any]:
+    """Train every setting of the grid, and measure the gradients before the first step.
+
+    Args:
+        patches: a Parquet table, see `read_patches`.
+        weights: a folder with ImageNet weights of tf_efficientnet_lite0.
+        out: a folder that is new, or holds the same grid.
+        quick: two steps of small batches.
+        markdown: a file for the whole page.
+
+    Raises:
+        RunFolderError: the folder holds another grid.
+        DataError, WeightsError: patches or weights cannot be read.
+    """
+    started, file = time.monotonic(), require_file(markdown) if markdown else None
+    folder, table, start = local_path(out), local_path(patches), local_path(weights)
+    _claim(folder, {"patches": str(table), "weights": str(start), "quick": quick})
+    count, views = (16, 2) if quick else (COUNT, VIEWS)
+    encoders, runs = Encoders(folder, table, start, count=count, views=views), folder / "runs"
+    torch.set_num_threads(1)
+
+    first_batch = 16 if quick else FIRST_BATCH
+    first = {
+        kind.value: _once(runs / f"first-{kind.slug}.json", partial(measure, encoders, kind, first_batch))
+        for kind in GRID
+    }
+    away = _once(runs / "away.json", partial(_away, encoders, first_batch))
+    settings = [
+        Setting(kind, batch_size, steps, lr, warmup)
+        for kind, batches in (QUICK_GRID if quick else GRID).items()
+        for batch_size, steps in batches.items()
+        for lr in RATES
+        for warmup in WARMUPS
+    ]
+    rows = []
+    for number, setting in enumerate(settings, start=1):
+        rows.append({**setting.to_json(), **_once(runs / setting.name, partial(train, encoders, setting))})
+        print(f"{number}/{len(settings)} {setting.name}", flush=True)
+    given = {"patches": patches, "weights": weights, "out": out, "quick": quick}
+    summary = write_summary(
+        folder,
+        PROGRAM,
+        {
+            "rows": rows,
+            "first_batch": first_batch,
+            "first": first,
+            "away": away,
+            "machine": describe_machine(1),
+            "versions": versions(["wsc-ray", "torch", "timm", "numpy"]),
+            "commit": commit(),
+            "seconds": round(time.monotonic() - started, 1),
+            "invocation": invocation(PROGRAM, given, markdown),
+        },
+    )
+    if file is not None:
+        with atomic(file) as temporary:
+            temporary.write_text(page(summary))
+    return {**summary, "table": table_of(rows)}
+
+
+def _away(encoders: Encoders, batch_size: int) -> dict[str, Any]:
+    return {"fall": fall(encoders, batch_size), "escape": escape(encoders, batch_size)}
+
+
+def _claim(folder: Path, options: dict[str, Any]) -> None:
+    """Make the folder a grid's, or go on with the one that it holds.
+
+    Raises:
+        RunFolderError: it holds something else.
+    """
+    known = folder / "options.json"
+    if known.exists():
+        if {name: read_json(known).get(name) for name in options} != options:
+            raise RunFolderError(f"{folder} holds a grid of other options; give another --out")
+    elif folder.exists() and any(folder.iterdir()):
+        raise RunFolderError(f"{folder} holds something else; give a folder that is new as --out")
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    write_json(known, options)
+
+
+def _once(file: Path, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the file holds; where it is not there, what is measured, which it then holds."""
+    if not file.exists():
+        write_json(file, measured())
+    return {key: value for key, value in read_json(file).items() if key != checksums.KEY}
