@@ -27,7 +27,7 @@ class Option:
         argument: whether it is given by its position.
         kind: `path`: a folder, a file or a URI, made absolute before it travels to a cluster. `paths`: any
             number of them, by position. `file`: a local file whose text travels.
-            `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
+            `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: with commas between, whole ones unless the type is float.
         choices: the values that may be given.
         least, most: the smallest and the largest number that may be given.
         before: of a `path`: what may stand before it, such as `local-dir:`.

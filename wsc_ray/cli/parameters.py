@@ -24,6 +24,7 @@ def as_click(parameter: Parameter) -> click.Parameter:
     if option.kind in ("pairs", "texts"):
         return click.Option(names, multiple=True, **settings)
     if option.kind == "numbers":
+        default = [default] if isinstance(default, int | float) else default
         text = None if default is None else ",".join(map(str, default))
         return click.Option(names, default=text, show_default=text is not None, **settings)
     return click.Option(names, type=_type(parameter), default=default, show_default=default is not None, **settings)
@@ -43,11 +44,12 @@ def as_value(parameter: Parameter, given: Any) -> Any:
     if kind == "pairs":
         return dict(_pair(flag, text) for text in given)
     if kind == "numbers" and given is not None:
+        number, whole = (float, "") if parameter.type is float else (int, "whole ")
         try:
-            numbers = [int(word) for word in str(given).split(",")]
+            numbers = [number(word) for word in str(given).split(",")]
         except ValueError:
-            raise UserError(f"--{flag} {shortened(given)}: write whole numbers with commas between them") from None
-        if max(numbers) > parameter.option.most:
+            raise UserError(f"--{flag} {shortened(given)}: write {whole}numbers with commas between them") from None
+        if not all(each <= parameter.option.most for each in numbers):
             raise UserError(f"--{flag} {shortened(given)}: a number is above {parameter.option.most}")
         return numbers
     if isinstance(given, float) and not abs(given) <= parameter.option.most:

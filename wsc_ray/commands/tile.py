@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from wsc_ray.command import (
 @command(
     "tile",
     reads="yours",
-    writes="`DIR/patches/*.parquet`, `coords`, `previews`",
+    writes="`DIR/patches/*.parquet`, `coords`, `previews`, `slides.html`",
     sent=True,
     resources=lambda recipe: {"tasks": "1 CPU each, on all CPUs of the cluster"},
 )
@@ -46,7 +46,7 @@ def tile(
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "NAME (path, slide_id, patient_id, label, split, mpp) is the list's column SOURCE; repeatable.",
+            "NAME (path, slide_id, patient_id, label, split, mpp, mask) is the list's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",
@@ -70,10 +70,26 @@ def tile(
             kind="pairs",
         ),
     ] = None,
-    mpp: Annotated[float, Option("Scale of the patches, um/px; 0.5 is 20x.")] = 0.5,
+    mpp: Annotated[
+        float | Sequence[float],
+        Option(
+            "Scale of the patches, um/px; 0.5 is 20x. Several, such as 0.5,1.0, cut every slide at each.",
+            metavar="UM[,UM]",
+            kind="numbers",
+        ),
+    ] = 0.5,
     patch_size: Annotated[int, Option("Side of a patch, px at that scale.")] = 256,
     overlap: Annotated[int, Option("Overlap of neighbouring patches, px at that scale.")] = 0,
-    tissue: Annotated[float, Option("Least share of a patch that is tissue.")] = 0.5,
+    tissue: Annotated[float, Option("Least share of a patch that is tissue; 0 keeps every patch.")] = 0.5,
+    masks: Annotated[
+        str | Path | None,
+        Option(
+            "Folder with masks of the tissue (GeoJSON or PNG, as TRIDENT, GrandQC and QuPath write them), called after the slides; "
+            "tissue is looked for on slides without one.",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
     quality: Annotated[int, Option("Quality of the JPEGs, 1 to 100.")] = 90,
     link: Annotated[
         bool,
@@ -105,7 +121,7 @@ def tile(
     """Cut the tissue of slides into patches, as a manifest.
 
     \b
-    SLIDES is a CSV with the columns path, label, split, and where there are any slide_id, patient_id, mpp:
+    SLIDES is a CSV with the columns path, label, split, and where there are any slide_id, patient_id, mpp, mask:
       wsc-ray tile slides.csv --out manifest
     Lists of TRIDENT, CLAM and slide2vec are read too; what they lack is given here:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
@@ -113,7 +129,7 @@ def tile(
 
     With --link no pixels are written: training reads the slides.
 
-    Look at OUT/previews for what was taken for tissue. Type the same command again after an interruption and it
+    Open OUT/slides.html: every slide with what was taken for tissue, suspicious ones first. Type the same command again after an interruption and it
     goes on with what is missing.
 
     Returns:
@@ -135,6 +151,7 @@ def tile(
         patch_size=patch_size,
         overlap=overlap,
         tissue=tissue,
+        masks=masks,
         quality=quality,
         link=link,
         reader=reader,

@@ -195,7 +195,7 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
         return {str(key): str(each) for key, each in value.items()}
     if kind == "texts":
         return [_listed(parameter, each) for each in value]
-    return list(value) if kind == "numbers" else value
+    return list(value) if kind == "numbers" and not isinstance(value, int | float) else value
 
 
 def _listed(parameter: Parameter, each: Any) -> str:
