@@ -122,7 +122,7 @@ def test_other_tools_read_the_grid_and_people_the_pictures(tiled):
     assert told == {"patch_size": 64, "patch_size_level0": 64, "overlap": 0, "level0_width": 1024, "name": "p1"}
     assert attributes["target_magnification"] == pytest.approx(20, rel=1e-3)
     picture = decode((out / "previews" / "p1.jpg").read_bytes())
-    assert picture.shape[:2] == (64, 64)
+    assert picture.shape[:2] == (1024, 1024), "every px of a small slide"
 
 
 def test_a_finer_slide_is_shrunk_and_the_features_say_by_how_much(ray_cluster, here, settings):

@@ -25,7 +25,7 @@ BLACK = (28, 12)  # below this lightness and chroma: black pens, and the black a
 CLUSTERS = 10
 SAMPLE = 16_384  # px that k-means looks at
 ROUNDS = 10
-GROW = 9  # px: the soft edge of a mark, which has a paler colour
+GROW = 13  # px: the soft edge of a mark, which has a paler colour
 STAIN = (1 / 3, 2.5)  # a share of the coloured px, and a detail: see `find_pen`
 _SHIFT = 3  # bits of L, a and b that are left out where every colour gets its cluster
 

@@ -11,7 +11,7 @@ from wsc_ray.slides.tissue import Tissue
 
 SIDE = 1400  # px: the longer side, of a slide that has as many
 QUALITY = 85
-TINT = 0.25  # of the patches' colour
+TINT = 0.15  # of the patches' colour
 EDGES = 12  # px: patches that are shown with their edges
 _KEPT, _TISSUE, _PEN, _BLURRED = (0, 160, 60), (20, 20, 20), (230, 120, 0), (0, 90, 230)
 

@@ -22,13 +22,13 @@ from wsc_ray.storage import AnyPath
 PAGE = "slides.html"
 FEW = 0.1  # of the median slide's patches: fewer are suspicious
 SPOILT = 0.2  # of the patches with tissue: more that were dropped for pens, or for focus, are suspicious
-SCALE = 1.5  # times the median um/px of level 0, or one part in it: a slide beyond is suspicious
-FULL = 0.95  # of the grid: a slide that keeps more may be one whose glass was taken for tissue
+SCALE = 1.5  # a factor from the median um/px of level 0: a slide beyond is suspicious
+FULL, GRID = 0.95, 100  # of a grid of more patches: a slide that keeps more may be one whose glass was taken for tissue
 RULE = (
-    f"Suspicious: a slide that cannot be used; without a patch; with less than {FEW:.0%} of the median slide's patches; more than "
-    f"{SPOILT:.0%} of whose patches with tissue were dropped for pens, or for their focus; whose um/px at level 0 is more than "
-    f"{SCALE} times the median or less than one {SCALE}th of it; or of whose grid more than {FULL:.0%} is kept, on a grid of "
-    "more than 100 patches."
+    "Suspicious is a slide that cannot be used; that has no patch; that has few patches (less than "
+    f"{FEW:.0%} of the median slide's); of which much is pen or out of focus (more than {SPOILT:.0%} of the patches with tissue); whose "
+    f"um/px at level 0 is odd (the median's by a factor of more than {SCALE}); or of which nearly everything is kept (more than "
+    f"{FULL:.0%} of a grid of over {GRID} patches)."
 )
 _FINE = 9  # the rank of a slide that is not suspicious
 
@@ -115,7 +115,7 @@ def suspicions(found: Sequence[SlideGrid], patches: float, mpp: float) -> list[t
         (4, not mpp / SCALE <= scale <= mpp * SCALE, f"odd scale: {scale:.3g} um/px, and the median is {mpp:.3g}"),
         (
             5,
-            total > 100 and kept > FULL * total,
+            total > GRID and kept > FULL * total,
             f"{kept / total:.0%} of the grid is kept: was glass taken for tissue?",
         ),
     ]
