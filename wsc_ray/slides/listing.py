@@ -63,6 +63,7 @@ _NO_SLIDES = frozenset(
         ".log",
         ".xlsx",
         ".pdf",
+        ".png",
     ]
 )
 _SHOWN = 20  # problems that are listed, before they are only counted

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import cv2
 import numpy as np
 
+from wsc_ray.errors import DataError
 from wsc_ray.slides.picture import picture_of
 from wsc_ray.slides.slide import Slide
 from wsc_ray.slides.tissue import Tissue
@@ -26,13 +29,13 @@ def preview(slide: Slide, picture: np.ndarray, px: float, tissue: Tissue, kept: 
         size: side of a patch, level-0 px.
     """
     wanted = max(1.0, max(slide.size) / SIDE)
+    width, height = (max(1, int(side / wanted)) for side in slide.size)
+    shown = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     if wanted < px:
-        picture, scale = picture_of(slide, wanted), 1 / wanted
-    else:
-        scale = min(1.0, SIDE / max(picture.shape[:2])) / px
-        shape = tuple(max(1, round(side * scale * px)) for side in picture.shape[1::-1])
-        picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-    drawn = draw(picture, tissue, np.round(np.stack([kept, kept + size], axis=1) * scale).astype(int))
+        with contextlib.suppress(DataError):  # where the finer levels are damaged the small picture has to do
+            shown = picture_of(slide, wanted)
+    corners = np.round(np.stack([kept, kept + size], axis=1) / wanted).astype(int)
+    drawn = draw(shown, tissue, corners)
     done, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     assert done
     return data.tobytes()
