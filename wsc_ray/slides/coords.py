@@ -116,10 +116,10 @@ def clear_others(out: AnyPath, slides: Collection[str], scales: Collection[str] 
     """
     wanted = {coords_path(out, slide, scale) for slide in slides for scale in scales}
     wanted |= {preview_path(out, slide) for slide in slides}
-    found = [*(out / FOLDER).glob("*.h5"), *(out / FOLDER).glob("*/*.h5"), *(out / PREVIEWS).glob("*.jpg")]
-    for path in found:
-        if path not in wanted:
-            path.unlink()
+    for folder in (out / FOLDER, out / PREVIEWS, *(out / FOLDER).glob("*mpp")):
+        for path in [*folder.glob("*.h5"), *folder.glob("*.jpg")]:
+            if path not in wanted:
+                path.unlink()
 
 
 def read_coords(
