@@ -19,7 +19,7 @@ class Augmentation:
 
     Attributes:
         views: K, how many of each patch.
-        augment: of the recipe; its `size` is not used, a view is as large as the encoder takes patches.
+        augment: of the recipe; its `size` is not used, a view is as large as the encoder takes patches, nor is `neighbour`.
         seed: of the recipe.
     """
 
@@ -32,7 +32,7 @@ class Augmentation:
         return {
             "count": self.views,
             "seed": self.seed,
-            "augment": self.augment.model_dump(mode="json", exclude={"size"}),
+            "augment": self.augment.model_dump(mode="json", exclude={"size", "neighbour"}),
         }
 
     def apply(self, image: np.ndarray, size: int, slide_id: str, x: int, y: int) -> np.ndarray:

@@ -152,6 +152,10 @@ class Augment(Section):
     hed: Fraction = Field(
         0.0, description="stain jitter in HED space: density times 1 +- this, plus +- this; 0.05 light, 0.2 strong"
     )
+    neighbour: Fraction = Field(
+        0.0,
+        description="probability that the second view is of a neighbouring patch of the slide; needs true positions",
+    )
 
 
 class Stream(Section):
@@ -329,7 +333,9 @@ class Recipe(Section):
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
         if self.data.features:
             del part["augment"]  # the views are there; a run compares the digest of their store
-        else:  # a digest is what it was before there were adapters
+        else:  # a digest is what it was before there were adapters, or neighbours
+            if not self.augment.neighbour:
+                del part["augment"]["neighbour"]
             del part["encoder"]["mlp_hidden"], part["encoder"]["mlp_width"]
         del part["data"]["features"]
         # What the cohort comes to for training is compared by its digest; see `wsc_ray.pretrain.run`.

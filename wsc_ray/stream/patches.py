@@ -16,15 +16,19 @@ import numpy as np
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, UserError
+from wsc_ray.manifest import Manifest
 from wsc_ray.pixels import Unreadable, to_image
 from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.pixels.sources import Fetched
+from wsc_ray.stream.neighbours import COLUMNS, Neighbours
 from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 from wsc_ray.stream.source import Source, blank_of, contents_of
 
 _NAMES = ("slide_id", "x", "y")  # what a patch is known by
 Place = tuple[int, int]  # group, an index into the class's, and row inside it
+_Drawn = tuple[int, float]  # row inside a group, and the number that chooses its neighbour
+_NOTHING: Mapping[int, Iterable[_Drawn]] = {}
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,36 @@ class Patches:
         self._reasons: dict[Place, str] = {}
         self._closed: dict[int, str] = {}  # row groups that cannot be read, and why
         self._told: set[Place] = set()
+        self._neighbours: dict[tuple[int, int, float], int | None] = {}  # group, row and draw -> row
         self._asks_names = True
         self._ahead = 1
         self._example = blank_of(manifest)  # of what a row holds
 
-    def fetch(self, picks: Iterable[Place]) -> None:
-        """Read the encoded patches at these places, each row group once."""
+    def fetch(self, picks: Iterable[Place], neighbours: Iterable[tuple[Place, float]] = ()) -> None:
+        """Read the encoded patches at these places, each row group once.
+
+        Args:
+            neighbours: places of a neighbour each is read, too, and the numbers that choose it; see `neighbour`.
+        """
         wanted: dict[int, set[int]] = {}
         for group, row in picks:
             wanted.setdefault(group, set()).add(row)
-        self._load({group: sorted(rows) for group, rows in wanted.items()})
+        drawn: dict[int, set[_Drawn]] = {}
+        for (group, row), draw in neighbours:
+            drawn.setdefault(group, set()).add((row, draw))
+        self._load({group: sorted(rows) for group, rows in wanted.items()}, drawn)
+
+    def neighbour(self, group: int, row: int, draw: float) -> Patch | None:
+        """The neighbour that was read for the patch at a place; None where it has none, or one of the two cannot be read.
+
+        Args:
+            draw: as it was given to `fetch`.
+        """
+        other = self._neighbours.get((group, row, draw))
+        if other is None or self._content((group, row)) is None:
+            return None
+        content = self._content((group, other))
+        return None if content is None else self._patch(content, (group, other), ())
 
     def get(self, group: int, row: int) -> Patch:
         """The patch at a place, or the one that stands in for it. What is bad is told once a window, where it is met.
@@ -130,19 +154,20 @@ class Patches:
         self._load({g: [0] for g in following if (g, 0) not in self._rows and g not in self._closed})
         self._ahead *= 2
 
-    def _load(self, wanted: Mapping[int, Sequence[int]]) -> None:
+    def _load(self, wanted: Mapping[int, Sequence[int]], drawn: Mapping[int, Iterable[_Drawn]] = _NOTHING) -> None:
         wanted = {group: rows for group, rows in wanted.items() if rows}
         found, failed = read_all(
             wanted,
-            lambda group: self._read(group, wanted[group]),
+            lambda group: self._read(group, wanted[group], drawn.get(group, ())),
             self._retries,
             threads=1 if isinstance(self.manifest.filesystem, fs.LocalFileSystem) else THREADS,
             sleep=self._sleep,
         )
         self._closed |= failed
-        loaded = {
-            (group, row): patch for group in found for row, patch in zip(wanted[group], found[group], strict=True)
-        }
+        loaded: dict[Place, dict[str, Any]] = {}
+        for group, (rows, chosen) in found.items():
+            loaded |= {(group, row): patch for row, patch in rows.items()}
+            self._neighbours |= {(group, *each): other for each, other in chosen.items()}
         fetched = self._contents.fetch(list(loaded.values()))
         for (place, row), content in zip(loaded.items(), fetched, strict=True):
             self._rows[place] = {name: row[name] for name in _NAMES}
@@ -151,11 +176,24 @@ class Patches:
             else:
                 self._fetched[place] = content
 
-    def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
-        where = self.groups[group]
-        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns]))
+    def _read(
+        self, group: int, rows: Sequence[int], drawn: Iterable[_Drawn]
+    ) -> tuple[dict[int, dict[str, Any]], dict[_Drawn, int | None]]:
+        """These rows of a group and their neighbours, and which row is the neighbour of which."""
+        where, drawn = self.groups[group], list(drawn)
+        near: list[str] = []
+        if drawn:
+            assert isinstance(self.manifest, Manifest)  # a recipe with neighbours and features is refused
+            near = [name for name in COLUMNS if name in self.manifest.columns]
+        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns, *near]))
         table = self.manifest.read_group(where.file, where.row_group, columns)
-        return table.take([where.start + row for row in rows]).to_pylist()
+        chosen: dict[_Drawn, int | None] = {}
+        if drawn:
+            neighbours = Neighbours(table.select(near).slice(where.start, where.rows))
+            chosen = {(row, draw): neighbours.choose(row, draw) for row, draw in drawn}
+        rows = sorted({*rows, *(other for other in chosen.values() if other is not None)})
+        found = table.take([where.start + row for row in rows]).to_pylist()
+        return dict(zip(rows, found, strict=True)), chosen
 
     def _content(self, place: Place) -> np.ndarray | None:
         """The image or views; None where they cannot be had, with the reason kept."""
