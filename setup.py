@@ -25,7 +25,11 @@ setup(
     license="Apache-2.0",
     packages=[*find_packages(include=["wsc_ray", "wsc_ray.*"]), "wsc_ray.jobs"],
     package_dir={"wsc_ray.jobs": "jobs"},  # what is submitted to a cluster travels from an installed package too
-    package_data={"wsc_ray.jobs": ["recipes/*.yaml"], "wsc_ray.prices": ["list.csv"]},
+    package_data={
+        "wsc_ray.jobs": ["recipes/*.yaml"],
+        "wsc_ray.prices": ["list.csv"],
+        "wsc_ray.tiling": ["templates/*.html"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "ray[default,data,train,tune]>=2.60,<3",
@@ -45,6 +49,7 @@ setup(
         "h5py>=3.11",
         "mlflow>=3.1",
         "optuna>=5",  # TPE, through Ray Tune's searcher (MIT)
+        "jinja2>=3.1",  # the page of slides, escaped (BSD); torch and mlflow bring it too
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too
         "pydantic>=2.8",
         "pyyaml>=6",

@@ -28,7 +28,8 @@ class Option:
         argument: whether it is a positional argument instead of an option.
         kind: `value`: one value of the parameter's type. `path`: a folder, a file or a URI, made absolute before the call is
             sent to a cluster. `paths`: any number of paths, positional. `file`: a local file whose text is sent with the call.
-            `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: one text, repeatable. `numbers`: whole numbers separated by commas.
+            `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: one text, repeatable. `numbers`: numbers separated by commas, whole
+            ones unless the parameter's type is float.
         choices: the allowed values.
         least, most: the smallest and the largest allowed number.
         before: for a `path`: prefixes that may precede the path, such as `local-dir:`.

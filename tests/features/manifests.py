@@ -30,11 +30,14 @@ def colour(pixels: np.ndarray) -> np.ndarray:
     return pixels.reshape(len(pixels), -1, 3).mean(axis=1, dtype=np.float32)
 
 
-def write_manifest(folder: Path, files: Sequence[Sequence[Sequence[str]]], *, broken: Sequence[int] = ()) -> Manifest:
+def write_manifest(
+    folder: Path, files: Sequence[Sequence[Sequence[str]]], *, broken: Sequence[int] = (), coarse: Sequence[int] = ()
+) -> Manifest:
     """A manifest from the slide of each row: files, row groups, rows. Patch i has `picture(i)`, x = i and y = 2 i.
 
     Args:
         broken: patches whose image is none.
+        coarse: patches at 1 um/px; the others are at 0.5.
     """
     schema = schema_for(
         ["slide_id", "x", "y", "patch_size", "level", "mpp", "patch_size_level0", "patch_label", "image"]
@@ -57,7 +60,7 @@ def write_manifest(folder: Path, files: Sequence[Sequence[Sequence[str]]], *, br
                 "y": [2 * i for i in numbers],
                 "patch_size": [8] * len(rows),
                 "level": [0] * len(rows),
-                "mpp": [0.5] * len(rows),
+                "mpp": [1.0 if i in coarse else 0.5 for i in numbers],
                 "patch_size_level0": [8] * len(rows),
                 "patch_label": [None if i % 3 == 0 else i % 3 - 1 for i in numbers],
                 "image": images,

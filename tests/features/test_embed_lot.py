@@ -169,3 +169,13 @@ def test_threads_are_not_further_ahead_than_they_may():
         for expected, found in enumerate(in_order(pool, lambda number: number, items(), 3)):
             assert found == expected
             assert len(begun) <= expected + 4
+
+
+@pytest.mark.parametrize("second", [3, 32, 100])
+def test_a_slide_of_several_scales_is_a_sentence(tmp_path, second):
+    """Whether they meet inside a piece, between two, or in another row group."""
+    manifest = write_manifest(tmp_path / "m", [[["a"] * 100, ["a"] * 9, ["b"] * 5]], coarse=range(second, 109))
+    lot = whole_lot(manifest, ["a", "b"])
+    with pytest.raises(DataError, match=r"slide a has patches at 0\.5 and at 1 um/px.*cut the slides at one --mpp"):
+        embed_lot(job(manifest, tmp_path / "out"), lot, colour, same, threads=2, count=lambda _: None)
+    assert not list((tmp_path / "out").glob("a.h5"))

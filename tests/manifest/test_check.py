@@ -43,7 +43,7 @@ def test_all_problems_are_reported_at_once(tmp_path):
     said = [
         "  slide with two labels: 1 slide: s1 has a (row 7) and b (row 8)",
         "  patient with two splits: 1 patient: p has train (row 0) and test (row 28)",
-        "  duplicate patches (same slide, x, y, level): 3 rows: row 1 (slide s0, x 0, y 0) repeats row 0, row 2",
+        "  duplicate patches (same slide, x, y, level, mpp): 3 rows: row 1 (slide s0, x 0, y 0) repeats row 0, row 2",
         "  1 row groups mix splits or slide labels; `wsc-ray manifest import` writes them anew",
         "  2 unreadable images of 42 decoded: row 4 (slide s0, x 1, y 0): the image cannot be decoded: its 4 bytes",
     ]

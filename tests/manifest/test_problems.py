@@ -42,7 +42,7 @@ def test_a_good_table_has_no_problem():
         (column("split", row2="val"), "slide with two splits: 1 slide: s0 has train (row 0) and val (row 2)"),
         (
             column("x", row5=0),
-            "duplicate patches (same slide, x, y, level): 1 row: row 5 (slide s1, x 0, y 1) repeats row 3",
+            "duplicate patches (same slide, x, y, level, mpp): 1 row: row 5 (slide s1, x 0, y 1) repeats row 3",
         ),
         (column("slide_id", row0=None), "null slide_id: 1 row: row 0 (no slide, x 0, y 0)"),
         (column("patient_id", row0=""), "null patient_id: 1 row: row 0 (slide s0, x 0, y 0)"),
@@ -65,6 +65,11 @@ def test_a_patient_in_two_splits():
     assert problems == ["patient with two splits: 1 patient: p has train (row 0) and test (row 3)"]
 
 
+def test_patches_of_two_scales_may_have_one_corner():
+    assert checked(**column("x", row1=0), **column("mpp", row1=1.0)) == []
+    assert checked(mpp=[None] * 9, **column("x", row1=0)) != []
+
+
 def test_problems_come_together():
     problems = checked(
         **column("label", row4="negative"), **column("x", row1=0, row2=0), **column("patch_size", row8=None)
@@ -72,7 +77,7 @@ def test_problems_come_together():
     assert [problem.split(":")[0] for problem in problems] == [
         "null patch_size",
         "slide with two labels",
-        "duplicate patches (same slide, x, y, level)",
+        "duplicate patches (same slide, x, y, level, mpp)",
     ]
     assert "row 1 (slide s0, x 0, y 0) repeats row 0, row 2 (slide s0, x 0, y 0) repeats row 0" in problems[2]
 

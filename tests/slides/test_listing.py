@@ -56,6 +56,17 @@ def test_lists_of_others(folder, lines, options):
     assert entry == Entry("a", folder / "slides" / "a.svs", "a", "x", "train", 0.5)
 
 
+def test_masks_lie_in_the_slides_folder_and_have_to_be_there(folder):
+    (folder / "slides" / "a.png").touch()
+    lines = ("sample_id,image_path,mask_path,label,split", "a,a.svs,a.png,x,train", "b,b.tif,,x,train")
+    first, second = read_list(written(folder, *lines), folder=folder / "slides").entries
+    assert (first.mask, second.mask) == (folder / "slides" / "a.png", None)
+    with pytest.raises(ManifestError, match=r"line 2 \(slide a\): the mask .*none\.png is not there"):
+        read_list(written(folder, lines[0], "a,a.svs,none.png,x,train"), folder=folder / "slides")
+    clam = written(folder, "slide_id,label,split", "a,x,train")
+    assert read_list(clam, folder=folder / "slides").entries[0].path.name == "a.svs"
+
+
 def test_a_tsv(folder):
     (entry,) = read_list(written(folder, "path\tlabel\tsplit", "slides/a.svs\tx\ttrain", name="s.tsv")).entries
     assert entry.slide_id == "a"

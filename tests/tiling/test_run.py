@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
@@ -122,7 +123,7 @@ def test_other_tools_read_the_grid_and_people_the_pictures(tiled):
     assert told == {"patch_size": 64, "patch_size_level0": 64, "overlap": 0, "level0_width": 1024, "name": "p1"}
     assert attributes["target_magnification"] == pytest.approx(20, rel=1e-3)
     picture = decode((out / "previews" / "p1.jpg").read_bytes())
-    assert picture.shape[:2] == (64, 64)
+    assert picture.shape[:2] == (1024, 1024), "every px of a small slide"
 
 
 def test_a_finer_slide_is_shrunk_and_the_features_say_by_how_much(ray_cluster, here, settings):
@@ -244,6 +245,64 @@ def test_patches_that_cannot_be_read_are_never_left_out_unasked(ray_cluster, sli
     assert {row["slide_id"] for row in rows} == {"hurt"}
 
 
+def test_two_scales_of_a_slide_are_rows_of_one_manifest(ray_cluster, slides, here, settings):
+    """Patches of each, counted apart; a page and grids of both; training takes them."""
+    options = {"slides": slides, "out": here / "m", "mpp": [0.5, 1.0], "patch_size": 64, "row_group_rows": 16}
+    summary = tile(**options)
+    table = pq.read_table(here / "m" / "patches").to_pandas()
+    scales = table.groupby(table.mpp.round(2)).size().to_dict()
+    assert scales == {0.5: summary["patches_by_mpp"]["0.5"], 1.0: summary["patches_by_mpp"]["1"]}
+    assert set(zip(table.mpp.round(2), table.patch_size_level0, strict=True)) == {(0.5, 64), (1.0, 128)}
+    assert set(table.patch_size) == {64}
+    tissue = disc(1024)
+    for _, row in table.iloc[::7].iterrows():
+        side = row.patch_size_level0
+        assert tissue[row.y : row.y + side, row.x : row.x + side].mean() > 0.3
+    assert manifest_check(manifest=here / "m", all=True)["patches"] == len(table) == summary["patches"]
+    for mpp in ("0.5", "1"):
+        with h5py.File(here / "m" / "coords" / f"{mpp}mpp" / "p1_patches.h5") as file:
+            assert len(file["coords"]) == (table[table.mpp.round(2) == float(mpp)].slide_id == "p1").sum()
+    assert "patches at 1 um/px" in (here / "m" / "slides.html").read_text()
+    assert tile(**options)["patches_cut"] == 0
+    with pytest.raises(RunFolderError, match="`mpp`"):
+        tile(**options | {"mpp": 0.5})
+    settings["data"]["manifest"] = str(here / "m")
+    settings["train"]["epochs"] = 1
+    pretrain(recipe=validate_recipe(settings), out=here / "run")
+
+
+def test_masks_of_others_say_where_tissue_is(ray_cluster, slides, here, wsc_ray_command):
+    """One of GeoJSON, one of PNG; the other slides are looked at. A mask that changes changes the grid."""
+    masks = here / "masks"
+    masks.mkdir()
+    ring = [[0, 0], [256, 0], [256, 128], [0, 128], [0, 0]]
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (masks / "n1.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    right = np.zeros((128, 128), np.uint8)
+    right[:, 64:] = 255
+    assert cv2.imwrite(str(masks / "p1.tif.png"), right)
+    options = {"slides": slides, "patch_size": 64, "masks": masks}
+    assert tile(**options, out=here / "m", dry_run=True)["notes"][-1].startswith("2 of 4 slides have a mask")
+    tile(**options, out=here / "m")
+    table = pq.read_table(here / "m" / "patches", columns=["slide_id", "x", "y"]).to_pandas()
+    own = table[table.slide_id == "n1"]
+    assert set(zip(own.x, own.y, strict=True)) == {(x, y) for x in range(0, 256, 64) for y in (0, 64)}
+    own = table[table.slide_id == "p1"]
+    assert set(zip(own.x, own.y, strict=True)) == {(x, y) for x in range(512, 1024, 64) for y in range(0, 1024, 64)}
+    assert len(table[table.slide_id == "n2"]) > 50
+    feature["geometry"]["coordinates"] = [[[0, 0], [128, 0], [128, 128], [0, 0]]]
+    (masks / "n1.geojson").write_text(json.dumps(feature))
+    with pytest.raises(RunFolderError, match="some have changed"):
+        tile(**options, out=here / "m")
+    (masks / "p1.tif.png").write_bytes(b"none")
+    status, text = wsc_ray_command("tile", slides, "--out", here / "n", "--patch-size", "64", "--masks", masks)
+    assert status == 2
+    assert "slide p1: the mask" in text
+    assert "it is no PNG" in text
+    assert not (here / "n" / "patches").exists()
+    assert "it is no PNG" in (here / "n" / "slides.html").read_text()
+
+
 def test_nothing_but_glass_is_a_sentence(ray_cluster, here):
     write(here / "glass.tif", np.full((512, 512, 3), 243, np.uint8))
     with pytest.raises(DataError, match=r"none of the 1 slides has a patch with 50% tissue"):
@@ -255,6 +314,9 @@ def test_nothing_but_glass_is_a_sentence(ray_cluster, here):
     [
         (("--mpp", "0"), "--mpp 0: "),
         (("--mpp", "inf"), "--mpp inf: "),
+        (("--mpp", "0.5,x"), "--mpp 0.5,x: write numbers with commas between them"),
+        (("--mpp", "0.5,0.5"), "--mpp 0.5,0.5: give each scale once"),
+        (("--masks", "nowhere"), "nowhere cannot be read"),
         (("--patch-size", "4"), "--patch-size 4: "),
         (("--overlap", "256"), "--overlap 256: "),
         (("--tissue", "1.5"), "--tissue 1.5: "),

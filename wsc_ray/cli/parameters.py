@@ -24,6 +24,7 @@ def as_click(parameter: Parameter) -> click.Parameter:
     if option.kind in ("pairs", "texts"):
         return click.Option(names, multiple=True, **settings)
     if option.kind == "numbers":
+        default = [default] if isinstance(default, int | float) else default
         text = None if default is None else ",".join(map(str, default))
         return click.Option(names, default=text, show_default=text is not None, **settings)
     return click.Option(names, type=_type(parameter), default=default, show_default=default is not None, **settings)
@@ -43,11 +44,12 @@ def as_value(parameter: Parameter, value: Any) -> Any:
     if kind == "pairs":
         return dict(_pair(flag, text) for text in value)
     if kind == "numbers" and value is not None:
+        number, whole = (float, "") if parameter.type is float else (int, "whole ")
         try:
-            numbers = [int(word) for word in str(value).split(",")]
+            numbers = [number(word) for word in str(value).split(",")]
         except ValueError:
-            raise UserError(f"--{flag} {shortened(value)}: write whole numbers with commas between them") from None
-        if max(numbers) > parameter.option.most:
+            raise UserError(f"--{flag} {shortened(value)}: write {whole}numbers with commas between them") from None
+        if not all(each <= parameter.option.most for each in numbers):
             raise UserError(f"--{flag} {shortened(value)}: a number is above {parameter.option.most}")
         return numbers
     if isinstance(value, float) and not abs(value) <= parameter.option.most:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -12,7 +12,7 @@ from wsc_ray.command import DryRun, Option, Where, command
 @command(
     "tile",
     reads="your slides",
-    writes="`DIR/patches/*.parquet`, `coords`, `previews`",
+    writes="`DIR/patches/*.parquet`, `coords`, `previews`, `slides.html`",
     sent=True,
     resources=lambda recipe: {"tasks": "1 CPU each, on all CPUs of the cluster"},
 )
@@ -35,7 +35,7 @@ def tile(
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "Take NAME (path, slide_id, patient_id, label, split or mpp) from the list's column SOURCE; repeatable.",
+            "Take NAME (path, slide_id, patient_id, label, split, mpp or mask) from the list's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",
@@ -59,10 +59,26 @@ def tile(
             kind="pairs",
         ),
     ] = None,
-    mpp: Annotated[float, Option("Scale of the patches, in micrometres per pixel; 0.5 is about 20x.")] = 0.5,
+    mpp: Annotated[
+        float | Sequence[float],
+        Option(
+            "Scale of the patches, in micrometres per pixel; 0.5 is about 20x. Several, such as 0.5,1.0, cut every slide at each.",
+            metavar="UM[,UM]",
+            kind="numbers",
+        ),
+    ] = 0.5,
     patch_size: Annotated[int, Option("Side of a patch, in pixels at the scale --mpp.")] = 256,
     overlap: Annotated[int, Option("Overlap of neighbouring patches, in pixels at the scale --mpp.")] = 0,
-    tissue: Annotated[float, Option("Smallest share of tissue in a patch.")] = 0.5,
+    tissue: Annotated[float, Option("Smallest share of tissue in a patch; 0 keeps every patch.")] = 0.5,
+    masks: Annotated[
+        str | Path | None,
+        Option(
+            "Folder with tissue masks (GeoJSON or PNG, as TRIDENT, GrandQC and QuPath write them), named after the slides; "
+            "on slides without a mask the tissue is detected.",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
     quality: Annotated[int, Option("JPEG quality of the patches, 1 to 100.")] = 90,
     link: Annotated[
         bool,
@@ -87,7 +103,7 @@ def tile(
     """Cut the tissue of slides into patches, as a manifest.
 
     \b
-    SLIDES is a CSV with the columns path, label and split, and optionally slide_id, patient_id and mpp:
+    SLIDES is a CSV with the columns path, label and split, and optionally slide_id, patient_id, mpp and mask:
       wsc-ray tile slides.csv --out manifest
     Lists of TRIDENT, CLAM and slide2vec are read too; options give what these lists lack:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
@@ -95,8 +111,8 @@ def tile(
 
     With --link no pixels are written, and training reads the slides.
 
-    OUT/previews shows which parts of each slide were taken for tissue. After an interruption, type the same command again: it
-    goes on with the missing slides.
+    OUT/slides.html shows which parts of each slide were taken for tissue, suspicious slides first. After an interruption, type the
+    same command again: it goes on with the missing slides.
 
     Returns:
         The summary, also in `OUT/summary.json`.
@@ -117,6 +133,7 @@ def tile(
         patch_size=patch_size,
         overlap=overlap,
         tissue=tissue,
+        masks=masks,
         quality=quality,
         link=link,
         reader=reader,

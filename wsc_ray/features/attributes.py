@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from wsc_ray.errors import DataError
+from wsc_ray.slides.scale import TOLERANCE
 
 
 def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str, Any]:
@@ -26,6 +29,23 @@ def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str,
     if first.get("mpp"):
         attributes["target_magnification"] = round(10 / first["mpp"], 2)  # 10x is 1 um/px by the usual convention
     return attributes
+
+
+def check_scale(slide_id: str, scales: Sequence[float | None]) -> None:
+    """Refuse patches of several scales: a slide's features and their attributes are of one.
+
+    Args:
+        scales: um/px of patches of the slide, None where unknown.
+
+    Raises:
+        DataError: they differ by more than scanners' scales do.
+    """
+    known = [scale for scale in scales if scale]
+    if known and max(known) > min(known) * (1 + TOLERANCE):
+        raise DataError(
+            f"slide {slide_id} has patches at {min(known):.3g} and at {max(known):.3g} um/px, and its features are of one scale; "
+            "cut the slides at one --mpp to embed them (`tile --link` copies no pixels)"
+        )
 
 
 def overlap(coords: np.ndarray, size_level0: int, size: int) -> int:

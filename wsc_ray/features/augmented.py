@@ -19,7 +19,7 @@ class Augmentation:
 
     Attributes:
         views: K, the number of views of each patch.
-        augment: the recipe's section; its `size` is not used, since a view has the encoder's input size.
+        augment: the recipe's section; its `size` is not used, since a view has the encoder's input size, nor is `neighbour`.
         seed: the recipe's seed.
     """
 
@@ -32,7 +32,7 @@ class Augmentation:
         return {
             "count": self.views,
             "seed": self.seed,
-            "augment": self.augment.model_dump(mode="json", exclude={"size"}),
+            "augment": self.augment.model_dump(mode="json", exclude={"size", "neighbour"}),
         }
 
     def apply(self, image: np.ndarray, size: int, slide_id: str, x: int, y: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsc_ray.errors import ResourceError, RunFolderError
-from wsc_ray.features.attributes import coords_attributes
+from wsc_ray.features.attributes import check_scale, coords_attributes
 from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot
 from wsc_ray.features.read import Fit, Piece, piece_size, read_lot
@@ -92,7 +92,7 @@ def embed_lot(
         count: called after each batch with its number of patches.
 
     Raises:
-        DataError: an image cannot be read or decoded.
+        DataError: an image cannot be read or decoded, or a slide has patches of several scales.
         RunFolderError: a file cannot be written.
     """
     ahead = threads + -(-job.patches_at_a_time // piece_size(job.augmentation))
@@ -117,6 +117,7 @@ def embed_lot(
                 if slide not in files:
                     first[slide] = piece.first
                     files[slide] = SlideFile(job.out, lot.slides[slide], lot.sizes[slide], job.attributes)
+                check_scale(lot.slides[slide], [first[slide].get("mpp"), piece.first.get("mpp")])
                 own = None if views is None else views[start:stop]
                 files[slide].append(features[start:stop], piece.coords, piece.patch_label, own)
                 if files[slide].done == lot.sizes[slide]:

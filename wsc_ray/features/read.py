@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsc_ray.errors import DataError
+from wsc_ray.features.attributes import check_scale
 from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot, Part
 from wsc_ray.manifest import Manifest
@@ -132,6 +133,7 @@ def _decode(
     manifest: Manifest, slide: int, table: pa.Table, fit: Fit, retries: int, augmentation: Augmentation | None
 ) -> Piece:
     rows = table.to_pylist()
+    check_scale(rows[0]["slide_id"], [row.get("mpp") for row in rows])
     pixels, views = [], []
     for row, image in zip(rows, _images(manifest, rows, retries), strict=True):
         pixels.append(fit(image))

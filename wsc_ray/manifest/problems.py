@@ -171,12 +171,15 @@ def _one_each(owner: str, value: str, coded: dict[str, Codes]) -> list[str]:
 
 
 def _duplicates(table: pa.Table, slides: np.ndarray, where: _Where) -> list[str]:
-    """Return a problem that names the rows with the same slide, x, y and level as an earlier row.
+    """Return a problem that names the rows with the same slide, x, y, level and um/px as an earlier row.
 
-    Rows are sorted by a 64-bit hash of the four, which takes a second for ten million rows; rows with equal hashes are
-    then compared in full.
+    Patches of two scales may have the same corner. Rows are sorted by a 64-bit hash of the five, which takes a second for
+    ten million rows; rows with equal hashes are then compared in full.
     """
     keys = [slides, *(pc.fill_null(table[name].cast(pa.int64()), 0).to_numpy() for name in ("x", "y", "level"))]
+    if "mpp" in table.column_names:
+        mpp = np.nan_to_num(table["mpp"].cast(pa.float32()).to_numpy(), nan=0.0)
+        keys.append(np.ascontiguousarray(mpp, np.float32).view(np.int32).astype(np.int64))
     mixed = np.zeros(len(slides), dtype=np.uint64)
     for key in keys:
         mixed = (mixed ^ key.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
@@ -194,7 +197,7 @@ def _duplicates(table: pa.Table, slides: np.ndarray, where: _Where) -> list[str]
     if not len(again):
         return []
     named = examples(again, lambda place: f"{where(rows[place])} repeats row {original[place]}")
-    return [f"duplicate patches (same slide, x, y, level): {_count(len(again), 'row')}: {named}"]
+    return [f"duplicate patches (same slide, x, y, level, mpp): {_count(len(again), 'row')}: {named}"]
 
 
 def _first_rows(codes: np.ndarray, count: int) -> np.ndarray:

@@ -69,6 +69,11 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             f"a sigma of {widest:g} px is too wide for views of {size} px; give at most a quarter of their side, "
             f"{size / 4:g}",
         )
+    if recipe.augment.neighbour and stream.augment_on == "device":
+        yield (
+            ("augment.neighbour", "stream.augment_on"),
+            "device makes both views of one image, and a neighbour is another; set stream.augment_on: cpu",
+        )
     if train.steps_per_epoch is None and stream.sampling == "replacement":
         yield (
             ("train.steps_per_epoch", "stream.sampling"),
@@ -140,6 +145,11 @@ def _impossible_on_features(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], s
         )
     if recipe.encoder.pixel_mean or recipe.encoder.pixel_std:
         yield ("encoder.pixel_mean", "encoder.pixel_std", "data.features"), "features have no pixels; set both to null"
+    if recipe.augment.neighbour:
+        yield (
+            ("augment.neighbour", "data.features"),
+            "the views of a feature store are of one patch each; set it to 0, or train on a manifest",
+        )
     if recipe.stream.augment_on == "device":
         yield (
             ("stream.augment_on", "data.features"),

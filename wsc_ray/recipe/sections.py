@@ -162,6 +162,10 @@ class Augment(Section):
     hed: Fraction = Field(
         0.0, description="stain jitter in HED space: density times 1 +- this, plus +- this; 0.05 light, 0.2 strong"
     )
+    neighbour: Fraction = Field(
+        0.0,
+        description="probability that the second view is of a neighbouring patch of the slide; needs true positions",
+    )
 
 
 class Stream(Section):
@@ -345,7 +349,9 @@ class Recipe(Section):
         part = self.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"})
         if self.data.features:
             del part["augment"]  # the views are stored already; a run compares the digest of their store
-        else:  # digests stay those from before adapters existed
+        else:  # digests stay those from before adapters and neighbours existed
+            if not self.augment.neighbour:
+                del part["augment"]["neighbour"]
             del part["encoder"]["mlp_hidden"], part["encoder"]["mlp_width"]
         del part["data"]["features"]
         # The training slides that these give are compared by their digest; see `wsc_ray.pretrain.run`.

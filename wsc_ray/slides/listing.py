@@ -10,6 +10,7 @@ A CSV, TSV or Parquet table. Its columns are taken by their names here or by tho
 | label, split | | of the slide |
 | site | center, centre | where the slide is from; optional |
 | mpp | spacing_at_level_0 | um/px at level 0, where the file's own is missing or wrong |
+| mask | mask_path | a file that says where tissue is, see `wsc_ray.slides.masks`; relative to the slides' folder; optional |
 
 Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLAM), a slide is the one slide file of the
 slides' folder that is called `<slide_id>`, or `<slide_id>.<something>`; annotations beside it are no slides.
@@ -38,6 +39,7 @@ NAMES = {
     "split": (),
     "site": ("center", "centre"),
     "mpp": ("spacing_at_level_0",),
+    "mask": ("mask_path",),
 }
 # Files that lie beside slides and are none.
 _NO_SLIDES = frozenset(
@@ -61,6 +63,7 @@ _NO_SLIDES = frozenset(
         ".log",
         ".xlsx",
         ".pdf",
+        ".png",
     ]
 )
 _SHOWN = 20  # problems that are listed, before they are only counted
@@ -73,6 +76,7 @@ class Entry:
     Attributes:
         mpp: um/px at level 0 that the list gives; None: the file's own.
         site: None: not known.
+        mask: of its tissue; None: tissue is looked for.
     """
 
     slide_id: str
@@ -82,6 +86,7 @@ class Entry:
     split: str
     mpp: float | None = None
     site: str | None = None
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -229,10 +234,23 @@ def _entry(
         label = label_names.get(label, label)
     mpp, said = _number(values.get("mpp") or "")
     wrong += [said] if said else []
+    named = values.get("mask")
+    mask = folder / named if named else None
+    if mask is not None and not _is_file(mask):
+        wrong.append(f"the mask {shortened(str(mask), 500)} is not there")
     if wrong or path is None:
         problems += [f"{where}: {each}" for each in wrong]
         return None
-    return Entry(slide_id, path.absolute(), patient_id, label, values["split"] or "", mpp, values.get("site"))
+    return Entry(
+        slide_id,
+        path.absolute(),
+        patient_id,
+        label,
+        values["split"] or "",
+        mpp,
+        values.get("site"),
+        None if mask is None else mask.absolute(),
+    )
 
 
 def _is_file(path: Path) -> bool:

@@ -1,78 +1,169 @@
-"""A slide's grid: which patches of it will be cut. No patch is read for that."""
+"""A slide's grids: which patches of it will be cut. No patch is read for that."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wsc_ray.slides.coords import read_coords, write_coords, write_preview
+from wsc_ray.files import atomic
+from wsc_ray.slides.coords import Facts, preview_path, read_coords, write_coords
 from wsc_ray.slides.grid import covered, grid
 from wsc_ray.slides.listing import Entry
+from wsc_ray.slides.masks import read_mask
+from wsc_ray.slides.picture import small_picture
+from wsc_ray.slides.preview import preview
 from wsc_ray.slides.scale import Scale, choose_scale, level0_mpp
 from wsc_ray.slides.slide import open_slide
-from wsc_ray.slides.tissue import find_tissue, small_picture
+from wsc_ray.slides.tissue import Tissue, find_tissue
 from wsc_ray.storage import AnyPath
+
+# Why patches are dropped.
+NO_TISSUE, LITTLE, PEN, BLURRED = "no tissue", "little tissue", "pen", "out of focus"
+DETECTOR = 2  # changes with what is taken for tissue, so that grids of an earlier one are made anew
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a slide's grid and its patches.
+    """What decides a slide's grids and their patches.
 
     Attributes:
-        mpp: um/px of the patches.
+        mpps: um/px of the patches, a grid for each.
         size, overlap: of a patch and with its neighbour, px as stored.
         tissue: least share of a patch that is tissue.
     """
 
-    mpp: float
+    mpps: tuple[float, ...]
     size: int
     overlap: int
     tissue: float
     reader: str
 
+    @property
+    def folders(self) -> list[str]:
+        """Where the grids of each scale lie inside `coords/`."""
+        return [f"{mpp:g}mpp" for mpp in self.mpps] if len(self.mpps) > 1 else [""]
+
 
 @dataclass(frozen=True)
 class SlideGrid:
-    """A slide's grid, or why there is none."""
+    """A slide's grid at one scale, or why there is none."""
 
     coords: np.ndarray
     scale: Scale | None
+    facts: Facts | None = None
     problem: str = ""
 
     @classmethod
     def failed(cls, problem: str) -> SlideGrid:
-        return cls(np.empty((0, 2), np.int64), None, problem)
+        return cls(np.empty((0, 2), np.int64), None, problem=problem)
 
 
-def known(entry: Entry, settings: Settings, out: AnyPath) -> SlideGrid | None:
-    """The grid that a run before has left in `out`; None where there is none of these settings and this file."""
-    found = read_coords(out, entry.slide_id, _made(entry, settings))
-    return None if found is None else SlideGrid(*found)
+def known(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGrid] | None:
+    """The grids that a run before has left in `out`, one for each scale; None where any is missing or of other settings or of
+    another file."""
+    made = _made(entry, settings)
+    found = [
+        read_coords(out, entry.slide_id, {**made, "mpp": mpp}, folder)
+        for mpp, folder in zip(settings.mpps, settings.folders, strict=True)
+    ]
+    return None if None in found else [SlideGrid(*each) for each in found if each is not None]
 
 
-def slide_grid(entry: Entry, settings: Settings, out: AnyPath) -> SlideGrid:
-    """Find a slide's tissue, lay the grid, and leave both in `out` (`coords/`, `previews/`).
+def slide_grids(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGrid]:
+    """Find a slide's tissue, lay a grid for each scale, and leave all in `out` (`coords/`, `previews/`).
 
     Raises:
-        DataError: the slide cannot be read, or not at that scale.
+        DataError: the slide or its mask cannot be read, or not at that scale.
     """
+    made = _made(entry, settings)
+    grids = []
     with contextlib.closing(open_slide(entry.path, settings.reader)) as slide:
-        scale = choose_scale(level0_mpp(slide.mpp, entry.mpp), slide.downsamples, mpp=settings.mpp, size=settings.size)
-        picture, px = small_picture(slide, scale.mpp_level0)
-        size = slide.size
-        step = scale.size_level0 * (settings.size - settings.overlap) / settings.size
-        corners = grid(slide.scanned, scale.size_level0, step)
-    if len(corners):
-        corners = corners[covered(find_tissue(picture), corners, scale.size_level0, px) >= settings.tissue]
-    write_preview(out, entry.slide_id, picture, corners, scale.size_level0, px)
-    made = _made(entry, settings)  # the grid last: what is known again is whole
-    write_coords(out, entry.slide_id, corners, scale, overlap=settings.overlap, size=size, made=made)
-    return SlideGrid(corners, scale)
+        mpp_level0 = level0_mpp(slide.mpp, entry.mpp)
+        scales = [choose_scale(mpp_level0, slide.downsamples, mpp=mpp, size=settings.size) for mpp in settings.mpps]
+        picture, px = small_picture(slide, mpp_level0)
+        tissue = _tissue(entry, picture, slide.size, px)
+        for scale in scales:
+            step = scale.size_level0 * (settings.size - settings.overlap) / settings.size
+            corners = grid(slide.scanned, scale.size_level0, step)
+            kept, dropped = choose(tissue, corners, scale.size_level0, px, settings.tissue)
+            facts = _facts(slide.size, tissue, (px * mpp_level0 / 1000) ** 2, dropped, entry)
+            grids.append(SlideGrid(corners[kept], scale, facts))
+        shown = grids[0]
+        data = preview(slide, picture, px, tissue, shown.coords, scales[0].size_level0)
+    with atomic(preview_path(out, entry.slide_id)) as temporary:
+        temporary.write_bytes(data)
+    for each, scale, mpp, folder in zip(grids, scales, settings.mpps, settings.folders, strict=True):
+        assert each.facts is not None  # the grids last: what is known again is whole
+        write_coords(
+            out,
+            entry.slide_id,
+            each.coords,
+            scale,
+            each.facts,
+            overlap=settings.overlap,
+            made={**made, "mpp": mpp},
+            folder=folder,
+        )
+    return grids
+
+
+def choose(
+    tissue: Tissue, corners: np.ndarray, size: float, px: float, least: float
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Which patches are kept, (n,) bool, and how many are dropped for which reason.
+
+    A patch is dropped for a pen or for its focus where it would be kept without: whichever covers more of it.
+
+    Args:
+        corners: (n, 2), level-0 px.
+        size: side of a patch, level-0 px.
+        px: level-0 px that one px of the masks is.
+        least: share of a patch that is tissue.
+    """
+    if not len(corners):
+        return np.zeros(0, bool), {}
+    share, pen, blurred = (covered(mask, corners, size, px) for mask in (tissue.mask, tissue.pen, tissue.blurred))
+    kept = share >= least
+    spoilt = share + pen + blurred >= least
+    reason = np.select(
+        [kept, spoilt & (pen >= blurred) & (pen > 0), spoilt & (blurred > 0), share > 0],
+        ["", PEN, BLURRED, LITTLE],
+        NO_TISSUE,
+    )
+    names, counts = np.unique(reason[~kept], return_counts=True)
+    return kept, dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _tissue(entry: Entry, picture: np.ndarray, size: tuple[int, int], px: float) -> Tissue:
+    """What a mask of others says, else what is found on the picture."""
+    if entry.mask is None:
+        return find_tissue(picture)
+    mask = read_mask(entry.mask, size, picture.shape[:2], px)
+    return Tissue(mask, np.zeros_like(mask), np.zeros_like(mask))
+
+
+def _facts(size: tuple[int, int], tissue: Tissue, square_mm: float, dropped: Mapping[str, int], entry: Entry) -> Facts:
+    """What was found on a slide.
+
+    Args:
+        square_mm: mm^2 that one px of the masks is.
+    """
+    found, pen, blurred = (
+        round(float(np.count_nonzero(mask) * square_mm), 4) for mask in (tissue.mask, tissue.pen, tissue.blurred)
+    )
+    return Facts(*size, found, pen, blurred, dropped, None if entry.mask is None else entry.mask.name)
 
 
 def _made(entry: Entry, settings: Settings) -> Mapping[str, Any]:
-    return {**vars(settings), "given": entry.mpp, "bytes": entry.path.stat().st_size}
+    """What decides the grids of a slide but for their scale."""
+    values = {name: value for name, value in vars(settings).items() if name != "mpps"}
+    values |= {"given": entry.mpp, "bytes": entry.path.stat().st_size, "detector": DETECTOR}
+    if entry.mask is not None:
+        with contextlib.suppress(OSError):  # which `read_mask` will say
+            values["mask"] = hashlib.sha256(entry.mask.read_bytes()).hexdigest()
+    return values

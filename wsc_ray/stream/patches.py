@@ -17,15 +17,19 @@ import numpy as np
 from pyarrow import fs
 
 from wsc_ray.errors import DataError, UserError
+from wsc_ray.manifest import Manifest
 from wsc_ray.pixels import Unreadable, to_image
 from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.pixels.sources import Fetched
+from wsc_ray.stream.neighbours import COLUMNS, Neighbours
 from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 from wsc_ray.stream.source import Source, blank_of, contents_of
 
 _NAMES = ("slide_id", "x", "y")  # the columns that name a patch
 Place = tuple[int, int]  # group (an index into the class's groups) and row inside it
+_Drawn = tuple[int, float]  # row inside a group, and the random number that chooses its neighbour
+_NOTHING: Mapping[int, Iterable[_Drawn]] = {}
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,36 @@ class Patches:
         self._reasons: dict[Place, str] = {}  # why a patch cannot be read
         self._closed: dict[int, str] = {}  # why a whole group cannot be read
         self._reported: set[Place] = set()
+        self._neighbours: dict[tuple[int, int, float], int | None] = {}  # (group, row, draw) -> the neighbour's row
         self._reads_names = True  # whether to read the names of the patches of a group that cannot be read
         self._ahead = 1  # groups to open at once
         self._example = blank_of(source)  # a content, for the shape of patches of zeros
 
-    def fetch(self, picks: Iterable[Place]) -> None:
-        """Read the encoded patches at these places, each group once."""
+    def fetch(self, picks: Iterable[Place], neighbours: Iterable[tuple[Place, float]] = ()) -> None:
+        """Read the encoded patches at these places, each group once.
+
+        Args:
+            neighbours: places of patches whose neighbours are read too, each with the number that chooses the neighbour.
+        """
         wanted: dict[int, set[int]] = {}
         for group, row in picks:
             wanted.setdefault(group, set()).add(row)
-        self._load({group: sorted(rows) for group, rows in wanted.items()})
+        drawn: dict[int, set[_Drawn]] = {}
+        for (group, row), draw in neighbours:
+            drawn.setdefault(group, set()).add((row, draw))
+        self._load({group: sorted(rows) for group, rows in wanted.items()}, drawn)
+
+    def neighbour(self, group: int, row: int, draw: float) -> Patch | None:
+        """Return the neighbour that was read for the patch at a place; None if there is none, or one of the two cannot be read.
+
+        Args:
+            draw: the number that `fetch` got for it.
+        """
+        other = self._neighbours.get((group, row, draw))
+        if other is None or self._content((group, row)) is None:
+            return None
+        content = self._content((group, other))
+        return None if content is None else self._patch(content, (group, other), ())
 
     def get(self, group: int, row: int) -> Patch:
         """Return the patch at a place, or its stand-in.
@@ -136,17 +160,20 @@ class Patches:
         self._load({g: [0] for g in following if (g, 0) not in self._rows and g not in self._closed})
         self._ahead *= 2
 
-    def _load(self, wanted: Mapping[int, Sequence[int]]) -> None:
+    def _load(self, wanted: Mapping[int, Sequence[int]], drawn: Mapping[int, Iterable[_Drawn]] = _NOTHING) -> None:
         wanted = {group: rows for group, rows in wanted.items() if rows}
         read, failed = read_all(
             wanted,
-            lambda group: self._read(group, wanted[group]),
+            lambda group: self._read(group, wanted[group], drawn.get(group, ())),
             self._retries,
             threads=1 if isinstance(self.source.filesystem, fs.LocalFileSystem) else THREADS,
             sleep=self._sleep,
         )
         self._closed |= failed
-        loaded = {(group, row): patch for group in read for row, patch in zip(wanted[group], read[group], strict=True)}
+        loaded: dict[Place, dict[str, Any]] = {}
+        for group, (rows, chosen) in read.items():
+            loaded |= {(group, row): patch for row, patch in rows.items()}
+            self._neighbours |= {(group, *drawn_row): other for drawn_row, other in chosen.items()}
         fetched = self._contents.fetch(list(loaded.values()))
         for (place, row), content in zip(loaded.items(), fetched, strict=True):
             self._rows[place] = {name: row[name] for name in _NAMES}
@@ -155,11 +182,24 @@ class Patches:
             else:
                 self._fetched[place] = content
 
-    def _read(self, group: int, rows: Sequence[int]) -> list[dict[str, Any]]:
-        where = self.groups[group]
-        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns]))
+    def _read(
+        self, group: int, rows: Sequence[int], drawn: Iterable[_Drawn]
+    ) -> tuple[dict[int, dict[str, Any]], dict[_Drawn, int | None]]:
+        """Return these rows of a group and the rows of their neighbours, and which row is the neighbour of which."""
+        where, drawn = self.groups[group], list(drawn)
+        near: list[str] = []
+        if drawn:
+            assert isinstance(self.source, Manifest)  # a recipe with neighbours and features is refused
+            near = [name for name in COLUMNS if name in self.source.columns]
+        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns, *near]))
         table = self.source.read_group(where.file, where.row_group, columns)
-        return table.take([where.start + row for row in rows]).to_pylist()
+        chosen: dict[_Drawn, int | None] = {}
+        if drawn:
+            neighbours = Neighbours(table.select(near).slice(where.start, where.rows))
+            chosen = {(row, draw): neighbours.choose(row, draw) for row, draw in drawn}
+        rows = sorted({*rows, *(other for other in chosen.values() if other is not None)})
+        patches = table.take([where.start + row for row in rows]).to_pylist()
+        return dict(zip(rows, patches, strict=True)), chosen
 
     def _content(self, place: Place) -> np.ndarray | None:
         """Return the image or views at a place; None where they cannot be read, with the reason in `_reasons`."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsc_ray.recipe.sections import Augment, Stream
+from wsc_ray.stream.neighbours import neighbour_draws, offsets
 from wsc_ray.stream.order import MIXED, PURE, window_picks
 from wsc_ray.stream.patches import Patches
 from wsc_ray.stream.plan import Plan
@@ -47,6 +48,8 @@ def read_window(
         looking for this one, each once a window, see `from_json`. A patch that cannot be read has a stand-in, see
         `Patches`. With `stream.augment_on: device`, `images` (n, h, w, 3) uint8 take the place of `views`; see `padded`.
         From a feature store, `views` are (n, 2, D) float16 and `parameters` (n, 2, 1) the numbers of the stored views.
+        With `augment.neighbour`, two more parameters give the position of the view's patch, in level-0 px from the patch
+        that was drawn.
 
     Raises:
         DataError: no patch of a class can be read.
@@ -56,6 +59,7 @@ def read_window(
     begin = epoch * geometry.steps
     steps = geometry.window_steps(window)
     keep = [index for index, step in enumerate(steps) if begin + step >= first_step]
+    near = {index: _draws(augment, plan, begin, steps[index]) for index in keep} if augment.neighbour else {}
     picks, patches = {}, {}
     for kind in (PURE, MIXED):
         # For each step, row group and row of the worker's patches
@@ -63,7 +67,16 @@ def read_window(
             picked.tolist() for picked in window_picks(geometry, plan.orders[kind], kind, epoch, window, shards)
         ]
         patches[kind] = Patches(source, plan.groups[kind], retries=stream.retries, allowed=limit, sleep=sleep)
-        patches[kind].fetch((group, row) for index in keep for group, row in picks[kind][index])
+        wanted = [
+            ((group, row), near[index][position] if near else None)
+            for index in keep
+            for position, (group, row) in enumerate(
+                picks[kind][index], start=_first_position(plan, kind, steps[index], shards)
+            )
+        ]
+        patches[kind].fetch(
+            (place for place, _ in wanted), [(place, draw) for place, draw in wanted if draw is not None]
+        )
     for index in keep:
         step = steps[index]
         count = sum(len(picks[kind][index]) for kind in (PURE, MIXED))
@@ -77,10 +90,15 @@ def read_window(
             key=(geometry.seed, begin + step),
         )
         for kind in (PURE, MIXED):
-            first = kind * geometry.size(step) + geometry.first_position(step, shards.start)
+            first = _first_position(plan, kind, step, shards)
             for position, (group, row) in enumerate(picks[kind][index], start=first):
                 patch = patches[kind].get(group, row)
-                parameters = views.add(patch.content, position)
+                draw = near[index][position] if near else None
+                other = None if draw is None else patches[kind].neighbour(group, row, draw)
+                parameters = views.add(patch.content, position, None if other is None else other.content)
+                if near:
+                    places = (patch.x, patch.y), None if other is None else (other.x, other.y)
+                    parameters = np.concatenate([parameters, offsets(*places)], axis=1)
                 label = plan.groups[kind][patch.group].label
                 rows.append((parameters, label, position, patch.slide_id, patch.x, patch.y, to_json(patch.bad)))
         names = ("parameters", "label", "position", "slide_id", "x", "y", "bad")
@@ -92,3 +110,14 @@ def read_window(
             "bad": np.array(columns.pop("bad"), dtype=object),  # texts of very different lengths
             **{name: np.array(values) for name, values in columns.items()},
         }
+
+
+def _first_position(plan: Plan, kind: int, step: int, shards: range) -> int:
+    """The position in the global batch of the first patch of a class that these shards give."""
+    return kind * plan.geometry.size(step) + plan.geometry.first_position(step, shards.start)
+
+
+def _draws(augment: Augment, plan: Plan, begin: int, step: int) -> list[float | None]:
+    """For each position of a step the number that chooses a neighbour, or None."""
+    draws = neighbour_draws(2 * plan.geometry.size(step), augment.neighbour, plan.geometry.seed, begin + step)
+    return [None if np.isnan(draw) else draw for draw in draws.tolist()]

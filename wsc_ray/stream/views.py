@@ -20,12 +20,13 @@ _PAIR = 5  # part of a random stream's key; see order.py
 class Views(Protocol):
     """Collects the two views of each patch of a step."""
 
-    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+    def add(self, content: np.ndarray, position: int, second: np.ndarray | None = None) -> np.ndarray:
         """Make the views of the next patch.
 
         Args:
             content: the patch's image or stored views.
             position: the patch's position in the global batch.
+            second: the content of another patch, of which the second view is made; None for the patch itself.
 
         Returns:
             The parameters of both views, (2, P) float32.
@@ -80,11 +81,16 @@ class DrawnViews:
         self._augment, self._draws, self._row = augment, draws, 0
         self._views = np.empty((rows, 2, augment.size, augment.size, 3), np.uint8)
 
-    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+    def add(self, content: np.ndarray, position: int, second: np.ndarray | None = None) -> np.ndarray:
+        shown = (content, content if second is None else second)
+        draws = self._draws[position].tolist()
         height, width, _ = content.shape
-        parameters = view_parameters(self._augment, height, width, self._draws[position].tolist())
-        for view, drawn in zip(self._views[self._row], parameters, strict=True):
-            apply_view(content, drawn, self._augment.size, out=view)
+        parameters = view_parameters(self._augment, height, width, draws)
+        if second is not None and second.shape != content.shape:
+            height, width, _ = second.shape
+            parameters[1] = view_parameters(self._augment, height, width, draws)[1]
+        for image, view, drawn in zip(shown, self._views[self._row], parameters, strict=True):
+            apply_view(image, drawn, self._augment.size, out=view)
         self._row += 1
         return parameters
 
@@ -99,7 +105,8 @@ class PaddedImages:
         self._augment, self._draws = augment, draws
         self._images: list[np.ndarray] = []
 
-    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+    def add(self, content: np.ndarray, position: int, second: np.ndarray | None = None) -> np.ndarray:
+        assert second is None  # a recipe with both is refused
         height, width, _ = content.shape
         self._images.append(content)
         return view_parameters(self._augment, height, width, self._draws[position].tolist())
@@ -115,7 +122,8 @@ class ChosenViews:
         self._pairs, self._row = pairs, 0
         self._views = np.empty((rows, 2, width), np.float16)
 
-    def add(self, content: np.ndarray, position: int) -> np.ndarray:
+    def add(self, content: np.ndarray, position: int, second: np.ndarray | None = None) -> np.ndarray:
+        assert second is None  # a recipe with both is refused
         pair = self._pairs[position]
         self._views[self._row] = content[pair]
         self._row += 1

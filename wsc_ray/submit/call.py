@@ -196,7 +196,7 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
         return {str(key): str(text) for key, text in value.items()}
     if kind == "texts":
         return [_repeated(parameter, str(text)) for text in value]
-    return list(value) if kind == "numbers" else value
+    return list(value) if kind == "numbers" and not isinstance(value, int | float) else value
 
 
 def _repeated(parameter: Parameter, text: str) -> str:

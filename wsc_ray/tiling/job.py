@@ -15,10 +15,11 @@ from wsc_ray.manifest.write import file_name
 from wsc_ray.progress import Progress
 from wsc_ray.slides.coords import FOLDER, PREVIEWS, clear_others
 from wsc_ray.slides.listing import Entry
-from wsc_ray.slides.slide_grid import Settings, SlideGrid, slide_grid
+from wsc_ray.slides.slide_grid import Settings, SlideGrid, slide_grids
 from wsc_ray.storage import AnyPath
 from wsc_ray.tiling.cut import PatchFile, cut
 from wsc_ray.tiling.layout import Layout
+from wsc_ray.tiling.page import PAGE
 
 UNREADABLE = "unreadable"
 _SHOWN = 10  # slides or files that an error names
@@ -41,14 +42,11 @@ class TilingJob:
     skip_bad: bool
 
 
-def look_at_all(job: TilingJob, looked: Sequence[SlideGrid | None]) -> tuple[list[SlideGrid], dict[str, str]]:
-    """Every slide's grid, and the problems of those that have none.
+def look_at_all(job: TilingJob, looked: Sequence[list[SlideGrid] | None]) -> list[list[SlideGrid]]:
+    """Every slide's grids, one for each scale; one with the problem of a slide that has none.
 
     Args:
         looked: what is known of each slide already.
-
-    Raises:
-        DataError: some cannot be read, and may not be left out.
     """
     from wsc_ray.ray_session import ray_session
     from wsc_ray.tiling.ray_each import each
@@ -59,13 +57,23 @@ def look_at_all(job: TilingJob, looked: Sequence[SlideGrid | None]) -> tuple[lis
     if todo:
         done = len(grids)
         with ray_session(), Progress("tile: tissue", len(entries), unit="slides", done=done) as progress:
-            for index, found in each(slide_grid, ((entries[index], job.settings, job.out) for index in todo)):
-                grids[todo[index]] = SlideGrid.failed(str(found)) if isinstance(found, DataError) else found
+            for index, found in each(slide_grids, ((entries[index], job.settings, job.out) for index in todo)):
+                grids[todo[index]] = [SlideGrid.failed(str(found))] if isinstance(found, DataError) else found
                 progress.advance(1)
     ordered = [grids[index] for index in range(len(entries))]
-    pairs = list(zip(entries, ordered, strict=True))
-    clear_others(job.out, {entry.slide_id for entry, found in pairs if found.scale})
-    bad = {entry.slide_id: found.problem for entry, found in pairs if found.problem}
+    good = {entry.slide_id for entry, found in zip(entries, ordered, strict=True) if found[0].scale}
+    clear_others(job.out, good, job.settings.folders)
+    return ordered
+
+
+def problems_of(job: TilingJob, grids: Sequence[Sequence[SlideGrid]]) -> dict[str, str]:
+    """Slides that cannot be used, and why.
+
+    Raises:
+        DataError: there are some, and they may not be left out.
+    """
+    entries = job.entries
+    bad = {entry.slide_id: found[0].problem for entry, found in zip(entries, grids, strict=True) if found[0].problem}
     if bad and not job.skip_bad:
         raise DataError(
             _listed(
@@ -74,11 +82,14 @@ def look_at_all(job: TilingJob, looked: Sequence[SlideGrid | None]) -> tuple[lis
                 [f"slide {slide}: {problem}" for slide, problem in bad.items()],
             )
         )
-    return ordered, bad
+    return bad
 
 
-def cut_all(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout) -> int:
+def cut_all(job: TilingJob, pairs: Sequence[tuple[Entry, SlideGrid]], layout: Layout) -> int:
     """Write the files that are missing; how many patches they hold.
+
+    Args:
+        pairs: the slides and grids that the layout is of.
 
     Raises:
         DataError: patches cannot be read, and may not be left out; the other files are written.
@@ -93,7 +104,7 @@ def cut_all(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout) -> int:
     total, wrong, cut_now = layout.table.num_rows, [], 0
     there = total - sum(sizes[number] for number in todo)
     with ray_session(), Progress("tile: patches", total, unit="patches", done=there) as progress:
-        for index, found in each(cut, ((_part(job, looked, layout, number),) for number in todo)):
+        for index, found in each(cut, ((_part(job, pairs, layout, number),) for number in todo)):
             if isinstance(found, DataError):
                 wrong.append(f"{_place(job, todo[index]).name}: {found}")
             else:
@@ -114,8 +125,12 @@ def clear_unfinished(out: AnyPath) -> None:
     """Take away what processes that were killed have left half-written; on an object store nothing ever is."""
     if not isinstance(out, Path):
         return
-    for folder in (FOLDER, PREVIEWS, PATCHES, UNREADABLE):
-        for path in (out / folder).glob(".*"):
+    for pattern in (
+        f".{PAGE}.*",
+        f"{FOLDER}/*/.*",
+        *(f"{folder}/.*" for folder in (FOLDER, PREVIEWS, PATCHES, UNREADABLE)),
+    ):
+        for path in out.glob(pattern):
             if path.is_file():
                 path.unlink()
 
@@ -124,7 +139,7 @@ def _place(job: TilingJob, number: int) -> AnyPath:
     return job.out / PATCHES / file_name(number)
 
 
-def _part(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout, number: int) -> PatchFile:
+def _part(job: TilingJob, pairs: Sequence[tuple[Entry, SlideGrid]], layout: Layout, number: int) -> PatchFile:
     spans = layout.files[number]
     first, last = spans[0][0], spans[-1][1]
     slide = layout.slide[first:last]
@@ -136,7 +151,7 @@ def _part(job: TilingJob, looked: Sequence[SlideGrid], layout: Layout, number: i
         table=layout.table.take(pa.array(np.arange(first, last))),  # a slice would travel with the whole table
         slide=slide,
         spans=[(start - first, stop - first) for start, stop in spans],
-        slides={index: (job.entries[index].path, looked[index].scale) for index in np.unique(slide).tolist()},
+        slides={index: (pairs[index][0].path, pairs[index][1].scale) for index in np.unique(slide).tolist()},
         reader=job.settings.reader,
         quality=job.quality,
         unreadable=job.out / UNREADABLE / f"{place.stem}.csv" if job.skip_bad else None,

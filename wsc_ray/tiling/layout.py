@@ -22,7 +22,7 @@ class Layout:
 
     Attributes:
         table: the manifest's columns without pixels, a row a patch, in the order of writing.
-        slide: of each row, an index into the entries, (n,) int64.
+        slide: of each row, an index into the slides and grids that it was laid out from, (n,) int64.
         files: the spans of rows of each file's row groups.
     """
 
@@ -40,14 +40,13 @@ class Layout:
         return digest.hexdigest()
 
 
-def lay_out(
-    entries: Sequence[Entry], looked: Sequence[SlideGrid], *, row_group_rows: int, file_rows: int, seed: int
-) -> Layout:
-    """The layout of `wsc_ray.manifest.write`: by split, label and slide, and inside a slide row by row.
+def lay_out(pairs: Sequence[tuple[Entry, SlideGrid]], *, row_group_rows: int, file_rows: int, seed: int) -> Layout:
+    """The layout of `wsc_ray.manifest.write`: by split, label and slide, inside a slide scale by scale, and row by row.
 
     Args:
-        looked: of each entry; those without patches are left out.
+        pairs: a slide and its grid at one scale, neighbouring for all scales of a slide; grids without patches are left out.
     """
+    entries, looked = [entry for entry, _ in pairs], [grid for _, grid in pairs]
     counts = [len(each.coords) for each in looked]
     slide = np.repeat(np.arange(len(entries)), counts)
     coords = np.concatenate([each.coords for each in looked]) if looked else np.empty((0, 2), np.int64)

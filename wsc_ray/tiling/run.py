@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,17 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
+from wsc_ray.places import local_path
 from wsc_ray.slides.listing import Entry, read_list
+from wsc_ray.slides.masks import find_masks
 from wsc_ray.slides.slide import choose_reader
-from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
+from wsc_ray.slides.slide_grid import DETECTOR, Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tiling.cohort import slide_table
-from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
+from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all, problems_of
 from wsc_ray.tiling.layout import Layout, lay_out
+from wsc_ray.tiling.page import PAGE, dropped, write_page
 from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
 
@@ -47,10 +50,11 @@ def tile_slides(
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, str] | None = None,
     label_names: Mapping[str, str] | None = None,
-    mpp: float = 0.5,
+    mpp: float | Sequence[float] = 0.5,
     patch_size: int = 256,
     overlap: int = 0,
     tissue: float = 0.5,
+    masks: str | Path | None = None,
     quality: int = 90,
     link: bool = False,
     reader: str = "auto",
@@ -65,14 +69,16 @@ def tile_slides(
     Args:
         slides: CSV or TSV list, see `wsc_ray.slides.listing`.
         out: folder for the manifest, a URI or a path that every node mounts; beside `patches/` it holds `coords/` (TRIDENT's
-            files), `previews/` (pictures of what was kept) and `summary.json`.
+            files), `previews/` (pictures of what was kept), `slides.html` (all slides on a page) and `summary.json`.
         folder: where the list's relative paths start; None: the list's own folder.
         columns: our name -> the list's column, where the names differ.
         constants: our name -> one value for every slide.
         label_names: slide label in the list -> in the manifest; when given, it must name every label.
-        mpp: um/px of the patches; 0.5 is 20x.
+        mpp: um/px of the patches; 0.5 is 20x. Several cut every slide at each of them.
         patch_size, overlap: side of a patch and its overlap with the next one, px at that scale.
-        tissue: least share of a patch that is tissue.
+        tissue: least share of a patch that is tissue; 0 keeps every patch of the grid.
+        masks: folder with a mask of the tissue for each slide that has one, see `wsc_ray.slides.masks`; a column `mask` of the
+            list names them one by one. Tissue is looked for on the others.
         quality: of the JPEGs, 1 to 100.
         link: write rows that point into the slides, without pixels; whoever reads them reads the slides.
         reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of the three that is installed.
@@ -89,10 +95,11 @@ def tile_slides(
         RunFolderError: `out` is taken by something else, or by patches with other settings or of other slides.
     """
     out = as_path(out)
-    settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=_reader(reader, link))
+    mpps = (float(mpp),) if isinstance(mpp, int | float) else tuple(float(each) for each in mpp)
+    settings = Settings(mpps=mpps, size=patch_size, overlap=overlap, tissue=tissue, reader=_reader(reader, link))
     _check(settings, quality, row_group_rows, file_rows)
     listed = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
-    entries = listed.entries
+    entries, masked = _with_masks(listed.entries, masks)
     job = TilingJob(entries, settings, None if link else quality, out, skip_bad)
     cutting = {
         "quality": None if link else quality,
@@ -100,13 +107,13 @@ def tile_slides(
         "file_rows": file_rows,
         "seed": seed,
     }
-    identity = {**asdict(settings), **cutting, "list": _digest(entries, link)}
+    identity = {**_identity(settings), **cutting, "list": _digest(entries, link)}
     laid_out = _layout_there(out, identity)
     looked = [known(entry, settings, out) for entry in entries]
     plan = {
         "slides": str(slides),
         "out": shown(out),
-        "mpp": mpp,
+        "mpp": list(mpps) if len(mpps) > 1 else mpps[0],
         "patch_size": patch_size,
         "overlap": overlap,
         "tissue": tissue,
@@ -114,18 +121,21 @@ def tile_slides(
         "link": link,
         "listed": len(entries),
         "looked_at": sum(each is not None for each in looked),
-        "notes": list(listed.notes),
+        "notes": [*listed.notes, *masked],
     }
     if dry_run:
         return {**plan, "splits": _splits(entries)}
     store = open_store(None, EXPERIMENT, out)
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        grids, bad = look_at_all(job, looked)
-        rows = lay_out(entries, grids, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
+        grids = look_at_all(job, looked)
+        write_page(out, entries, grids, settings)
+        bad = problems_of(job, grids)
+        pairs = [(entry, grid) for entry, found in zip(entries, grids, strict=True) for grid in found]
+        rows = lay_out(pairs, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
         if not rows.table.num_rows:
             raise DataError(
-                f"none of the {len(entries):,} slides has a patch with {tissue:.0%} tissue; look at {out / 'previews'}"
+                f"none of the {len(entries):,} slides has a patch with {tissue:.0%} tissue; look at {out / PAGE}"
             )
         if laid_out not in (None, rows.digest):
             raise RunFolderError(
@@ -133,16 +143,44 @@ def tile_slides(
                 "another --out, or delete it"
             )
         write_identity(out, "tile", {**identity, "layout": rows.digest})
-        cohort = write_cohort(out, slide_table(entries, grids, bad))
-        done = cut_all(job, grids, rows)
+        cohort = write_cohort(out, slide_table(entries, [found[0] for found in grids], bad))
+        done = cut_all(job, pairs, rows)
         clear_unfinished(out)
-        summary = {**_summary(out, cohort, entries, grids, bad, rows), "patches_cut": done}
+        summary = {
+            **_summary(out, settings, cohort, entries, grids, bad, rows),
+            "patches_cut": done,
+            "page": shown(out / PAGE),
+        }
         tracker.log_metrics({"patches": summary["patches"]})
         tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
         return summary
 
     now = {**identity, "layout": laid_out}
     return carry_out("tile", out=out, identity=now, plan=plan, params={**plan, **identity}, store=store, work=work)
+
+
+def _with_masks(entries: Sequence[Entry], masks: str | Path | None) -> tuple[tuple[Entry, ...], list[str]]:
+    """The slides with the masks of a folder, and a note on how many have one.
+
+    Raises:
+        DataError: the list names masks too, or the folder has none of these slides.
+    """
+    if masks is not None:
+        if any(entry.mask is not None for entry in entries):
+            raise DataError("--masks: the list has a column of masks, too; give one of them")
+        found = find_masks(local_path(masks), [(entry.slide_id, entry.path) for entry in entries])
+        entries = [replace(entry, mask=found.get(entry.slide_id)) for entry in entries]
+    count = sum(entry.mask is not None for entry in entries)
+    note = f"{count:,} of {len(entries):,} slides have a mask; tissue is looked for on the others"
+    return tuple(entries), [note] if 0 < count < len(entries) else []
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """The settings as they have always been written down: one scale is a number."""
+    values = dict(vars(settings))
+    mpps = values.pop("mpps")
+    detector = {"detector": DETECTOR} if settings.tissue > 0 else {}  # without it every patch of the grid is kept
+    return {"mpp": mpps[0] if len(mpps) == 1 else list(mpps), **values, **detector}
 
 
 def _reader(name: str, link: bool) -> str:
@@ -155,7 +193,14 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
     wrong = [
         sentence
         for right, sentence in (
-            (0 < settings.mpp <= 1000, f"--mpp {settings.mpp:g}: give um/px above 0, 1000 at most"),
+            (
+                len(settings.mpps) > 0 and all(0 < mpp <= 1000 for mpp in settings.mpps),
+                f"--mpp {','.join(f'{mpp:g}' for mpp in settings.mpps)}: give um/px above 0, 1000 at most",
+            ),
+            (
+                len({f"{mpp:g}" for mpp in settings.mpps}) == len(settings.mpps),
+                f"--mpp {','.join(f'{mpp:g}' for mpp in settings.mpps)}: give each scale once",
+            ),
             (8 <= settings.size <= 16_384, f"--patch-size {settings.size}: give 8 px or more, 16384 at most"),
             (
                 0 <= settings.overlap < settings.size,
@@ -188,17 +233,24 @@ def _layout_there(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
 
 def _summary(
     out: AnyPath,
+    settings: Settings,
     cohort: Cohort,
     entries: Sequence[Entry],
-    looked: Sequence[SlideGrid],
+    looked: Sequence[Sequence[SlideGrid]],
     bad: Mapping[str, str],
     rows: Layout,
 ) -> dict[str, Any]:
     manifest = open_manifest(str(out))
     counted = count(cohort, manifest.runs().patches())
     counted["slides_cut"] = counted.pop("slides")
-    without = [entry.slide_id for entry, found in zip(entries, looked, strict=True) if not len(found.coords)]
+    without = [
+        entry.slide_id
+        for entry, found in zip(entries, looked, strict=True)
+        if not any(len(grid.coords) for grid in found)
+    ]
     return counted | {
+        **({"patches_by_mpp": _of_scales(settings, looked)} if len(settings.mpps) > 1 else {}),
+        "patches_dropped": dict(sorted(dropped([grid for found in looked for grid in found]).items())),
         "files": len(rows.files),
         "digest": manifest.digest,
         "cohort_digest": cohort.digest(),
@@ -206,6 +258,15 @@ def _summary(
         "slides_without_tissue": [slide for slide in without if slide not in bad],
         "patches_left_out": rows.table.num_rows - counted["patches"],
     }
+
+
+def _of_scales(settings: Settings, looked: Sequence[Sequence[SlideGrid]]) -> dict[str, int]:
+    """Patches kept of each scale, um/px; those that cannot be read are among them."""
+    counts = [0] * len(settings.mpps)
+    for found in looked:
+        for place, grid in enumerate(found):
+            counts[place] += len(grid.coords)
+    return {f"{mpp:g}": count for mpp, count in zip(settings.mpps, counts, strict=True)}
 
 
 def _digest(entries: Sequence[Entry], link: bool) -> str:

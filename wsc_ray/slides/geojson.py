@@ -1,0 +1,152 @@
+"""Outlines of tissue in GeoJSON, level-0 px: TRIDENT's `contours_geojson` (https://github.com/mahmoodlab/TRIDENT), QuPath's export
+(https://qupath.readthedocs.io).
+
+Every polygon is tissue, with its holes cut out, but for objects that are detections, cells or tiles, and for those whose class
+says that they are none: QuPath's `Ignore*`, and the artefacts that GrandQC names. Those are cut out of the rest.
+A collection without features is a slide without tissue.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from wsc_ray.errors import DataError
+
+NO_TISSUE = frozenset(["fold", "darkspot & foreign object", "penmarking", "edge & air bubble", "oof", "background"])
+_OBJECTS = frozenset(["detection", "cell", "tile"])
+_OUTSIDE = 0.05  # of the slide's sides, that outlines may lie outside
+_SHIFT = 4  # bits of a px's parts that OpenCV draws with
+
+_Ring = list[tuple[float, float]]
+
+
+def draw_outlines(data: bytes, slide_size: tuple[int, int], shape: tuple[int, int], px: float) -> np.ndarray:
+    """The outlines of a file, filled, on a slide's small picture, (h, w) bool.
+
+    Args:
+        data: the file.
+        slide_size: width and height of the slide, level-0 px.
+        shape: h and w of the picture.
+        px: level-0 px that one px of the picture is.
+
+    Raises:
+        DataError: it is no GeoJSON, holds no outline of tissue, or one that does not lie on the slide.
+    """
+    tissue, none = [], []
+    names = set()
+    for feature in _features(_parsed(data)):
+        polygons = list(_polygons(feature))
+        name = _class(feature)
+        if name.startswith("ignore") or name in NO_TISSUE:
+            none += polygons
+            names.add(name)
+        else:
+            tissue += polygons
+    if none and not tissue:
+        raise DataError(f"all of its outlines are called {', '.join(sorted(names))}; give outlines of tissue")
+    for polygon in (*tissue, *none):
+        _check_place(polygon, slide_size)
+    return _filled(tissue, shape, px) & ~_filled(none, shape, px)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise DataError("it is no JSON") from None
+
+
+def _features(values: Any) -> Iterator[dict[str, Any]]:
+    """The features of a collection, a list, or one alone; detections, cells and tiles are left out."""
+    if isinstance(values, dict) and values.get("type") == "FeatureCollection":
+        values = values.get("features")
+    elif isinstance(values, dict):
+        values = [values]
+    if not isinstance(values, list):
+        raise DataError("it holds no features of GeoJSON")
+    drawn = 0
+    for feature in values:
+        if not isinstance(feature, dict) or feature.get("type") != "Feature":
+            raise DataError("it holds no features of GeoJSON")
+        if _properties(feature).get("objectType") not in _OBJECTS:
+            drawn += 1
+            yield feature
+    if values and not drawn:
+        raise DataError("it holds detections, cells or tiles alone; give outlines of tissue")
+
+
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _class(feature: dict[str, Any]) -> str:
+    """What an object is classified as, in small letters; QuPath writes the name inside an object, GrandQC alone."""
+    found = _properties(feature).get("classification")
+    found = found.get("name") if isinstance(found, dict) else found
+    return found.casefold() if isinstance(found, str) else ""
+
+
+def _polygons(feature: dict[str, Any]) -> Iterator[list[_Ring]]:
+    """The polygons of a feature, each its outline and its holes."""
+    waiting = [feature.get("geometry")]
+    while waiting:
+        geometry = waiting.pop()
+        kind, parts = (
+            (geometry.get("type"), geometry.get("coordinates")) if isinstance(geometry, dict) else (None, None)
+        )
+        if isinstance(geometry, dict) and kind == "GeometryCollection":
+            inner = geometry.get("geometries")
+            waiting += inner if isinstance(inner, list) else [None]
+        elif kind == "Polygon":
+            yield _rings(parts)
+        elif kind == "MultiPolygon" and isinstance(parts, list):
+            yield from (_rings(part) for part in parts)
+        elif kind is None:
+            raise DataError("a feature of it has no geometry")
+        else:
+            raise DataError(f"it holds a {str(kind)[:40]}, and tissue is outlined by polygons")
+
+
+def _rings(parts: Any) -> list[_Ring]:
+    try:
+        rings = [[(float(point[0]), float(point[1])) for point in ring] for ring in parts]
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise DataError("a polygon of it is not made of points") from None
+    if not all(math.isfinite(value) for ring in rings for point in ring for value in point):
+        raise DataError("a polygon of it has points that are no numbers")
+    if not rings or len(rings[0]) < 3:
+        raise DataError("a polygon of it has fewer than three points")
+    return rings
+
+
+def _check_place(polygon: list[_Ring], slide_size: tuple[int, int]) -> None:
+    for axis, side in enumerate(slide_size):
+        low, high = (pick(point[axis] for point in polygon[0]) for pick in (min, max))
+        if low < -_OUTSIDE * side or high > (1 + _OUTSIDE) * side:
+            raise DataError(
+                f"an outline reaches from {low:,.0f} to {high:,.0f} px in {'xy'[axis]}, and the slide has {side:,}; give it in "
+                "px of level 0"
+            )
+
+
+def _filled(polygons: list[list[_Ring]], shape: tuple[int, int], px: float) -> np.ndarray:
+    """Polygons on a picture, (h, w) bool. Each is drawn by itself: a hole in one cuts nothing out of another."""
+    mask = np.zeros(shape, bool)
+    limits = np.array(shape[::-1])
+    for polygon in polygons:
+        rings = [np.array(ring) / px for ring in polygon]
+        low = np.clip(np.floor(rings[0].min(axis=0)).astype(int), 0, limits - 1)
+        high = np.clip(np.ceil(rings[0].max(axis=0)).astype(int) + 1, low + 1, limits)
+        part = np.zeros((high - low)[::-1], np.uint8)
+        # OpenCV counts from the middle of a px, GeoJSON from its corner. A px that the outline touches is inside.
+        points = [np.round((ring - low - 0.5) * (1 << _SHIFT)).astype(np.int32) for ring in rings]
+        cv2.fillPoly(part, points, 1, shift=_SHIFT)
+        mask[low[1] : high[1], low[0] : high[0]] |= part.astype(bool)
+    return mask

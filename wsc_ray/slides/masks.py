@@ -1,0 +1,129 @@
+"""Tissue that others have found: a mask as PNG, or outlines as GeoJSON.
+
+| file | of | tissue is |
+| --- | --- | --- |
+| `.geojson`, `.json` | TRIDENT's `contours_geojson`, QuPath's export | see `wsc_ray.slides.geojson` |
+| `..._MASK.png` | GrandQC's `tis_det_mask` (https://github.com/cpath-ukk/grandqc) | 0 |
+| `..._mask.png` with values from 0 to 7 | GrandQC's `mask_qc` | 1; the others are artefacts and glass |
+| other `.png` | anybody's | whatever is not 0, if that is one value |
+
+A PNG shows the whole slide, at any scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from wsc_ray.errors import DataError
+from wsc_ray.slides.geojson import draw_outlines
+
+SUFFIXES = (".geojson", ".json", ".png")
+MAX_BYTES, MAX_PX = 2**28, 2**29  # of a file, and of a PNG that a header may claim more of
+ASPECT = 0.02  # that a mask's sides may be off the slide's, or
+ROUNDED = 2  # px of the mask
+_GRANDQC = frozenset(range(8))
+_SHOWN = 5  # values that a sentence names
+
+
+def read_mask(path: Path, slide_size: tuple[int, int], shape: tuple[int, int], px: float) -> np.ndarray:
+    """A mask at the scale of a slide's small picture, (h, w) bool.
+
+    Args:
+        slide_size: width and height of the slide, level-0 px.
+        shape: h and w of the picture.
+        px: level-0 px that one px of the picture is.
+
+    Raises:
+        DataError: it cannot be read, or is of another slide.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"it has more than {MAX_BYTES >> 20} MiB")
+        data = path.read_bytes()
+        if path.suffix.lower() == ".png":
+            return _resized(_tissue(_decoded(data), path.name), slide_size, shape)
+        if path.suffix.lower() in SUFFIXES:
+            return draw_outlines(data, slide_size, shape, px)
+        raise DataError(f"give a mask as {', '.join(SUFFIXES)}")
+    except OSError as error:
+        raise DataError(f"the mask {path} cannot be read: {error.strerror or error}") from None
+    except DataError as error:
+        raise DataError(f"the mask {path} cannot be used: {error}") from None
+
+
+def find_masks(folder: Path, slides: Iterable[tuple[str, Path]]) -> Mapping[str, Path]:
+    """The masks of slides in a folder, by slide id; slides without one are left out.
+
+    A mask is called after the slide's id, or after its file with or without the suffix.
+
+    Args:
+        slides: id and file of each.
+
+    Raises:
+        DataError: the folder cannot be read, holds no mask of these slides, or several of one.
+    """
+    try:
+        there = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise DataError(f"--masks {folder} cannot be read: {error.strerror or error}") from None
+    found = {}
+    for slide_id, path in slides:
+        stems = dict.fromkeys([slide_id, path.stem, path.name])
+        endings = (*SUFFIXES, "_MASK.png", "_mask.png")
+        names = [stem + ending for stem in stems for ending in endings if stem + ending in there]
+        if len(names) > 1:
+            raise DataError(f"--masks {folder} holds several masks of slide {slide_id}: {', '.join(names)}")
+        if names:
+            found[slide_id] = folder / names[0]
+    if not found:
+        raise DataError(
+            f"--masks {folder} holds no mask of these slides; a mask is called after the slide's id or file, such as "
+            f"{slide_id}.geojson or {slide_id}.png"
+        )
+    return found
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    """A PNG of one channel, (h, w) uint8."""
+    header = np.frombuffer(data[16:24], ">u4")
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(header) < 2:
+        raise DataError("it is no PNG")
+    width, height = header.tolist()
+    if width * height > MAX_PX:
+        raise DataError(f"it says it is {width:,} x {height:,} px, more than a mask has")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise DataError("it is damaged")
+    if picture.ndim == 3:
+        if (picture[..., :3] != picture[..., :1]).any():
+            raise DataError("it is a picture in colour, and a mask has one value a px")
+        picture = picture[..., 0]
+    if picture.dtype != np.uint8:
+        raise DataError("it has 16 bits a px, and masks have 8")
+    return picture
+
+
+def _tissue(mask: np.ndarray, name: str) -> np.ndarray:
+    """(h, w) bool, by the values that the mask holds and by its file's name."""
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+    if name.endswith("_MASK.png"):
+        return mask == 0
+    if len([value for value in values if value]) <= 1:
+        return mask != 0
+    if name.endswith("_mask.png") and _GRANDQC.issuperset(values):
+        return mask == 1
+    shown = ", ".join(map(str, values[:_SHOWN])) + (", ..." if len(values) > _SHOWN else "")
+    raise DataError(f"it holds the values {shown}, and a mask has 0 and one value for tissue")
+
+
+def _resized(mask: np.ndarray, slide_size: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    (height, width), (w, h) = mask.shape, slide_size
+    off = min(abs(width - height * w / h), abs(height - width * h / w))
+    if off > ROUNDED and abs(width * h / (height * w) - 1) > ASPECT:
+        raise DataError(f"it has {width} x {height} px, which is not the shape of a slide of {w} x {h} px")
+    how = cv2.INTER_AREA if height > shape[0] else cv2.INTER_NEAREST
+    return cv2.resize(mask.astype(np.uint8) * 255, (shape[1], shape[0]), interpolation=how) >= 128

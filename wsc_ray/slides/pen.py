@@ -1,0 +1,95 @@
+"""Pen marks on a small picture of a slide: colours that no common stain has, found by k-means in colour.
+
+Haematoxylin and eosin are purple, blue-violet and pink, DAB is brown; felt pens are green, blue, red, orange or black. Where
+the two come near each other (blue pens and haematoxylin, red pens and blood) pens are more vivid. The bounds below lie
+between the colours of common pens and those of real and drawn stains; colours are in CIE Lab, as hue angle and chroma.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from wsc_ray.slides.pieces import without_small
+
+# Hue angle from and to, degrees, and the least chroma of a pen; other hues are a stain's.
+PENS = (
+    (25, 105, 60),  # red, orange, yellow: brown (DAB) and blood are duller
+    (105, 200, 14),  # green
+    (200, 235, 18),  # turquoise
+    (235, 285, 38),  # blue: haematoxylin beside DAB is duller
+    (285, 298, 46),
+    (298, 310, 66),  # violet blue: haematoxylin is there, too
+)
+BLACK = (28, 12)  # below this lightness and chroma: black pens, and the black around a scan
+CLUSTERS = 10
+SAMPLE = 16_384  # px that k-means looks at
+ROUNDS = 10
+GROW = 13  # px: the soft edge of a mark, which has a paler colour
+STAIN = (1 / 3, 2.5)  # a share of the coloured px, and a detail: see `find_pen`
+_SHIFT = 3  # bits of L, a and b that are left out where every colour gets its cluster
+
+
+def find_pen(lab: np.ndarray, coloured: np.ndarray, detail: np.ndarray, least: int) -> np.ndarray:
+    """Marks of pens, (h, w) bool, black ones included.
+
+    Colours are clustered first, so that single px of a stain that lie beyond a bound stay with their like. Stains such as
+    trichrome are green or blue: clusters of a pen's colour are a stain where they hold more than `STAIN[0]` of all coloured
+    px and have the detail of tissue, by the median, since ink is smooth.
+
+    Args:
+        lab: (h, w, 3) uint8, as OpenCV has it: L 0 to 255, a and b around 128.
+        coloured: (h, w) bool, what is not glass.
+        detail: (h, w) float32, what a small blur takes away from each px's lightness (0 to 255).
+        least: px of the smallest mark.
+    """
+    marks = lab[..., 0] < BLACK[0] * 2.55
+    marks[marks] = _chroma(lab[marks]) < BLACK[1]
+    colours = lab[coloured]
+    if len(colours) > CLUSTERS:
+        centres = _cluster(colours[:: max(1, len(colours) // SAMPLE)].astype(np.float32))
+        inked = np.zeros(coloured.shape, bool)
+        inked[coloured] = is_pen(centres)[_nearest(centres)][_bin(colours)]
+        share = np.count_nonzero(inked) / len(colours)
+        if share and not (share > STAIN[0] and np.median(np.abs(detail[inked])) > STAIN[1]):
+            marks |= inked
+    marks = without_small(marks, least)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (GROW, GROW))
+    return cv2.dilate(marks.astype(np.uint8), disc).astype(bool)
+
+
+def is_pen(colours: np.ndarray) -> np.ndarray:
+    """Whether colours are a pen's, (n,) bool.
+
+    Args:
+        colours: (n, 3), Lab as in `find_pen`.
+    """
+    hue, chroma = np.degrees(np.arctan2(colours[:, 2] - 128.0, colours[:, 1] - 128.0)) % 360, _chroma(colours)
+    return np.any([(low <= hue) & (hue < high) & (chroma >= least) for low, high, least in PENS], axis=0)
+
+
+def _chroma(colours: np.ndarray) -> np.ndarray:
+    return np.hypot(colours[:, 1] - 128.0, colours[:, 2] - 128.0)
+
+
+def _cluster(colours: np.ndarray) -> np.ndarray:
+    """Centres of k-means, (`CLUSTERS`, 3). Nothing is drawn: it begins with equal parts of the colours, sorted by hue."""
+    hue = np.arctan2(colours[:, 2] - 128, colours[:, 1] - 128)
+    start = np.empty(len(colours), np.int32)
+    start[np.argsort(hue, kind="stable")] = np.arange(len(colours)) * CLUSTERS // len(colours)
+    criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, ROUNDS, 1.0)
+    _, _, centres = cv2.kmeans(colours, CLUSTERS, start, criteria, 1, cv2.KMEANS_USE_INITIAL_LABELS)
+    return centres
+
+
+def _nearest(centres: np.ndarray) -> np.ndarray:
+    """The cluster of each bin of colours, (32 ** 3,)."""
+    side = (np.arange(256 >> _SHIFT) + 0.5) * (1 << _SHIFT)
+    bins = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = (centres**2).sum(axis=1) - 2 * bins @ centres.T  # but for the bin's own length
+    return distance.argmin(axis=1)
+
+
+def _bin(colours: np.ndarray) -> np.ndarray:
+    x, y, z = (colours >> _SHIFT).astype(np.uint16).T
+    return (x << 2 * (8 - _SHIFT)) + (y << (8 - _SHIFT)) + z
