@@ -26,7 +26,7 @@ class Option:
         name: on the command line, where it is not the parameter's.
         argument: whether it is given by its position.
         kind: `path`: a folder, a file or a URI, made absolute before it travels to a cluster. `paths`: any
-            number of them, by position. `file`: a local file whose text travels.
+            number of them, by position. `file`: a local file whose text travels, or a folder that every node sees.
             `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: repeatable. `numbers`: whole numbers with commas between.
         choices: the values that may be given.
         least, most: the smallest and the largest number that may be given.

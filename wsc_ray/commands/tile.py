@@ -107,6 +107,8 @@ def tile(
     \b
     SLIDES is a CSV with the columns path, label, split, and where there are any slide_id, patient_id, mpp:
       wsc-ray tile slides.csv --out manifest
+    It may be a folder of slides that share a label and a split:
+      wsc-ray tile slides/ --constant label=negative --constant split=train --out manifest
     Lists of TRIDENT, CLAM and slide2vec are read too; what they lack is given here:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
         --constant split=train --out manifest

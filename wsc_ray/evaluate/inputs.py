@@ -60,10 +60,7 @@ def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -
     Raises:
         DataError: they differ. Features of another encoder and equal width would give nonsense in silence.
     """
-    classes = members[0].config["classes"]
-    other = next((member.name for member in members if member.config["classes"] != classes), None)
-    if other is not None:
-        raise DataError(f"members {members[0].name} and {other} of {head} have other classes; tune again")
+    classes = common_classes(members, head)
     here = encoder_of(features)
     there = [member.config["embed"] for member in members if member.config.get("embed")]
     if here and any(here != each for each in there):
@@ -71,6 +68,19 @@ def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -
             f"features in {features} are by another encoder or patch size than the head in {head} was tuned on; "
             "tune again"
         )
+    return classes
+
+
+def common_classes(members: Sequence[Member], head: AnyPath) -> list[str]:
+    """The classes of the members.
+
+    Raises:
+        DataError: they differ.
+    """
+    classes = members[0].config["classes"]
+    other = next((member.name for member in members if member.config["classes"] != classes), None)
+    if other is not None:
+        raise DataError(f"members {members[0].name} and {other} of {head} have other classes; tune again")
     return classes
 
 

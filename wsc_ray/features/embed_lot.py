@@ -13,7 +13,7 @@ from wsc_ray.errors import ResourceError, RunFolderError
 from wsc_ray.features.attributes import coords_attributes
 from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot
-from wsc_ray.features.read import Fit, Piece, piece_size, read_lot
+from wsc_ray.features.read import Fit, Piece, UnreadableSlide, piece_size, read_lot
 from wsc_ray.features.store import SlideFile
 from wsc_ray.files import read_json
 from wsc_ray.manifest import Manifest
@@ -36,6 +36,7 @@ class Job:
         batch_size: pictures a forward pass, at most: patches, or views of them.
         retries: how often storage that fails is asked again.
         augmentation: of the views that are embedded beside each patch; None: none.
+        skip_bad: leave out slides of which an image cannot be read.
     """
 
     manifest: Manifest
@@ -46,6 +47,7 @@ class Job:
     batch_size: int
     retries: int
     augmentation: Augmentation | None = None
+    skip_bad: bool = False
 
     @property
     def patches_at_a_time(self) -> int:
@@ -79,7 +81,7 @@ def check_sight(job: Job, node: str) -> None:
 
 def embed_lot(
     job: Job, lot: Lot, encode: Encode, fit: Fit, *, threads: int, count: Callable[[int], None] = lambda patches: None
-) -> None:
+) -> dict[str, str]:
     """Embed a lot's slides; each file is written when its slide's last patch is through.
 
     In memory are, at most, two batches, the pieces that are decoded ahead and five row groups as they are stored; and of each slide
@@ -91,8 +93,11 @@ def embed_lot(
         threads: that decode.
         count: told after each batch how many patches it had.
 
+    Returns:
+        The slides that were left out, and why; none but with `skip_bad`.
+
     Raises:
-        DataError: an image that cannot be read or decoded.
+        DataError: an image that cannot be read or decoded, without `skip_bad`.
         RunFolderError: a file cannot be written.
     """
     ahead = threads + -(-job.patches_at_a_time // piece_size(job.augmentation))
@@ -104,11 +109,13 @@ def embed_lot(
         ahead=ahead,
         retries=job.retries,
         augmentation=job.augmentation,
+        skip_bad=job.skip_bad,
     )
+    left_out: dict[int, str] = {}
     files: dict[int, SlideFile] = {}
     first: dict[int, Mapping[str, Any]] = {}
     try:
-        for batch in batches(pieces, job.patches_at_a_time):
+        for batch in batches(_of_readable(pieces, left_out), job.patches_at_a_time):
             features = encode(np.concatenate([piece.pixels for piece in batch]))
             views = _encode_views(batch, encode, job.batch_size)
             start = 0
@@ -133,6 +140,16 @@ def embed_lot(
         for file in files.values():
             file.discard()
         pieces.close()
+    return {lot.slides[slide]: reason for slide, reason in left_out.items()}
+
+
+def _of_readable(pieces: Iterable[Piece | UnreadableSlide], left_out: dict[int, str]) -> Iterator[Piece]:
+    """The pieces of slides of which everything could be read so far; the others are added to `left_out`."""
+    for piece in pieces:
+        if isinstance(piece, UnreadableSlide):
+            left_out.setdefault(piece.slide, piece.reason)
+        elif piece.slide not in left_out:
+            yield piece
 
 
 def _encode_views(batch: Sequence[Piece], encode: Encode, size: int) -> np.ndarray | None:

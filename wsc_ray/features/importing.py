@@ -82,7 +82,7 @@ def import_features(
         "encoder": encoders[0] if encoders else None,
         "size": sizes[0] if len(sizes) == 1 else None,
         "width": width,
-        "files": _digest(paths),
+        "files": digest_of_files(paths),
         "mpp": hashlib.sha256(repr(known_scales).encode()).hexdigest(),
     }
     known = claim_folder(COMMAND, out)
@@ -231,7 +231,7 @@ def _copy(path: AnyPath, mpp: float | None, out: AnyPath, slide_id: str, found: 
         file.discard()
 
 
-def _digest(paths: Mapping[str, AnyPath]) -> str:
+def digest_of_files(paths: Mapping[str, AnyPath]) -> str:
     """SHA-256 (hex) of which files there are, and how large they are."""
     sizes = [
         (slide, path.name, path.stat().st_size if isinstance(path, Path) else path.size())

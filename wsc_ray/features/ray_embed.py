@@ -37,18 +37,18 @@ class Worker:
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._done, self._stopped = 0, False
 
-    def embed(self, lot: Lot) -> UserError | None:
-        """Embed a lot's slides; what the user can mend is given, not raised, so that it stays one sentence."""
+    def embed(self, lot: Lot) -> UserError | dict[str, str]:
+        """Embed a lot's slides, and say which were left out and why; what the user can mend is given, not raised, so that it stays
+        one sentence."""
         try:
             with self._lock:
                 if self._encoder is None:
                     check_sight(self._job, ray.util.get_node_ip_address())
                     self._encoder = Encoder(self._frozen)
             fitted = partial(fit, size=self._job.size, interpolation=self._frozen.interpolation)
-            embed_lot(self._job, lot, self._encode, fitted, threads=self._threads, count=self._count)
+            return embed_lot(self._job, lot, self._encode, fitted, threads=self._threads, count=self._count)
         except UserError as error:
             return error
-        return None
 
     def done(self) -> int:
         """Patches that are embedded so far."""
@@ -72,13 +72,16 @@ class Worker:
 
 def embed_all(
     job: Job, encoder: FrozenEncoder, lots: Iterable[Lot], *, workers: int, show: Callable[[int], None]
-) -> None:
+) -> dict[str, str]:
     """Embed every lot; needs a Ray session.
 
     Args:
         lots: made when they are dealt out.
         workers: actors.
         show: told every now and then how many patches are through.
+
+    Returns:
+        The slides that were left out, and why; none but with `job.skip_bad`.
 
     Raises:
         UserError: what a worker says, or that there are not so many CPUs or GPUs; slides that are done by then are kept.
@@ -98,6 +101,7 @@ def embed_all(
     running: dict[Any, Any] = {}  # what a lot will give -> its actor
     free = team * LOTS_EACH  # each has one lot before any has two
     following, through = iter(lots), 0
+    left_out: dict[str, str] = {}
     try:
         while True:
             for worker in list(free):
@@ -107,11 +111,11 @@ def embed_all(
                 free.remove(worker)
                 running[worker.embed.remote(lot)] = worker
             if not running:
-                return
+                return left_out
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_SECONDS)
             for each in ready:
                 free.append(running.pop(each))
-                _raise(each)
+                left_out |= _answered(each)
             through = max(through, _done(team))
             show(through)
     finally:
@@ -121,10 +125,14 @@ def embed_all(
             ray.wait(list(running), num_returns=len(running), timeout=_STOP_SECONDS)
 
 
-def _raise(answer: Any) -> None:
-    """What a lot's actor says is wrong, if anything."""
+def _answered(answer: Any) -> dict[str, str]:
+    """The slides that a lot's actor has left out, and why.
+
+    Raises:
+        UserError: what the actor says is wrong.
+    """
     try:
-        error = ray.get(answer)
+        said = ray.get(answer)
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as lost:
@@ -132,8 +140,9 @@ def _raise(answer: Any) -> None:
         raise ResourceError(
             f"the process of an encoder ended each time, {1 + RETRIES} times; it may want more memory than its machine has: {reason}"
         ) from None
-    if error is not None:
-        raise error
+    if isinstance(said, UserError):
+        raise said
+    return said
 
 
 def _done(team: list[Any]) -> int:

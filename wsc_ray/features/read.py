@@ -52,6 +52,14 @@ class Piece:
         return len(self.pixels)
 
 
+@dataclass(frozen=True)
+class UnreadableSlide:
+    """A slide of which an image cannot be read or decoded: an index into the lot's slides, and the reason."""
+
+    slide: int
+    reason: str
+
+
 def piece_size(augmentation: Augmentation | None) -> int:
     """Patches of a piece, at most."""
     return PIECE if augmentation is None else max(1, PIECE // (1 + augmentation.views))
@@ -66,7 +74,8 @@ def read_lot(
     ahead: int,
     retries: int,
     augmentation: Augmentation | None = None,
-) -> Generator[Piece, None, None]:
+    skip_bad: bool = False,
+) -> Generator[Piece | UnreadableSlide, None, None]:
     """Every patch of a lot's slides, in the manifest's order; each row group is read once.
 
     Args:
@@ -75,9 +84,10 @@ def read_lot(
         ahead: pieces that are decoded, or being decoded, before they are asked for.
         retries: how often storage that fails is asked again.
         augmentation: of the views; None: no views.
+        skip_bad: give an `UnreadableSlide` in place of a piece with an image that cannot be read.
 
     Raises:
-        DataError: an image that cannot be read or decoded; a slide's features must not lack any.
+        DataError: an image that cannot be read or decoded, without `skip_bad`; a slide's features must not lack any.
     """
     names = [name for name in (*REQUIRED.names, *OPTIONAL.names) if name in manifest.columns]
     columns = [*names, manifest.pixels]
@@ -85,9 +95,14 @@ def read_lot(
     def read(part: Part) -> list[tuple[int, pa.Table]]:
         return _read_part(manifest, part, columns, retries, piece_size(augmentation))
 
-    def load(rows: tuple[int, pa.Table]) -> Piece:
+    def load(rows: tuple[int, pa.Table]) -> Piece | UnreadableSlide:
         slide, table = rows
-        return _decode(manifest, slide, table, fit, retries, augmentation)
+        try:
+            return _decode(manifest, slide, table, fit, retries, augmentation)
+        except DataError as error:
+            if not skip_bad:
+                raise
+            return UnreadableSlide(slide, str(error))
 
     large = any(sum(rows for _, rows, _ in part.runs) > _LARGE for part in lot.parts)
     with ThreadPoolExecutor(_GROUPS_AHEAD) as readers, ThreadPoolExecutor(threads) as decoders:

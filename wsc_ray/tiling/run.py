@@ -17,7 +17,7 @@ from typing import Any
 from wsc_ray.cohort import Cohort, write_cohort
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.manifest.counts import count
+from wsc_ray.manifest.counts import NONE, count
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
 from wsc_ray.slides.listing import Entry, read_list
@@ -26,7 +26,7 @@ from wsc_ray.slides.slide_grid import Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tiling.cohort import slide_table
-from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all
+from wsc_ray.tiling.job import UNREADABLE, TilingJob, clear_unfinished, cut_all, look_at_all
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
@@ -58,12 +58,14 @@ def tile_slides(
     row_group_rows: int = ROW_GROUP_ROWS,
     file_rows: int = FILE_ROWS,
     seed: int = 0,
+    to_predict: bool = False,
+    tracking: str | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Cut the tissue of slides into patches and write them as a manifest; what is there already is left out.
 
     Args:
-        slides: CSV or TSV list, see `wsc_ray.slides.listing`.
+        slides: CSV or TSV list or a folder of slides, see `wsc_ray.slides.listing`.
         out: folder for the manifest, a URI or a path that every node mounts; beside `patches/` it holds `coords/` (TRIDENT's
             files), `previews/` (pictures of what was kept) and `summary.json`.
         folder: where the list's relative paths start; None: the list's own folder.
@@ -78,6 +80,9 @@ def tile_slides(
         reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of the three that is installed.
         skip_bad: leave out slides and patches that cannot be read, instead of stopping.
         row_group_rows, file_rows, seed: as in `manifest_import`.
+        to_predict: the slides are to be predicted: they need no labels and splits, and it is no error that none of them has a
+            patch; there is no manifest then, and the summary says 0 patches.
+        tracking: URI of the MLflow store, where it is not to be looked for.
         dry_run: check the list and what is there, and do nothing.
 
     Returns:
@@ -91,7 +96,14 @@ def tile_slides(
     out = as_path(out)
     settings = Settings(mpp=mpp, size=patch_size, overlap=overlap, tissue=tissue, reader=_reader(reader, link))
     _check(settings, quality, row_group_rows, file_rows)
-    listed = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
+    listed = read_list(
+        slides,
+        folder=folder,
+        columns=columns,
+        constants=constants,
+        label_names=label_names,
+        labelled=not to_predict,
+    )
     entries = listed.entries
     job = TilingJob(entries, settings, None if link else quality, out, skip_bad)
     cutting = {
@@ -100,7 +112,7 @@ def tile_slides(
         "file_rows": file_rows,
         "seed": seed,
     }
-    identity = {**asdict(settings), **cutting, "list": _digest(entries, link)}
+    identity = {**asdict(settings), **cutting, "list": digest_of_list(entries, link=link)}
     laid_out = _layout_there(out, identity)
     looked = [known(entry, settings, out) for entry in entries]
     plan = {
@@ -118,11 +130,13 @@ def tile_slides(
     }
     if dry_run:
         return {**plan, "splits": _splits(entries)}
-    store = open_store(None, EXPERIMENT, out)
+    store = open_store(tracking, EXPERIMENT, out)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         grids, bad = look_at_all(job, looked)
         rows = lay_out(entries, grids, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
+        if not rows.table.num_rows and to_predict:
+            return {"patches": 0, **_slides_without_patches(entries, grids, bad)}
         if not rows.table.num_rows:
             raise DataError(
                 f"none of the {len(entries):,} slides has a patch with {tissue:.0%} tissue; look at {out / 'previews'}"
@@ -137,6 +151,8 @@ def tile_slides(
         done = cut_all(job, grids, rows)
         clear_unfinished(out)
         summary = {**_summary(out, cohort, entries, grids, bad, rows), "patches_cut": done}
+        if not summary["patches"] and not to_predict:
+            raise DataError(f"none of the {rows.table.num_rows:,} patches can be read; {out / UNREADABLE} says why")
         tracker.log_metrics({"patches": summary["patches"]})
         tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
         return summary
@@ -197,18 +213,27 @@ def _summary(
     manifest = open_manifest(str(out))
     counted = count(cohort, manifest.runs().patches())
     counted["slides_cut"] = counted.pop("slides")
-    without = [entry.slide_id for entry, found in zip(entries, looked, strict=True) if not len(found.coords)]
     return counted | {
         "files": len(rows.files),
         "digest": manifest.digest,
         "cohort_digest": cohort.digest(),
-        "slides_left_out": dict(bad),
-        "slides_without_tissue": [slide for slide in without if slide not in bad],
         "patches_left_out": rows.table.num_rows - counted["patches"],
+        **_slides_without_patches(entries, looked, bad),
     }
 
 
-def _digest(entries: Sequence[Entry], link: bool) -> str:
+def _slides_without_patches(
+    entries: Sequence[Entry], looked: Sequence[SlideGrid], bad: Mapping[str, str]
+) -> dict[str, Any]:
+    """The slides that could not be read, with the reasons, and those that have no tissue."""
+    without = [entry.slide_id for entry, found in zip(entries, looked, strict=True) if not len(found.coords)]
+    return {
+        "slides_left_out": dict(bad),
+        "slides_without_tissue": [slide for slide in without if slide not in bad],
+    }
+
+
+def digest_of_list(entries: Sequence[Entry], *, link: bool) -> str:
     """SHA-256 (hex) of what the list says; of where the files lie only where rows point there."""
     said = [
         [entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp, *([str(entry.path)] if link else [])]
@@ -220,7 +245,7 @@ def _digest(entries: Sequence[Entry], link: bool) -> str:
 def _splits(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """Split -> label -> slides."""
     found: dict[str, dict[str, int]] = {}
-    for entry in sorted(entries, key=lambda each: (each.split, each.label)):
-        labels = found.setdefault(entry.split, {})
-        labels[entry.label] = labels.get(entry.label, 0) + 1
+    for split, label in sorted((entry.split or NONE, entry.label or NONE) for entry in entries):
+        labels = found.setdefault(split, {})
+        labels[label] = labels.get(label, 0) + 1
     return found
