@@ -47,7 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(MEMBERS):
         # Another seed is another fit; here other slides do.
         part = write_store(folder / f"part-{seed}", shift=1.0, seed=seed)
-        write_head(part, folder / "mil" / "members" / f"seed-{seed}", seed=seed, embed={"encoder": "a" * 64, "size": 32})
+        write_head(
+            part, folder / "mil" / "members" / f"seed-{seed}", seed=seed, embed={"encoder": "a" * 64, "size": 32}
+        )
         shutil.rmtree(part)
     return folder
 
@@ -91,7 +93,9 @@ def test_probabilities_are_those_of_evaluate_and_of_mlflows_model(places, tmp_pa
         assert found[slide]["patient_id"] == row["patient_id"]
         assert found[slide]["note"] == ""
     slides = list(expected)
-    model = predict_files(members, [str(slide_path(places["features"], slide)) for slide in slides], [None] * len(slides))
+    model = predict_files(
+        members, [str(slide_path(places["features"], slide)) for slide in slides], [None] * len(slides)
+    )
     np.testing.assert_allclose([[float(found[s][f"prob_{n}"]) for n in CLASSES] for s in slides], model, atol=1e-12)
 
 
@@ -136,7 +140,9 @@ def test_a_run_brings_the_temperature_and_threshold_of_its_evaluation(places, tm
     ids = sorted(read_slides(places["features"]).ids)[-8:]
     for place in (places["head"] / "members").iterdir():
         values = read_json(place / "config.json")
-        write_json(place / "config.json", values | {"val_slides": [slide for slide in ids if slide.startswith("train")]})
+        write_json(
+            place / "config.json", values | {"val_slides": [slide for slide in ids if slide.startswith("train")]}
+        )
     assert "calibrated_positive" not in next(iter(rows_of_run(run).values()))
     evaluated = evaluate(run=run)
     chosen = evaluated["calibrated"]["chosen"][0]
@@ -156,7 +162,10 @@ def test_a_slide_without_patches_and_damaged_files_have_rows_that_say_so(places)
     empty = SlideFeatures("test-005", np.zeros((0, 8), np.float32), np.zeros((0, 2), np.int64))
     write_slide(features, empty, attributes={}, coords_attributes={})
     table = read_slides(features).slides
-    counts = [0 if s == "test-005" else n for s, n in zip(table["slide_id"].to_pylist(), table["patches"].to_pylist(), strict=True)]
+    counts = [
+        0 if s == "test-005" else n
+        for s, n in zip(table["slide_id"].to_pylist(), table["patches"].to_pylist(), strict=True)
+    ]
     write_slides(features, table.set_column(table.column_names.index("patches"), "patches", pa.array(counts)))
     cut = slide_path(features, "test-006")
     cut.write_bytes(cut.read_bytes()[:700])
@@ -205,7 +214,9 @@ def test_features_of_another_width_or_with_nan_are_refused(places):
         table = read_slides(places["features"]).slides
         ids = table["slide_id"].to_pylist()
         counts = [3 if s == "test-004" else n for s, n in zip(ids, table["patches"].to_pylist(), strict=True)]
-        write_slides(places["features"], table.set_column(table.column_names.index("patches"), "patches", pa.array(counts)))
+        write_slides(
+            places["features"], table.set_column(table.column_names.index("patches"), "patches", pa.array(counts))
+        )
         with pytest.raises(DataError, match=r"test-004 (have 9 dimensions|are not all finite)"):
             predict(**places)
         assert not places["out"].exists()
@@ -292,7 +303,7 @@ def test_another_head_or_other_slides_in_the_same_folder_are_refused(places, tmp
     predict(**places)
     other = write_store(tmp_path / "other", slides={"test": 4})
     write_json(other / "identity.json", EMBED)
-    with pytest.raises(RunFolderError, match="predictions of other settings(.|\n)*`features`"):
+    with pytest.raises(RunFolderError, match=r"predictions of other settings(.|\n)*`features`"):
         predict(**places | {"features": other})
     shutil.rmtree(places["head"] / "members" / "seed-2")
     with pytest.raises(RunFolderError, match="`head`"):

@@ -70,7 +70,12 @@ def embedded(slide: Path, store: Path, overlap: int) -> tuple[np.ndarray, Scale]
     with contextlib.closing(open_slide(slide, "openslide")) as opened:
         pixels = np.stack([*read_patches(opened, squares)])
     features = pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32) / 255
-    first = {"patch_size": scale.size, "patch_size_level0": round(scale.size_level0), "level": scale.level, "mpp": scale.mpp}
+    first = {
+        "patch_size": scale.size,
+        "patch_size_level0": round(scale.size_level0),
+        "level": scale.level,
+        "mpp": scale.mpp,
+    }
     written = SlideFeatures("planted", features, found.coords)
     write_slide(store, written, attributes={}, coords_attributes=coords_attributes(first, found.coords))
     count = pa.array([len(features)], pa.int64())
