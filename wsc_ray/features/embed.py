@@ -89,7 +89,7 @@ def embed_slides(
         raise RecipeError("embed", ["--manifest: missing; give it or --run"])
     augmentation = Augmentation(views, recipe.augment, recipe.seed) if views else None
     frozen = choose_encoder(encoder if encoder is not None else own, size=recipe.embed.size, fetch=fetch)
-    patches = open_manifest(source)
+    patches = open_manifest(source, labelled=False)
     if folder is not None and manifest is None:
         _refuse_another(folder, source, patches.digest)
     runs = patches.runs()

@@ -68,14 +68,15 @@ def schema_for(names: Iterable[str]) -> pa.Schema:
     return pa.schema([field for field in COLUMNS if field.name in wanted])
 
 
-def missing_columns(names: Iterable[str], *, of_slide: bool) -> list[str]:
+def missing_columns(names: Iterable[str], *, of_slide: bool, labelled: bool = True) -> list[str]:
     """What a manifest needs and `names` lacks.
 
     Args:
         of_slide: whether rows say of their slides what is known of them, as in format 1.
+        labelled: whether patients, labels and splits have to be known.
     """
     have = set(names)
-    needed = ["slide_id", *OF_SLIDE.names, *REQUIRED.names[1:]] if of_slide else REQUIRED.names
+    needed = ["slide_id", *OF_SLIDE.names, *REQUIRED.names[1:]] if of_slide and labelled else REQUIRED.names
     missing = [name for name in needed if name not in have]
     if not have & set(PIXELS.names):
         missing.append("one of " + ", ".join(PIXELS.names))

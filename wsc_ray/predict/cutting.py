@@ -57,7 +57,7 @@ def _of_manifest(uri: str) -> dict[str, Any]:
             found = {name: tiled[name] for name in names if name in tiled} | {"patch_size": tiled["size"]}
             quality = tiled.get("quality")
             return found | ({"link": True} if quality is None else {"quality": quality})
-        patches = open_manifest(uri)
+        patches = open_manifest(uri, labelled=False)
         first = next(iter(patches.row_groups))
         row = patches.read_group(first.file, first.row_group, ["patch_size", "mpp"]).slice(0, 1).to_pylist()[0]
         return {name: value for name, value in row.items() if value}

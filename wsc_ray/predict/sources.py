@@ -111,7 +111,7 @@ def of_manifest(manifest: str, head: Head, encoder: str, out: AnyPath, recipe: R
         UserError: the manifest cannot be used, the encoder is not the head's, or `out` holds features of another one.
     """
     fitted = fitted_recipe(encoder, head, recipe)
-    opened = open_manifest(manifest)
+    opened = open_manifest(manifest, labelled=False)
     cohort = opened.cohort()
     plan = embed_slides(
         encoder=encoder, manifest=manifest, out=str(out / FEATURES), recipe=fitted, skip_bad=True, dry_run=True
