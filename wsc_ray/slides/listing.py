@@ -149,6 +149,8 @@ def read_list(
 def _files_of(folder: Path) -> UserTable:
     """The slide files of a folder as a list of them."""
     paths = pa.array([str(path) for path in _slide_files(folder)], pa.string())
+    if not len(paths):
+        raise ManifestError(f"{folder} holds no slide files; give a list of slides, or a folder of them")
     return UserTable(str(folder), {"path": pa.chunked_array([paths])}, len(paths))
 
 
