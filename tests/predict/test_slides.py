@@ -201,7 +201,7 @@ def test_what_is_wrong_as_a_whole_is_refused_before_anything_is_written(made, he
     command = ("predict", made / "slides", "--run", made / "run", "--out", here / "out")
     status, text = wsc_ray_command(*command, "--encoder", here / "other" / "encoder")
     assert status == 2
-    assert "by another encoder" in text
+    assert "is another encoder than the one whose features" in text
     assert len(text.strip().splitlines()) == 1
     with pytest.raises(DataError, match="--tissue"):
         predict(slides=made / "slides", run=made / "run", out=here / "out", tissue=2.0)

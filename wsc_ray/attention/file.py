@@ -7,7 +7,7 @@
 | `member_probabilities` | (M, C) float64 | of each member; attribute `classes`: their names |
 | `coords` | (N, 2) int64 | upper left corners, level-0 px, with the attributes of TRIDENT's files (https://github.com/mahmoodlab/TRIDENT) |
 
-Attributes of `coords`, as far as they are known: `name`, `patch_size` (px as stored), `patch_size_level0`, `overlap`, `target_magnification`,
+Attributes of `coords`, as far as they are known: `name`, `savetodir`, `patch_size` (px as stored), `patch_size_level0`, `overlap`, `target_magnification`,
 `level0_width`, `level0_height`; and of ours `mpp` (um/px of the patch as stored) and `mpp_level0` (um/px of level 0).
 """
 
@@ -25,7 +25,9 @@ from wsc_ray.errors import DataError
 from wsc_ray.feature_files.files import UNREADABLE, slide_path
 from wsc_ray.files import atomic, first_line, local_file
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import shown
 
+_OF_FILE = ("name", "savetodir")  # attributes that a file gets where it is written
 ATTENTION = "attention"  # the dataset, and the folder of such files
 
 
@@ -77,7 +79,7 @@ def write_attention(folder: AnyPath, found: AttentionMap) -> AnyPath:
         h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK) as file,
     ):
         coords = file.create_dataset("coords", data=found.coords.astype(np.int64).reshape(-1, 2))
-        coords.attrs.update({"name": found.slide_id, **found.attributes})
+        coords.attrs.update({**found.attributes, "name": found.slide_id, "savetodir": shown(folder)})
         file.create_dataset(ATTENTION, data=found.attention)
         members = file.create_dataset("member_attention", data=found.member_attention.astype(np.float32))
         members.attrs["members"] = list(found.members)
@@ -98,7 +100,7 @@ def read_attention(folder: AnyPath, slide_id: str) -> AttentionMap:
             checksums.check(local)
             with h5py.File(local, "r") as file:
                 coords = file["coords"]
-                attributes = {name: _plain(value) for name, value in coords.attrs.items() if name != "name"}
+                attributes = {name: _plain(value) for name, value in coords.attrs.items() if name not in _OF_FILE}
                 return AttentionMap(
                     slide_id,
                     coords[:],

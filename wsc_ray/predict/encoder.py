@@ -27,29 +27,42 @@ def fitted_recipe(encoder: str, head: Head, recipe: Recipe) -> Recipe:
             f"{encoder} is an encoder of features and sees no pixels; embed the slides with the encoder that it was trained on and "
             "give --features"
         )
-    size = (head.embed or {}).get("size") or recipe.embed.size
+    wanted = head.embed or {}
+    size = wanted.get("size") or recipe.embed.size
     frozen = choose_encoder(encoder, size=size)
-    refuse_other_encoder({"encoder": frozen.digest, "size": frozen.size}, head, f"{encoder} is")
-    if head.embed is None and frozen.width != head.width:
+    if _differ(frozen.digest, wanted.get("encoder")):
         raise DataError(
-            f"{encoder} gives features of {frozen.width} dimensions and the head in {head.place} takes {head.width}; give --encoder"
+            f"{encoder} ({_short(frozen.digest)}) is another encoder than the one whose features the head in {head.place} was fitted to "
+            f"({_short(wanted['encoder'])}); give that one with --encoder"
+        )
+    if frozen.width != head.width:
+        raise DataError(
+            f"{encoder} gives features of {frozen.width} dimensions and the head in {head.place} takes {head.width}; give the encoder that "
+            "it was tuned with"
         )
     return recipe.model_copy(update={"embed": recipe.embed.model_copy(update={"size": size})})
 
 
-def refuse_other_encoder(here: Mapping[str, Any] | None, head: Head, what: str) -> None:
-    """Features of another encoder and equal width would give nonsense in silence."""
-    if here is None or head.embed is None or dict(here) == dict(head.embed):
-        return
-    if here["encoder"] != head.embed["encoder"]:
+def refuse_other_features(features: AnyPath, here: Mapping[str, Any] | None, head: Head) -> None:
+    """Refuse features that say they are by another encoder, or of patches of another size, than the head's.
+
+    Args:
+        here: what they say, see `encoder_of`.
+
+    Raises:
+        DataError: they are.
+    """
+    made, wanted = here or {}, head.embed or {}
+    if _differ(made.get("encoder"), wanted.get("encoder")):
         raise DataError(
-            f"{what} by another encoder ({_short(here['encoder'])}) than the head in {head.place} was fitted to "
-            f"({_short(head.embed['encoder'])}); use that one"
+            f"features in {features} are by another encoder ({_short(made['encoder'])}) than those that the head in {head.place} was fitted "
+            f"to ({_short(wanted['encoder'])}); embed with that one"
         )
-    raise DataError(
-        f"{what} of patches of {here['size']} px and the head in {head.place} was fitted to features of {head.embed['size']} px; embed them "
-        f"with --set embed.size={head.embed['size']}"
-    )
+    if _differ(made.get("size"), wanted.get("size")):
+        raise DataError(
+            f"features in {features} are of patches of {made['size']} px and the head in {head.place} was fitted to those of "
+            f"{wanted['size']} px; embed with --set embed.size={wanted['size']}"
+        )
 
 
 def needs_adapter(encoder: AnyPath, identity: Mapping[str, Any], head: Head) -> bool:
@@ -71,11 +84,18 @@ def encoder_name(head: Head, run: RunFolder | None) -> str | None:
 
 
 def unknown_encoder(here: Mapping[str, Any] | None, head: Head) -> tuple[str, ...]:
-    if here is not None and head.embed is not None:
+    """A note where the features, or the head, do not say which encoder theirs is."""
+    if (here or {}).get("encoder") and (head.embed or {}).get("encoder"):
         return ()
-    who = "the features do" if here is None else "the head does"
+    who = "the head does" if (here or {}).get("encoder") else "the features do"
     return (f"{who} not say by which encoder the features are made; only their width was compared",)
 
 
+def _differ(here: Any, wanted: Any) -> bool:
+    """Whether two things differ that are both known."""
+    return here is not None and wanted is not None and here != wanted
+
+
 def _short(encoder: Any) -> str:
+    """A digest by its beginning, as a message shows it."""
     return str(encoder)[:12]

@@ -120,7 +120,7 @@ def predict_slides(
         asked = source.prepare(store.uri)
         found = _predict_all(asked, loaded, target, geojson=geojson)
         write_table(target / PREDICTIONS, found, loaded.classes, loaded.calibration)
-        tracker.log_dataset(name=source.name, digest=source.digest, source=source.name, context="inference")
+        tracker.log_dataset(name=source.name, digest=source.digest, source=source.place, context="inference")
         tracker.log_artifact(target / PREDICTIONS)
         counted = _counts(found, loaded)
         tracker.log_metrics({"slides": len(found), "slides_predicted": counted["slides_predicted"]})

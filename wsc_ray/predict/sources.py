@@ -24,7 +24,7 @@ from wsc_ray.mil.inputs import encoder_of
 from wsc_ray.predict.bag import Asked, look_at
 from wsc_ray.predict.cutting import Cutting
 from wsc_ray.predict.embedded import FEATURES, MANIFEST, of_cohort, of_list
-from wsc_ray.predict.encoder import encoder_name, fitted_recipe, needs_adapter, refuse_other_encoder, unknown_encoder
+from wsc_ray.predict.encoder import encoder_name, fitted_recipe, needs_adapter, refuse_other_features, unknown_encoder
 from wsc_ray.predict.head import Head
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
@@ -41,6 +41,7 @@ class Source:
     Attributes:
         plan: what a dry run says of it.
         identity: what it is, to know it by when the command is typed again.
+        place: where they come from, for people.
         name, digest: of the data, for MLflow.
         notes: what people should know of it.
         prepare: makes their features in the output folder, with an MLflow store by its URI, and gives the slides in order.
@@ -48,6 +49,7 @@ class Source:
 
     plan: Mapping[str, Any]
     identity: Mapping[str, Any]
+    place: str
     name: str
     digest: str
     notes: tuple[str, ...]
@@ -97,6 +99,7 @@ def of_slides(
     return Source(
         {"slides_from": shown(slides), "slides": len(listed.entries), **asked, "link": cutting.link},
         {"list": digest, **cutting.arguments()},
+        shown(slides),
         Path(slides).name,
         digest,
         listed.notes,
@@ -128,6 +131,7 @@ def of_manifest(manifest: str, head: Head, encoder: str, out: AnyPath, recipe: R
     return Source(
         {"manifest": shown(manifest), "slides": len(cohort), "patches": plan["patches"]},
         {"manifest": opened.digest},
+        shown(manifest),
         as_path(manifest).name,
         opened.digest,
         (),
@@ -162,11 +166,13 @@ def of_features(
             embed_slides(**adapted, recipe=_with_store(recipe, store))
             return look_at(of_cohort(read_slides(out / FEATURES), out / FEATURES), head.width)
 
-        return Source(plan, {"features": digest}, place.name, digest, (), prepare)
+        return Source(plan, {"features": digest}, shown(place), place.name, digest, (), prepare)
     here = encoder_of(place)
-    refuse_other_encoder(here, head, f"features in {place} are")
+    refuse_other_features(place, here, head)
     asked = look_at(of_cohort(cohort, place), head.width)
-    return Source(plan, {"features": digest}, place.name, digest, unknown_encoder(here, head), lambda store: asked)
+    return Source(
+        plan, {"features": digest}, shown(place), place.name, digest, unknown_encoder(here, head), lambda store: asked
+    )
 
 
 def _of_files(place: AnyPath, head: Head, run: RunFolder | None) -> Source:
@@ -181,12 +187,14 @@ def _of_files(place: AnyPath, head: Head, run: RunFolder | None) -> Source:
             "letter or digit; give the file another name"
         )
     here = encoder_of(place)
-    refuse_other_encoder(here, head, f"features in {place} are")
+    refuse_other_features(place, here, head)
     asked = [Asked(name, path=path) for name, path in sorted(files.items())]
     digest = digest_of_files(files)
     asked = look_at(asked, head.width, encoder_name(head, run))
     plan = {"features": shown(place), "slides": len(files)}
-    return Source(plan, {"features": digest}, place.name, digest, unknown_encoder(here, head), lambda store: asked)
+    return Source(
+        plan, {"features": digest}, shown(place), place.name, digest, unknown_encoder(here, head), lambda store: asked
+    )
 
 
 def _with_store(recipe: Recipe, store: str) -> Recipe:
