@@ -152,6 +152,34 @@ def test_a_run_brings_the_temperature_and_threshold_of_its_evaluation(places, tm
     assert row["predicted_calibrated"] == CLASSES[float(row["prob_positive"]) >= chosen["threshold"]]
 
 
+def test_with_folds_the_members_speak_that_never_saw_the_slide_and_of_a_new_one_all(places, tmp_path):
+    run, features = tmp_path / "run", places["features"]
+    write_json(run / "identity.json", {"format": 1, "manifest": None})
+    (run / "recipe.yaml").write_text("data: {fold: fold}\nevaluate: {bootstrap: 100}\n")
+    table = read_slides(features).slides
+    folds = ["ab"[int(patient[-1]) // 2 % 2] for patient in table["patient_id"].to_pylist()]
+    write_slides(features, table.append_column("fold", pa.array(folds)))
+    for place, fold in zip(sorted((places["head"] / "members").iterdir()), "aab", strict=True):
+        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold})
+    evaluate(run=run)
+    with (run / "evaluate" / "predictions.csv").open() as file:
+        expected = {row["slide_id"]: float(row["prob_positive"]) for row in csv.DictReader(file)}
+    new = write_store(tmp_path / "new", slides={"new": 2})
+    for slide in ("new-000", "new-001"):
+        shutil.copy(slide_path(new, slide), features)
+    both = pa.concat_tables([read_slides(features).slides, read_slides(new).slides], promote_options="default")
+    both_here = tmp_path / "both"
+    shutil.copytree(features, both_here)
+    write_slides(both_here, both)
+    predict(features=both_here, run=run, out=places["out"])
+    found = {slide: float(row["prob_positive"]) for slide, row in rows_of(places["out"]).items()}
+    assert {slide: found[slide] for slide in expected} == pytest.approx(expected, abs=1e-6)
+    assert len(expected) == 40
+    said = {s: read_attention(places["out"] / "attention", s).members for s in ("test-000", "test-004", "new-000")}
+    assert said["new-000"] == ["seed-0", "seed-1", "seed-2"]
+    assert sorted(map(tuple, (said["test-000"], said["test-004"]))) == [("seed-0", "seed-1"), ("seed-2",)]
+
+
 def rows_of_run(run: Path) -> dict[str, dict[str, str]]:
     predict(features=run / "features", run=run)
     return rows_of(run / "predict")
