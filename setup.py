@@ -47,6 +47,7 @@ setup(
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
         "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too
         "h5py>=3.11",
+        "shapely>=2.1",  # outlines of attention, exact where squares touch or overlap (BSD, GEOS inside), and needs nothing but numpy
         "mlflow>=3.1",
         "optuna>=5",  # TPE, through Ray Tune's searcher (MIT)
         "jinja2>=3.1",  # the page of slides, escaped (BSD); torch and mlflow bring it too
@@ -76,6 +77,7 @@ setup(
             "pandas-stubs>=2",
             "types-psutil>=5.9",
             "types-PyYAML>=6",
+            "types-shapely>=2.1",
             "types-tqdm>=4.66",
             "pandas>=2",
             "tifffile>=2025.1",  # writes the slides that tests read (BSD)

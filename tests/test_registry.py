@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,6 +40,13 @@ def test_the_packages_files_are_imported_when_a_registry_is_first_read(registry)
     assert "three" not in registry
     assert registry.missing("ona") == "there is no thing ona (did you mean one?); there are one, two"
     assert registry.missing("xyz") == "there is no thing xyz; there are one, two"
+
+
+def test_threads_that_read_it_first_at_the_same_time_all_find_everything(registry, tmp_path):
+    slow = "import time\ntime.sleep(0.05)\n"
+    (tmp_path / registry.package / "zzz.py").write_text(slow + REGISTERS.format(name="zzz"))
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: "zzz" in registry, range(8))) == [True] * 8
 
 
 def test_plugins_by_file_module_and_entry_point(registry, tmp_path, monkeypatch):

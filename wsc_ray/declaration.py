@@ -27,7 +27,8 @@ class Option:
         name: the option's name without the dashes; by default the parameter's name.
         argument: whether it is a positional argument instead of an option.
         kind: `value`: one value of the parameter's type. `path`: a folder, a file or a URI, made absolute before the call is
-            sent to a cluster. `paths`: any number of paths, positional. `file`: a local file whose text is sent with the call.
+            sent to a cluster. `paths`: any number of paths, positional. `file`: a local file whose text is sent with the call, or a
+            folder that every node can read.
             `pairs`: NAME=VALUE, repeatable, a dictionary. `texts`: one text, repeatable. `numbers`: numbers separated by commas, whole
             ones unless the parameter's type is float.
         choices: the allowed values.

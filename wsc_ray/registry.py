@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -28,7 +29,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str):
         self.kind, self.package = kind, package
         self._things: dict[str, T] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        self._lock = threading.RLock()  # threads that read pixels come here first at the same time
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that registers what it decorates under `name`.
@@ -72,12 +74,15 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True  # before the plug-ins are, which may read the registry themselves
-        try:
-            package = importlib.import_module(self.package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self.package}.{module.name}")
-            load_plugins()
-        except BaseException:
-            self._loaded = False  # the next reader hears of it too, and does not miss a name
-            raise
+        with self._lock:
+            if self._loaded or self._loading:  # a plug-in may read the registry while it is loaded itself
+                return
+            self._loading = True
+            try:
+                package = importlib.import_module(self.package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{self.package}.{module.name}")
+                load_plugins()
+                self._loaded = True  # not where one cannot be imported: the next reader hears of it too
+            finally:
+                self._loading = False

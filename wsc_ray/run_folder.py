@@ -20,6 +20,7 @@ RUN/
   mil/                 the chosen head (model.safetensors, config.json), members/, trials.csv, summary.json
   probe/               neighbours.csv, linear.csv, summary.json
   evaluate/            predictions.csv, member_predictions.csv, confusion.csv, summary.json
+  predict/             predictions.csv, attention/, geojson/, summary.json; manifest/ and features/ of new slides
 """
 
 from __future__ import annotations

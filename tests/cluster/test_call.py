@@ -50,6 +50,18 @@ def test_later_commands_work_where_their_results_belong(here):
     assert made.arguments["overrides"] == ["embed.batch_size=8"]
 
 
+def test_slides_to_predict_travel_as_a_list_or_as_the_path_of_their_folder(here):
+    (here / "new.csv").write_text("path\na.svs\n")
+    made = make_call("predict", slides="new.csv", run="run")
+    assert made.out == str(here / "run" / "predict")
+    assert made.files == {"slides.csv": "path\na.svs\n"}
+    assert (made.arguments["slides"], made.arguments["folder"]) == ("slides.csv", str(here))
+    (here / "slides").mkdir()
+    made = make_call("predict", slides="slides", run="run")
+    assert made.files == {}
+    assert made.arguments["slides"] == str(here / "slides")
+
+
 def test_results_to_compare_travel_as_paths(here):
     made = make_call("evaluate", results=("run", "s3://b/other", "theirs.csv"), compare=True, out="compared")
     assert made.arguments["results"] == [str(here / "run"), "s3://b/other", str(here / "theirs.csv")]

@@ -1,6 +1,7 @@
 """Commands on a real cluster that is up: one head and one more node for the whole file, with a token."""
 
 import contextlib
+import csv
 import json
 import re
 import signal
@@ -203,6 +204,16 @@ def test_every_later_command_runs_there_and_one_from_outside_the_package(head, s
     assert re.search(r"images_decoded +10", told)
     assert counted == 0, number
     assert re.search(r"slides +12", number)
+    status, text = head.run("predict", "--features", shared / "run" / "features", "--run", shared / "run")
+    assert status == 0, text
+    expected, found = (probabilities(shared / "run" / name) for name in ("evaluate", "predict"))
+    assert {slide: found[slide] for slide in expected} == pytest.approx(expected, abs=1e-6)
+    assert (shared / "run" / "predict" / "cluster.json").exists()
+
+
+def probabilities(folder):
+    with (folder / "predictions.csv").open() as file:
+        return {row["slide_id"]: float(row["prob_positive"]) for row in csv.DictReader(file)}
 
 
 def test_what_only_the_cluster_can_tell(head, shared, recipe, tmp_path):

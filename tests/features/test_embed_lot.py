@@ -1,6 +1,7 @@
 """A lot through a stand-in for the encoder, without Ray: whole slides, bounded memory, nothing half-written."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,18 @@ def test_one_unreadable_patch_is_a_sentence_and_leaves_whole_files_alone(tmp_pat
         embed_lot(job(manifest, out, 4), whole_lot(manifest, ["a", "b", "c"]), colour, same, threads=2)
     assert stored_slides(out) == set()
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("batch_size", [4, 1000])
+def test_a_slide_with_an_unreadable_patch_is_left_out_where_that_is_asked(tmp_path, batch_size):
+    manifest = write_manifest(tmp_path / "manifest", FILES, broken=[49])
+    out = tmp_path / "out"
+    asked = replace(job(manifest, out, batch_size), skip_bad=True)
+    left_out = embed_lot(asked, whole_lot(manifest, ["a", "b", "c"]), colour, same, threads=2)
+    assert list(left_out) == ["c"]
+    assert left_out["c"].startswith("slide c, x 49, y 98: the image cannot be decoded")
+    assert {path.name for path in out.iterdir()} == {"a.h5", "b.h5"}
+    np.testing.assert_array_equal(read_slide(out, "b").coords[:, 0], rows_of(FILES)["b"])
 
 
 def test_a_row_group_that_has_gone_is_a_sentence(tmp_path):

@@ -152,5 +152,19 @@ def test_links_to_one_file_are_noted_where_the_list_says_no_patients(folder):
 def test_a_list_that_is_not_there(folder):
     with pytest.raises(ManifestError, match="does not exist"):
         read_list(folder / "none.csv")
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(ManifestError, match="holds no slide files"):
         read_list(folder)
+
+
+def test_a_folder_of_slides_is_a_list_of_them(folder):
+    (folder / "slides" / "notes.txt").touch()
+    found = read_list(folder / "slides", constants={"label": "x", "split": "train"})
+    names = sorted(path.stem for path in (folder / "slides").iterdir() if path.suffix != ".txt")
+    assert [(e.slide_id, e.label, e.split) for e in found.entries] == [(name, "x", "train") for name in names]
+    with pytest.raises(ManifestError, match="`label` is missing"):
+        read_list(folder / "slides")
+
+
+def test_labels_and_splits_may_be_left_out_where_none_are_needed(folder):
+    source = written(folder, "path,label", "slides/a.svs,", "slides/b.tif,y")
+    assert [(e.label, e.split) for e in read_list(source, labelled=False).entries] == [(None, None), ("y", None)]

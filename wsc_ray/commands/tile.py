@@ -105,6 +105,8 @@ def tile(
     \b
     SLIDES is a CSV with the columns path, label and split, and optionally slide_id, patient_id, mpp and mask:
       wsc-ray tile slides.csv --out manifest
+    It may be a folder of slides that share a label and a split:
+      wsc-ray tile slides/ --constant label=negative --constant split=train --out manifest
     Lists of TRIDENT, CLAM and slide2vec are read too; options give what these lists lack:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
         --constant split=train --out manifest

@@ -60,10 +60,7 @@ def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -
     Raises:
         DataError: classes or encoders differ. Features of another encoder with the same width would silently give nonsense.
     """
-    classes = members[0].config["classes"]
-    other = next((member.name for member in members if member.config["classes"] != classes), None)
-    if other is not None:
-        raise DataError(f"members {members[0].name} and {other} of {head} have different classes; tune again")
+    classes = common_classes(members, head)
     encoder = encoder_of(features)
     tuned_on = [member.config["embed"] for member in members if member.config.get("embed")]
     if encoder and any(encoder != other for other in tuned_on):
@@ -71,6 +68,19 @@ def check_members(members: Sequence[Member], features: AnyPath, head: AnyPath) -
             f"features in {features} are by another encoder or patch size than those that the head in {head} was tuned on; "
             "tune again"
         )
+    return classes
+
+
+def common_classes(members: Sequence[Member], head: AnyPath) -> list[str]:
+    """Return the classes of the members.
+
+    Raises:
+        DataError: members have different classes.
+    """
+    classes = members[0].config["classes"]
+    other = next((member.name for member in members if member.config["classes"] != classes), None)
+    if other is not None:
+        raise DataError(f"members {members[0].name} and {other} of {head} have different classes; tune again")
     return classes
 
 

@@ -135,7 +135,7 @@ def evaluate_head(
         tracker.log_metrics(flat_metrics(measured))
         for name in (PREDICTIONS, MEMBERS, CONFUSION):
             tracker.log_artifact(out / name)
-        return {**measured, "ledger": {"path": shown(ledger_folder / LEDGER), **ledger}}
+        return {**measured, "head_digest": opening.head, "ledger": {"path": shown(ledger_folder / LEDGER), **ledger}}
 
     params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
     params |= recipe.evaluate.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Compute TRIDENT's attributes of a slide's coordinates from its patches (https://github.com/mahmoodlab/TRIDENT)."""
+"""Compute TRIDENT's attributes of a slide's coordinates (https://github.com/mahmoodlab/TRIDENT), and `mpp`, from its patches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsc_ray.slides.scale import TOLERANCE
 
 
 def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str, Any]:
-    """Return `patch_size`, `patch_size_level0`, `overlap` and `target_magnification`, as far as they are known.
+    """Return `patch_size`, `patch_size_level0`, `overlap`, `target_magnification` and `mpp`, as far as they are known.
 
     Args:
         first: a row of the manifest; all patches of a slide have one size and scale.
@@ -28,6 +28,7 @@ def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str,
         attributes["overlap"] = overlap(coords, first["patch_size_level0"], first.get("patch_size") or 0)
     if first.get("mpp"):
         attributes["target_magnification"] = round(10 / first["mpp"], 2)  # 10x is 1 um/px by the usual convention
+        attributes["mpp"] = float(first["mpp"])  # exactly, which a magnification of two digits is not
     return attributes
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsc_ray.cohort import Cohort
 from wsc_ray.encoders import IMAGENET
@@ -46,6 +47,7 @@ def embed_slides(
     overrides: Sequence[str] = (),
     views: int = 0,
     fetch: bool = False,
+    skip_bad: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Write the features of every slide; slides whose file exists are left out.
@@ -62,6 +64,8 @@ def embed_slides(
             and `seed`, too.
         views: K, the number of augmented views of each patch to embed besides the patch itself.
         fetch: fetch timm's weights if they are not in the cache.
+        skip_bad: leave out slides with an image that cannot be read, instead of stopping; the summary's `slides_left_out` has the
+            reasons.
         dry_run: return the plan and write nothing.
 
     Returns:
@@ -90,7 +94,7 @@ def embed_slides(
         raise RecipeError("embed", ["--manifest: missing; give it or --run"])
     augmentation = Augmentation(views, recipe.augment, recipe.seed) if views else None
     frozen = choose_encoder(encoder if encoder is not None else own, size=recipe.embed.size, fetch=fetch)
-    patches = open_manifest(source)
+    patches = open_manifest(source, labelled=False)
     if folder is not None and manifest is None:
         _refuse_another(folder, source, patches.digest)
     runs = patches.runs()
@@ -131,20 +135,25 @@ def embed_slides(
     store = open_store(recipe.tracking.uri, recipe.tracking.experiment, out, *([folder.path] if folder else []))
     attributes = {"encoder": frozen.name}
     batch_size, retries = recipe.embed.batch_size, recipe.stream.retries
-    job = Job(patches, out, identity, attributes, frozen.size, batch_size, retries, augmentation)
+    job = Job(patches, out, identity, attributes, frozen.size, batch_size, retries, augmentation, skip_bad)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         started = time.time()
         tracker.log_dataset(name=as_path(source).name, digest=patches.digest, source=source, context="inference")
-        _embed(job, frozen, lots, recipe.embed.workers)
+        left_out = _embed(job, frozen, lots, recipe.embed.workers)
         for slide in set(cohort.ids) - counts.keys() - stored:
             _write_empty(slide, out, frozen.width, views, attributes)
         clear_unfinished(out)
-        write_slides(out, _summary(cohort, counts))
+        table = _summary(cohort, counts)
+        if left_out:
+            table = table.filter(pc.invert(pc.is_in(table["slide_id"], pa.array(sorted(left_out)))))
+        if table.num_rows:
+            write_slides(out, table)
         seconds = time.time() - started
         rate = lots.patches / seconds if lots.patches else None
         tracker.log_metrics({"patches": lots.patches, "seconds": seconds, "patches_per_second": rate or 0.0})
-        return {"patches_embedded": lots.patches, "patches_per_second": rate}
+        embedded = lots.patches - sum(counts[slide] for slide in left_out)
+        return {"patches_embedded": embedded, "patches_per_second": rate, "slides_left_out": left_out}
 
     params = {**plan, "batch_size": recipe.embed.batch_size}
     return carry_out("embed", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
@@ -160,15 +169,17 @@ def _refuse_another(folder: RunFolder, source: str, digest: str) -> None:
         )
 
 
-def _embed(job: Job, encoder: FrozenEncoder, lots: Lots, workers: int) -> None:
+def _embed(job: Job, encoder: FrozenEncoder, lots: Lots, workers: int) -> dict[str, str]:
+    """The slides that were left out, and why."""
     if not lots.patches:
-        return
+        return {}
     from wsc_ray.features.ray_embed import embed_all
     from wsc_ray.ray_session import ray_session
 
     with ray_session(), Progress("embed", lots.patches, unit="patches") as progress:
-        embed_all(job, encoder, lots, workers=workers, show=progress.to)
+        left_out = embed_all(job, encoder, lots, workers=workers, show=progress.to)
         progress.to(lots.patches)
+    return left_out
 
 
 def _write_empty(slide: str, out: AnyPath, width: int, views: int, attributes: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from wsc_ray.errors import ResourceError, RunFolderError
 from wsc_ray.features.attributes import check_scale, coords_attributes
 from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot
-from wsc_ray.features.read import Fit, Piece, piece_size, read_lot
+from wsc_ray.features.read import Fit, Piece, UnreadableSlide, piece_size, read_lot
 from wsc_ray.features.store import SlideFile
 from wsc_ray.files import read_json
 from wsc_ray.manifest import Manifest
@@ -36,6 +36,7 @@ class Job:
         batch_size: most pictures in a forward pass, which are patches or views of patches.
         retries: number of retries where storage fails.
         augmentation: settings of the views to embed besides each patch; None: no views.
+        skip_bad: leave out slides with an image that cannot be read.
     """
 
     manifest: Manifest
@@ -46,6 +47,7 @@ class Job:
     batch_size: int
     retries: int
     augmentation: Augmentation | None = None
+    skip_bad: bool = False
 
     @property
     def patches_at_a_time(self) -> int:
@@ -79,7 +81,7 @@ def check_sight(job: Job, node: str) -> None:
 
 def embed_lot(
     job: Job, lot: Lot, encode: Encode, fit: Fit, *, threads: int, count: Callable[[int], None] = lambda patches: None
-) -> None:
+) -> dict[str, str]:
     """Embed a lot's slides; each file is finished when its slide's last patch has been encoded.
 
     Memory holds at most two batches, the pieces that are decoded ahead and five row groups as they are stored; and, for
@@ -91,8 +93,11 @@ def embed_lot(
         threads: number of threads that decode.
         count: called after each batch with its number of patches.
 
+    Returns:
+        The slides that were left out, and why; none but with `skip_bad`.
+
     Raises:
-        DataError: an image cannot be read or decoded, or a slide has patches of several scales.
+        DataError: an image cannot be read or decoded, without `skip_bad`, or a slide has patches of several scales.
         RunFolderError: a file cannot be written.
     """
     ahead = threads + -(-job.patches_at_a_time // piece_size(job.augmentation))
@@ -104,11 +109,13 @@ def embed_lot(
         ahead=ahead,
         retries=job.retries,
         augmentation=job.augmentation,
+        skip_bad=job.skip_bad,
     )
+    left_out: dict[int, str] = {}
     files: dict[int, SlideFile] = {}
     first: dict[int, Mapping[str, Any]] = {}
     try:
-        for batch in batches(pieces, job.patches_at_a_time):
+        for batch in batches(_of_readable(pieces, left_out), job.patches_at_a_time):
             features = encode(np.concatenate([piece.pixels for piece in batch]))
             views = _encode_views(batch, encode, job.batch_size)
             start = 0
@@ -134,6 +141,16 @@ def embed_lot(
         for file in files.values():
             file.discard()
         pieces.close()
+    return {lot.slides[slide]: reason for slide, reason in left_out.items()}
+
+
+def _of_readable(pieces: Iterable[Piece | UnreadableSlide], left_out: dict[int, str]) -> Iterator[Piece]:
+    """The pieces of slides of which everything could be read so far; the others are added to `left_out`."""
+    for piece in pieces:
+        if isinstance(piece, UnreadableSlide):
+            left_out.setdefault(piece.slide, piece.reason)
+        elif piece.slide not in left_out:
+            yield piece
 
 
 def _encode_views(batch: Sequence[Piece], encode: Encode, size: int) -> np.ndarray | None:

@@ -35,6 +35,7 @@ _KEPT = (
     "patch_size_level0",
     "overlap",
     "target_magnification",
+    "mpp",  # ours
     "level0_magnification",
     "level0_width",
     "level0_height",

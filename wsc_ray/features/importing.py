@@ -91,7 +91,7 @@ def import_features(
         "encoder": encoders[0] if encoders else None,
         "size": sizes[0] if len(sizes) == 1 else None,
         "width": width,
-        "files": _digest(paths),
+        "files": digest_of_files(paths),
         "mpp": hashlib.sha256(repr(mpps).encode()).hexdigest(),
     }
     earlier = claim_folder(COMMAND, out)
@@ -246,7 +246,7 @@ def _copy(path: AnyPath, mpp: float | None, out: AnyPath, slide_id: str, facts: 
         file.discard()
 
 
-def _digest(paths: Mapping[str, AnyPath]) -> str:
+def digest_of_files(paths: Mapping[str, AnyPath]) -> str:
     """Return the SHA-256 (hex) of the names and sizes of the files."""
     sizes = [
         (slide, path.name, path.stat().st_size if isinstance(path, Path) else path.size())

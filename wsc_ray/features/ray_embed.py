@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -37,18 +37,18 @@ class Worker:
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._done, self._stopped = 0, False
 
-    def embed(self, lot: Lot) -> UserError | None:
-        """Embed a lot's slides; return a user's mistake instead of raising it, since Ray would wrap it in a traceback."""
+    def embed(self, lot: Lot) -> UserError | dict[str, str]:
+        """Embed a lot's slides and return those that were left out, with the reasons; or a user's mistake, which is returned instead
+        of raised, since Ray would wrap it in a traceback."""
         try:
             with self._lock:
                 if self._encoder is None:
                     check_sight(self._job, ray.util.get_node_ip_address())
                     self._encoder = Encoder(self._frozen)
             fitted = partial(fit, size=self._job.size, interpolation=self._frozen.interpolation)
-            embed_lot(self._job, lot, self._encode, fitted, threads=self._threads, count=self._count)
+            return embed_lot(self._job, lot, self._encode, fitted, threads=self._threads, count=self._count)
         except UserError as error:
             return error
-        return None
 
     def done(self) -> int:
         """Return the number of patches that are embedded so far."""
@@ -72,13 +72,16 @@ class Worker:
 
 def embed_all(
     job: Job, encoder: FrozenEncoder, lots: Iterable[Lot], *, workers: int, show: Callable[[int], None]
-) -> None:
+) -> dict[str, str]:
     """Embed every lot; needs a Ray session.
 
     Args:
         lots: the lots, each taken when an actor is free.
         workers: number of actors.
         show: called from time to time with the number of embedded patches.
+
+    Returns:
+        The slides that were left out, and why; none but with `job.skip_bad`.
 
     Raises:
         UserError: an actor returned a mistake, or there are too few CPUs or GPUs; slides that are complete are kept.
@@ -98,6 +101,7 @@ def embed_all(
     running: dict[Any, Any] = {}  # a lot's future result -> its actor
     free = team * LOTS_EACH  # every actor gets one lot before any gets two
     remaining, embedded = iter(lots), 0
+    left_out: dict[str, str] = {}
     try:
         while True:
             for worker in list(free):
@@ -107,11 +111,11 @@ def embed_all(
                 free.remove(worker)
                 running[worker.embed.remote(lot)] = worker
             if not running:
-                return
+                return left_out
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_SECONDS)
             for result in ready:
                 free.append(running.pop(result))
-                _raise(result)
+                left_out |= _slides_left_out(result)
             embedded = max(embedded, _done(team))
             show(embedded)
     finally:
@@ -121,10 +125,15 @@ def embed_all(
             ray.wait(list(running), num_returns=len(running), timeout=_STOP_SECONDS)
 
 
-def _raise(result: Any) -> None:
-    """Raise the mistake that a lot's actor returned, if any, or `ResourceError` if the actor was lost."""
+def _slides_left_out(result: Any) -> dict[str, str]:
+    """Return the slides that a lot's actor has left out, with the reasons.
+
+    Raises:
+        UserError: the mistake that the actor returned.
+        ResourceError: the actor was lost.
+    """
     try:
-        error = ray.get(result)
+        answer = ray.get(result)
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as lost:
@@ -132,8 +141,9 @@ def _raise(result: Any) -> None:
         raise ResourceError(
             f"the process of an encoder ended each time, {1 + RETRIES} times; it may need more memory than its machine has: {reason}"
         ) from None
-    if error is not None:
-        raise error
+    if isinstance(answer, UserError):
+        raise answer
+    return cast(dict[str, str], answer)
 
 
 def _done(team: list[Any]) -> int:

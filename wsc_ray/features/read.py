@@ -53,6 +53,14 @@ class Piece:
         return len(self.pixels)
 
 
+@dataclass(frozen=True)
+class UnreadableSlide:
+    """A slide of which an image cannot be read or decoded: an index into the lot's slides, and the reason."""
+
+    slide: int
+    reason: str
+
+
 def piece_size(augmentation: Augmentation | None) -> int:
     """Return the most patches of a piece."""
     return PIECE if augmentation is None else max(1, PIECE // (1 + augmentation.views))
@@ -67,7 +75,8 @@ def read_lot(
     ahead: int,
     retries: int,
     augmentation: Augmentation | None = None,
-) -> Generator[Piece, None, None]:
+    skip_bad: bool = False,
+) -> Generator[Piece | UnreadableSlide, None, None]:
     """Yield every patch of a lot's slides, in the manifest's order; each row group is read once.
 
     Args:
@@ -76,9 +85,10 @@ def read_lot(
         ahead: most pieces that are decoded, or being decoded, before they are taken.
         retries: number of retries where storage fails.
         augmentation: settings of the views; None: no views.
+        skip_bad: yield an `UnreadableSlide` in place of a piece with an image that cannot be read.
 
     Raises:
-        DataError: an image cannot be read or decoded, since a slide's features must be complete.
+        DataError: an image cannot be read or decoded, without `skip_bad`, since a slide's features must be complete.
     """
     names = [name for name in (*REQUIRED.names, *OPTIONAL.names) if name in manifest.columns]
     columns = [*names, manifest.pixels]
@@ -86,9 +96,14 @@ def read_lot(
     def read(part: Part) -> list[tuple[int, pa.Table]]:
         return _read_part(manifest, part, columns, retries, piece_size(augmentation))
 
-    def load(rows: tuple[int, pa.Table]) -> Piece:
+    def load(rows: tuple[int, pa.Table]) -> Piece | UnreadableSlide:
         slide, table = rows
-        return _decode(manifest, slide, table, fit, retries, augmentation)
+        try:
+            return _decode(manifest, slide, table, fit, retries, augmentation)
+        except DataError as error:
+            if not skip_bad:
+                raise
+            return UnreadableSlide(slide, str(error))
 
     large = any(sum(rows for _, rows, _ in part.runs) > _LARGE for part in lot.parts)
     with ThreadPoolExecutor(_GROUPS_AHEAD) as readers, ThreadPoolExecutor(threads) as decoders:

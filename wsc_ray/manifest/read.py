@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from wsc_ray import storage
 from wsc_ray.cohort import COHORT_FILE, Cohort, read_cohort
-from wsc_ray.cohort.cohort import make_cohort
+from wsc_ray.cohort.cohort import PATIENT, SLIDE, make_cohort
 from wsc_ray.cohort.problems import find_problems
 from wsc_ray.cohort.values import as_text
 from wsc_ray.errors import DataError, ManifestError
@@ -130,6 +130,8 @@ class Manifest:
                 slides = self._slides_of_rows()
             except DataError as error:
                 raise ManifestError(str(error)) from None
+            if PATIENT not in slides.column_names:  # each slide is taken for another patient, as in a list of slides
+                slides = slides.append_column(PATIENT, slides[SLIDE])
             problems = find_problems(slides)
             if problems:
                 raise ManifestError(f"{self.uri}: " + "; ".join(problems))
@@ -202,23 +204,24 @@ class Manifest:
         return self._footers
 
 
-def open_manifest(uri: str) -> Manifest:
+def open_manifest(uri: str, *, labelled: bool = True) -> Manifest:
     """Open a manifest for use: the folder that `import_manifest` wrote, another folder of Parquet files, or one file.
 
     Only footers are read.
 
     Args:
         uri: a path or URI of any filesystem that pyarrow or fsspec know.
+        labelled: whether patients, labels and splits have to be known; who only looks at patches needs none.
 
     Raises:
         ManifestError: `uri` does not exist, has no or broken Parquet files, lacks a column or file, has a newer format,
-            or has row groups that mix splits or slide labels.
+            or, with `labelled`, has row groups that mix splits or slide labels.
     """
     manifest = open_any(uri)
-    missing = missing_columns(manifest.columns, rows_describe_slides=manifest.rows_describe_slides)
+    missing = missing_columns(manifest.columns, rows_describe_slides=manifest.rows_describe_slides, labelled=labelled)
     if missing:
         raise ManifestError(f"{uri} lacks the columns {', '.join(missing)}; {_IMPORT}, with `columns` naming them")
-    mixed = manifest.mixed_row_groups()
+    mixed = manifest.mixed_row_groups() if labelled else []
     if mixed:
         file, number = mixed[0]
         raise ManifestError(

@@ -68,14 +68,16 @@ def schema_for(names: Iterable[str]) -> pa.Schema:
     return pa.schema([field for field in COLUMNS if field.name in wanted])
 
 
-def missing_columns(names: Iterable[str], *, rows_describe_slides: bool) -> list[str]:
+def missing_columns(names: Iterable[str], *, rows_describe_slides: bool, labelled: bool = True) -> list[str]:
     """Return the columns that a manifest needs and `names` lacks.
 
     Args:
         rows_describe_slides: whether rows repeat patient, label and split of their slides, as in format 1.
+        labelled: whether the manifest needs patients, labels and splits.
     """
     have = set(names)
-    needed = ["slide_id", *OF_SLIDE.names, *REQUIRED.names[1:]] if rows_describe_slides else REQUIRED.names
+    of_slides = rows_describe_slides and labelled
+    needed = ["slide_id", *OF_SLIDE.names, *REQUIRED.names[1:]] if of_slides else REQUIRED.names
     missing = [name for name in needed if name not in have]
     if not have & set(PIXELS.names):
         missing.append("one of " + ", ".join(PIXELS.names))

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 import wsc_ray
 from wsc_ray.cohort import Cohort
@@ -23,6 +22,7 @@ from wsc_ray.features.store import read_file
 from wsc_ray.files import local_folder
 from wsc_ray.mil.ensemble import MEMBERS, Member
 from wsc_ray.mil.head import CONFIG, WEIGHTS
+from wsc_ray.mil.one_bag import predict_bag, speaking
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath
@@ -116,22 +116,14 @@ def predict_files(members: Sequence[Member], paths: Sequence[str], folds: Sequen
     """
     probabilities = np.empty((len(paths), len(members[0].config["classes"])))
     for row, (path, fold) in enumerate(zip(paths, folds, strict=True)):
-        chosen = [member for member in members if fold is None or member.fold == fold]
+        chosen = speaking(members, fold)
         if not chosen:
             raise DataError(f"fold {fold} of {path} has no members; leave it empty for a slide that none has seen")
-        features = torch.from_numpy(read_file(path).astype(np.float32, copy=False))
+        features = read_file(path).astype(np.float32, copy=False)
         width = members[0].head.features
-        if features.dim() != 2 or not len(features) or features.shape[1] != width:
-            raise DataError(
-                f"{path} has features {tuple(features.shape)}; the heads need some patches of {width} dimensions"
-            )
-        if not torch.isfinite(features).all():
+        if features.ndim != 2 or not len(features) or features.shape[1] != width:
+            raise DataError(f"{path} has features {features.shape}; the heads need some patches of {width} dimensions")
+        if not np.isfinite(features).all():
             raise DataError(f"features in {path} are not all finite numbers")
-        probabilities[row] = np.mean([_probabilities(member, features) for member in chosen], axis=0)
+        probabilities[row] = predict_bag(chosen, features)[0].mean(axis=0)
     return probabilities
-
-
-@torch.inference_mode()
-def _probabilities(member: Member, features: torch.Tensor) -> np.ndarray:
-    logits, _ = member.head(features, torch.tensor([0, len(features)]))
-    return logits[0].double().softmax(dim=0).numpy()

@@ -14,6 +14,8 @@ A CSV, TSV or Parquet table. Its columns are taken by their names here or by tho
 
 Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLAM), a slide is the one slide file of the
 slides' folder that is called `<slide_id>`, or `<slide_id>.<something>`; annotations beside it are no slides.
+
+In place of a list a folder may be given: its slide files are the slides, and their names without the ending are the ids.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from wsc_ray.cohort.problems import alike, patients_in_several
 from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
@@ -75,6 +79,7 @@ class Entry:
 
     Attributes:
         mpp: um/px at level 0 that the list gives; None: the file's own.
+        label, split: None: not known, which only a list without labels may leave open.
         site: None: not known.
         mask: of its tissue; None: tissue is looked for.
     """
@@ -82,8 +87,8 @@ class Entry:
     slide_id: str
     path: Path
     patient_id: str
-    label: str
-    split: str
+    label: str | None
+    split: str | None
     mpp: float | None = None
     site: str | None = None
     mask: Path | None = None
@@ -104,23 +109,26 @@ def read_list(
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, str] | None = None,
     label_names: Mapping[str, str] | None = None,
+    labelled: bool = True,
 ) -> SlideList:
     """Read and check a list of slides; no slide is opened.
 
     Args:
+        source: the list, or a folder of slide files.
         folder: where relative paths start; None: the list's own folder.
         columns: our name -> the list's, where it is none of those above.
         constants: our name -> one value for every slide.
         label_names: slide label in the list -> in the manifest; when given, it must name every label.
+        labelled: whether every slide needs a label and a split.
 
     Raises:
         ManifestError: the list cannot be read or is none, or slides of it are wrong; all problems are listed.
     """
     source = local_path(source)
     folder = local_path(folder) if folder else source.parent
-    table = read_user_table(str(source))
+    table = _files_of(source) if source.is_dir() else read_user_table(str(source))
     constants = {name: str(value).strip() for name, value in (constants or {}).items()}
-    chosen, problems = _choose(table.names, dict(columns or {}), constants)
+    chosen, problems = _choose(table.names, dict(columns or {}), constants, labelled=labelled)
     if not table.rows:
         problems.append("no slides: the list has no rows")
     _raise(source, problems)
@@ -130,7 +138,7 @@ def read_list(
     found: list[tuple[int, Entry]] = []
     for row in range(table.rows):
         told = {name: texts[row] for name, texts in values.items()}
-        entry = _entry(table.where(row), told, folder, by_name, label_names, problems)
+        entry = _entry(table.where(row), told, folder, by_name, label_names, problems, labelled=labelled)
         found += [(row, entry)] if entry is not None else []
     names_patients = "patient_id" in values
     _raise(source, problems + _contradictions(table, found, names_patients=names_patients))
@@ -143,8 +151,16 @@ def read_list(
     return SlideList(tuple(entry for _, entry in found), tuple(notes))
 
 
+def _files_of(folder: Path) -> UserTable:
+    """The slide files of a folder as a list of them."""
+    paths = pa.array([str(path) for path in _slide_files(folder)], pa.string())
+    if not len(paths):
+        raise ManifestError(f"{folder} holds no slide files; give a list of slides, or a folder of them")
+    return UserTable(str(folder), {"path": pa.chunked_array([paths])}, len(paths))
+
+
 def _choose(
-    header: Sequence[str], columns: Mapping[str, str], constants: Mapping[str, str]
+    header: Sequence[str], columns: Mapping[str, str], constants: Mapping[str, str], *, labelled: bool
 ) -> tuple[dict[str, str], list[str]]:
     """Our name -> the list's column; and problems."""
     chosen, problems = dict(columns), []
@@ -169,7 +185,7 @@ def _choose(
             f"`path` is missing: name the column of the slide files (--column path=SOURCE){hints.get('path', '')}"
         )
     for name, example in (("label", "--column label=SOURCE"), ("split", "--constant split=train")):
-        if name not in have:
+        if labelled and name not in have:
             problems.append(
                 f"`{name}` is missing: name its column or give a constant, such as {example}{hints.get(name, '')}"
             )
@@ -179,14 +195,22 @@ def _choose(
 def _by_name(folder: Path) -> dict[str, list[Path]]:
     """The slide files of a folder by their names, with and without the last suffix."""
     found: dict[str, list[Path]] = {}
+    for path in _slide_files(folder):
+        for name in {path.name, path.stem}:
+            found.setdefault(name, []).append(path)
+    return found
+
+
+def _slide_files(folder: Path) -> list[Path]:
+    """The files of a folder that may be slides, in order."""
     try:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and path.suffix.lower() not in _NO_SLIDES and not path.name.startswith("."):
-                for name in {path.name, path.stem}:
-                    found.setdefault(name, []).append(path)
+        return [
+            path
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.suffix.lower() not in _NO_SLIDES and not path.name.startswith(".")
+        ]
     except OSError as error:
         raise ManifestError(f"the slides' folder {folder} cannot be read: {error.strerror or error}") from None
-    return found
 
 
 def _entry(
@@ -196,6 +220,8 @@ def _entry(
     by_name: Mapping[str, list[Path]] | None,
     label_names: Mapping[str, str] | None,
     problems: list[str],
+    *,
+    labelled: bool,
 ) -> Entry | None:
     """The slide of a line; None where a problem has been added."""
     wrong = []
@@ -225,9 +251,9 @@ def _entry(
                 f"first; give a column {name}"
             )
     for name in ("label", "split"):
-        if not values.get(name):
+        if labelled and not values.get(name):
             wrong.append(f"no {name}")
-    label = values.get("label") or ""
+    label = values.get("label") or None
     if label_names and label:
         if label not in label_names:
             wrong.append(f"label names are given, but not for {label!r}")
@@ -241,16 +267,9 @@ def _entry(
     if wrong or path is None:
         problems += [f"{where}: {each}" for each in wrong]
         return None
-    return Entry(
-        slide_id,
-        path.absolute(),
-        patient_id,
-        label,
-        values["split"] or "",
-        mpp,
-        values.get("site"),
-        None if mask is None else mask.absolute(),
-    )
+    split = values.get("split") or None
+    mask = None if mask is None else mask.absolute()
+    return Entry(slide_id, path.absolute(), patient_id, label, split, mpp, values.get("site"), mask)
 
 
 def _is_file(path: Path) -> bool:

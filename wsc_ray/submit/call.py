@@ -182,6 +182,8 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
     kind = parameter.option.kind
     if kind == "file":
         source = local_path(value)
+        if source.is_dir():  # of slides, which every node has to see under this path
+            return str(source)
         name = f"{parameter.name}{source.suffix}"
         files[name] = _read(source)
         return name

@@ -67,7 +67,7 @@ def cut(patch_file: PatchFile) -> int:
     """Write the file; how many patches it holds.
 
     Raises:
-        DataError: patches cannot be read and may not be left out, or none can be read.
+        DataError: patches cannot be read and may not be left out.
     """
     bad: list[Unreadable] = []
     linked = patch_file.quality is None
@@ -76,7 +76,7 @@ def cut(patch_file: PatchFile) -> int:
     with atomic(patch_file.path) as temporary:
         groups = _links(patch_file) if linked else (group for group in _groups(patch_file, bad) if group.num_rows)
         write_file(fs.LocalFileSystem(), str(temporary), schema, groups, part=patch_file.number, parts=patch_file.parts)
-        if bad and (patch_file.unreadable is None or len(bad) == rows):
+        if bad and patch_file.unreadable is None:
             first = bad[0]
             raise DataError(
                 f"{len(bad):,} of {rows:,} patches cannot be read, the first one of slide {first.slide_id}: {first.reason}"

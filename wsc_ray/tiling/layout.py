@@ -66,7 +66,7 @@ def lay_out(pairs: Sequence[tuple[Entry, SlideGrid]], *, row_group_rows: int, fi
         },
     }
     table = pa.table(columns)
-    split, label = (encode(_of_slide([getattr(e, name) for e in entries], slide)) for name in ("split", "label"))
+    split, label = (encode(_of_slide([getattr(e, name) or "" for e in entries], slide)) for name in ("split", "label"))
     of = encode(table["slide_id"])
     order = order_rows(split, label, of, seed)
     groups = divide(split.codes[order], label.codes[order], row_group_rows)

@@ -17,7 +17,7 @@ from typing import Any
 from wsc_ray.cohort import Cohort, write_cohort
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.manifest import open_manifest
-from wsc_ray.manifest.counts import count
+from wsc_ray.manifest.counts import NONE, count
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
 from wsc_ray.places import local_path
@@ -28,7 +28,7 @@ from wsc_ray.slides.slide_grid import DETECTOR, Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tiling.cohort import slide_table
-from wsc_ray.tiling.job import TilingJob, clear_unfinished, cut_all, look_at_all, problems_of
+from wsc_ray.tiling.job import UNREADABLE, TilingJob, clear_unfinished, cut_all, look_at_all, problems_of
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tiling.page import PAGE, dropped, write_page
 from wsc_ray.tracking import Tracker
@@ -62,12 +62,14 @@ def tile_slides(
     row_group_rows: int = ROW_GROUP_ROWS,
     file_rows: int = FILE_ROWS,
     seed: int = 0,
+    to_predict: bool = False,
+    tracking: str | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Cut the tissue of slides into patches and write them as a manifest; what is there already is left out.
 
     Args:
-        slides: CSV or TSV list, see `wsc_ray.slides.listing`.
+        slides: CSV or TSV list or a folder of slides, see `wsc_ray.slides.listing`.
         out: folder for the manifest, a URI or a path that every node mounts; beside `patches/` it holds `coords/` (TRIDENT's
             files), `previews/` (pictures of what was kept), `slides.html` (all slides on a page) and `summary.json`.
         folder: where the list's relative paths start; None: the list's own folder.
@@ -84,6 +86,9 @@ def tile_slides(
         reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of the three that is installed.
         skip_bad: leave out slides and patches that cannot be read, instead of stopping.
         row_group_rows, file_rows, seed: as in `manifest_import`.
+        to_predict: the slides are to be predicted: they need no labels and splits, and it is no error that none of them has a
+            patch; there is no manifest then, and the summary says 0 patches.
+        tracking: URI of the MLflow store, where it is not to be looked for.
         dry_run: check the list and what is there, and do nothing.
 
     Returns:
@@ -98,7 +103,14 @@ def tile_slides(
     mpps = (float(mpp),) if isinstance(mpp, int | float) else tuple(float(each) for each in mpp)
     settings = Settings(mpps=mpps, size=patch_size, overlap=overlap, tissue=tissue, reader=_reader(reader, link))
     _check(settings, quality, row_group_rows, file_rows)
-    listed = read_list(slides, folder=folder, columns=columns, constants=constants, label_names=label_names)
+    listed = read_list(
+        slides,
+        folder=folder,
+        columns=columns,
+        constants=constants,
+        label_names=label_names,
+        labelled=not to_predict,
+    )
     entries, masked = _with_masks(listed.entries, masks)
     job = TilingJob(entries, settings, None if link else quality, out, skip_bad)
     cutting = {
@@ -107,7 +119,7 @@ def tile_slides(
         "file_rows": file_rows,
         "seed": seed,
     }
-    identity = {**_identity(settings), **cutting, "list": _digest(entries, link)}
+    identity = {**_identity(settings), **cutting, "list": digest_of_list(entries, link=link)}
     laid_out = _layout_there(out, identity)
     looked = [known(entry, settings, out) for entry in entries]
     plan = {
@@ -125,7 +137,7 @@ def tile_slides(
     }
     if dry_run:
         return {**plan, "splits": _splits(entries)}
-    store = open_store(None, EXPERIMENT, out)
+    store = open_store(tracking, EXPERIMENT, out)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         grids = look_at_all(job, looked)
@@ -133,6 +145,8 @@ def tile_slides(
         bad = problems_of(job, grids)
         pairs = [(entry, grid) for entry, found in zip(entries, grids, strict=True) for grid in found]
         rows = lay_out(pairs, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)
+        if not rows.table.num_rows and to_predict:
+            return {"patches": 0, **_slides_without_patches(entries, grids, bad)}
         if not rows.table.num_rows:
             raise DataError(
                 f"none of the {len(entries):,} slides has a patch with {tissue:.0%} tissue; look at {out / PAGE}"
@@ -151,6 +165,8 @@ def tile_slides(
             "patches_cut": done,
             "page": shown(out / PAGE),
         }
+        if not summary["patches"] and not to_predict:
+            raise DataError(f"none of the {rows.table.num_rows:,} patches can be read; {out / UNREADABLE} says why")
         tracker.log_metrics({"patches": summary["patches"]})
         tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
         return summary
@@ -243,25 +259,19 @@ def _summary(
     manifest = open_manifest(str(out))
     counted = count(cohort, manifest.runs().patches())
     counted["slides_cut"] = counted.pop("slides")
-    without = [
-        entry.slide_id
-        for entry, found in zip(entries, looked, strict=True)
-        if not any(len(grid.coords) for grid in found)
-    ]
     return counted | {
         **({"patches_by_mpp": _of_scales(settings, looked)} if len(settings.mpps) > 1 else {}),
         "patches_dropped": dict(sorted(dropped([grid for found in looked for grid in found]).items())),
         "files": len(rows.files),
         "digest": manifest.digest,
         "cohort_digest": cohort.digest(),
-        "slides_left_out": dict(bad),
-        "slides_without_tissue": [slide for slide in without if slide not in bad],
         "patches_left_out": rows.table.num_rows - counted["patches"],
+        **_slides_without_patches(entries, looked, bad),
     }
 
 
 def _of_scales(settings: Settings, looked: Sequence[Sequence[SlideGrid]]) -> dict[str, int]:
-    """Patches kept of each scale, um/px; those that cannot be read are among them."""
+    """Return the number of patches that are kept of each scale, um/px, including those that cannot be read."""
     counts = [0] * len(settings.mpps)
     for found in looked:
         for place, grid in enumerate(found):
@@ -269,7 +279,22 @@ def _of_scales(settings: Settings, looked: Sequence[Sequence[SlideGrid]]) -> dic
     return {f"{mpp:g}": count for mpp, count in zip(settings.mpps, counts, strict=True)}
 
 
-def _digest(entries: Sequence[Entry], link: bool) -> str:
+def _slides_without_patches(
+    entries: Sequence[Entry], looked: Sequence[Sequence[SlideGrid]], bad: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the slides that could not be read, with the reasons, and those that have no tissue."""
+    without = [
+        entry.slide_id
+        for entry, found in zip(entries, looked, strict=True)
+        if not any(len(grid.coords) for grid in found)
+    ]
+    return {
+        "slides_left_out": dict(bad),
+        "slides_without_tissue": [slide for slide in without if slide not in bad],
+    }
+
+
+def digest_of_list(entries: Sequence[Entry], *, link: bool) -> str:
     """SHA-256 (hex) of what the list says; of where the files lie only where rows point there."""
     said = [
         [entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp, *([str(entry.path)] if link else [])]
@@ -281,7 +306,7 @@ def _digest(entries: Sequence[Entry], link: bool) -> str:
 def _splits(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """Split -> label -> slides."""
     found: dict[str, dict[str, int]] = {}
-    for entry in sorted(entries, key=lambda each: (each.split, each.label)):
-        labels = found.setdefault(entry.split, {})
-        labels[entry.label] = labels.get(entry.label, 0) + 1
+    for split, label in sorted((entry.split or NONE, entry.label or NONE) for entry in entries):
+        labels = found.setdefault(split, {})
+        labels[label] = labels.get(label, 0) + 1
     return found

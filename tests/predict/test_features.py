@@ -1,0 +1,348 @@
+"""`predict --features`: what `evaluate` says of the same slides, without labels, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pytest
+from mlflow import MlflowClient
+
+from tests.evaluate.test_run import CLASSES, write_head
+from tests.mil.cohort import write_store
+from wsc_ray import checksums
+from wsc_ray.attention.file import read_attention
+from wsc_ray.commands import evaluate, predict
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
+from wsc_ray.files import read_json, write_json
+from wsc_ray.mil.bags import load_bags, slides_of
+from wsc_ray.mil.ensemble import load_members
+from wsc_ray.mil.fit import predict as predict_bags
+from wsc_ray.mil.mlflow_registry import predict_files
+from wsc_ray.predict.table import Prediction, entropy, row_of
+
+EMBED = {"command": "embed", "encoder": "a" * 64, "size": 32}
+MEMBERS = 3
+
+
+@pytest.fixture(autouse=True)
+def tracked(mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features, and a head of three members that were fitted to them."""
+    folder = tmp_path_factory.mktemp("made")
+    features = write_store(folder / "features", shift=1.0)
+    write_json(features / "identity.json", EMBED)
+    for seed in range(MEMBERS):
+        # Another seed is another fit; here other slides do.
+        part = write_store(folder / f"part-{seed}", shift=1.0, seed=seed)
+        write_head(
+            part, folder / "mil" / "members" / f"seed-{seed}", seed=seed, embed={"encoder": "a" * 64, "size": 32}
+        )
+        shutil.rmtree(part)
+    return folder
+
+
+@pytest.fixture
+def places(made: Path, tmp_path: Path) -> dict[str, Path]:
+    for name in ("features", "mil"):
+        shutil.copytree(made / name, tmp_path / "run" / name)
+    return {"features": tmp_path / "run" / "features", "head": tmp_path / "run" / "mil", "out": tmp_path / "predicted"}
+
+
+def rows_of(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return {row["slide_id"]: row for row in csv.DictReader(file)}
+
+
+def without_labels(features: Path) -> None:
+    """Leave of the table of slides who they are, and nothing else."""
+    table = read_slides(features).slides
+    write_slides(features, table.select(["slide_id", "patient_id", "patches"]))
+
+
+def there(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*")) if folder.exists() else []
+
+
+def test_probabilities_are_those_of_evaluate_and_of_mlflows_model(places, tmp_path):
+    evaluate(features=places["features"], head=places["head"], out=tmp_path / "e", overrides=["evaluate.bootstrap=100"])
+    with (tmp_path / "e" / "predictions.csv").open() as file:
+        expected = {row["slide_id"]: row for row in csv.DictReader(file)}
+    without_labels(places["features"])
+    summary = predict(**places)
+    found = rows_of(places["out"])
+    assert len(found) == 40 > len(expected) == 16
+    assert summary["slides_predicted"] == 40
+    members = load_members(places["head"])
+    for slide, row in expected.items():
+        for name in CLASSES:
+            assert float(found[slide][f"prob_{name}"]) == pytest.approx(float(row[f"prob_{name}"]), abs=1e-6)
+        assert found[slide]["predicted"] == row["predicted"]
+        assert found[slide]["patient_id"] == row["patient_id"]
+        assert found[slide]["note"] == ""
+    slides = list(expected)
+    model = predict_files(
+        members, [str(slide_path(places["features"], slide)) for slide in slides], [None] * len(slides)
+    )
+    np.testing.assert_allclose([[float(found[s][f"prob_{n}"]) for n in CLASSES] for s in slides], model, atol=1e-12)
+
+
+def test_attention_is_the_mean_over_members_and_says_where_patches_lie(places):
+    predict(**places)
+    bags = load_bags(places["features"], slides_of(read_slides(places["features"]).slides, "test"), CLASSES)
+    each = [predict_bags(member.head, bags)[1].numpy() for member in load_members(places["head"])]
+    assert np.abs(each[0] - each[1]).max() > 1e-4
+    offsets = bags.offsets.tolist()
+    for index, slide in enumerate(bags.slide_ids):
+        rows = slice(offsets[index], offsets[index + 1])
+        found = read_attention(places["out"] / "attention", slide)
+        np.testing.assert_allclose(found.attention, np.mean(each, axis=0)[rows], atol=1e-6)
+        np.testing.assert_allclose(found.member_attention, np.stack(each)[:, rows], atol=1e-6)
+        np.testing.assert_array_equal(found.coords, bags.coords[rows])
+        assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+        assert found.classes == CLASSES
+        assert found.members == [f"seed-{seed}" for seed in range(MEMBERS)]
+    with h5py.File(places["out"] / "attention" / "test-000.h5") as file:
+        assert set(file) == {"attention", "coords", "member_attention", "member_probabilities"}
+        assert file["coords"].dtype == np.int64
+
+
+def test_how_sure_it_is(places):
+    predict(**places)
+    row = rows_of(places["out"])["test-003"]
+    members = read_attention(places["out"] / "attention", "test-003").member_probabilities
+    top = CLASSES.index(row["predicted"])
+    assert float(row["member_sd"]) == pytest.approx(np.std(members[:, top], ddof=1))
+    mean = members.mean(axis=0)
+    assert float(row["entropy"]) == pytest.approx(-(mean * np.log(mean)).sum())
+    assert entropy(np.array([0.5, 0.5])) == pytest.approx(np.log(2))
+    assert entropy(np.array([1.0, 0.0])) == 0
+    alone = row_of(Prediction("s", None, 1, np.array([[0.2, 0.8]])), CLASSES, {})
+    assert "member_sd" not in alone, "one member says nothing of others"
+
+
+def test_a_run_brings_the_temperature_and_threshold_of_its_evaluation(places, tmp_path):
+    run = tmp_path / "run"
+    write_json(run / "identity.json", {"format": 1, "manifest": None})
+    (run / "recipe.yaml").write_text("evaluate: {bootstrap: 100}\n")
+    ids = sorted(read_slides(places["features"]).ids)[-8:]
+    for place in (places["head"] / "members").iterdir():
+        values = read_json(place / "config.json")
+        write_json(
+            place / "config.json", values | {"val_slides": [slide for slide in ids if slide.startswith("train")]}
+        )
+    assert "calibrated_positive" not in next(iter(rows_of_run(run).values()))
+    evaluated = evaluate(run=run)
+    chosen = evaluated["calibrated"]["chosen"][0]
+    row = rows_of_run(run)["test-000"]
+    odds = (float(row["prob_positive"]) / float(row["prob_negative"])) ** (1 / chosen["temperature"])
+    assert float(row["calibrated_positive"]) == pytest.approx(odds / (1 + odds))
+    assert row["predicted_calibrated"] == CLASSES[float(row["prob_positive"]) >= chosen["threshold"]]
+
+
+def test_with_folds_the_members_speak_that_never_saw_the_slide_and_of_a_new_one_all(places, tmp_path):
+    run, features = tmp_path / "run", places["features"]
+    write_json(run / "identity.json", {"format": 1, "manifest": None})
+    (run / "recipe.yaml").write_text("data: {fold: fold}\nevaluate: {bootstrap: 100}\n")
+    table = read_slides(features).slides
+    folds = ["ab"[int(patient[-1]) // 2 % 2] for patient in table["patient_id"].to_pylist()]
+    write_slides(features, table.append_column("fold", pa.array(folds)))
+    for place, fold in zip(sorted((places["head"] / "members").iterdir()), "aab", strict=True):
+        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold})
+    evaluate(run=run)
+    with (run / "evaluate" / "predictions.csv").open() as file:
+        expected = {row["slide_id"]: float(row["prob_positive"]) for row in csv.DictReader(file)}
+    new = write_store(tmp_path / "new", slides={"new": 2})
+    for slide in ("new-000", "new-001"):
+        shutil.copy(slide_path(new, slide), features)
+    both = pa.concat_tables([read_slides(features).slides, read_slides(new).slides], promote_options="default")
+    both_here = tmp_path / "both"
+    shutil.copytree(features, both_here)
+    write_slides(both_here, both)
+    predict(features=both_here, run=run, out=places["out"])
+    found = {slide: float(row["prob_positive"]) for slide, row in rows_of(places["out"]).items()}
+    assert {slide: found[slide] for slide in expected} == pytest.approx(expected, abs=1e-6)
+    assert len(expected) == 40
+    said = {s: read_attention(places["out"] / "attention", s).members for s in ("test-000", "test-004", "new-000")}
+    assert said["new-000"] == ["seed-0", "seed-1", "seed-2"]
+    assert sorted(map(tuple, (said["test-000"], said["test-004"]))) == [("seed-0", "seed-1"), ("seed-2",)]
+
+
+def rows_of_run(run: Path) -> dict[str, dict[str, str]]:
+    predict(features=run / "features", run=run)
+    return rows_of(run / "predict")
+
+
+def test_a_slide_without_patches_and_damaged_files_have_rows_that_say_so(places):
+    features = places["features"]
+    empty = SlideFeatures("test-005", np.zeros((0, 8), np.float32), np.zeros((0, 2), np.int64))
+    write_slide(features, empty, attributes={}, coords_attributes={})
+    table = read_slides(features).slides
+    counts = [
+        0 if s == "test-005" else n
+        for s, n in zip(table["slide_id"].to_pylist(), table["patches"].to_pylist(), strict=True)
+    ]
+    write_slides(features, table.set_column(table.column_names.index("patches"), "patches", pa.array(counts)))
+    cut = slide_path(features, "test-006")
+    cut.write_bytes(cut.read_bytes()[:700])
+    flipped = slide_path(features, "test-007")
+    content = bytearray(flipped.read_bytes())
+    content[-20] ^= 1
+    flipped.write_bytes(content)
+    slide_path(features, "test-008").unlink()
+    summary = predict(**places, geojson=True)
+    rows = rows_of(places["out"])
+    assert len(rows) == 40
+    assert (summary["slides_predicted"], summary["slides_not_predicted"]) == (36, 4)
+    for slide, reason in (
+        ("test-005", "no patches"),
+        ("test-006", "cannot be read"),
+        ("test-007", "damaged"),
+        ("test-008", "missing"),
+    ):
+        assert reason in rows[slide]["note"], slide
+        assert rows[slide]["predicted"] == rows[slide]["prob_positive"] == rows[slide]["entropy"] == ""
+        assert rows[slide]["patches"] == "0"
+        assert not (places["out"] / "attention" / f"{slide}.h5").exists()
+        assert slide in summary["notes"][0] or any(slide in note for note in summary["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"encoder": "b" * 64, "size": 32}, "by another encoder"),
+        ({"encoder": "a" * 64, "size": 48}, "patches of 48 px"),
+    ],
+)
+def test_features_of_another_encoder_are_refused(places, wsc_ray_command, change, sentence):
+    write_json(places["features"] / "identity.json", {"command": "embed", **change})
+    status, text = wsc_ray_command("predict", *(word for n, p in places.items() for word in (f"--{n}", p)))
+    assert status == 2
+    assert sentence in text
+    assert len(text.strip().splitlines()) == 1
+    assert not places["out"].exists()
+
+
+def test_features_of_another_width_or_with_nan_are_refused(places):
+    wide = SlideFeatures("test-004", np.zeros((3, 9), np.float32), np.zeros((3, 2), np.int64))
+    for slide in (wide, SlideFeatures("test-004", np.full((3, 8), np.nan, np.float32), wide.coords)):
+        write_slide(places["features"], slide, attributes={}, coords_attributes={})
+        table = read_slides(places["features"]).slides
+        ids = table["slide_id"].to_pylist()
+        counts = [3 if s == "test-004" else n for s, n in zip(ids, table["patches"].to_pylist(), strict=True)]
+        write_slides(
+            places["features"], table.set_column(table.column_names.index("patches"), "patches", pa.array(counts))
+        )
+        with pytest.raises(DataError, match=r"test-004 (have 9 dimensions|are not all finite)"):
+            predict(**places)
+        assert not places["out"].exists()
+
+
+def test_a_folder_of_files_as_trident_writes_them(places, tmp_path):
+    folder = tmp_path / "features_made-up"
+    folder.mkdir()
+    for path in sorted(places["features"].glob("test-00*.h5")):
+        shutil.copy(path, folder)
+    with h5py.File(folder / "other.h5", "w") as file:  # without our checksum, and as a writer with chunks does
+        file.create_dataset("features", data=np.ones((4, 8), np.float16), chunks=(2, 8))
+        coords = file.create_dataset("coords", data=np.arange(8).reshape(4, 2) * 512)
+        coords.attrs.update({"patch_size": 256, "patch_size_level0": 512, "target_magnification": 20, "overlap": 0})
+    predict(features=places["features"], head=places["head"], out=tmp_path / "whole")
+    summary = predict(features=folder, head=places["head"], out=places["out"], geojson=True)
+    assert any("only their width was compared" in note for note in summary["notes"])
+    rows, whole = rows_of(places["out"]), rows_of(tmp_path / "whole")
+    assert len(rows) == 11
+    for slide in rows.keys() - {"other"}:
+        assert rows[slide]["prob_positive"] == whole[slide]["prob_positive"]
+        assert rows[slide]["patient_id"] == ""
+    found = read_attention(places["out"] / "attention", "other")
+    assert (found.attributes["mpp"], found.attributes["mpp_level0"], found.patch_size_level0) == (0.5, 0.25, 512)
+    drawn = json.loads((places["out"] / "geojson" / "other.geojson").read_text())
+    assert drawn["features"][-1]["geometry"]["coordinates"][0][0] == [6 * 512, 7 * 512]
+    assert "no GeoJSON" in rows["test-000"]["note"], "those files do not say how large a patch is"
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "=cmd", "..", "a\nb"])
+def test_an_id_that_is_html_or_a_path_is_refused(places, name, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    shutil.copy(slide_path(places["features"], "test-000"), folder / f"{name}x.h5")
+    before = there(tmp_path)
+    if (folder / f"{name}x.h5").name.startswith("."):
+        expected = "holds no feature files"
+    else:
+        expected = "cannot be the id of a slide"
+    with pytest.raises(DataError, match=expected):
+        predict(features=folder, head=places["head"], out=places["out"])
+    assert there(tmp_path) == before
+
+
+def test_a_dry_run_touches_nothing(places):
+    before = there(places["out"].parent)
+    plan = predict(**places, dry_run=True)
+    assert (plan["slides"], plan["members"], plan["classes"]) == (40, MEMBERS, CLASSES)
+    assert there(places["out"].parent) == before
+
+
+def test_the_same_call_again_after_a_kill_writes_the_same(places, monkeypatch, mlflow_store):
+    from wsc_ray.predict import run as module
+
+    real, calls = module.write_attention, []
+
+    def killed(folder: Path, found: Any) -> Path:
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        calls.append(found.slide_id)
+        return real(folder, found)
+
+    monkeypatch.setattr(module, "write_attention", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict(**places)
+    assert not (places["out"] / "predictions.csv").exists()
+    assert not (places["out"] / "summary.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
+    summary = predict(**places)
+    first = {path.name: path.read_bytes() for path in there(places["out"] / "attention")}
+    assert len(first) == 40
+    table = (places["out"] / "predictions.csv").read_bytes()
+    assert predict(**places)["mlflow"] == summary["mlflow"]
+    assert (places["out"] / "predictions.csv").read_bytes() == table
+    for path in there(places["out"] / "attention"):
+        checksums.check(path)
+    run = MlflowClient(mlflow_store).get_run(summary["mlflow"]["run_id"])
+    assert run.data.metrics["slides_predicted"] == 40
+    assert [each.path for each in MlflowClient(mlflow_store).list_artifacts(run.info.run_id)] == ["predictions.csv"]
+
+
+def test_another_head_or_other_slides_in_the_same_folder_are_refused(places, tmp_path):
+    predict(**places)
+    other = write_store(tmp_path / "other", slides={"test": 4})
+    write_json(other / "identity.json", EMBED)
+    with pytest.raises(RunFolderError, match=r"predictions of other settings(.|\n)*`features`"):
+        predict(**places | {"features": other})
+    shutil.rmtree(places["head"] / "members" / "seed-2")
+    with pytest.raises(RunFolderError, match="`head`"):
+        predict(**places)
+
+
+def test_one_input_is_given(places):
+    with pytest.raises(RecipeError, match="nothing to predict: give one of SLIDES, --manifest and --features"):
+        predict(head=places["head"], out=places["out"])
+    with pytest.raises(RecipeError, match="all of --manifest, --features"):
+        predict(**places, manifest="m")
+    with pytest.raises(RecipeError, match="--head: missing"):
+        predict(features=places["features"], out=places["out"])
+    assert not os.path.exists(places["out"])

@@ -1,0 +1,63 @@
+"""Which patches have most of the attention, and the outlines of the areas that they make up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from shapely.geometry import Polygon
+
+HALF = 0.5  # of a slide's attention
+_GAP = 1  # level-0 px that rounding may leave between neighbours of a grid
+
+
+@dataclass(frozen=True, eq=False)
+class Area:
+    """Patches that touch or overlap: their outline in level-0 px, with holes, and which they are, (k,) int64."""
+
+    outline: Polygon
+    patches: np.ndarray
+
+
+def high_attention(attention: np.ndarray, share: float = HALF) -> np.ndarray:
+    """The fewest patches that have that share of the attention together, without those that have no more than an even share.
+
+    Patches of equal attention are taken or left together.
+
+    Args:
+        attention: (N,), at least 0.
+
+    Returns:
+        (N,) bool; none where all patches have the same.
+    """
+    if not len(attention):
+        return np.zeros(0, bool)
+    values = attention.astype(np.float64)
+    total = values.sum()
+    ordered = np.sort(values)[::-1]
+    enough = int(np.searchsorted(np.cumsum(ordered), share * total * (1 - 1e-9)))
+    threshold = ordered[min(enough, len(ordered) - 1)]
+    return (values >= threshold) & (values > total / len(values) * (1 + 1e-6))
+
+
+def areas(corners: np.ndarray, size: int) -> list[Area]:
+    """Squares as areas, those that touch along a side merged, the one with most patches first.
+
+    Args:
+        corners: (N, 2) int64, upper left, level-0 px.
+        size: side of each, level-0 px.
+    """
+    if not len(corners):
+        return []
+    low, high = corners.astype(np.float64), corners.astype(np.float64) + size
+    squares = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
+    # Corners of a grid at a scale between two levels are rounded each by itself, which can part neighbours by a px.
+    merged = shapely.union_all(squares)
+    closed = merged.buffer(_GAP / 2, join_style="mitre").buffer(-_GAP / 2, join_style="mitre")
+    whole = shapely.transform(closed, np.rint)
+    parts = shapely.get_parts(whole)
+    centres = shapely.points((low + high) / 2)
+    centre, part = shapely.STRtree(parts).query(centres, predicate="intersects")
+    found = [Area(outline, np.sort(centre[part == number])) for number, outline in enumerate(parts)]
+    return sorted(found, key=lambda area: (-len(area.patches), area.outline.bounds))

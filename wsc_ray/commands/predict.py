@@ -1,0 +1,162 @@
+"""`wsc-ray predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    DryRun,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Overrides,
+    RecipeFile,
+    Run,
+    Yes,
+    command,
+)
+
+
+def _resources(recipe: Any) -> dict[str, str]:
+    return {
+        "tasks": "of slides: 1 CPU each, on all CPUs of the cluster",
+        "encoders": f"{recipe.embed.workers}, each up to 8 CPUs that decode for it, and 1 GPU where there are any",
+    }
+
+
+@command(
+    "predict",
+    reads="slides, a manifest or features; `RUN/encoder`, `RUN/mil`",
+    writes="`RUN/predict/predictions.csv`, `attention`, `geojson`",
+    sent=True,
+    out_in_run="predict",
+    resources=_resources,
+)
+def predict(
+    *,
+    slides: Annotated[str | Path | None, Option(metavar="SLIDES", argument=True, kind="file")] = None,
+    manifest: Annotated[
+        str | None, Option("Manifest whose slides are predicted, in place of SLIDES.", metavar="DIR", kind="path")
+    ] = None,
+    features: Annotated[
+        str | Path | None,
+        Option(
+            "Feature store whose slides are predicted, or a folder of .h5 files as TRIDENT writes them, in place of SLIDES.",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
+    run: Run = None,
+    encoder: Annotated[
+        str | Path | None,
+        Option(
+            "Encoder that the head's features are by: a folder, timm:NAME or local-dir:DIR.  [default: RUN/encoder]",
+            metavar="DIR",
+            kind="path",
+            before=("local-dir:",),
+            instead=("timm:",),
+        ),
+    ] = None,
+    head: Annotated[str | Path | None, Option("Head to use.  [default: RUN/mil]", metavar="DIR", kind="path")] = None,
+    out: Annotated[
+        str | Path | None, Option("Folder for the results.  [default: RUN/predict]", metavar="DIR", kind="path")
+    ] = None,
+    geojson: Annotated[bool, Option("Write GeoJSON of each slide too, for QuPath.")] = False,
+    folder: Annotated[
+        str | Path | None,
+        Option(
+            "Folder where the list's paths start.  [default: the list's own]",
+            metavar="DIR",
+            kind="path",
+            beside="slides",
+        ),
+    ] = None,
+    columns: Annotated[
+        Mapping[str, str] | None,
+        Option(
+            "NAME (path, slide_id, patient_id, mpp) is the list's column SOURCE; repeatable.",
+            metavar="NAME=SOURCE",
+            name="column",
+            kind="pairs",
+        ),
+    ] = None,
+    mpp: Annotated[
+        float | None, Option("Scale of the patches, um/px.  [default: as in the run's manifest]", metavar="FLOAT")
+    ] = None,
+    patch_size: Annotated[
+        int | None,
+        Option("Side of a patch, px at that scale.  [default: as in the run's manifest]", metavar="INTEGER", least=8),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        Option(
+            "Overlap of neighbouring patches, px at that scale.  [default: as in the run's manifest]",
+            metavar="INTEGER",
+            least=0,
+        ),
+    ] = None,
+    tissue: Annotated[
+        float | None,
+        Option("Least share of a patch that is tissue.  [default: as in the run's manifest]", metavar="FLOAT"),
+    ] = None,
+    reader: Annotated[
+        str | None, Option("What reads slides, see `tile`.  [default: as in the run's manifest]", metavar="TEXT")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = (),
+    dry_run: DryRun = False,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
+) -> dict[str, Any]:
+    """Predict new slides with a run's encoder and head.
+
+    \b
+    No labels are needed. Give one of a list of slides, or a folder of them; a manifest; or features:
+      wsc-ray predict slides.csv --run run --out predicted
+      wsc-ray predict --manifest other-cohort --run run --out predicted
+      wsc-ray predict --features other-features --run run --out predicted --geojson
+
+    predictions.csv has each slide's probabilities and how sure the head's members are; a slide without tissue, or one that
+    cannot be read, has a row that says so. Type the same command again after an interruption and it goes on.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written where the input as a whole is wrong.
+    """
+    from wsc_ray.predict.run import predict_slides
+
+    return predict_slides(
+        slides=slides,
+        manifest=manifest,
+        features=features,
+        run=run,
+        encoder=encoder,
+        head=head,
+        out=out,
+        folder=folder,
+        columns=columns,
+        mpp=mpp,
+        patch_size=patch_size,
+        overlap=overlap,
+        tissue=tissue,
+        reader=reader,
+        geojson=geojson,
+        recipe=recipe,
+        overrides=overrides,
+        dry_run=dry_run,
+    )

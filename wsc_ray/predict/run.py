@@ -1,0 +1,200 @@
+"""The command: probabilities, uncertainty and attention of new slides, whose labels nobody needs to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.attention.file import ATTENTION, AttentionMap, write_attention
+from wsc_ray.attention.geojson import GEOJSON, feature_collection, write_geojson
+from wsc_ray.encoders.choose import LOCAL, TIMM
+from wsc_ray.errors import DataError, RecipeError
+from wsc_ray.mil.one_bag import predict_bag, speaking
+from wsc_ray.predict.bag import Asked, load_bag
+from wsc_ray.predict.cutting import choose_cutting
+from wsc_ray.predict.head import Head, load_head_of
+from wsc_ray.predict.sources import Source, of_features, of_manifest, of_slides
+from wsc_ray.predict.table import PREDICTIONS, Prediction, write_table
+from wsc_ray.progress import Progress
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
+from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.tracking import Tracker
+from wsc_ray.uris import shown
+
+COMMAND = "predict"
+_SHOWN = 5  # slides that a note names
+_SEEN = "the head was fitted to this slide, or chosen with it"
+
+
+def predict_slides(
+    *,
+    slides: str | Path | None = None,
+    manifest: str | None = None,
+    features: str | Path | None = None,
+    run: str | Path | None = None,
+    encoder: str | Path | None = None,
+    head: str | Path | None = None,
+    out: str | Path | None = None,
+    folder: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    mpp: float | None = None,
+    patch_size: int | None = None,
+    overlap: int | None = None,
+    tissue: float | None = None,
+    reader: str | None = None,
+    geojson: bool = False,
+    recipe: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Predict every slide of one of `slides`, `manifest` and `features`; a slide that cannot be predicted gets a row that says why.
+
+    Args:
+        slides: a list, see `wsc_ray.slides.listing`, or a folder of slides. They are cut as the run's manifest was, unless `mpp`, `patch_size`,
+            `overlap`, `tissue` and `reader` say otherwise, into `OUT/manifest`, and embedded into `OUT/features`.
+        manifest: of patches, which are embedded into `OUT/features`.
+        features: a feature store, or a folder of files as TRIDENT writes them.
+        run: the run folder, from which everything else is taken where it is not given.
+        encoder: that embeds (`RUN/encoder`); it has to be the one whose features the head was fitted to.
+        head: folder of the head and its members (`RUN/mil`).
+        out: where the results go (`RUN/predict`).
+        folder, columns: of the list, see `tile_slides`.
+        geojson: write `OUT/geojson/<slide>.geojson` too, for QuPath.
+        recipe, overrides: of these, `data`, `embed`, `stream.retries` and `tracking` are used (`RUN/recipe.yaml`).
+        dry_run: check everything, return the plan and touch nothing.
+
+    Returns:
+        The summary, also in `OUT/summary.json`; of a dry run the plan.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written where the input as a whole is wrong.
+    """
+    given = [name for name, value in (("SLIDES", slides), ("--manifest", manifest), ("--features", features)) if value]
+    if len(given) != 1:
+        which = "all of " + ", ".join(given) if given else "nothing to predict"
+        raise RecipeError(COMMAND, [f"{which}: give one of SLIDES, --manifest and --features"])
+    run_folder, recipe = resolve_run(run, recipe, overrides)
+    place, target = resolve_paths(
+        COMMAND,
+        head=(head, run_folder and run_folder.mil),
+        out=(out, run_folder and run_folder.path / COMMAND),
+    )
+    known = claim_folder(COMMAND, target)
+    loaded = load_head_of(place, run_folder, recipe)
+    cut = {"mpp": mpp, "patch_size": patch_size, "overlap": overlap, "tissue": tissue, "reader": reader}
+    own = encoder if encoder is not None else run_folder and run_folder.encoder
+    if slides is not None:
+        cutting = choose_cutting(recipe.data.manifest, **cut)
+        source = of_slides(slides, cutting, loaded, _required(own), target, recipe, folder=folder, columns=columns)
+    elif manifest is not None:
+        source = of_manifest(str(manifest), loaded, _required(own), target, recipe)
+    else:
+        assert features is not None
+        adapter = as_path(str(own)) if own is not None and not str(own).startswith((TIMM, LOCAL)) else None
+        source = of_features(features, loaded, adapter, target, recipe, run_folder)
+    identity = {"head": loaded.digest, **source.identity}
+    if known is not None:
+        refuse_other(target, "predictions", known, identity, words={"list": "the list: it names other slides"})
+    plan = {
+        **source.plan,
+        "head": shown(place),
+        "members": len(loaded.members),
+        "classes": list(loaded.classes),
+        "out": shown(target),
+        "geojson": geojson,
+    }
+    if dry_run:
+        return plan | {"notes": list(source.notes)}
+    store = open_store(
+        recipe.tracking.uri,
+        recipe.tracking.experiment,
+        target,
+        place,
+        *([run_folder.path] if run_folder is not None else []),
+    )
+
+    def work(tracker: Tracker) -> dict[str, Any]:
+        asked = source.prepare(store.uri)
+        found = _predict_all(asked, loaded, target, geojson=geojson)
+        write_table(target / PREDICTIONS, found, loaded.classes, loaded.calibration)
+        tracker.log_dataset(name=source.name, digest=source.digest, source=source.place, context="inference")
+        tracker.log_artifact(target / PREDICTIONS)
+        counted = _counts(found, loaded)
+        tracker.log_metrics({"slides": len(found), "slides_predicted": counted["slides_predicted"]})
+        return {**counted, "notes": _notes(source, found, loaded), "predictions": shown(target / PREDICTIONS)}
+
+    return carry_out(COMMAND, out=target, identity=identity, plan=plan, params=plan, store=store, work=work)
+
+
+def _required(encoder: str | Path | AnyPath | None) -> str:
+    if encoder is None:
+        raise RecipeError(COMMAND, ["--encoder: missing; give it or --run"])
+    return str(encoder)
+
+
+def _predict_all(asked: Sequence[Asked], head: Head, out: AnyPath, *, geojson: bool) -> list[Prediction]:
+    """Predict slide by slide; the features of one are in memory at a time."""
+    found = []
+    with Progress(COMMAND, len(asked), unit="slides") as progress:
+        for each in asked:
+            found.append(_predict(each, head, out, geojson=geojson))
+            progress.advance(1)
+    return found
+
+
+def _predict(asked: Asked, head: Head, out: AnyPath, *, geojson: bool) -> Prediction:
+    """Predict a slide and write its attention, as GeoJSON too where that is wanted."""
+    drawing = out / GEOJSON / f"{asked.slide_id}.geojson"
+    asked, bag = load_bag(asked, head.width)
+    if bag is None:
+        for stale in (out / ATTENTION / f"{asked.slide_id}.h5", drawing):  # of an earlier time, when it could be read
+            stale.unlink(missing_ok=True)
+        return Prediction(asked.slide_id, asked.patient_id, 0, None, asked.note)
+    fold = head.folds.get(asked.slide_id)
+    members = speaking(head.members, fold)
+    if not members:
+        raise DataError(
+            f"no member in {head.place} was held out from fold {fold} of slide {asked.slide_id}; tune again"
+        )
+    probabilities, attention = predict_bag(members, bag.features)
+    names = [member.name for member in members]
+    seen = AttentionMap(asked.slide_id, bag.coords, names, attention, head.classes, probabilities, bag.attributes)
+    write_attention(out / ATTENTION, seen)
+    notes = [asked.note, _SEEN if asked.slide_id in head.fitted else ""]
+    if geojson:
+        try:
+            write_geojson(drawing, feature_collection(seen))
+        except DataError as error:
+            notes.append(f"no GeoJSON: {error}")
+    note = "; ".join(filter(None, notes))
+    return Prediction(asked.slide_id, asked.patient_id, len(bag.features), probabilities, note, fold)
+
+
+def _counts(found: Sequence[Prediction], head: Head) -> dict[str, Any]:
+    """How many slides were predicted, and as what."""
+    said = [each.probabilities for each in found]
+    predicted = Counter(head.classes[int(each.argmax())] for each in said if each is not None)
+    return {
+        "slides_predicted": sum(predicted.values()),
+        "slides_not_predicted": len(found) - sum(predicted.values()),
+        "predicted": {name: predicted[name] for name in head.classes},
+    }
+
+
+def _notes(source: Source, found: Sequence[Prediction], head: Head) -> list[str]:
+    """What people should know of the whole, in sentences."""
+    notes = list(source.notes)
+    without = [each for each in found if each.members is None]
+    if without:
+        told = "; ".join(f"{each.slide_id}: {each.note}" for each in without[:_SHOWN])
+        more = f"; and {len(without) - _SHOWN:,} more" if len(without) > _SHOWN else ""
+        notes.append(f"slides without a prediction: {len(without):,} ({told}{more})")
+    seen = sum(each.slide_id in head.fitted for each in found)
+    if seen:
+        notes.append(f"slides that the head was fitted to or chosen with, whose predictions flatter it: {seen:,}")
+    if not head.calibration:
+        notes.append("no calibrated columns: `wsc-ray evaluate` has not chosen a temperature for this head")
+    return notes
