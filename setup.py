@@ -25,7 +25,11 @@ setup(
     license="Apache-2.0",
     packages=[*find_packages(include=["wsc_ray", "wsc_ray.*"]), "wsc_ray.jobs"],
     package_dir={"wsc_ray.jobs": "jobs"},  # what is submitted to a cluster travels from an installed package too
-    package_data={"wsc_ray.jobs": ["recipes/*.yaml"], "wsc_ray.prices": ["list.csv"]},
+    package_data={
+        "wsc_ray.jobs": ["recipes/*.yaml"],
+        "wsc_ray.prices": ["list.csv"],
+        "wsc_ray.report": ["page/*"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "ray[default,data,train,tune]>=2.60,<3",
@@ -46,6 +50,8 @@ setup(
         "mlflow>=3.1",
         "optuna>=5",  # TPE, through Ray Tune's searcher (MIT)
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too
+        "jinja2>=3.1",  # the page of `report`, which has to escape every id (BSD); torch brings it too
+        "vl-convert-python>=1.8",  # Vega-Lite as one script, which `report` draws its charts with offline (BSD)
         "pydantic>=2.8",
         "pyyaml>=6",
         "click>=8.1",
@@ -76,6 +82,8 @@ setup(
             "tifffile>=2025.1",  # writes the slides that tests read (BSD)
             "croma>=1",
             "moto[server]>=5",
+            "playwright>=1.50",  # drives Chromium in the tests of `report` (Apache-2.0)
+            "axe-playwright-python>=0.1.4",  # axe-core, which finds what screen readers stumble over (MIT; axe-core MPL-2.0)
             "torchmil>=1.0.2",  # whose MIL heads ours are compared with (Apache-2.0)
             "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in
             "kubernetes-validate>=1.35",  # Kubernetes' own schemas, for the pods in cluster/kuberay.yaml
