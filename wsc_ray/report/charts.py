@@ -77,9 +77,17 @@ class Chart:
     wide: bool = field(default=False)
 
 
-def by_run(runs: Sequence[str], *, dashed: bool = True) -> dict[str, Any]:
-    """The encoding that tells runs apart; with one run there is nothing to tell."""
-    legend: dict[str, Any] | None = {"title": None} if len(runs) > 1 else None
+def by_run(runs: Sequence[str], shown: Sequence[str] | None = None, *, dashed: bool = True) -> dict[str, Any]:
+    """The encoding that tells runs apart, by the same colour in every chart.
+
+    Args:
+        runs: all of the report's.
+        shown: those of the chart, which its legend names; with one run in the report there is nothing to tell.
+        dashed: by dashes as well, for lines.
+    """
+    line = {"symbolType": "stroke"} if dashed else {}
+    values = list(runs if shown is None else shown)
+    legend = {"title": None, "values": values, **line} if len(runs) > 1 else None
     scale = {"domain": list(runs), "range": [COLOURS[n % len(COLOURS)] for n in range(len(runs))]}
     found: dict[str, Any] = {"color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend}}
     if dashed:

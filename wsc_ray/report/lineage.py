@@ -77,12 +77,12 @@ def openings_sentence(facts: Facts) -> str | None:
     heads, cohorts = ({line.get(name) for line in lines} for name in ("head", "cohort"))
     repeats = sum(bool(line.get("repeat")) for line in lines)
     times = "once" if len(lines) == 1 else f"{len(lines)} times"
-    text = f"Test slides were opened {times}, for {_count(len(heads), 'head')}"
+    text = f"Test slides were opened {times} for {_count(len(heads), 'head')}"
     if len(cohorts) > 1:
         text += f" and {len(cohorts)} sets of slides"
     if repeats:
         text += f"; {repeats} of these only repeated an earlier evaluation"
-    return f"{text}; the last time at {lines[-1].get('when', 'an unknown time')}."
+    return f"{text}. Last: {lines[-1].get('when', 'not known')}."
 
 
 def comparable(results: Sequence[Facts]) -> str | None:
@@ -129,7 +129,7 @@ def lineage(facts: Facts) -> list[tuple[str, str]]:
         ("encoder digest", _digest(facts.embedded_by.get("encoder") or opening.get("encoder"))),
         ("features digest", _digest(opening.get("features"))),
         ("head", best.get("head")),
-        ("setting", ", ".join(f"{key} {value}" for key, value in best.items() if key not in ("trial", "head"))),
+        ("setting", ", ".join(f"{key} {_short(value)}" for key, value in best.items() if key not in ("trial", "head"))),
         ("head digest", _digest(opening.get("head"))),
         ("test slides digest", _digest(opening.get("cohort"))),
         ("registered model", (facts.tuned.get("registered") or {}).get("uri")),
@@ -140,6 +140,10 @@ def lineage(facts: Facts) -> list[tuple[str, str]]:
         for name, value in rows
         if value not in (None, "")
     ]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _digest(value: object) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from wsc_ray.report.charts import CONFIG, Chart, Table
 from wsc_ray.report.slide_cards import Card
@@ -79,6 +80,8 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = _prose
+    places = {id(chart): number for number, chart in enumerate(report.charts)}
     scripts = [_bundle(), _file("page.js")] if report.charts else []
     return environment.get_template("page.html").render(
         report=report,
@@ -86,8 +89,18 @@ def render(report: Report) -> str:
         scripts=scripts,
         sources=" ".join(f"'sha256-{_sha256(each)}'" for each in scripts) or "'none'",
         charts=_as_data(report.charts),
-        ids={id(chart): f"chart-{number}" for number, chart in enumerate(report.charts)},
-        chart_id=lambda chart: f"chart-{next(n for n, each in enumerate(report.charts) if each is chart)}",
+        chart_id=lambda chart: f"chart-{places[id(chart)]}",
+    )
+
+
+def _prose(text: str) -> Markup:
+    """A sentence, escaped, that begins and ends as one; what is between backticks is code."""
+    parts = f"{text[:1].upper()}{text[1:]}".split("`")
+    parts[-1] += "" if parts[-1].endswith((".", ":", "!", "?")) else "."
+    if len(parts) % 2 == 0:
+        return escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(each) if number % 2 else escape(each) for number, each in enumerate(parts)
     )
 
 

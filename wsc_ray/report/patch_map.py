@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
-from wsc_ray.report.charts import COLOURS, Chart, Table, quantitative, sized
+from wsc_ray.report.charts import COLOURS, SHAPES, Chart, Table, quantitative, sized
 from wsc_ray.report.looks import Look
 
 POINTS = 1200  # patches of a map
@@ -118,6 +118,7 @@ def _chart(
     scale: dict[str, object] = {"domain": order} if few else {"scheme": "rainbow"}
     if few:
         scale["range"] = ["#8a8a8a" if each == _UNKNOWN else COLOURS[n] for n, each in enumerate(order)]
+    shapes = {"domain": order, "range": [SHAPES[n] for n in range(len(order))]} if few else {}
     text = "only one value is known"
     if share is not None:
         whose = "" if name == "slide" else " of other slides"
@@ -137,7 +138,7 @@ def _chart(
                 "legend": {"title": None} if few else None,
             },
             **(
-                {"shape": {"field": _field(name), "type": "nominal", "sort": order, "legend": {"title": None}}}
+                {"shape": {"field": _field(name), "type": "nominal", "scale": shapes, "legend": {"title": None}}}
                 if few
                 else {}
             ),

@@ -121,14 +121,14 @@ def _curve_chart(
         if chance and known.any():
             rows.append({"run": run, "x": 0.0, "y": 0.0, "low": 0.0, "high": 0.0})
         for x, y, low, high in zip(GRID, band.value, band.low, band.high, strict=True):
-            if np.isnan([y, low, high]).any():
+            if np.isnan([y, low, high]).any() or (x == 0 and not chance):  # at recall 0 there is no precision
                 continue
             values = {"x": x, "y": y, "low": low, "high": high}
             rows.append({"run": run, **{key: round(float(value), 4) for key, value in values.items()}})
             if any(abs(x - rate) < 1e-9 for rate in _RATES):
                 table.append([run, number(x, 1), number(y), f"{number(low)} to {number(high)}"])
     x, y = quantitative("x", axes[0], (0, 1)), quantitative("y", axes[1], (0, 1))
-    colours = by_run(runs)
+    colours = by_run(runs, list(found))
     layers = [
         {
             "mark": {"type": "area", "opacity": 0.16},
@@ -167,7 +167,7 @@ def reliability_chart(results: Sequence[Facts]) -> Chart | None:
     ]
     if not rows:
         return None
-    colours = by_run([each.name for each in results])
+    colours = by_run([each.name for each in results], list(dict.fromkeys(str(row["run"]) for row in rows)))
     x, y = quantitative("predicted", "predicted probability", (0, 1)), quantitative("observed", "came true", (0, 1))
     size = {"field": "slides", "type": "quantitative", "scale": {"range": [25, 260]}, "legend": None}
     spec = sized(
@@ -231,10 +231,11 @@ def interval_chart(results: Sequence[Facts]) -> Chart | None:
     y = {"field": "metric", "type": "nominal", "sort": names, "axis": {"title": None, "labelLimit": 140}}
     offset = {"field": "run", "type": "nominal", "sort": runs}
     x = quantitative("value", "value, with its interval", (0, 1))
-    colour = by_run(runs, dashed=False)["color"]
+    known = list(dict.fromkeys(row["run"] for row in rows))
+    colour = by_run(runs, known, dashed=False)["color"]
     common = {"y": y, "yOffset": offset, "color": colour}
     shape = {"domain": runs, "range": [SHAPES[n % len(SHAPES)] for n in range(len(runs))]}
-    legend = {"title": None} if len(runs) > 1 else None
+    legend = colour["legend"]
     spec = {
         "data": {"name": "metrics"},
         "layer": [

@@ -173,12 +173,12 @@ def _thumbnail(
     frame: Frame | None, whole: np.ndarray | None, spread: Sequence[Place], images: Mapping[Place, np.ndarray]
 ) -> tuple[str | None, str]:
     if frame is None:
-        return None, "the places of its patches are not known"
+        return None, "places not known"
     if whole is not None:
         return thumbnail(whole, frame), "thumbnail"
     if spread:
-        return mosaic(frame, spread, [images[place] for place in spread]), "put together from patches"
-    return None, "neither its file nor its patches can be read here"
+        return mosaic(frame, spread, [images[place] for place in spread]), "its patches"
+    return None, "no pixels here"
 
 
 def _spread(coords: np.ndarray) -> list[Place]:

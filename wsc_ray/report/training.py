@@ -52,7 +52,7 @@ def _chart(key: str, results: Sequence[Facts]) -> Chart | None:
         "encoding": {
             "x": quantitative("step", "step"),
             "y": quantitative("value", axis),
-            **by_run([each.name for each in results]),
+            **by_run([each.name for each in results], list(curves)),
         },
     }
     table = Table(
