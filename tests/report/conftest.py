@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.mil.conftest import mlflow_store
 from tests.report.runs import write_manifest, write_run
+
+__all__ = ["mlflow_store"]
 
 HOSTILE = "<img src=x onerror=alert(1)>"  # what a label, a site or a folder can be called
 

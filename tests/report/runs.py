@@ -95,7 +95,7 @@ def _write_evaluation(run: RunFolder, seed: int) -> None:
     members = load_members(run.mil)
     bags = load_bags(run.features, slides_of(slides, "test"), classes, patch_labels=True)
     result = Result(bags, classes, *predict_members(members, bags, {}, run.mil))
-    measured = assess(result, Recipe.model_validate({"evaluate": {"bootstrap": 50}}))
+    measured = assess(result, Recipe.model_validate({"evaluate": {"bootstrap": 100}}))
     write_identity(run.evaluate, "evaluate", {})
     write_predictions(run.evaluate / PREDICTIONS, result)
     write_members(run.evaluate / MEMBERS, result)
@@ -111,6 +111,6 @@ def _write_evaluation(run: RunFolder, seed: int) -> None:
         "positive": classes[1],
         "slides": len(bags),
         "patients": len(bags),
-        "bootstrap": {"samples": 50, "confidence": 0.95, "over": "patients and members"},
+        "bootstrap": {"samples": 100, "confidence": 0.95, "over": "patients and members"},
     }
     write_summary(run.evaluate, "evaluate", {**plan, **measured, "ledger": ledger})

@@ -1,5 +1,6 @@
 """Curves against scikit-learn and each other; every chart is one that Vega-Lite compiles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 import vl_convert
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tests.report.test_collect import facts_of
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.predictions import Predictions
 from wsc_ray.report.charts import number, thinned
@@ -101,10 +101,13 @@ def test_every_chart_compiles(two_runs: list[Path]) -> None:
             assert rows
 
 
-def test_what_is_not_there_is_no_chart() -> None:
-    page, _ = make_report([facts_of(4, np.array([0.1, 0.2, 0.3, 0.4]))], 100)
-    assert not page.training
-    assert not page.maps
+def test_what_is_not_there_is_no_chart(two_runs: list[Path]) -> None:
+    facts = replace(collect(find_results(two_runs)[0]), metrics=[], predictions=None, evaluated={})
+    page, _ = make_report([facts], 100)
+    assert {chart.title for chart in page.charts} == {
+        f"one: by {name}" for name in ("slide", "site", "label", "patch label")
+    }
+    assert [name for name, reason in page.absent.items() if reason] == ["headline", "predictions", "training", "slides"]
 
 
 def test_numbers() -> None:

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from tests.report.runs import write_manifest, write_run
 from wsc_ray.commands import report
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.predictions import Predictions
-from wsc_ray.files import read_json
+from wsc_ray.files import read_json, write_json
 from wsc_ray.report.collect import Facts, collect
 from wsc_ray.report.looks import choose_slides, look
 from wsc_ray.report.places import Parts, find_results
 from wsc_ray.report.run import make_report
+from wsc_ray.stage import write_identity
 
 
 def test_everything_of_a_run_is_found(two_runs: list[Path]) -> None:
@@ -69,8 +71,9 @@ def test_a_folder_that_is_no_run_is_a_sentence(tmp_path: Path, content: str | No
 
 
 def test_what_another_command_wrote_is_named(two_runs: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="wsc-ray manifest import"):
-        report(runs=[two_runs[0].parent / "manifest"], out=tmp_path / "out")
+    write_identity(tmp_path / "cohort", "tile", {})
+    with pytest.raises(RunFolderError, match="what `wsc-ray tile` wrote"):
+        report(runs=[two_runs[0], tmp_path / "cohort"], out=tmp_path / "out")
 
 
 def test_a_result_is_given_once(two_runs: list[Path], tmp_path: Path) -> None:
@@ -90,8 +93,6 @@ def test_attention_is_that_of_the_evaluation_or_none(tmp_path: Path, two_runs: l
     moved = shutil.copytree(two_runs[0], tmp_path / "moved")
     shutil.copytree(two_runs[1] / "mil", moved / "mil", dirs_exist_ok=True)
     summary = read_json(moved / "evaluate" / "summary.json")
-    from wsc_ray.files import write_json
-
     write_json(moved / "evaluate" / "summary.json", {**summary, "head": str(moved / "mil")})
     (changed,) = (collect(each) for each in find_results([moved]))
     with pytest.raises(DataError, match="have changed since the evaluation"):
@@ -125,17 +126,16 @@ def test_ten_thousand_slides_are_sampled() -> None:
     assert len(choose_slides([facts_of(5, error[:5])], 100)) == 5
 
 
-def test_the_command_writes_the_page_and_logs_it(two_runs: list[Path], tmp_path: Path, monkeypatch) -> None:
-    from mlflow import MlflowClient
-
-    store = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+def test_the_command_writes_the_page_and_logs_it(
+    two_runs: list[Path], tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
     done = report(runs=two_runs, out=tmp_path / "out", slides=2)
     page = (tmp_path / "out" / "report.html").read_text()
     assert done["bytes"] == len(page.encode())
     assert done["slides_shown"] == 2
     assert "2 of 4 test slides are shown" in page
-    artifacts = MlflowClient(store).list_artifacts(done["mlflow"]["run_id"])
+    artifacts = MlflowClient(mlflow_store).list_artifacts(done["mlflow"]["run_id"])
     assert [each.path for each in artifacts] == ["report.html"]
     again = report(runs=two_runs, out=tmp_path / "out", slides=4)
     assert again["mlflow"]["run_id"] == done["mlflow"]["run_id"]

@@ -10,7 +10,7 @@ from wsc_ray.command import Option, command
 
 
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
-    return f"{summary['table']}\n\nlook at every run: {summary['look']}"
+    return f"{summary['table']}\n\nlook at every run: {summary['look']}\nread the report:   {summary['report']}"
 
 
 @command("demo", writes="`demo`", describe=_describe)
@@ -22,7 +22,7 @@ def demo(
 ) -> dict[str, Any]:
     """Go the whole way on a synthetic cohort.
 
-    WeakSupCon, SimCLR and an untrained encoder side by side, with one table at the end.
+    WeakSupCon, SimCLR and an untrained encoder side by side, with one table and a report at the end.
 
     Returns:
         The summary, also in `OUT/summary.json`: `results`, a list of name, value and unit, and the `table` as text.

@@ -16,7 +16,6 @@ HEIGHT = 220  # px
 
 # Text takes the page's colour, so that it is right in the light, in the dark and in print.
 CONFIG: dict[str, Any] = {
-    "aria": False,  # the figure says what it shows; a screen reader should not walk thousands of marks
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
