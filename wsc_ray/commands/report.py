@@ -22,7 +22,7 @@ from wsc_ray.command import (
 
 @command(
     "report",
-    reads="`RUN/metrics.jsonl`, `RUN/features`, `RUN/mil`, `RUN/evaluate`",
+    reads="`RUN`",
     writes="`DIR/report.html`",
     sent=True,
     resources=lambda recipe: {"process": "1, on the head"},
