@@ -29,7 +29,7 @@ from wsc_ray.command import (
 )
 def report(
     *,
-    runs: Annotated[Sequence[str | Path], Option(metavar="RUN...", argument=True, kind="paths")] = (),
+    runs: Annotated[Sequence[str | Path], Option(metavar="RUN...", argument=True, kind="paths")],
     out: Annotated[str | Path, Option("Folder for report.html.", metavar="DIR", kind="path")],
     slides: Annotated[int, Option("Test slides to show at most.", least=1, most=1000)] = 100,
     address: Address = None,
