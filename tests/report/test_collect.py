@@ -12,7 +12,7 @@ from wsc_ray.commands import report
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.predictions import Predictions
-from wsc_ray.files import read_json, write_json
+from wsc_ray.files import read_json, write_json, write_summary
 from wsc_ray.report.collect import Facts, collect
 from wsc_ray.report.looks import choose_slides, look
 from wsc_ray.report.places import Parts, find_results
@@ -100,6 +100,19 @@ def test_attention_is_that_of_the_evaluation_or_none(tmp_path: Path, two_runs: l
     page, known = make_report([changed], 100)
     assert not page.cards
     assert any("have changed" in note for note in known["notes"])
+
+
+def test_a_manifest_that_has_gone_costs_the_pictures_alone(tmp_path: Path, two_runs: list[Path]) -> None:
+    moved = shutil.copytree(two_runs[0], tmp_path / "moved")
+    write_summary(moved / "features", "embed", {"manifest": str(tmp_path / "gone")})
+    summary = read_json(moved / "evaluate" / "summary.json")
+    write_json(moved / "evaluate" / "summary.json", {**summary, "features": str(moved / "features")})
+    page, known = make_report([collect(each) for each in find_results([moved])], 100)
+    assert len(page.cards) == 4
+    assert {card.thumbnail for card in page.cards} == {None}
+    assert all(seen.map for card in page.cards for seen in card.seen)
+    assert "Some patches cannot be shown" in page.sampled
+    assert known["notes"]
 
 
 def facts_of(slides: int, error: np.ndarray) -> Facts:

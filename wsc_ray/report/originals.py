@@ -28,12 +28,16 @@ class Originals:
 
     Args:
         manifest: None where features say nothing of theirs, or it has gone: there are no pictures then.
+
+    Attributes:
+        problem: why patches of some slide could not be read, the first time that happened.
     """
 
     def __init__(self, manifest: Manifest | None):
         self._manifest = manifest
         self._slides = OpenSlides(kept=1)
         self._uris: dict[str, str] = {}
+        self.problem: str | None = None
         if manifest is not None:
             cohort = manifest.cohort()
             if "slide_uri" in cohort.columns:
@@ -51,7 +55,11 @@ class Originals:
         if self._manifest is None or not coords:
             return {}
         wanted: list[Place] = [(slide_id, x, y) for x, y in coords]
-        return {(x, y): image for (_, x, y), image in find_images(self._manifest, wanted).items()}
+        try:
+            return {(x, y): image for (_, x, y), image in find_images(self._manifest, wanted).items()}
+        except UserError as error:
+            self.problem = self.problem or str(error)
+            return {}
 
     def _of_file(self, slide_id: str, frame: Frame) -> np.ndarray | None:
         assert self._manifest is not None

@@ -13,6 +13,7 @@ from wsc_ray.files import read_summary
 from wsc_ray.run_folder import RunFolder
 from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath, as_path, check_store
+from wsc_ray.uris import shown
 
 _ASK = "give a run folder, a folder of `evaluate`, or one of features"
 
@@ -48,7 +49,7 @@ def find_results(given: Sequence[str | Path]) -> list[Parts]:
     twice = next((place for number, place in enumerate(places) if place in places[:number]), None)
     if twice is not None:
         raise RecipeError("report", [f"RUN: {twice} is given twice; give each result once"])
-    names = _short_names([str(place) for place in places])
+    names = _short_names([shown(place) for place in places])
     return [_find_parts(place, name) for place, name in zip(places, names, strict=True)]
 
 

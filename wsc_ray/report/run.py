@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ from wsc_ray.uris import shown
 REPORT = "report.html"
 SLIDES = 100  # that are shown
 _VIEWS = 300  # slides times results, at most
-_PATCHES = 6  # top patches, and as many bottom ones, of a slide; of several results fewer
+_PATCHES = 6  # top patches of a slide, and as many bottom ones
+_PATCHES_OF_SEVERAL = 4  # where several results stand side by side
 
 
 def write_report(*, runs: Sequence[str | Path], out: str | Path, slides: int = SLIDES) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def make_report(results: Sequence[Facts], slides: int) -> tuple[Report, dict[str
             "No training metrics are there: the encoder was not trained here, or has not logged a step yet."
         )
     if not seen.cards:
-        absent["slides"] = seen.reason or "Attention needs an evaluated head and its features."
+        absent["slides"] = "Attention needs an evaluated head and its features."
     if not seen.maps:
         absent["map"] = "There are no features to draw a map of."
     report = Report(
@@ -112,25 +114,34 @@ def make_report(results: Sequence[Facts], slides: int) -> tuple[Report, dict[str
         training=training,
         curves=curves,
         cards=seen.cards,
-        sampled=_sampled(len(seen.cards), results),
+        sampled=" ".join([_sampled(len(seen.cards), results), *seen.pictures]),
         maps=seen.maps,
         mapped=seen.mapped,
         absent={"headline": "", "predictions": "", "training": "", "slides": "", "map": "", **absent},
     )
     missing = [f"{each.name}: {sentence}" for each in results for sentence in each.missing]
     missing += [f"{name}: {reason}" for name, reason in seen.failed.items()]
+    missing += seen.pictures
     return report, {"slides_shown": len(seen.cards), "notes": missing}
 
 
+@dataclass
 class _Seen:
-    """Cards and maps as they are gathered, and what failed by the result's name."""
+    """What comes of looking at slides.
 
-    def __init__(self) -> None:
-        self.cards: list[Card] = []
-        self.maps: list[Chart] = []
-        self.mapped = ""
-        self.reason = ""
-        self.failed: dict[str, str] = {}
+    Attributes:
+        cards: of slides with attention.
+        maps: of the patches of each result.
+        mapped: what the maps are of, in a sentence.
+        pictures: why some patches have none, in sentences.
+        failed: by the names of results, why one could not be looked through.
+    """
+
+    cards: list[Card] = field(default_factory=list)
+    maps: list[Chart] = field(default_factory=list)
+    mapped: str = ""
+    pictures: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def _look(results: Sequence[Facts], chosen: Sequence[str]) -> _Seen:
@@ -140,43 +151,50 @@ def _look(results: Sequence[Facts], chosen: Sequence[str]) -> _Seen:
         return seen
     facts = {each.name: _slide_facts(each) for each in results}
     samplers = {each.name: Sampler(len(chosen), facts[each.name]) for each in results}
-    originals, seen.reason = _originals(results)
-    shown_patches = _PATCHES if len(results) == 1 else 4
-    looking = {each.name: look(each, chosen) for each in results}
-    waiting: dict[str, Look | None] = {}
+    originals, reason = _originals(results)
+    patches = _PATCHES if len(results) == 1 else _PATCHES_OF_SEVERAL
     with Progress("looking at slides", len(chosen), unit="slides") as progress:
-        for slide in chosen:
-            looks: dict[str, Look] = {}
-            for each in results:
-                if each.name in seen.failed:
-                    continue
-                try:
-                    if waiting.get(each.name) is None:
-                        waiting[each.name] = next(looking[each.name], None)
-                except UserError as error:
-                    seen.failed[each.name] = str(error)
-                    continue
-                found = waiting.get(each.name)
-                if found is not None and found.slide == slide:
-                    waiting[each.name] = None
-                    samplers[each.name].add(found)
-                    if found.attention is not None:
-                        looks[each.name] = found
-            if looks:
-                site = next((known.get(SITE, {}).get(slide) for known in facts.values() if SITE in known), None)
-                seen.cards.append(make_card(slide, looks, results, originals, site=site, shown=shown_patches))
+        for slide, looks in _together(results, chosen, seen.failed):
+            for name, each in looks.items():
+                samplers[name].add(each)
+            attended = {name: each for name, each in looks.items() if each.attention is not None}
+            if attended:
+                site = next((known[SITE].get(slide) for known in facts.values() if SITE in known), None)
+                seen.cards.append(make_card(slide, attended, results, originals, site=site, shown=patches))
             progress.advance(1)
+    if seen.cards and (problem := originals.problem or reason):
+        seen.pictures.append(f"Some patches cannot be shown: {problem}.")
     count = 0
-    for each in results:
-        sample = samplers[each.name].sample()
-        if sample is not None and each.name not in seen.failed:
-            seen.maps += map_charts(each.name, sample)
+    for result in results:
+        sample = samplers[result.name].sample()
+        if sample is not None and result.name not in seen.failed:
+            seen.maps += map_charts(result.name, sample)
             count = max(count, len(sample.features))
     seen.mapped = (
         f"Up to {count:,} patches of {len(chosen):,} slides, the same number of each, by the two first principal components of their "
         "features. Shares of nearest patches are measured in all dimensions."
     )
     return seen
+
+
+def _together(
+    results: Sequence[Facts], chosen: Sequence[str], failed: dict[str, str]
+) -> Iterator[tuple[str, dict[str, Look]]]:
+    """Each slide with what every result says of it, by the names of results; `failed` takes those that break off."""
+    looking = {each.name: look(each, chosen) for each in results}
+    ahead: dict[str, Look | None] = dict.fromkeys(looking)
+    for slide in chosen:
+        found: dict[str, Look] = {}
+        for name, looks in looking.items():
+            try:
+                if ahead[name] is None and name not in failed:
+                    ahead[name] = next(looks, None)
+            except UserError as error:
+                failed[name] = str(error)
+            one = ahead[name]
+            if one is not None and one.slide == slide:
+                found[name], ahead[name] = one, None
+        yield slide, found
 
 
 def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
@@ -192,8 +210,8 @@ def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
 
 
 def _originals(results: Sequence[Facts]) -> tuple[Originals, str]:
-    """The pixels behind the first result whose manifest can be opened, and why there are none."""
-    reason = ""
+    """The pixels behind the first result whose manifest can be opened, or why there are none."""
+    reason = "the features do not say which manifest they were made of"
     for each in results:
         uri = None if each.parts.features is None else manifest_of(each.parts.features)
         if uri is None:
@@ -201,7 +219,7 @@ def _originals(results: Sequence[Facts]) -> tuple[Originals, str]:
         try:
             return Originals(open_manifest(uri)), ""
         except (UserError, OSError) as error:
-            reason = f"Patches cannot be shown: {error}."
+            reason = str(error)
     return Originals(None), reason
 
 
