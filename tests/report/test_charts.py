@@ -12,10 +12,11 @@ from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.predictions import Predictions
 from wsc_ray.report.charts import number, thinned
 from wsc_ray.report.collect import collect
+from wsc_ray.report.curves import GRID, bands
 from wsc_ray.report.looks import Look
 from wsc_ray.report.patch_map import Sample, map_charts, neighbour_share
 from wsc_ray.report.places import find_results
-from wsc_ray.report.predictive import GRID, bands
+from wsc_ray.report.predictive import curve_charts
 from wsc_ray.report.run import make_report
 from wsc_ray.report.slide_cards import attention_auroc
 from wsc_ray.report.training import points
@@ -49,6 +50,14 @@ def test_curves_have_the_areas_that_scikit_learn_measures(members: int) -> None:
 def test_ties_are_one_threshold() -> None:
     roc, _ = bands(predictions(np.array([0, 1] * 10), np.full(20, 0.5)), confidence=0.95, draws=5)
     assert np.allclose(roc.value, GRID)  # a score that says nothing is the diagonal
+
+
+def test_slides_of_one_label_have_no_curve(two_runs: list[Path]) -> None:
+    one = predictions(np.ones(6, int), np.linspace(0, 1, 6))
+    roc, precision = bands(one, confidence=0.95, draws=5)
+    assert np.isnan([roc.value, precision.value]).all()
+    facts = replace(collect(find_results(two_runs)[0]), predictions=one)
+    assert curve_charts([facts]) == []
 
 
 def test_long_curves_are_means_of_neighbouring_lines() -> None:

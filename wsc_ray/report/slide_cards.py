@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
+from wsc_ray.mil.auroc import auroc
 from wsc_ray.report.charts import number
 from wsc_ray.report.collect import Facts
 from wsc_ray.report.looks import Look
@@ -143,11 +144,8 @@ def attention_auroc(look: Look) -> float | None:
     if look.patch_labels is None or look.attention is None:
         return None
     known = look.patch_labels >= 0
-    positive, ranks = look.patch_labels[known] > 0, rankdata(look.attention[known])
-    count, others = int(positive.sum()), int((~positive).sum())
-    if not count or not others:
-        return None
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+    value = float(auroc(look.patch_labels[known] > 0, look.attention[known])[0])
+    return None if math.isnan(value) else value
 
 
 def _extremes(look: Look, shown: int) -> tuple[list[int], list[int]]:
