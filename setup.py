@@ -29,6 +29,7 @@ setup(
         "wsc_ray.jobs": ["recipes/*.yaml"],
         "wsc_ray.prices": ["list.csv"],
         "wsc_ray.tiling": ["templates/*.html"],
+        "wsc_ray.report": ["page/*"],
     },
     python_requires=">=3.11",
     install_requires=[
@@ -50,8 +51,9 @@ setup(
         "shapely>=2.1",  # outlines of attention, exact where squares touch or overlap (BSD, GEOS inside), and needs nothing but numpy
         "mlflow>=3.1",
         "optuna>=5",  # TPE, through Ray Tune's searcher (MIT)
-        "jinja2>=3.1",  # the page of slides, escaped (BSD); torch and mlflow bring it too
         "matplotlib>=3.8",  # the picture of `bench scaling`; mlflow brings it too
+        "jinja2>=3.1",  # the pages of `tile` and `report`, which have to escape every id (BSD); torch brings it too
+        "vl-convert-python>=1.8",  # Vega-Lite as one script, which `report` draws its charts with offline (BSD)
         "pydantic>=2.8",
         "pyyaml>=6",
         "click>=8.1",
@@ -83,6 +85,8 @@ setup(
             "tifffile>=2025.1",  # writes the slides that tests read (BSD)
             "croma>=1",
             "moto[server]>=5",
+            "playwright>=1.50",  # drives Chromium in the tests of `report` (Apache-2.0)
+            "axe-playwright-python>=0.1.4",  # axe-core, which finds what screen readers stumble over (MIT; axe-core MPL-2.0)
             "torchmil>=1.0.2",  # whose MIL heads ours are compared with (Apache-2.0)
             "google-api-python-client>=2.100",  # with which Ray's launcher talks to Google Cloud, here to a stand-in
             "kubernetes-validate>=1.35",  # Kubernetes' own schemas, for the pods in cluster/kuberay.yaml

@@ -70,6 +70,8 @@ def test_the_demo_runs_to_its_table(newcomer, ray_cluster, wsc_ray_command):
     status, text = wsc_ray_command("demo", "--quick", "--out", newcomer / "quick")
     assert status == 0, text
     assert [line.split()[0] for line in table(text)] == ["weaksupcon", "simclr", "untrained"]
+    page = (newcomer / "quick" / "report" / "report.html").read_text()
+    assert all(f">{name}</h3>" in page for name in ("weaksupcon", "simclr", "untrained"))
     status, again = wsc_ray_command("demo", "--quick", "--out", newcomer / "quick")
     assert status == 0
     assert table(again) == table(text)

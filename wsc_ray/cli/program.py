@@ -115,6 +115,7 @@ From slides to metrics:
   wsc-ray probe --run RUN                      features, measured without a head
   wsc-ray tune --run RUN                       features -> MIL head
   wsc-ray evaluate --run RUN                   head -> metrics on the test split
+  wsc-ray report RUN --out DIR                 all of it on one page, report.html
   wsc-ray run RECIPE --out RUN                 pretrain, embed, tune and evaluate as one
 """
 

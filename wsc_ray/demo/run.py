@@ -24,6 +24,7 @@ from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
+from wsc_ray.report.run import REPORT, write_report
 from wsc_ray.stage import claim_folder, refuse_other, write_identity
 
 ENCODERS = ("weaksupcon", "simclr", "untrained")
@@ -31,7 +32,7 @@ ENCODERS = ("weaksupcon", "simclr", "untrained")
 
 def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
     """Draw a cohort, pretrain WeakSupCon and SimCLR on two workers, embed, search a head and evaluate, beside the
-    untrained encoder.
+    untrained encoder; then write the report of the three.
 
     The same call again goes on where an interrupted one stopped.
 
@@ -52,7 +53,7 @@ def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
     if known is not None:
         refuse_other(out, "a demo", known, identity)
     write_identity(out, "demo", identity)
-    say = _Stages(1 + 4 * len(ENCODERS))
+    say = _Stages(2 + 4 * len(ENCODERS))
     started = time.time()
     say("drawing a cohort: one label a slide, a rare tumour texture, a stain of its own for every slide")
     manifest = _cohort(out, seed, quick)
@@ -72,9 +73,12 @@ def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
             search_head(run=run)
             say(f"{name}: evaluating it on test slides")
             results[name] = evaluate_head(run=run)
+    say("writing the report of all three")
+    write_report(runs=[out / name for name in ENCODERS], out=out / "report")
     summary = {
         "results": [row for name, result in results.items() for row in _rows(name, result)],
         "table": _table(results),
+        "report": str(out / "report" / REPORT),
         "seconds": round(time.time() - started, 1),
         "look": results[ENCODERS[0]]["mlflow"]["look"],
     }

@@ -26,7 +26,7 @@ def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.n
         DataError: the manifest cannot be read.
     """
     runs, groups = manifest.runs(), manifest.row_groups
-    slides = {place[0] for place in wanted}
+    slides, asked = {place[0] for place in wanted}, set(wanted)
     numbers = [number for number, slide in enumerate(runs.slides) if slide in slides]
     source = PixelSource(manifest.columns, manifest.folder)
     columns = list(dict.fromkeys(["slide_id", "x", "y", *source.columns]))
@@ -34,7 +34,7 @@ def find_images(manifest: Manifest, wanted: Sequence[Place]) -> dict[Place, np.n
     for group in np.unique(runs.group[np.isin(runs.slide, numbers)]).tolist():
         keys = manifest.read_group(groups[group].file, groups[group].row_group, ["slide_id", "x", "y"])
         places = list(zip(keys["slide_id"].to_pylist(), keys["x"].to_pylist(), keys["y"].to_pylist(), strict=True))
-        rows = [row for row, place in enumerate(places) if place in set(wanted)]
+        rows = [row for row, place in enumerate(places) if place in asked]
         if not rows:
             continue
         table = manifest.read_group(groups[group].file, groups[group].row_group, columns).take(rows)

@@ -126,8 +126,8 @@ def _card(
     entry: Entry, found: Sequence[SlideGrid], settings: Settings, previews: set[str], patches: float, mpp: float
 ) -> Card:
     reasons = suspicions(found, patches, mpp)
-    facts = {"label": entry.label, "split": entry.split}
-    facts |= {"site": entry.site} if entry.site else {}
+    named = {"label": entry.label, "split": entry.split, "site": entry.site}
+    facts = {name: value for name, value in named.items() if value}
     scale, told = found[0].scale, found[0].facts
     if scale is not None and told is not None:
         if len(settings.mpps) > 1:

@@ -1,0 +1,159 @@
+"""What a report finds in folders, whatever of a run is there."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from tests.report.runs import write_manifest, write_run
+from wsc_ray.commands import report
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.evaluate.ensemble import MemberPredictions
+from wsc_ray.evaluate.predictions import Predictions
+from wsc_ray.files import read_json, write_json, write_summary
+from wsc_ray.report.collect import Facts, collect
+from wsc_ray.report.looks import choose_slides, look
+from wsc_ray.report.places import Parts, find_results
+from wsc_ray.report.run import make_report
+from wsc_ray.stage import write_identity
+
+
+def test_everything_of_a_run_is_found(two_runs: list[Path]) -> None:
+    one, other = (collect(each) for each in find_results(two_runs))
+    assert [one.name, other.name] == ["one", "<b>two"]
+    assert len(one.metrics) == 30
+    assert len(one.openings) == 2
+    assert one.predictions is not None
+    assert one.predictions.slides == ("s4", "s5", "s6", "s7")
+    assert one.recipe == "seed: 0"
+    assert one.missing == ()
+
+
+def test_folders_of_the_same_name_are_told_apart(tmp_path: Path, two_runs: list[Path]) -> None:
+    for name in "ab":
+        shutil.copytree(two_runs[0], tmp_path / name / "run")
+    assert [each.name for each in find_results([tmp_path / "a" / "run", tmp_path / "b" / "run"])] == ["a/run", "b/run"]
+
+
+def test_an_evaluation_and_features_alone_are_results_too(two_runs: list[Path]) -> None:
+    evaluation, features = (
+        collect(each) for each in find_results([two_runs[0] / "evaluate", two_runs[0] / "features"])
+    )
+    assert evaluation.predictions is not None
+    assert evaluation.parts.head == two_runs[0] / "mil"
+    assert features.parts.features == two_runs[0] / "features"
+    page, known = make_report([features], 100)
+    assert page.maps
+    assert not page.cards
+    assert page.absent["predictions"].startswith("None of these results is evaluated")
+    assert any("not evaluated" in note for note in known["notes"])
+
+
+def test_a_run_without_metrics_or_evaluation_says_so(tmp_path: Path, two_runs: list[Path]) -> None:
+    manifest = write_manifest(tmp_path, ("negative", "positive"))
+    run = write_run(tmp_path / "run", manifest, steps=0, evaluated=False)
+    page, known = make_report([collect(each) for each in find_results([run])], 100)
+    assert not page.training
+    assert not page.curves
+    assert page.absent["training"]
+    assert len(known["notes"]) == 2
+
+
+@pytest.mark.parametrize("content", [None, "nothing"])
+def test_a_folder_that_is_no_run_is_a_sentence(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(RunFolderError, match="give a run folder"):
+        report(runs=[tmp_path / "x"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_another_command_wrote_is_named(two_runs: list[Path], tmp_path: Path) -> None:
+    write_identity(tmp_path / "cohort", "tile", {})
+    with pytest.raises(RunFolderError, match="what `wsc-ray tile` wrote"):
+        report(runs=[two_runs[0], tmp_path / "cohort"], out=tmp_path / "out")
+
+
+def test_a_result_is_given_once(two_runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="given twice"):
+        report(runs=[two_runs[0], two_runs[0]], out=tmp_path / "out")
+    with pytest.raises(RecipeError, match="missing"):
+        report(runs=[], out=tmp_path / "out")
+
+
+def test_attention_is_that_of_the_evaluation_or_none(tmp_path: Path, two_runs: list[Path]) -> None:
+    (facts,) = (collect(each) for each in find_results(two_runs[:1]))
+    looks = list(look(facts, ["s4", "s7"]))
+    assert [each.slide for each in looks] == ["s4", "s7"]
+    for each in looks:
+        assert each.attention is not None
+        assert np.isclose(each.attention.sum(), 1, atol=1e-5)
+    moved = shutil.copytree(two_runs[0], tmp_path / "moved")
+    shutil.copytree(two_runs[1] / "mil", moved / "mil", dirs_exist_ok=True)
+    summary = read_json(moved / "evaluate" / "summary.json")
+    write_json(moved / "evaluate" / "summary.json", {**summary, "head": str(moved / "mil")})
+    (changed,) = (collect(each) for each in find_results([moved]))
+    with pytest.raises(DataError, match="have changed since the evaluation"):
+        list(look(changed, ["s4"]))
+    page, known = make_report([changed], 100)
+    assert not page.cards
+    assert any("have changed" in note for note in known["notes"])
+
+
+def test_a_manifest_that_has_gone_costs_the_pictures_alone(tmp_path: Path, two_runs: list[Path]) -> None:
+    moved = shutil.copytree(two_runs[0], tmp_path / "moved")
+    write_summary(moved / "features", "embed", {"manifest": str(tmp_path / "gone")})
+    summary = read_json(moved / "evaluate" / "summary.json")
+    write_json(moved / "evaluate" / "summary.json", {**summary, "features": str(moved / "features")})
+    page, known = make_report([collect(each) for each in find_results([moved])], 100)
+    assert len(page.cards) == 4
+    assert {card.thumbnail for card in page.cards} == {None}
+    assert all(seen.map for card in page.cards for seen in card.seen)
+    assert "Some patches cannot be shown" in page.sampled
+    assert known["notes"]
+
+
+def facts_of(slides: int, error: np.ndarray) -> Facts:
+    """A result with predictions alone."""
+    names = tuple(f"slide-{number:05d}" for number in range(slides))
+    probabilities = np.stack([1 - error, error], axis=1)[None]
+    members = MemberPredictions(("seed-0",), (0,), (None,), probabilities)
+    labels = dict.fromkeys(names, "negative")
+    predictions = Predictions("x", names, labels, {}, ("negative", "positive"), members, True)
+    parts = Parts("x", Path("/x"), None, None, None, None)
+    return Facts(parts, {}, {}, {}, {}, {}, {}, [], [], predictions, None, ())
+
+
+def test_ten_thousand_slides_are_sampled() -> None:
+    error = np.random.default_rng(0).random(10_000)
+    facts = facts_of(10_000, error)
+    chosen = choose_slides([facts], 100)
+    worst = {f"slide-{number:05d}" for number in np.argsort(-error)[:50]}
+    assert len(chosen) == len(set(chosen)) == 100
+    assert set(chosen[:50]) == worst
+    rest = sorted(int(name[-5:]) for name in chosen[50:])
+    assert max(np.diff(rest)) < 400  # spread over all
+    assert choose_slides([facts], 100) == chosen
+    assert len(choose_slides([facts_of(5, error[:5])], 100)) == 5
+
+
+def test_the_command_writes_the_page_and_logs_it(
+    two_runs: list[Path], tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
+    done = report(runs=two_runs, out=tmp_path / "out", slides=2)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert done["bytes"] == len(page.encode())
+    assert done["slides_shown"] == 2
+    assert "2 of 4 test slides are shown" in page
+    artifacts = MlflowClient(mlflow_store).list_artifacts(done["mlflow"]["run_id"])
+    assert [each.path for each in artifacts] == ["report.html"]
+    again = report(runs=two_runs, out=tmp_path / "out", slides=4)
+    assert again["mlflow"]["run_id"] == done["mlflow"]["run_id"]
+    assert "All 4 test slides" in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="is taken"):
+        report(runs=two_runs, out=tmp_path / "mine")

@@ -1,0 +1,57 @@
+"""`wsc-ray report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from wsc_ray.command import (
+    Address,
+    Autostop,
+    Cluster,
+    Down,
+    KeepFailed,
+    MaxCost,
+    MaxHours,
+    Option,
+    Yes,
+    command,
+)
+
+
+@command(
+    "report",
+    reads="`RUN`",
+    writes="`DIR/report.html`",
+    sent=True,
+    resources=lambda recipe: {"process": "1, on the head"},
+)
+def report(
+    *,
+    runs: Annotated[Sequence[str | Path], Option(metavar="RUN...", argument=True, kind="paths")],
+    out: Annotated[str | Path, Option("Folder for report.html.", metavar="DIR", kind="path")],
+    slides: Annotated[int, Option("Test slides to show at most.", least=1, most=1000)] = 100,
+    address: Address = None,
+    cluster: Cluster = None,
+    down: Down = "on-success",
+    yes: Yes = False,
+    autostop: Autostop = None,
+    keep_failed: KeepFailed = None,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
+) -> dict[str, Any]:
+    """Write one HTML page of a run, or of several side by side.
+
+    Metrics with intervals, curves, attention maps, patches and lineage, in a file that needs no network. A RUN is a run
+    folder, a folder of `evaluate`, or one of features; what it lacks is left out, and the page says so.
+
+    Returns:
+        The summary, also in `OUT/summary.json`.
+
+    Raises:
+        UserError: see `wsc_ray.errors`; nothing has been written then.
+    """
+    from wsc_ray.report.run import write_report
+
+    return write_report(runs=runs, out=out, slides=slides)

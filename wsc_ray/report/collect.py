@@ -1,0 +1,114 @@
+"""What a report says of each result: read once from its folders, whatever of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsc_ray.cohort import COHORT_FILE
+from wsc_ray.errors import UserError
+from wsc_ray.evaluate.ledger import read_ledger
+from wsc_ray.evaluate.predictions import Predictions, read_predictions
+from wsc_ray.files import read_summary
+from wsc_ray.pretrain import metrics_file
+from wsc_ray.report.places import Parts
+from wsc_ray.stage import read_identity
+from wsc_ray.storage import AnyPath
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """One result.
+
+    Attributes:
+        parts: where it lies.
+        identity, trained: of `pretrain`: what the run is, and its summary; empty where it did not run or has not ended.
+        embedded_by, embedded, tuned, evaluated: the same of the later commands.
+        metrics: the lines of `metrics.jsonl`.
+        openings: the lines of the ledger.
+        predictions: of the test slides, their classes in the head's order; None where they are not evaluated.
+        recipe: the text of the run's recipe.
+        missing: a sentence for each part that is not there or cannot be read.
+    """
+
+    parts: Parts
+    identity: Mapping[str, Any]
+    trained: Mapping[str, Any]
+    embedded_by: Mapping[str, Any]
+    embedded: Mapping[str, Any]
+    tuned: Mapping[str, Any]
+    evaluated: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, float]]
+    openings: Sequence[Mapping[str, Any]]
+    predictions: Predictions | None
+    recipe: str | None
+    missing: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.parts.name
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels in the head's order: of two, the second is the positive one."""
+        return list(self.evaluated.get("classes", ()))
+
+
+def collect(parts: Parts) -> Facts:
+    """Read what there is of a result.
+
+    Raises:
+        RunFolderError: a file that later commands trust is damaged.
+    """
+    run, missing = parts.run, []
+    metrics = metrics_file.read(run.metrics) if run is not None else []
+    recipe = None
+    if run is not None and run.recipe.is_file():
+        recipe = "\n".join(
+            line for line in run.checked_recipe().read_text().splitlines() if "wsc_ray_sha256" not in line
+        )
+    evaluated = _summary(parts.evaluation)
+    predictions = None
+    if parts.evaluation is not None:
+        try:
+            predictions = read_predictions(str(parts.evaluation))
+            predictions = predictions.arranged(sorted(predictions.slides), evaluated["classes"])
+        except (UserError, KeyError, ValueError) as error:
+            missing.append(f"its predictions cannot be used: {error}")
+            predictions, evaluated = None, {}
+    ledger = run.path if run is not None else parts.head
+    return Facts(
+        parts=parts,
+        identity=(read_identity(run.path, "pretrain") or {}) if run is not None else {},
+        trained=_summary(run.path if run is not None else None),
+        embedded_by=(read_identity(parts.features, "embed") or {}) if parts.features is not None else {},
+        embedded=_summary(parts.features),
+        tuned=_summary(parts.head),
+        evaluated=evaluated,
+        metrics=metrics,
+        openings=read_ledger(ledger) if ledger is not None else [],
+        predictions=predictions,
+        recipe=recipe,
+        missing=(*missing, *_absent(parts, bool(metrics))),
+    )
+
+
+def _absent(parts: Parts, trained: bool) -> list[str]:
+    """What a result lacks, and the command that makes it."""
+    sentences = []
+    if parts.run is not None and not trained:
+        sentences.append(
+            "it has no training metrics: its encoder was not trained, or training has not logged a step yet"
+        )
+    if parts.features is None:
+        sentences.append(f"it has no features ({COHORT_FILE} is missing); `wsc-ray embed` writes them")
+    if parts.evaluation is None:
+        sentences.append("it is not evaluated; `wsc-ray evaluate` measures its head on test slides")
+    elif parts.head is None:
+        sentences.append("the head that it was evaluated with has gone")
+    return sentences
+
+
+def _summary(folder: AnyPath | None) -> dict[str, Any]:
+    return (read_summary(folder) or {}) if folder is not None else {}

@@ -1,0 +1,107 @@
+"""The pixels behind features: a slide's file, its preview, or the patches of the manifest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from wsc_ray.errors import DataError, UserError
+from wsc_ray.feature_files.files import COORDS, open_slide
+from wsc_ray.files import is_file_name, local_file
+from wsc_ray.manifest import Manifest
+from wsc_ray.neighbours.contact_sheet import Place, find_images
+from wsc_ray.report.pictures import SIDE, Frame
+from wsc_ray.slides.coords import coords_path, preview_path
+from wsc_ray.slides.open_slides import OpenSlides
+from wsc_ray.storage import AnyPath, as_path
+
+MOSAIC = 1000  # patches at most that a slide is put together from
+
+
+class Originals:
+    """Pictures of slides and patches, as far as a manifest leads to them.
+
+    Args:
+        manifest: None where features say nothing of theirs, or it has gone: there are no pictures then.
+
+    Attributes:
+        problem: why patches of some slide could not be read, the first time that happened.
+    """
+
+    def __init__(self, manifest: Manifest | None):
+        self._manifest = manifest
+        self._slides = OpenSlides(kept=1)
+        self._uris: dict[str, str] = {}
+        self.problem: str | None = None
+        if manifest is not None:
+            cohort = manifest.cohort()
+            if "slide_uri" in cohort.columns:
+                found = zip(cohort.ids, cohort.texts("slide_uri"), strict=True)
+                self._uris = {slide: uri for slide, uri in found if uri is not None}
+
+    def whole(self, slide_id: str, frame: Frame) -> np.ndarray | None:
+        """The frame of a slide, (h, w, 3) uint8, some hundred px wide, from its file or its preview."""
+        if self._manifest is None or not is_file_name(slide_id):
+            return None
+        return self._of_file(slide_id, frame) if slide_id in self._uris else self._of_preview(slide_id, frame)
+
+    def patches(self, slide_id: str, coords: Sequence[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
+        """The images of patches by their place; those that cannot be had are left out."""
+        if self._manifest is None or not coords:
+            return {}
+        wanted: list[Place] = [(slide_id, x, y) for x, y in coords]
+        try:
+            return {(x, y): image for (_, x, y), image in find_images(self._manifest, wanted).items()}
+        except UserError as error:
+            self.problem = self.problem or str(error)
+            return {}
+
+    def _of_file(self, slide_id: str, frame: Frame) -> np.ndarray | None:
+        assert self._manifest is not None
+        uri, folder = self._uris[slide_id].removeprefix("file://"), self._manifest.folder
+        if "://" in uri:
+            return self._of_preview(slide_id, frame)
+        try:
+            with self._slides.slide(Path(folder, uri)) as slide:
+                wanted = max(1.0, max(frame.width, frame.height) / SIDE)
+                levels = [n for n, down in enumerate(slide.downsamples) if down <= wanted and math.isfinite(down)]
+                level = max(levels, key=lambda n: slide.downsamples[n])
+                down = slide.downsamples[level]
+                if (
+                    frame.width * frame.height / down**2 > 2**26
+                ):  # no pyramid: its patches or its preview are sooner read
+                    return self._of_preview(slide_id, frame)
+                width, height = max(1, round(frame.width / down)), max(1, round(frame.height / down))
+                return slide.read(frame.x, frame.y, level, width, height)
+        except (DataError, OSError):
+            return self._of_preview(slide_id, frame)
+
+    def _of_preview(self, slide_id: str, frame: Frame) -> np.ndarray | None:
+        """The frame from `previews/`, which has the outlines of the patches that were kept."""
+        assert self._manifest is not None
+        folder = as_path(self._manifest.uri)
+        try:
+            with local_file(coords_path(folder, slide_id)) as local, h5py.File(local, "r") as file:
+                width = int(file[COORDS].attrs["level0_width"])
+            with local_file(preview_path(folder, slide_id)) as local, Image.open(local) as picture:
+                scale = picture.width / width
+                corners = (frame.x, frame.y, frame.x + frame.width, frame.y + frame.height)
+                left, top, right, bottom = (round(each * scale) for each in corners)
+                box = (left, top, max(left + 1, right), max(top + 1, bottom))
+                return np.asarray(picture.convert("RGB").crop(box))
+        except (OSError, KeyError, ValueError, TypeError, Image.DecompressionBombError):
+            return None
+
+
+def patch_side(features: AnyPath, slide_id: str) -> int | None:
+    """The side of a slide's patches, level-0 px, where its file says it."""
+    try:
+        with open_slide(features, slide_id) as file:
+            return int(file[COORDS].attrs["patch_size_level0"])
+    except (UserError, KeyError, ValueError, TypeError):
+        return None

@@ -1,0 +1,108 @@
+"""Where the parts of a result lie: the run, its features, its head and its evaluation, from the folder that was named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsc_ray.cohort import COHORT_FILE
+from wsc_ray.errors import RecipeError, RunFolderError
+from wsc_ray.files import read_summary
+from wsc_ray.run_folder import RunFolder
+from wsc_ray.stage import read_identity
+from wsc_ray.storage import AnyPath, as_path, check_store
+from wsc_ray.uris import shown
+
+_ASK = "give a run folder, a folder of `evaluate`, or one of features"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One result.
+
+    Attributes:
+        name: a short name that no other result of the report has.
+        place: the folder that was named.
+        run, features, head, evaluation: folders; None where the result has no such part.
+    """
+
+    name: str
+    place: AnyPath
+    run: RunFolder | None
+    features: AnyPath | None
+    head: AnyPath | None
+    evaluation: AnyPath | None
+
+
+def find_results(given: Sequence[str | Path]) -> list[Parts]:
+    """The results that a report is of, in the order given.
+
+    Raises:
+        RecipeError: none, or one twice.
+        RunFolderError: a folder that holds no result.
+    """
+    places = [as_path(each) for each in given]
+    if not places:
+        raise RecipeError("report", [f"RUN: missing; {_ASK}"])
+    twice = next((place for number, place in enumerate(places) if place in places[:number]), None)
+    if twice is not None:
+        raise RecipeError("report", [f"RUN: {twice} is given twice; give each result once"])
+    names = _short_names([shown(place) for place in places])
+    return [_find_parts(place, name) for place, name in zip(places, names, strict=True)]
+
+
+def _find_parts(place: AnyPath, name: str) -> Parts:
+    check_store(place)
+    if not place.is_dir():
+        raise RunFolderError(f"{place} is no folder; {_ASK}")
+    identity = read_identity(place, "pretrain")
+    if identity is None:
+        if (place / COHORT_FILE).is_file() and any(True for _ in place.glob("*.h5")):
+            return Parts(name, place, None, place, None, None)  # features of another tool, or of an older version
+        raise RunFolderError(f"{place} is not a run folder; {_ASK}")
+    command = identity.get("command", "pretrain")
+    if command == "pretrain":
+        run = RunFolder(place)
+        run.read_info()
+        evaluated = read_summary(run.evaluate) or {}
+        features = _folder(evaluated, "features", run.features, COHORT_FILE)
+        head = _folder(evaluated, "head", run.mil, "config.json")
+        return Parts(name, place, run, features, head, run.evaluate if evaluated else None)
+    if command == "evaluate":
+        evaluated = read_summary(place) or {}
+        if not evaluated:
+            raise RunFolderError(
+                f"the evaluation in {place} has not come to its end; type its `wsc-ray evaluate` again"
+            )
+        features = _folder(evaluated, "features", None, COHORT_FILE)
+        return Parts(name, place, None, features, _folder(evaluated, "head", None, "config.json"), place)
+    if (place / COHORT_FILE).is_file() and command in ("embed", "features import"):
+        return Parts(name, place, None, place, None, None)
+    raise RunFolderError(f"{place} holds what `wsc-ray {command}` wrote; {_ASK}")
+
+
+def _folder(evaluated: Mapping[str, Any], key: str, default: AnyPath | None, holds: str) -> AnyPath | None:
+    """The folder that an evaluation was made of; of a run that was moved, the one inside of it."""
+    named = evaluated.get(key)
+    for folder in (as_path(named) if isinstance(named, str) else None, default):
+        if folder is not None and (folder / holds).is_file():
+            return folder
+    return None
+
+
+def _short_names(places: Sequence[str]) -> list[str]:
+    """As much of each path's end as tells it from the others; what no path should hold is left to the page's escaping."""
+    parts = [[part for part in place.partition("?")[0].split("/") if part] or [place] for place in places]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(places)
+
+
+def manifest_of(features: AnyPath) -> str | None:
+    """The manifest that features were made of, as `embed` has noted it."""
+    known = (read_summary(features) or {}).get("manifest")
+    return known if isinstance(known, str) else None

@@ -1,0 +1,189 @@
+"""Each slide of a report: its thumbnail, and beside it where every head looked and which patches decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsc_ray.mil.auroc import auroc
+from wsc_ray.report.charts import number
+from wsc_ray.report.collect import Facts
+from wsc_ray.report.looks import Look
+from wsc_ray.report.originals import MOSAIC, Originals, patch_side
+from wsc_ray.report.pictures import Frame, attention_map, frame_of, mosaic, patch_picture, thumbnail
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PatchView:
+    """A patch of a slide: its picture, and what is said of it."""
+
+    picture: str
+    x: int
+    y: int
+    times: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A slide as one result saw it. `right` is None where it was not predicted."""
+
+    run: str
+    predicted: str
+    probability: str
+    right: bool | None
+    map: str | None
+    told: str
+    top: Sequence[PatchView]
+    bottom: Sequence[PatchView]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A slide with what every result says of it."""
+
+    slide: str
+    patient: str | None
+    label: str | None
+    site: str | None
+    patches: int
+    thumbnail: str | None
+    made_of: str
+    size: tuple[int, int]
+    seen: Sequence[Seen]
+
+
+def make_card(
+    slide: str,
+    looks: Mapping[str, Look],
+    results: Sequence[Facts],
+    originals: Originals,
+    *,
+    site: str | None,
+    shown: int,
+) -> Card:
+    """A card of a slide.
+
+    Args:
+        looks: by the names of results, those that have attention of the slide.
+        shown: how many top and how many bottom patches each result has.
+    """
+    first = next(iter(looks.values()))
+    by_name = {each.name: each for each in results}
+    features = by_name[next(iter(looks))].parts.features
+    frame = frame_of(first.coords, None if features is None else patch_side(features, slide))
+    extremes = {name: _extremes(each, shown) for name, each in looks.items()}
+    wanted = [_place(looks[name], row) for name, (top, bottom) in extremes.items() for row in (*top, *bottom)]
+    whole = None if frame is None else originals.whole(slide, frame)
+    spread = [] if whole is not None or frame is None else _spread(first.coords)
+    images = originals.patches(slide, list(dict.fromkeys([*wanted, *spread])))
+    picture, made_of = _thumbnail(frame, whole, [place for place in spread if place in images], images)
+    predictions = [each.predictions for each in results if each.predictions is not None]
+    return Card(
+        slide=slide,
+        patient=next((each.patients[slide] for each in predictions if slide in each.patients), None),
+        label=next((each.labels[slide] for each in predictions if slide in each.labels), None),
+        site=site,
+        patches=len(first.coords),
+        thumbnail=picture,
+        made_of=made_of,
+        size=(1, 1) if frame is None else frame.size,
+        seen=[_seen(by_name[name], each, frame, extremes[name], images) for name, each in looks.items()],
+    )
+
+
+def _seen(
+    facts: Facts,
+    look: Look,
+    frame: Frame | None,
+    extremes: tuple[Sequence[int], Sequence[int]],
+    images: Mapping[Place, np.ndarray],
+) -> Seen:
+    assert look.attention is not None  # asked of whoever calls
+    predictions = facts.predictions
+    assert predictions is not None
+    row = predictions.members.ensemble()[predictions.slides.index(look.slide)]
+    predicted = predictions.classes[int(row.argmax())]
+    label = predictions.labels.get(look.slide)
+    top, bottom = ([_view(look, place, images) for place in rows] for rows in extremes)
+    return Seen(
+        run=facts.name,
+        predicted=predicted,
+        probability=number(float(row.max()), 2),
+        right=None if label is None else predicted == label,
+        map=None if frame is None else attention_map(frame, look.coords, look.attention, look.patch_labels),
+        told=_told(look),
+        top=[view for view in top if view is not None],
+        bottom=[view for view in bottom if view is not None],
+    )
+
+
+def _told(look: Look) -> str:
+    """Where attention lies, in a sentence."""
+    attention = look.attention
+    assert attention is not None
+    highest = int(attention.argmax())
+    x, y = _place(look, highest)
+    few = max(1, round(len(attention) / 10))
+    share = float(np.sort(attention)[-few:].sum())
+    text = (
+        f"highest at {x:,}, {y:,} with {number(float(attention[highest]) * len(attention), 1)} times an even share; "
+        f"the top tenth of the patches holds {share:.0%}"
+    )
+    auroc = attention_auroc(look)
+    return text if auroc is None else f"{text}; finds positive patches with AUROC {number(auroc)}"
+
+
+def attention_auroc(look: Look) -> float | None:
+    """AUROC of attention against the known labels of a slide's patches; None where they are of one kind."""
+    if look.patch_labels is None or look.attention is None:
+        return None
+    known = look.patch_labels >= 0
+    value = float(auroc(look.patch_labels[known] > 0, look.attention[known])[0])
+    return None if math.isnan(value) else value
+
+
+def _extremes(look: Look, shown: int) -> tuple[list[int], list[int]]:
+    """The patches that attention is highest and lowest on, the most extreme first; none is in both."""
+    assert look.attention is not None
+    order = np.argsort(-look.attention, kind="stable").tolist()
+    few = min(shown, len(order) // 2)
+    return order[: max(few, min(1, len(order)))], order[::-1][:few]
+
+
+def _view(look: Look, row: int, images: Mapping[Place, np.ndarray]) -> PatchView | None:
+    place = _place(look, row)
+    if place not in images:
+        return None
+    assert look.attention is not None
+    known = -1 if look.patch_labels is None else int(look.patch_labels[row])
+    times = f"{number(float(look.attention[row]) * len(look.attention), 1)}x"
+    label = None if known < 0 else "positive" if known else "negative"
+    return PatchView(patch_picture(images[place]), *place, times, label)
+
+
+def _thumbnail(
+    frame: Frame | None, whole: np.ndarray | None, spread: Sequence[Place], images: Mapping[Place, np.ndarray]
+) -> tuple[str | None, str]:
+    if frame is None:
+        return None, "places not known"
+    if whole is not None:
+        return thumbnail(whole, frame), "thumbnail"
+    if spread:
+        return mosaic(frame, spread, [images[place] for place in spread]), "its patches"
+    return None, "no pixels here"
+
+
+def _spread(coords: np.ndarray) -> list[Place]:
+    rows = np.linspace(0, len(coords) - 1, min(len(coords), MOSAIC)).round().astype(int)
+    return [(x, y) for x, y in coords[rows].tolist()]
+
+
+def _place(look: Look, row: int) -> Place:
+    x, y = look.coords[row].tolist()
+    return x, y
