@@ -13,7 +13,18 @@ from wsc_ray.pretrain.collapse import EFFECTIVE_RANK, MEAN_COSINE
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
     """A training a line."""
-    header = ["encoder", "batch", "lr", "weight", "steps", "similarity", "contrastive", "mean cosine", "highest"]
+    header = [
+        "encoder",
+        "batch",
+        "lr",
+        "weight",
+        "steps",
+        "share",
+        "similarity",
+        "contrastive",
+        "mean cosine",
+        "highest",
+    ]
     return table([*header, "effective rank", "collapsed"], [_line(row) for row in rows])
 
 
@@ -25,6 +36,7 @@ def _line(row: Mapping[str, Any]) -> list[str]:
         f"{row['lr']:g}",
         WARMUPS[row["warmup"]],
         str(row["steps"]),
+        f"{last['similarity_weight']:.2f}",
         f"{last['similarity']:.3f}",
         f"{last['contrastive']:.2f}",
         f"{last['mean_cosine']:.3f}",
@@ -79,7 +91,7 @@ def page(summary: Mapping[str, Any]) -> str:
         "Real patches of PatchCamelyon in pseudo-slides, 1,024 of negative and 1,024 of positive ones, with eight augmented views each. Both weights "
         "are 1 after their rise. The learning rate has no warm-up, momentum is 0.9, and everything else is the recipe's default. "
         f"*Collapsed* is what `pretrain` warns of: mean cosine above {MEAN_COSINE} and effective rank below {EFFECTIVE_RANK:g}, of positive slides' patches, "
-        "at the last step. *Highest* is the largest mean cosine of every fifth step.",
+        "at the last step. *Share* is what the similarity half has of its weight there: by default it rises by at most 0.005 a step, so that the short trainings show the first steps and those of 300 the rise. *Highest* is the largest mean cosine of every fifth step.",
         counts(summary["rows"]),
         "## The grid",
         table_of(summary["rows"]),

@@ -22,12 +22,17 @@ from wsc_ray.files import atomic, read_json, write_json, write_summary
 from wsc_ray.places import local_path
 
 PROGRAM = "python -m benchmarks.collapse"
-GRID = {  # batch sizes, and the steps that each is trained for: what a core does in some minutes
-    Kind.RANDOM: {64: 40, 256: 30},
-    Kind.ADAPTER: {64: 40, 256: 40, 2048: 15},
-    Kind.PRETRAINED: {64: 15, 256: 6},
-}
-QUICK_GRID = {kind: {16: 2} for kind in GRID}
+GRID = (  # batch size and steps: what a core does in some minutes, and one that is long enough for the whole weight
+    (Kind.RANDOM, 64, 40),
+    (Kind.RANDOM, 256, 30),
+    (Kind.ADAPTER, 64, 40),
+    (Kind.ADAPTER, 256, 40),
+    (Kind.ADAPTER, 256, 300),
+    (Kind.ADAPTER, 2048, 15),
+    (Kind.PRETRAINED, 64, 15),
+    (Kind.PRETRAINED, 256, 6),
+)
+QUICK_GRID = tuple((kind, 16, 2) for kind in Kind)
 RATES = (0.01, 0.05, 0.1, 0.4)
 COUNT, VIEWS = 1024, 8  # patches of each class, and views of each
 FIRST_BATCH = 128  # patches whose gradients are measured
@@ -57,13 +62,12 @@ def measure_collapse(*, patches: str, weights: str, out: str, quick: bool, markd
     first_batch = 16 if quick else FIRST_BATCH
     first = {
         kind.value: _once(runs / f"first-{kind.slug}.json", partial(measure, encoders, kind, first_batch))
-        for kind in GRID
+        for kind in Kind
     }
     away = _once(runs / "away.json", partial(_away, encoders, first_batch))
     settings = [
         Setting(kind, batch_size, steps, lr, warmup)
-        for kind, batches in (QUICK_GRID if quick else GRID).items()
-        for batch_size, steps in batches.items()
+        for kind, batch_size, steps in (QUICK_GRID if quick else GRID)
         for lr in RATES
         for warmup in WARMUPS
     ]

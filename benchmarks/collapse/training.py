@@ -33,7 +33,7 @@ class Setting:
     @property
     def name(self) -> str:
         """Of its file."""
-        return f"{self.kind.slug}-{self.batch_size}-{self.lr:g}-{self.warmup}.json"
+        return f"{self.kind.slug}-{self.batch_size}-{self.steps}-{self.lr:g}-{self.warmup}.json"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "encoder": self.kind.value, "kind": self.kind.slug}

@@ -16,7 +16,7 @@ from wsc_ray.encoders.mlp import FeatureMlp, MlpShape
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.recipe.reading import validate_recipe
-from wsc_ray.recipe.sections import Recipe
+from wsc_ray.recipe.sections import PROGRESS, Recipe
 from wsc_ray.stream.class_order import whole_groups
 from wsc_ray.stream.order import MIXED, PURE, Geometry, window_picks
 from wsc_ray.stream.views import pair_draws
@@ -30,13 +30,13 @@ class Setting:
 
     Attributes:
         weight: of WeakSupCon's similarity half.
-        rise: share of the steps over which it rises.
+        rise: share of the steps over which it rises; None: it follows the contrastive half, the default of recipes.
     """
 
     method: str
     temperature: float = 0.1
     weight: float = 0.0
-    rise: float = 0.0
+    rise: float | None = 0.0
     steps: int = 600
 
     def recipe(self, seed: int, batch_size: int) -> Recipe:
@@ -44,7 +44,7 @@ class Setting:
         loss: dict[str, Any] = {"method": self.method, "temperature": self.temperature}
         if self.method == "weaksupcon":
             loss["similarity_weight"] = self.weight
-            loss["similarity_warmup"] = round(self.rise * self.steps)
+            loss["similarity_warmup"] = PROGRESS if self.rise is None else round(self.rise * self.steps)
         return validate_recipe(
             {
                 "seed": seed,
@@ -67,7 +67,8 @@ class Setting:
     def __str__(self) -> str:
         words = [f"temperature {self.temperature:g}", f"{self.steps} steps"]
         if self.method == "weaksupcon":
-            words.insert(1, f"weight {self.weight:g} rising over {round(self.rise * self.steps)}")
+            rise = "with progress" if self.rise is None else f"over {round(self.rise * self.steps)}"
+            words.insert(1, f"weight {self.weight:g} rising {rise}")
         return ", ".join(words)
 
 

@@ -30,7 +30,8 @@ ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
 CANDIDATES = {  # as many for each arm; a weight rises over a part of the steps
     "supcon": [Setting("supcon", temperature=t) for t in (0.1, 0.2, 0.5)],
     "simclr": [Setting("simclr", temperature=t) for t in (0.1, 0.2, 0.5)],
-    "weaksupcon": [Setting("weaksupcon", weight=w, rise=r) for w, r in ((0.1, 1 / 3), (1.0, 1 / 2), (3.0, 1 / 2))],
+    # The last is the recipe's default.
+    "weaksupcon": [Setting("weaksupcon", weight=w, rise=r) for w, r in ((0.1, 1 / 3), (1.0, 1 / 2), (1.0, None))],
 }
 PATCH_MEASURES = {"linear": linear_auroc, "kNN": knn_auroc, "distance": distance_auroc}
 CHOSEN_AT = 0.1  # tumour share at which settings are chosen
@@ -89,9 +90,10 @@ class Task:
     @property
     def name(self) -> str:
         """Of its file."""
-        how = (
-            "" if self.setting is None or not self.chooses else f"-{self.setting.temperature:g}-{self.setting.weight:g}"
-        )
+        how = ""
+        if self.chooses and self.setting is not None:
+            rise = "progress" if self.setting.rise is None else f"{self.setting.rise:g}"
+            how = f"-{self.setting.temperature:g}-{self.setting.weight:g}-{rise}"
         return f"{'choose' if self.chooses else 'test'}-{self.fraction:g}-{self.arm}{how}-{self.seed}.json"
 
 

@@ -50,8 +50,22 @@ def test_too_few_patches_are_a_sentence(tmp_path):
 
 
 def test_the_table_has_a_line_a_training_and_the_counts_one_a_weight():
-    last = {"similarity": 0.001, "contrastive": 5.92, "mean_cosine": 1.0, "effective_rank": 1.1, "collapsed": 1.0}
-    fine = {"similarity": 4.5, "contrastive": 5.1, "mean_cosine": 0.6, "effective_rank": 9.0, "collapsed": 0.0}
+    last = {
+        "similarity": 0.001,
+        "contrastive": 5.92,
+        "mean_cosine": 1.0,
+        "effective_rank": 1.1,
+        "collapsed": 1.0,
+        "similarity_weight": 1.0,
+    }
+    fine = {
+        "similarity": 4.5,
+        "contrastive": 5.1,
+        "mean_cosine": 0.6,
+        "effective_rank": 9.0,
+        "collapsed": 0.0,
+        "similarity_weight": 0.1,
+    }
     rows = [
         {**Setting(Kind.RANDOM, 64, 40, lr, warmup).to_json(), "last": found, "highest_cosine": found["mean_cosine"]}
         for warmup, lr, found in ((CONSTANT, 0.1, last), (PROGRESS, 0.1, fine), (PROGRESS, 0.4, fine))
@@ -76,7 +90,7 @@ def test_a_quick_grid_runs_and_goes_on(tmp_path):
     assert told.exit_code == 0, told.output
     first = page.read_text()
     assert "## Gradients before the first step" in first
-    lost = out / "runs" / "random-16-0.1-progress.json"
+    lost = out / "runs" / "random-16-2-0.1-progress.json"
     lost.unlink()
     told = CliRunner().invoke(main, [*arguments, "--quick", "--markdown", str(page)], catch_exceptions=False)
     assert told.exit_code == 0

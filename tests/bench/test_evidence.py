@@ -16,6 +16,7 @@ from benchmarks.evidence.page import differences
 from benchmarks.evidence.pool import CHOOSE, FIT, SIZE, TEST, Pool, draw_apart, draw_sharing
 from benchmarks.evidence.summary import paired_difference, summarise, summarise_patches
 from wsc_ray.errors import DataError
+from wsc_ray.recipe.sections import Loss
 from wsc_ray.stream.order import Geometry
 
 POOL = Path(os.environ.get("WSC_RAY_COHORTS", "/nonexistent")) / "pcam-pool" / "patches.parquet"
@@ -174,6 +175,7 @@ def test_neighbours_find_tumour_where_features_show_it(pool):
 def test_settings_are_recipes():
     recipe = Setting("weaksupcon", weight=1.0, rise=0.5, steps=10).recipe(3, 64)
     assert (recipe.seed, recipe.train.batch_size, recipe.loss.similarity_warmup) == (3, 64, 5)
+    assert Setting("weaksupcon", weight=1.0, rise=None).recipe(3, 64).loss == Loss()
     assert Setting("simclr").recipe(0, 64).loss.method == "simclr"
 
 
