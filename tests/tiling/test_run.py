@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.slides.test_tissue import disc
 from wsc_ray.cohort import read_cohort
 from wsc_ray.commands import embed, manifest_check, pretrain, tile
 from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.files import read_json, write_json
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import decode
 from wsc_ray.recipe.reading import validate_recipe
@@ -181,6 +183,15 @@ def test_other_settings_or_slides_are_refused(ray_cluster, tiled, slides, tmp_pa
     )
     with pytest.raises(RunFolderError, match="it names other slides"):
         tile(**options | {"slides": fewer})
+    older = tmp_path / "older"
+    shutil.copytree(out, older)
+    identity = read_json(older / "identity.json")
+    assert identity.pop("detector")
+    write_json(older / "identity.json", identity)
+    with pytest.raises(
+        RunFolderError, match="tissue is found in another way than by the version that cut these patches"
+    ):
+        tile(**options | {"out": older})
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "x").touch()
     with pytest.raises(RunFolderError, match="nothing of `wsc-ray tile`"):
