@@ -40,6 +40,7 @@ def entry(name, **values):
         (found(100, no=200, little=20), []),
         ([SlideGrid.failed("it is broken")], ["it is broken"]),
         (found(0, no=300), ["no patch is kept"]),
+        (found(0), ["no patch is kept"]),  # smaller than a patch
         (found(9, no=300), ["few patches: 9, and the median slide has 100"]),
         (found(10, no=300), []),
         (found(70, pen=30, no=200), ["pen: 30% of the patches with tissue"]),

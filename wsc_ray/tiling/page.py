@@ -119,7 +119,7 @@ def suspicions(
         (
             5,
             not all_kept and total > GRID and kept > FULL * total,
-            f"{kept / total:.0%} of the grid is kept: was glass taken for tissue?",
+            f"{kept / max(1, total):.0%} of the grid is kept: was glass taken for tissue?",
         ),
     ]
     return [(rank, sentence) for rank, so, sentence in told if so]
