@@ -74,6 +74,7 @@ def test_holes_and_what_is_called_no_tissue_are_cut_out(tmp_path):
 
 def test_no_features_are_no_tissue(tmp_path):
     assert not given(tmp_path, collection()).any()
+    assert not given(tmp_path, collection(feature(), feature(kind="MultiPolygon"))).any()
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_no_features_are_no_tissue(tmp_path):
         (collection({"type": "Feature"}), "has no geometry"),
         (collection(feature([1, 2], kind="Point")), "it holds a Point, and tissue is outlined by polygons"),
         (collection(feature([[1, 2]])), "fewer than three points"),
+        (collection(feature([[10**400, 2]] * 4)), "not made of points"),
         (collection(feature([["a", 2]] * 4)), "not made of points"),
         (collection(feature([[float("nan"), 2]] * 4)), "points that are no numbers"),
         (collection(feature([[0, 0], [5000, 0], [5000, 700]])), "from 0 to 5,000 px in x, and the slide has 1,000"),

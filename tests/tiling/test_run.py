@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,15 @@ import tifffile
 from tests.slides.drawn import draw, write
 from tests.slides.jpeg_slides import Jpeg, write_jpeg_slide
 from tests.slides.test_tissue import disc
+from tests.stream.test_read import Stream
 from wsc_ray.cohort import read_cohort
 from wsc_ray.commands import embed, manifest_check, pretrain, tile
 from wsc_ray.errors import DataError, RunFolderError
+from wsc_ray.files import read_json, write_json
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import decode
 from wsc_ray.recipe.reading import validate_recipe
+from wsc_ray.stream.order import MIXED, PURE
 
 SLIDES = (
     ("n1", "negative", "train"),
@@ -181,6 +185,15 @@ def test_other_settings_or_slides_are_refused(ray_cluster, tiled, slides, tmp_pa
     )
     with pytest.raises(RunFolderError, match="it names other slides"):
         tile(**options | {"slides": fewer})
+    older = tmp_path / "older"
+    shutil.copytree(out, older)
+    identity = read_json(older / "identity.json")
+    assert identity.pop("detector")
+    write_json(older / "identity.json", identity)
+    with pytest.raises(
+        RunFolderError, match="tissue is found in another way than by the version that cut these patches"
+    ):
+        tile(**options | {"out": older})
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "x").touch()
     with pytest.raises(RunFolderError, match="nothing of `wsc-ray tile`"):
@@ -267,8 +280,10 @@ def test_two_scales_of_a_slide_are_rows_of_one_manifest(ray_cluster, slides, her
     with pytest.raises(RunFolderError, match="`mpp`"):
         tile(**options | {"mpp": 0.5})
     settings["data"]["manifest"] = str(here / "m")
-    settings["train"]["epochs"] = 1
-    pretrain(recipe=validate_recipe(settings), out=here / "run")
+    stream = Stream(settings)
+    train = table.slide_id.isin([name for name, _, split in SLIDES if split == "train"])
+    assert stream.plan.patches(PURE) + stream.plan.patches(MIXED) == train.sum()
+    assert all(batch["views"].shape[1:] == (2, 32, 32, 3) for batch in stream().values())
 
 
 def test_masks_of_others_say_where_tissue_is(ray_cluster, slides, here, wsc_ray_command):

@@ -104,10 +104,9 @@ def _polygons(feature: dict[str, Any]) -> Iterator[list[_Ring]]:
         if isinstance(geometry, dict) and kind == "GeometryCollection":
             inner = geometry.get("geometries")
             waiting += inner if isinstance(inner, list) else [None]
-        elif kind == "Polygon":
-            yield _rings(parts)
-        elif kind == "MultiPolygon" and isinstance(parts, list):
-            yield from (_rings(part) for part in parts)
+        elif kind in ("Polygon", "MultiPolygon") and isinstance(parts, list):
+            shapes = parts if kind == "MultiPolygon" else [parts]
+            yield from (_rings(shape) for shape in shapes if shape != [])  # an empty shape is none
         elif kind is None:
             raise DataError("a feature of it has no geometry")
         else:
@@ -117,7 +116,7 @@ def _polygons(feature: dict[str, Any]) -> Iterator[list[_Ring]]:
 def _rings(parts: Any) -> list[_Ring]:
     try:
         rings = [[(float(point[0]), float(point[1])) for point in ring] for ring in parts]
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         raise DataError("a polygon of it is not made of points") from None
     if not all(math.isfinite(value) for ring in rings for point in ring for value in point):
         raise DataError("a polygon of it has points that are no numbers")

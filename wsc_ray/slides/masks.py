@@ -22,7 +22,7 @@ from wsc_ray.errors import DataError
 from wsc_ray.slides.geojson import draw_outlines
 
 SUFFIXES = (".geojson", ".json", ".png")
-MAX_BYTES, MAX_PX = 2**28, 2**29  # of a file, and of a PNG that a header may claim more of
+MAX_BYTES, MAX_PX = 2**27, 2**30  # of a file, and of a PNG that a header may claim more of
 ASPECT = 0.02  # that a mask's sides may be off the slide's, or
 ROUNDED = 2  # px of the mask
 _GRANDQC = frozenset(range(8))
@@ -109,7 +109,7 @@ def _decoded(data: bytes) -> np.ndarray:
 
 def _tissue(mask: np.ndarray, name: str) -> np.ndarray:
     """(h, w) bool, by the values that the mask holds and by its file's name."""
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+    values = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256])).tolist()
     if name.endswith("_MASK.png"):
         return mask == 0
     if len([value for value in values if value]) <= 1:
@@ -126,4 +126,4 @@ def _resized(mask: np.ndarray, slide_size: tuple[int, int], shape: tuple[int, in
     if off > ROUNDED and abs(width * h / (height * w) - 1) > ASPECT:
         raise DataError(f"it has {width} x {height} px, which is not the shape of a slide of {w} x {h} px")
     how = cv2.INTER_AREA if height > shape[0] else cv2.INTER_NEAREST
-    return cv2.resize(mask.astype(np.uint8) * 255, (shape[1], shape[0]), interpolation=how) >= 128
+    return cv2.resize(mask.view(np.uint8), (shape[1], shape[0]), interpolation=how) > 0  # a mean is rounded

@@ -95,12 +95,15 @@ def cards_of(
     return sorted(cards, key=lambda card: card.rank)
 
 
-def suspicions(found: Sequence[SlideGrid], patches: float, mpp: float) -> list[tuple[int, str]]:
+def suspicions(
+    found: Sequence[SlideGrid], patches: float, mpp: float, *, all_kept: bool = False
+) -> list[tuple[int, str]]:
     """Why a slide is suspicious, each with its rank, the worst first; see `RULE`.
 
     Args:
         found: its grids.
         patches, mpp: the medians of the manifest's slides: patches of those that have any, and um/px at level 0.
+        all_kept: whether no patch had to hold tissue.
     """
     if found[0].problem or found[0].scale is None:
         return [(0, found[0].problem)]
@@ -115,8 +118,8 @@ def suspicions(found: Sequence[SlideGrid], patches: float, mpp: float) -> list[t
         (4, not mpp / SCALE <= scale <= mpp * SCALE, f"odd scale: {scale:.3g} um/px, and the median is {mpp:.3g}"),
         (
             5,
-            total > GRID and kept > FULL * total,
-            f"{kept / total:.0%} of the grid is kept: was glass taken for tissue?",
+            not all_kept and total > GRID and kept > FULL * total,
+            f"{kept / max(1, total):.0%} of the grid is kept: was glass taken for tissue?",
         ),
     ]
     return [(rank, sentence) for rank, so, sentence in told if so]
@@ -125,7 +128,7 @@ def suspicions(found: Sequence[SlideGrid], patches: float, mpp: float) -> list[t
 def _card(
     entry: Entry, found: Sequence[SlideGrid], settings: Settings, previews: set[str], patches: float, mpp: float
 ) -> Card:
-    reasons = suspicions(found, patches, mpp)
+    reasons = suspicions(found, patches, mpp, all_kept=settings.tissue == 0)
     named = {"label": entry.label, "split": entry.split, "site": entry.site}
     facts = {name: value for name, value in named.items() if value}
     scale, told = found[0].scale, found[0].facts

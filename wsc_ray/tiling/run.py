@@ -36,6 +36,10 @@ from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
+_WORDS = {
+    "list": "the list: it names other slides, or other places of them",
+    "detector": "tissue is found in another way than by the version that cut these patches",
+}
 LINKED = (
     "stored-tiles",
     "openslide",
@@ -241,9 +245,7 @@ def _layout_there(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
     known = claim_folder("tile", out)
     if known is None or not any((out / PATCHES).glob("*.parquet")):
         return None
-    refuse_other(
-        out, "patches", known, identity, words={"list": "the list: it names other slides, or other places of them"}
-    )
+    refuse_other(out, "patches", known, identity, words=_WORDS)
     return known.get("layout")
 
 
