@@ -9,7 +9,6 @@ import shapely
 from shapely.geometry import Polygon
 
 HALF = 0.5  # of a slide's attention
-_GAP = 1  # level-0 px that rounding may leave between neighbours of a grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +49,22 @@ def areas(corners: np.ndarray, size: int) -> list[Area]:
     """
     if not len(corners):
         return []
-    low, high = corners.astype(np.float64), corners.astype(np.float64) + size
-    squares = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
-    # Corners of a grid at a scale between two levels are rounded each by itself, which can part neighbours by a px.
-    merged = shapely.union_all(squares)
-    closed = merged.buffer(_GAP / 2, join_style="mitre").buffer(-_GAP / 2, join_style="mitre")
-    whole = shapely.transform(closed, np.rint)
-    parts = shapely.get_parts(whole)
+    low = corners.astype(np.float64)
+    high = low + size
+    closed = high + _parted(corners, size)
+    union = shapely.union_all(shapely.box(low[:, 0], low[:, 1], closed[:, 0], closed[:, 1]))
+    parts = shapely.get_parts(shapely.simplify(union, 0))  # without the points along straight sides
     centres = shapely.points((low + high) / 2)
     centre, part = shapely.STRtree(parts).query(centres, predicate="intersects")
     found = [Area(outline, np.sort(centre[part == number])) for number, outline in enumerate(parts)]
     return sorted(found, key=lambda area: (-len(area.patches), area.outline.bounds))
+
+
+def _parted(corners: np.ndarray, size: int) -> np.ndarray:
+    """1 where a square's neighbour to the right, or below, begins one px too far away, else 0; (N, 2) int64, x and y.
+
+    Corners of a grid at a scale between two levels are rounded each by itself, which parts neighbours by a px here and there.
+    """
+    places = set(map(tuple, corners.tolist()))
+    step = size + 1
+    return np.array([((x + step, y) in places, (x, y + step) in places) for x, y in corners.tolist()], np.int64)

@@ -55,7 +55,9 @@ def _of_manifest(uri: str) -> dict[str, Any]:
         if tiled.get("command") == "tile" and {"mpp", "size"} <= tiled.keys():
             names = ("mpp", "overlap", "tissue", "reader")
             found = {name: tiled[name] for name in names if name in tiled} | {"patch_size": tiled["size"]}
-            quality = tiled.get("quality")
+            if not isinstance(found["mpp"], int | float):  # of several scales nobody knows which is meant
+                del found["mpp"]
+            quality = tiled.get("quality", Cutting.quality)
             return found | ({"link": True} if quality is None else {"quality": quality})
         patches = open_manifest(uri, labelled=False)
         first = next(iter(patches.row_groups))
