@@ -18,7 +18,6 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import safetensors.torch
-import timm
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL.Image import Resampling
@@ -99,6 +98,8 @@ def _of_folder(folder: AnyPath) -> FrozenEncoder:
 
 def _of_timm(name: str, fetch: bool) -> FrozenEncoder:
     require_name(name, f"--encoder {TIMM}{name}")
+    import timm
+
     pretrained = timm.get_pretrained_cfg(name)
     if pretrained is None or not pretrained.hf_hub_id:
         raise WeightsError(f"{TIMM}{name}: timm has no weights for it; name a folder with --encoder {LOCAL}FOLDER")
@@ -123,6 +124,8 @@ def _loaded_by_timm(name: str, file: str, arguments: dict[str, Any]) -> dict[str
     Raises:
         WeightsError: the file does not belong to this model, or is not whole.
     """
+    import timm
+
     drawn = []
     with torch.random.fork_rng(devices=[]):
         for seed in (0, 1):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from wsc_ray.encoders.norm import Norm, batch_norms, freeze_statistics, synchronise
 from wsc_ray.errors import WeightsError
+
+# timm is imported in functions: the import takes seconds, and many processes only pass an encoder on (Ray Train's controller), or
+# train one of features.
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def _width(backbone: nn.Module) -> int:
 
 def create_backbone(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
     """Return a timm model without classifier; `arguments` come from `backbone_arguments`."""
+    import timm
+
     require_name(name)
     try:
         backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
@@ -109,6 +113,8 @@ def backbone_arguments(name: str, *, size: int, norm: Norm = "batch") -> dict[st
     These are the size of the input, for a transformer with a fixed grid, and the layer for GroupNorm: with 32 groups
     where all widths of the backbone allow this, else with one.
     """
+    import timm
+
     require_name(name)
     pretrained = timm.get_pretrained_cfg(name)
     arguments: dict[str, Any] = {"img_size": size} if pretrained is not None and pretrained.fixed_input_size else {}
@@ -132,6 +138,8 @@ def require_name(name: str, where: str = "encoder.backbone") -> None:
     Raises:
         WeightsError: timm does not know the name or the tag; the error lists similar names, or the tags.
     """
+    import timm
+
     if timm.is_model(name):
         try:
             timm.get_pretrained_cfg(name)
@@ -151,6 +159,8 @@ def require_name(name: str, where: str = "encoder.backbone") -> None:
 
 def statistics_of(name: str) -> PixelStatistics:
     """Return the pixel statistics that a timm model's own weights were trained with, which for many are 0.5."""
+    import timm
+
     require_name(name)
     pretrained = timm.get_pretrained_cfg(name)
     return IMAGENET if pretrained is None else PixelStatistics(tuple(pretrained.mean), tuple(pretrained.std))
