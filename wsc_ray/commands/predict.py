@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    DryRun,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Overrides,
-    RecipeFile,
-    Run,
-    Yes,
-    command,
-)
+from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
 
 
 def _resources(recipe: Any) -> dict[str, str]:
@@ -57,7 +42,7 @@ def predict(
     encoder: Annotated[
         str | Path | None,
         Option(
-            "Encoder that the head's features are by: a folder, timm:NAME or local-dir:DIR.  [default: RUN/encoder]",
+            "Encoder that made the features of the head: a folder, timm:NAME or local-dir:DIR.  [default: RUN/encoder]",
             metavar="DIR",
             kind="path",
             before=("local-dir:",),
@@ -81,45 +66,44 @@ def predict(
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "NAME (path, slide_id, patient_id, mpp) is the list's column SOURCE; repeatable.",
+            "Take NAME (path, slide_id, patient_id or mpp) from the list's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",
         ),
     ] = None,
     mpp: Annotated[
-        float | None, Option("Scale of the patches, um/px.  [default: as in the run's manifest]", metavar="FLOAT")
+        float | None,
+        Option("Scale of the patches, in micrometres per pixel.  [default: as in the run's manifest]", metavar="FLOAT"),
     ] = None,
     patch_size: Annotated[
         int | None,
-        Option("Side of a patch, px at that scale.  [default: as in the run's manifest]", metavar="INTEGER", least=8),
+        Option(
+            "Side of a patch, in pixels at the scale --mpp.  [default: as in the run's manifest]",
+            metavar="INTEGER",
+            least=8,
+        ),
     ] = None,
     overlap: Annotated[
         int | None,
         Option(
-            "Overlap of neighbouring patches, px at that scale.  [default: as in the run's manifest]",
+            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the run's manifest]",
             metavar="INTEGER",
             least=0,
         ),
     ] = None,
     tissue: Annotated[
         float | None,
-        Option("Least share of a patch that is tissue.  [default: as in the run's manifest]", metavar="FLOAT"),
+        Option("Smallest share of tissue in a patch.  [default: as in the run's manifest]", metavar="FLOAT"),
     ] = None,
     reader: Annotated[
-        str | None, Option("What reads slides, see `tile`.  [default: as in the run's manifest]", metavar="TEXT")
+        str | None,
+        Option("Library that reads the slides, see `tile`.  [default: as in the run's manifest]", metavar="TEXT"),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),
     dry_run: DryRun = False,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Predict new slides with a run's encoder and head.
 

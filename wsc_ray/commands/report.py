@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import (
-    Address,
-    Autostop,
-    Cluster,
-    Down,
-    KeepFailed,
-    MaxCost,
-    MaxHours,
-    Option,
-    Yes,
-    command,
-)
+from wsc_ray.command import Option, Where, command
 
 
 @command(
@@ -32,14 +21,7 @@ def report(
     runs: Annotated[Sequence[str | Path], Option(metavar="RUN...", argument=True, kind="paths")],
     out: Annotated[str | Path, Option("Folder for report.html.", metavar="DIR", kind="path")],
     slides: Annotated[int, Option("Test slides to show at most.", least=1, most=1000)] = 100,
-    address: Address = None,
-    cluster: Cluster = None,
-    down: Down = "on-success",
-    yes: Yes = False,
-    autostop: Autostop = None,
-    keep_failed: KeepFailed = None,
-    max_hours: MaxHours = None,
-    max_cost: MaxCost = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Write one HTML page of a run, or of several side by side.
 
