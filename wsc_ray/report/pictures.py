@@ -77,8 +77,9 @@ def attention_map(frame: Frame, coords: np.ndarray, attention: np.ndarray, label
     order = np.argsort(attention, kind="stable")  # where px are shared the highest shows
     for place in order.tolist():
         draw.rectangle(frame.box(*coords[place].tolist()), fill=tuple(colours[place].tolist()))
-    framed = labels is not None and frame.patch * frame.scale >= FRAMED
-    for place in np.flatnonzero(labels > 0).tolist() if framed else []:
+    if labels is None or frame.patch * frame.scale < FRAMED:
+        return _uri(picture, lossless=True)
+    for place in np.flatnonzero(labels > 0).tolist():
         draw.rectangle(frame.box(*coords[place].tolist()), outline=(*_TUMOUR, 255))
     return _uri(picture, lossless=True)
 
