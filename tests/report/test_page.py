@@ -119,6 +119,15 @@ def test_patches_lie_where_they_are_in_the_map() -> None:
     assert frame_of(np.full((3, 2), -1), 400) is None
 
 
+def test_a_frame_does_not_hide_attention() -> None:
+    coords = np.array([(0, 0), (1000, 1000)])
+    for patch, framed in ((100, True), (10, False)):
+        frame = frame_of(coords, patch)
+        assert frame is not None
+        plain, known = (attention_map(frame, coords, np.array([0.5, 0.5]), labels) for labels in (None, np.ones(2)))
+        assert (plain != known) is framed
+
+
 @pytest.mark.parametrize("patch", [None, 256])
 def test_a_single_patch_has_a_frame(patch: int | None) -> None:
     assert frame_of(np.array([(512, 256)]), patch) == Frame(512, 256, 256, 256, 256)

@@ -16,6 +16,7 @@ from wsc_ray.features.fit import fit
 SIDE = 280  # px, longer side of a thumbnail and of a map
 PATCH = 72  # px, side of a patch
 COLOURS = "viridis"  # told apart in grey and by the colour-blind as well
+FRAMED = 5  # px in a map, from which on a patch may have a frame
 _QUALITY = 72
 _TUMOUR = (255, 64, 64)
 
@@ -67,7 +68,7 @@ def frame_of(coords: np.ndarray, patch: int | None) -> Frame | None:
 def attention_map(frame: Frame, coords: np.ndarray, attention: np.ndarray, labels: np.ndarray | None) -> str:
     """Patches in the colour of their attention relative to the slide's highest; what is not a patch is clear.
 
-    Patches that are known to be positive have a frame.
+    Patches that are known to be positive have a frame, where they are large enough to show their colour inside of it.
     """
     picture = Image.new("RGBA", frame.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(picture)
@@ -76,7 +77,9 @@ def attention_map(frame: Frame, coords: np.ndarray, attention: np.ndarray, label
     order = np.argsort(attention, kind="stable")  # where px are shared the highest shows
     for place in order.tolist():
         draw.rectangle(frame.box(*coords[place].tolist()), fill=tuple(colours[place].tolist()))
-    for place in [] if labels is None else np.flatnonzero(labels > 0).tolist():
+    if labels is None or frame.patch * frame.scale < FRAMED:
+        return _uri(picture, lossless=True)
+    for place in np.flatnonzero(labels > 0).tolist():
         draw.rectangle(frame.box(*coords[place].tolist()), outline=(*_TUMOUR, 255))
     return _uri(picture, lossless=True)
 
