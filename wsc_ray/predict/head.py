@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsc_ray.cohort import choose_slides
-from wsc_ray.errors import DataError, ManifestError
+from wsc_ray.errors import DataError, UserError
 from wsc_ray.evaluate.calibration import Choice
 from wsc_ray.evaluate.inputs import common_classes, fold_of
 from wsc_ray.evaluate.ledger import digest_of_members
@@ -72,7 +72,7 @@ def _known_slides(
     listed = {slide for member in members for slide in member.config.get("val_slides", ())}
     try:
         slides = choose_slides(read_slides(run.features), recipe.data).slides if run is not None else None
-    except (DataError, ManifestError):  # its features or its cohort may be elsewhere by now
+    except UserError:  # its features or its cohort may be elsewhere by now
         slides = None
     if in_folds:
         return frozenset(), fold_of(slides) if slides is not None else {}
