@@ -22,7 +22,7 @@ from wsc_ray.files import atomic, read_json, write_json, write_summary
 from wsc_ray.places import local_path
 
 PROGRAM = "python -m benchmarks.collapse"
-GRID = (  # batch size and steps: what a core does in some minutes, and one that is long enough for the whole weight
+GRID = (  # batch size and steps: what a core does in some minutes, and one that is longer, for the weight to rise
     (Kind.RANDOM, 64, 40),
     (Kind.RANDOM, 256, 30),
     (Kind.ADAPTER, 64, 40),

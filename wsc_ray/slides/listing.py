@@ -142,7 +142,7 @@ def read_list(
         found += [(row, entry)] if entry is not None else []
     names_patients = "patient_id" in values
     _raise(source, problems + _contradictions(table, found, names_patients=names_patients))
-    notes = [] if names_patients else ["every slide is taken for another patient, since the list names none"]
+    notes = [] if names_patients else ["every slide counts as a patient of its own, since the list names none"]
     notes += [
         f"one slide file under {len(rows)} names, each taken for a slide ({_lines(table, rows)}): {path.name}"
         for path, rows in _rows_of_files(found).items()
