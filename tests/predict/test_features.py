@@ -331,7 +331,7 @@ def test_another_head_or_other_slides_in_the_same_folder_are_refused(places, tmp
     predict(**places)
     other = write_store(tmp_path / "other", slides={"test": 4})
     write_json(other / "identity.json", EMBED)
-    with pytest.raises(RunFolderError, match=r"predictions of other settings(.|\n)*`features`"):
+    with pytest.raises(RunFolderError, match=r"predictions with other settings(.|\n)*`features`"):
         predict(**places | {"features": other})
     shutil.rmtree(places["head"] / "members" / "seed-2")
     with pytest.raises(RunFolderError, match="`head`"):

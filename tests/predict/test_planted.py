@@ -24,7 +24,7 @@ from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.scale import Scale, choose_scale
 from wsc_ray.slides.slide import open_slide
-from wsc_ray.slides.slide_grid import Settings, slide_grid
+from wsc_ray.slides.slide_grid import Settings, slide_grids
 
 SIDE, SIZE, PLANTED = 1024, 64, 3  # px of the slide and of a patch; patches along a side of the planted corner
 PINK, BLUE = (225, 160, 190), (60, 60, 200)
@@ -62,8 +62,8 @@ def corner_of(mpp: float, overlap: int, levels: int) -> tuple[int, int, int, int
 
 def embedded(slide: Path, store: Path, overlap: int) -> tuple[np.ndarray, Scale]:
     """The slide's grid and a store of the mean colours of its patches, as `tile` and `embed` place and describe them."""
-    settings = Settings(mpp=0.5, size=SIZE, overlap=overlap, tissue=0.0, reader="openslide")
-    found = slide_grid(Entry("planted", slide, "p", None, None), settings, store.parent / "tiled")
+    settings = Settings(mpps=(0.5,), size=SIZE, overlap=overlap, tissue=0.0, reader="openslide")
+    (found,) = slide_grids(Entry("planted", slide, "p", None, None), settings, store.parent / "tiled")
     scale = found.scale
     assert scale is not None
     squares = [Square(x, y, scale.level, scale.read, scale.size) for x, y in found.coords.tolist()]

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ from tests.slides.drawn import write
 from wsc_ray.cohort.cohort import make_cohort
 from wsc_ray.report.originals import Originals
 from wsc_ray.report.pictures import Frame
-from wsc_ray.slides.coords import write_coords, write_preview
+from wsc_ray.slides.coords import Facts, preview_path, write_coords
 from wsc_ray.slides.scale import Scale
 
 pytest.importorskip("openslide")
@@ -50,8 +51,10 @@ def test_of_a_slide_file(tmp_path: Path, picture: np.ndarray) -> None:
 def test_of_a_preview_where_the_file_has_gone(tmp_path: Path, picture: np.ndarray) -> None:
     coords = np.array([(768, 768)])
     scale = Scale(level=0, read=256, size=256, size_level0=256.0, mpp=0.5, mpp_level0=0.5)
-    write_coords(tmp_path, "s", coords, scale, overlap=0, size=(1024, 1024), made={})
-    write_preview(tmp_path, "s", picture, np.zeros((0, 2)), 256, 1.0)
+    facts = Facts(width=1024, height=1024, tissue=0.1, pen=0.0, blurred=0.0, dropped={})
+    write_coords(tmp_path, "s", coords, scale, facts, overlap=0, made={})
+    preview_path(tmp_path, "s").parent.mkdir()
+    cv2.imwrite(str(preview_path(tmp_path, "s")), picture[..., ::-1])
     originals = Originals(manifest_in(tmp_path, slide_uri=["gone.tiff"]))
     corner = originals.whole("s", Frame(768, 768, 256, 256, 64))
     assert corner is not None
