@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wsc_ray.errors import DataError
-from wsc_ray.slides.masks import find_masks, read_mask
+from wsc_ray.slides.masks import find_masks, mask_identity, read_mask
 
 SIZE, SHAPE, PX = (1000, 800), (100, 125), 8.0  # of a slide and its picture
 RING = [[200, 160], [600, 160], [600, 480], [200, 480], [200, 160]]
@@ -122,6 +122,9 @@ def test_the_two_masks_of_grandqc(tmp_path):
     expected = BOX.copy()
     expected[30:40, 30:40] = False
     np.testing.assert_array_equal(png(tmp_path, classes, "s.svs_mask.png"), expected)
+    for kind in (7, 4):  # a slide that is all background, or all pen
+        assert not png(tmp_path, np.full(SHAPE, kind, np.uint8), "s.svs_mask.png").any()
+    assert png(tmp_path, np.full(SHAPE, 255, np.uint8), "s.svs_mask.png").all()
     with pytest.raises(DataError, match="it holds the values 1, 4, 7, and a mask has 0 and one value for tissue"):
         png(tmp_path, classes, "s.png")
 
@@ -144,6 +147,16 @@ def test_what_is_wrong_with_a_png_is_a_sentence(tmp_path):
         read_mask(tmp_path / "s.tif", SIZE, SHAPE, PX)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_mask(tmp_path / "none.png", SIZE, SHAPE, PX)
+
+
+def test_a_mask_is_known_by_its_name_and_bytes(tmp_path):
+    """The name decides what its values mean."""
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "a_MASK.png").write_bytes(b"1")
+    one, other = (mask_identity(tmp_path / name) for name in ("a.png", "a_MASK.png"))
+    assert one[0] != other[0]
+    assert one[1] == other[1]
+    assert mask_identity(tmp_path / "gone.png") == ["gone.png", None]
 
 
 def test_masks_are_found_by_the_slides_id_or_file(tmp_path):

@@ -12,6 +12,7 @@ A PNG shows the whole slide, at any scale.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def find_masks(folder: Path, slides: Iterable[tuple[str, Path]]) -> Mapping[str,
     return found
 
 
+def mask_identity(mask: Path) -> list[str | None]:
+    """Return what a mask's meaning depends on: the file's name and the SHA-256 (hex) of its bytes, None if it cannot be read."""
+    try:
+        return [mask.name, hashlib.sha256(mask.read_bytes()).hexdigest()]
+    except OSError:
+        return [mask.name, None]  # `read_mask` says why
+
+
 def _decoded(data: bytes) -> np.ndarray:
     """A PNG of one channel, (h, w) uint8."""
     header = np.frombuffer(data[16:24], ">u4")
@@ -112,10 +121,10 @@ def _tissue(mask: np.ndarray, name: str) -> np.ndarray:
     values = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256])).tolist()
     if name.endswith("_MASK.png"):
         return mask == 0
+    if name.endswith("_mask.png") and _GRANDQC.issuperset(values) and max(values, default=0) > 1:
+        return mask == 1  # also of a slide that is all background, or all artefact
     if len([value for value in values if value]) <= 1:
         return mask != 0
-    if name.endswith("_mask.png") and _GRANDQC.issuperset(values):
-        return mask == 1
     shown = ", ".join(map(str, values[:_SHOWN])) + (", ..." if len(values) > _SHOWN else "")
     raise DataError(f"it holds the values {shown}, and a mask has 0 and one value for tissue")
 

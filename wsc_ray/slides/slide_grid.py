@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from wsc_ray.files import atomic
 from wsc_ray.slides.coords import Facts, preview_path, read_coords, write_coords
 from wsc_ray.slides.grid import covered, grid
 from wsc_ray.slides.listing import Entry
-from wsc_ray.slides.masks import read_mask
+from wsc_ray.slides.masks import mask_identity, read_mask
 from wsc_ray.slides.picture import small_picture
 from wsc_ray.slides.preview import preview
 from wsc_ray.slides.scale import Scale, choose_scale, level0_mpp
@@ -163,7 +162,4 @@ def _made(entry: Entry, settings: Settings) -> Mapping[str, Any]:
     """What decides the grids of a slide but for their scale."""
     values = {name: value for name, value in vars(settings).items() if name != "mpps"}
     values |= {"given": entry.mpp, "bytes": entry.path.stat().st_size, "detector": DETECTOR}
-    if entry.mask is not None:
-        with contextlib.suppress(OSError):  # which `read_mask` will say
-            values["mask"] = hashlib.sha256(entry.mask.read_bytes()).hexdigest()
-    return values
+    return values if entry.mask is None else {**values, "mask": mask_identity(entry.mask)}

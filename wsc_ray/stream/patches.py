@@ -57,6 +57,8 @@ class Patches:
     Args:
         groups: groups of the class.
         retries: see `read_all`.
+        near: whether neighbours are asked for. The columns that decide them are then read with every row, so that which rows can be
+            read does not depend on who asks for neighbours.
         allowed: number of bad patches above which `get` looks for no stand-in and returns a patch of zeros: the run
             stops anyway, and a store that does not answer would be asked for every patch of the class.
     """
@@ -68,10 +70,15 @@ class Patches:
         *,
         retries: int,
         allowed: int,
+        near: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ):
         self.source, self.groups, self.allowed = source, groups, allowed
         self._retries, self._sleep = retries, sleep
+        self._near: list[str] = []
+        if near:
+            assert isinstance(source, Manifest)  # a recipe with neighbours and features is refused
+            self._near = [name for name in COLUMNS if name in source.columns]
         self._contents = contents_of(source, retries=retries, sleep=sleep)
         self._rows: dict[Place, dict[str, Any]] = {}  # `_NAMES` of the patches that have been loaded
         self._fetched: dict[Place, Fetched] = {}  # their contents; images are decoded when they are needed
@@ -98,13 +105,15 @@ class Patches:
         self._load({group: sorted(rows) for group, rows in wanted.items()}, drawn)
 
     def neighbour(self, group: int, row: int, draw: float) -> Patch | None:
-        """Return the neighbour that was read for the patch at a place; None if there is none, or one of the two cannot be read.
+        """Return the neighbour of the patch at a place; None if there is none, or one of the two cannot be read.
+
+        Call it after `get` of the same place, which finds out whether that patch can be read.
 
         Args:
             draw: the number that `fetch` got for it.
         """
         other = self._neighbours.get((group, row, draw))
-        if other is None or self._content((group, row)) is None:
+        if other is None or group in self._closed or (group, row) in self._reasons:
             return None
         content = self._content((group, other))
         return None if content is None else self._patch(content, (group, other), ())
@@ -187,15 +196,11 @@ class Patches:
     ) -> tuple[dict[int, dict[str, Any]], dict[_Drawn, int | None]]:
         """Return these rows of a group and the rows of their neighbours, and which row is the neighbour of which."""
         where, drawn = self.groups[group], list(drawn)
-        near: list[str] = []
-        if drawn:
-            assert isinstance(self.source, Manifest)  # a recipe with neighbours and features is refused
-            near = [name for name in COLUMNS if name in self.source.columns]
-        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns, *near]))
+        columns = list(dict.fromkeys([*_NAMES, *self._contents.columns, *self._near]))
         table = self.source.read_group(where.file, where.row_group, columns)
         chosen: dict[_Drawn, int | None] = {}
         if drawn:
-            neighbours = Neighbours(table.select(near).slice(where.start, where.rows))
+            neighbours = Neighbours(table.select(self._near).slice(where.start, where.rows))
             chosen = {(row, draw): neighbours.choose(row, draw) for row, draw in drawn}
         rows = sorted({*rows, *(other for other in chosen.values() if other is not None)})
         patches = table.take([where.start + row for row in rows]).to_pylist()

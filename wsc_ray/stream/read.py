@@ -66,7 +66,14 @@ def read_window(
         picks[kind] = [
             picked.tolist() for picked in window_picks(geometry, plan.orders[kind], kind, epoch, window, shards)
         ]
-        patches[kind] = Patches(source, plan.groups[kind], retries=stream.retries, allowed=limit, sleep=sleep)
+        patches[kind] = Patches(
+            source,
+            plan.groups[kind],
+            retries=stream.retries,
+            allowed=limit,
+            near=bool(augment.neighbour),
+            sleep=sleep,
+        )
         wanted = [
             ((group, row), near[index][position] if near else None)
             for index in keep

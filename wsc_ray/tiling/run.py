@@ -22,7 +22,7 @@ from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
 from wsc_ray.places import local_path
 from wsc_ray.slides.listing import Entry, read_list
-from wsc_ray.slides.masks import find_masks
+from wsc_ray.slides.masks import find_masks, mask_identity
 from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import DETECTOR, Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
@@ -37,7 +37,7 @@ from wsc_ray.uris import shown
 EXPERIMENT = "wsc-ray"
 FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
 _WORDS = {
-    "list": "the list: it names other slides, or other places of them",
+    "list": "the list: it names other slides, other places of them, or other masks",
     "detector": "tissue is found in another way than by the version that cut these patches",
 }
 LINKED = (
@@ -297,12 +297,16 @@ def _slides_without_patches(
 
 
 def digest_of_list(entries: Sequence[Entry], *, link: bool) -> str:
-    """SHA-256 (hex) of what the list says; of where the files lie only where rows point there."""
-    said = [
-        [entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp, *([str(entry.path)] if link else [])]
+    """Return the SHA-256 (hex) of the list: of the slides' facts and masks, and of their paths if rows point there."""
+    lines = [
+        [
+            *(entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp),
+            *([str(entry.path)] if link else []),
+            *([] if entry.mask is None else mask_identity(entry.mask)),
+        ]
         for entry in entries
     ]
-    return hashlib.sha256(json.dumps(sorted(said, key=lambda line: line[0])).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(lines, key=lambda line: line[0])).encode()).hexdigest()
 
 
 def _splits(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
