@@ -279,12 +279,12 @@ def _as_recipe(content: bytes, result: Any, mutation: Mutation) -> str:
 
 
 def _rewritten(content: bytes, result: Any, mutation: Mutation) -> str:
-    """The file was rewritten, well-formed and without a checksum: its content counts, as in folders of earlier versions."""
+    """Judge a file that was rewritten, well-formed and without a checksum: its content counts, as in folders of earlier versions."""
     return UNTOLD if mutation in (mutate.json_file, mutate.feature_file, mutate.parquet_table) else WRONG
 
 
 def _cut_metrics(content: bytes, result: Any, mutation: Mutation) -> str:
-    """The metrics end at a whole line, as those of a killed run can: the weights are the same."""
+    """Judge cut metrics: they may end at a whole line, as those of a killed run do, and the weights stay the same."""
     return UNTOLD if content.startswith(b'{"step"') or content == b"" else WRONG
 
 
@@ -293,13 +293,13 @@ def _before(content: bytes, result: Any, mutation: Mutation) -> str:
 
 
 def _unread(content: bytes, result: Any, mutation: Mutation) -> str:
-    """A PNG has checksums of its pixels; a flip may be in a part that readers ignore, such as a comment."""
+    """Judge a PNG: it has checksums of its pixels, and a flip may be in a part that readers ignore, such as a comment."""
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return WRONG if picture is None else UNTOLD if mutation is mutate.shift else WRONG
 
 
 def _no_checksum(content: bytes, result: Any, mutation: Mutation) -> str:
-    """A well-formed picture with other pixels: the damage cannot be detected."""
+    """Judge a well-formed picture with other pixels: the damage cannot be detected."""
     return UNTOLD
 
 

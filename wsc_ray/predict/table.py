@@ -7,7 +7,8 @@
 | `predicted`, `prob_<class>` | the most probable class, and the mean of the members' probabilities with all digits |
 | `member_sd` | standard deviation of the members' probabilities of the predicted class (with n - 1); empty if one member predicts |
 | `entropy` | entropy of the mean probabilities, in nats: 0 if one of C classes is certain, ln C if all are equally probable |
-| `calibrated_<class>`, `predicted_calibrated` | the same with the temperature and threshold that `evaluate` chose on validation slides; only if it chose them |
+| `calibrated_<class>` | mean probabilities with the temperature that `evaluate` chose on validation slides; only if it chose one |
+| `predicted_calibrated` | of two classes, the one by `evaluate`'s threshold on `prob_<class>`; of more, the most probable; likewise |
 | `note` | why a slide has no probabilities, or other remarks |
 """
 
