@@ -1,7 +1,7 @@
 """`python -m benchmarks.duplicates`: how many copied slides `manifest check --features` finds, and how many slides it names wrongly.
 
-Some slides of a cohort are copied under new patients: unchanged, encoded again, mirrored, turned or shifted. Each kind of copy is
-searched for on its own, among all slides.
+Some slides of a cohort are copied under new patients: unchanged, encoded again, mirrored, turned or shifted. The search runs once for
+each kind of copy, among all slides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wsc_ray.pixels import decode
 from wsc_ray.progress import Progress
 from wsc_ray.random import permutation
 
-SHIFT = 8  # px; all patches lose as many at the right and below, so that a shifted one has other pixels there
+SHIFT = 8  # px; all patches are cropped by this at the right and below, so that a shifted copy shows other pixels there
 Encode = Callable[[list[np.ndarray]], np.ndarray]
 
 
@@ -39,7 +39,7 @@ def _again(image: np.ndarray) -> np.ndarray:
 
 ALTERATIONS: Mapping[
     str, Callable[[np.ndarray], np.ndarray]
-] = {  # of a patch that is SHIFT px larger than what is compared
+] = {  # each takes a patch that is SHIFT px larger than the compared ones
     "as it is": lambda image: image[:-SHIFT, :-SHIFT],
     "JPEG again, quality 70": lambda image: _again(image[:-SHIFT, :-SHIFT]),
     "mirrored left to right": lambda image: image[:-SHIFT, :-SHIFT][:, ::-1],
@@ -51,7 +51,7 @@ ALTERATIONS: Mapping[
 
 @dataclass(frozen=True)
 class Found:
-    """Of one kind of copies: shares of copied slides and patches that were found, and what was named wrongly."""
+    """The result for one kind of copy: the shares of copied slides and patches that were found, and what was named wrongly."""
 
     slides: float
     patches: float
@@ -65,7 +65,7 @@ class Found:
 @click.option("--seed", default=0, show_default=True, help="Seed of the slides to copy.")
 @click.option("--markdown", metavar="FILE", help="File for the page.")
 def main(patches: str, encoder: str, copies: int, seed: int, markdown: str | None) -> None:
-    """Plant copies of slides in a table with the columns slide_id, patient_id, x, y and image, and look for them."""
+    """Add copies of slides to a table with the columns slide_id, patient_id, x, y and image, and search for them."""
     table = pq.read_table(patches, columns=["slide_id", "patient_id", "x", "y", "image"]).sort_by(
         [("patient_id", "ascending"), ("slide_id", "ascending")]
     )
@@ -100,7 +100,7 @@ def _encoder(name: str) -> Encode:
 
     @torch.inference_mode()
     def encode(images: list[np.ndarray]) -> np.ndarray:
-        """Unit vectors (n, D)."""
+        """Return unit vectors (n, D) of images."""
         found = []
         with Progress("encoding", len(images), unit="patches") as progress:
             for start in range(0, len(images), 64):

@@ -1,1 +1,1 @@
-"""Whether training falls to one point in its first steps, by encoder, batch size, learning rate and weight of the similarity half."""
+"""Whether features collapse in the first steps of training, by encoder, batch size, learning rate and weight of the similarity half."""

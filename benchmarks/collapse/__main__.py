@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line of `python -m benchmarks.collapse`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.command_line import Comparison
 
 
 def _below(variable: str, *names: str) -> str | None:
-    """A place in the folder that an environment variable names; None without it."""
+    """Return a path in the folder that an environment variable names; None if the variable is not set."""
     return str(Path(folder, *names)) if (folder := os.environ.get(variable)) else None
 
 
@@ -41,7 +41,7 @@ WEIGHTS = _below("WSC_RAY_WEIGHTS", "tf_efficientnet_lite0")
 def main(**options: Any) -> None:
     """Show which settings collapse in their first steps, and why.
 
-    The same command goes on with a grid that was interrupted.
+    The same command goes on with an interrupted grid.
     """
     from benchmarks.collapse.run import measure_collapse
 

@@ -1,4 +1,4 @@
-"""The encoders of a grid, each with what it sees and how its training is measured."""
+"""The encoders of a grid, and the pixels or features that each is trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAD_DIM = 128
 
 
 class Kind(Enum):
-    """An encoder with the weights that it starts from; the value is for people."""
+    """An encoder and its starting weights; the value is a name for people."""
 
     RANDOM = f"CNN of 0.4 M, {CNN_PIXELS} px, random"
     PRETRAINED = f"EfficientNet-Lite0, {IMAGENET_PIXELS} px, ImageNet"
@@ -29,19 +29,19 @@ class Kind(Enum):
 
     @property
     def slug(self) -> str:
-        """Of a file's name."""
+        """The kind's part of a file name."""
         return self.name.lower()
 
 
 class Encoders:
-    """Makes encoders, and what they see.
+    """Makes encoders and their inputs.
 
     Args:
-        folder: that views and features are kept in, so that an interrupted grid goes on.
+        folder: folder in which views and features are kept, so that an interrupted grid can go on.
         patches: a Parquet table, see `read_patches`.
-        weights: a folder with ImageNet weights of tf_efficientnet_lite0.
-        count: patches of each class.
-        views: of each patch.
+        weights: folder with ImageNet weights of tf_efficientnet_lite0.
+        count: number of patches of each class.
+        views: number of views of each patch.
     """
 
     def __init__(self, folder: Path, patches: Path, weights: Path, *, count: int, views: int):
@@ -49,7 +49,7 @@ class Encoders:
         self.count, self.views = count, views
 
     def make(self, kind: Kind, seed: int) -> PatchEncoder:
-        """A new encoder with the recipe's default head."""
+        """Return a new encoder with the recipe's default head."""
         torch.manual_seed(seed)
         if kind is Kind.RANDOM:
             return build_encoder(CNN, size=CNN_PIXELS, head_hidden=None, head_dim=HEAD_DIM)
@@ -59,13 +59,13 @@ class Encoders:
         return PatchEncoder(FeatureMlp(shape), shape.outputs, HEAD_DIM)
 
     def statistics(self, kind: Kind) -> PixelStatistics | None:
-        """That pixels are normalised with; None of features."""
+        """Return the statistics that normalise pixels; None for an encoder of features."""
         if kind is Kind.ADAPTER:
             return None
         return IMAGENET if kind is Kind.RANDOM else statistics_for(IMAGENET_CNN, str(self.weights), self.weights)
 
     def seen(self, kind: Kind) -> Views:
-        """What the encoder is trained on; pixels, or features of pixels."""
+        """Return the views that the encoder is trained on: pixels, or features."""
         if kind is Kind.ADAPTER:
             return self._kept("features", self._features)
         size = CNN_PIXELS if kind is Kind.RANDOM else IMAGENET_PIXELS
@@ -73,7 +73,7 @@ class Encoders:
 
     def _features(self) -> Views:
         statistics = self.statistics(Kind.PRETRAINED)
-        assert statistics is not None  # it sees pixels
+        assert statistics is not None  # the encoder sees pixels
         return embed_views(self.seen(Kind.PRETRAINED), self._pretrained(), statistics)
 
     def _pretrained(self) -> PatchEncoder:
@@ -82,7 +82,7 @@ class Encoders:
         return encoder
 
     def _kept(self, name: str, make: Callable[[], Views]) -> Views:
-        """What `make` gives, from its file where that is there."""
+        """Return the views from their file; if it is missing, make and store them."""
         file = self.folder / f"{name}.npy"
         if not file.exists():
             with atomic(file) as temporary, temporary.open("wb") as opened:

@@ -1,4 +1,4 @@
-"""Why features fall together: both halves' gradients before the first step, and what moving the head's last bias does."""
+"""Why features collapse: the gradients of both halves before the first step, and the effect of moving the head's last bias."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class FirstStep:
         self.labels = torch.from_numpy(batch["label"])
 
     def terms(self, projected: Tensor) -> WeakSupConTerms:
-        """The halves, of projections (2n, d) before they are normalised."""
+        """Return the two halves for projections (2n, d) before normalisation."""
         return WeakSupConLoss()(F.normalize(projected, dim=1).unflatten(0, (-1, 2)), self.labels)
 
     def project(self) -> Tensor:
-        """Projections (2n, d)."""
+        """Return the projections (2n, d)."""
         return self.encoder.head(self.encoder.backbone(self.inputs))
 
     @torch.no_grad()
     def length(self) -> float:
-        """Of projections, the mean."""
+        """Return the mean length of the projections."""
         return float(self.project().norm(dim=1).mean())
 
 
 def measure(encoders: Encoders, kind: Kind, batch_size: int) -> dict[str, Any]:
-    """Gradients and shifts.
+    """Measure gradients and shifts.
 
     Returns:
-        `gradients`: each half's norm over the encoder, the head and its last bias, and `along`, the cosine of both halves' gradients
-        with respect to that bias. `shifts`: both halves when the bias has gone some of the projections' mean length down the
-        similarity half's gradient.
+        `gradients`: the norms of each half's gradient with respect to the encoder, the head and the head's last bias, and `along`, the
+        cosine between the halves' gradients with respect to this bias. `shifts`: both halves after the bias has moved down the
+        similarity half's gradient, by multiples of the projections' mean length.
     """
     first = FirstStep(encoders, kind, batch_size)
     parts = {
@@ -79,7 +79,7 @@ def measure(encoders: Encoders, kind: Kind, batch_size: int) -> dict[str, Any]:
 
 
 def fall(encoders: Encoders, batch_size: int) -> float:
-    """How many times as long an adapter's projections are after some steps at the constant weight 1."""
+    """Return the factor by which an adapter's projections grow longer in some steps at the constant weight 1."""
     first = FirstStep(encoders, Kind.ADAPTER, batch_size)
     before = first.length()
     recipe = training_recipe(batch_size, FALL_STEPS, ESCAPE_LR, similarity_warmup=CONSTANT)
@@ -88,10 +88,10 @@ def fall(encoders: Encoders, batch_size: int) -> float:
 
 
 def escape(encoders: Encoders, batch_size: int) -> list[dict[str, float]]:
-    """How far the contrastive half alone comes when an adapter's last bias starts so many mean lengths away.
+    """Return how far the contrastive half alone falls if an adapter's last bias starts some mean lengths away.
 
     Returns:
-        For each distance: `plateau`, and the contrastive half at the `first` step that was looked at and at the `last`.
+        For each distance `plateau`, and the contrastive half at the `first` measured step and at the `last`.
     """
     found = []
     recipe = training_recipe(batch_size, ESCAPE_STEPS, ESCAPE_LR, similarity_weight=0.0)

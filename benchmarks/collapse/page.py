@@ -12,7 +12,7 @@ from wsc_ray.pretrain.collapse import EFFECTIVE_RANK, MEAN_COSINE
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A training a line."""
+    """Return the table with one line per training."""
     header = [
         "encoder",
         "batch",
@@ -47,7 +47,7 @@ def _line(row: Mapping[str, Any]) -> list[str]:
 
 
 def counts(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many trainings collapsed, by weight."""
+    """Return the number of trainings that collapsed, by weight."""
     lines = []
     for warmup, name in WARMUPS.items():
         own = [row for row in rows if row["warmup"] == warmup]
@@ -81,7 +81,7 @@ def _escape(away: Mapping[str, Any]) -> str:
 
 
 def page(summary: Mapping[str, Any]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = [
         "# Which trainings collapse",
         "The first steps of WeakSupCon from random and from ImageNet weights, at the paper's constant weight of the similarity half and at the "

@@ -1,4 +1,4 @@
-"""The grid and what explains it. A training is a file of `OUT/runs`, so that a grid which was interrupted goes on."""
+"""The grid of trainings, and the measurements that explain it. Each training is a file in `OUT/runs`, so that an interrupted grid can go on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsc_ray.files import atomic, read_json, write_json, write_summary
 from wsc_ray.places import local_path
 
 PROGRAM = "python -m benchmarks.collapse"
-GRID = (  # batch size and steps: what a core does in some minutes, and one that is longer, for the weight to rise
+GRID = (  # batch size and steps: some minutes of a core each, and a longer one in which the weight can rise
     (Kind.RANDOM, 64, 40),
     (Kind.RANDOM, 256, 30),
     (Kind.ADAPTER, 64, 40),
@@ -35,7 +35,7 @@ GRID = (  # batch size and steps: what a core does in some minutes, and one that
 QUICK_GRID = tuple((kind, 16, 2) for kind in Kind)
 RATES = (0.01, 0.05, 0.1, 0.4)
 COUNT, VIEWS = 1024, 8  # patches of each class, and views of each
-FIRST_BATCH = 128  # patches whose gradients are measured
+FIRST_BATCH = 128  # number of patches for the gradients before the first step
 
 
 def measure_collapse(*, patches: str, weights: str, out: str, quick: bool, markdown: str | None) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def measure_collapse(*, patches: str, weights: str, out: str, quick: bool, markd
 
     Args:
         patches: a Parquet table, see `read_patches`.
-        weights: a folder with ImageNet weights of tf_efficientnet_lite0.
-        out: a folder that is new, or holds the same grid.
-        quick: two steps of small batches.
-        markdown: a file for the whole page.
+        weights: folder with ImageNet weights of tf_efficientnet_lite0.
+        out: a new folder, or one that holds the same grid.
+        quick: whether to train two steps of small batches only.
+        markdown: file for the whole page.
 
     Raises:
         RunFolderError: the folder holds another grid.
@@ -102,10 +102,10 @@ def _away(encoders: Encoders, batch_size: int) -> dict[str, Any]:
 
 
 def _claim(folder: Path, options: dict[str, Any]) -> None:
-    """Make the folder a grid's, or go on with the one that it holds.
+    """Write the options of a grid to a new folder, or check that the folder holds the same grid.
 
     Raises:
-        RunFolderError: it holds something else.
+        RunFolderError: the folder holds something else.
     """
     known = folder / "options.json"
     if known.exists():
@@ -118,7 +118,7 @@ def _claim(folder: Path, options: dict[str, Any]) -> None:
 
 
 def _once(file: Path, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the file holds; where it is not there, what is measured, which it then holds."""
+    """Return the content of a file; if it is missing, measure and write it."""
     if not file.exists():
         write_json(file, measured())
     return {key: value for key, value in read_json(file).items() if key != checksums.KEY}

@@ -1,4 +1,4 @@
-"""The first steps of a training, by the package's own loop and losses, without Ray."""
+"""The first steps of a training, with the package's own loop and losses, without Ray."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import PROGRESS, Recipe
 from wsc_ray.stream.order import Geometry
 
-CONSTANT = 0  # steps of a rise: the paper's constant weight
+CONSTANT = 0  # steps of the rise: the paper's constant weight
 WARMUPS = {CONSTANT: "constant 1", PROGRESS: "progress (default)"}
 SEED = 0
 
@@ -32,19 +32,19 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """The name of the training's file."""
         return f"{self.kind.slug}-{self.batch_size}-{self.steps}-{self.lr:g}-{self.warmup}.json"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "encoder": self.kind.value, "kind": self.kind.slug}
 
     def recipe(self) -> Recipe:
-        """Every other setting is the default, but for the warm-up of the learning rate: there is none."""
+        """The recipe: all other settings are defaults, except that the learning rate has no warm-up."""
         return training_recipe(self.batch_size, self.steps, self.lr, similarity_warmup=self.warmup)
 
 
 def training_recipe(batch_size: int, steps: int, lr: float, **loss: Any) -> Recipe:
-    """A recipe of the first steps; `loss` are settings of its section."""
+    """Return the recipe of the first steps; `loss` has settings of the section `loss`."""
     train = {"epochs": 1, "steps_per_epoch": steps, "batch_size": batch_size, "lr": lr}
     return validate_recipe(
         {"loss": loss, "stream": {"shards": 1}, "train": {**train, "warmup_epochs": 0, "log_every": 5}}
@@ -52,10 +52,10 @@ def training_recipe(batch_size: int, steps: int, lr: float, **loss: Any) -> Reci
 
 
 def train(encoders: Encoders, setting: Setting) -> dict[str, Any]:
-    """What the first steps come to.
+    """Train the first steps.
 
     Returns:
-        `last`, the metrics of the last step, before it is taken; `highest_cosine`, of the steps that were looked at, every fifth.
+        `last`, the metrics of the last step, before its update; and `highest_cosine`, over every fifth step.
     """
     logged = take_steps(encoders, setting.kind, encoders.make(setting.kind, SEED), setting.recipe())
     return {"last": logged[-1], "highest_cosine": max(each["mean_cosine"] for each in logged)}

@@ -1,4 +1,4 @@
-"""The patches of a grid: a number of views of each, made once, from which every step draws two."""
+"""The patches of a grid: some views of each are made once, and every step draws two of them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ COLUMNS = ["slide_label", "split", "image"]
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Views of as many pure as mixed patches.
+    """K views of each of n pure and n mixed patches.
 
     Attributes:
-        values: (2, n, K, ...), pure patches before mixed ones.
+        values: (2, n, K, ...), pure patches first.
     """
 
     values: np.ndarray
 
     def batches(self, batch_size: int, steps: int, seed: int) -> Iterator[Mapping[str, np.ndarray]]:
-        """Every step's batch, as the stream gives it: half of it pure, two of the K views of each patch."""
+        """Yield the batch of every step, as the stream does: one half of the patches is pure, and each has two of its K views."""
         _, count, views = self.values.shape[:3]
         half = batch_size // 2
         for step in range(steps):
@@ -51,13 +51,13 @@ class Views:
 
 
 def read_patches(file: Path, count: int, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """So many pure and so many mixed training patches, (h, w, 3) uint8 each: those of slides labelled 0 and 1.
+    """Return `count` pure and `count` mixed training patches, (h, w, 3) uint8 each, from slides with the labels 0 and 1.
 
     Args:
         file: a Parquet table with the columns `slide_label`, `split` and `image`.
 
     Raises:
-        DataError: it cannot be read, or has too few patches of a class.
+        DataError: the table cannot be read, or has too few patches of a class.
     """
     try:
         table = pq.read_table(file, columns=COLUMNS, filters=pc.field("split") == "train")
@@ -75,7 +75,7 @@ def read_patches(file: Path, count: int, seed: int = 0) -> tuple[list[np.ndarray
 
 
 def draw_views(patches: tuple[list[np.ndarray], list[np.ndarray]], size: int, views: int, seed: int = 0) -> Views:
-    """The recipe's default augmentation, at `size` px; an even number of views of each patch."""
+    """Return views of patches, by the recipe's default augmentation at `size` px; `views` is even."""
     config = Augment(size=size)
     values = np.empty((2, len(patches[0]), views, size, size, 3), np.uint8)
     for kind, images in enumerate(patches):
@@ -87,7 +87,7 @@ def draw_views(patches: tuple[list[np.ndarray], list[np.ndarray]], size: int, vi
 
 @torch.inference_mode()
 def embed_views(views: Views, encoder: PatchEncoder, statistics: PixelStatistics, lot: int = 256) -> Views:
-    """The backbone's features of every view, float16."""
+    """Return the backbone's features of every view, float16."""
     encoder.eval()
     flat = torch.from_numpy(views.values).flatten(0, 2)
     parts = [encoder.backbone(normalise_pixels(part, statistics)) for part in flat.split(lot)]

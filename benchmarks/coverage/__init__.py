@@ -1,1 +1,1 @@
-"""How often the intervals of `evaluate --compare` cover a known difference."""
+"""How often the intervals of `evaluate --compare` cover the true difference."""

@@ -16,7 +16,7 @@ from benchmarks.command_line import Comparison
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohorts.")
 @click.option("--markdown", metavar="FILE", help="File for the whole page.")
 def main(**options: Any) -> None:
-    """Count how often intervals of differences cover the truth."""
+    """Count how often the intervals of differences cover the true difference."""
     from benchmarks.coverage.run import measure_coverage
 
     click.echo(measure_coverage(**options)["table"])

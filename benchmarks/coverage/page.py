@@ -10,7 +10,7 @@ from wsc_ray.bench.verdict import Verdict, targets
 
 
 def table_of(scenarios: Sequence[Mapping[str, Any]]) -> str:
-    """What was covered, a row for each scenario and way of resampling."""
+    """Return the coverage as a table, with a row for each scenario and way of resampling."""
     rows = []
     for one in scenarios:
         for way, covered in one["covered"].items():
@@ -20,7 +20,7 @@ def table_of(scenarios: Sequence[Mapping[str, Any]]) -> str:
 
 
 def page(summary: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     settings = summary["settings"]
     truths = table(
         ["scenario", "AUROC", "balanced accuracy", "DeLong's p below 0.05 without a difference"],

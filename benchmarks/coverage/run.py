@@ -1,4 +1,4 @@
-"""Drawing cohorts, comparing two results of each, and counting how often the interval covers the difference."""
+"""Draws cohorts, compares two results of each, and counts how often the interval covers the true difference."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ OURS, SLIDES_APART, ONE_FIT = "patients and members", "slides as if independent"
 def measure_coverage(
     *, out: str | Path, repetitions: int, samples: int, seed: int, markdown: str | Path | None
 ) -> dict[str, Any]:
-    """How often 95% intervals cover the true difference, in each scenario.
+    """Measure how often 95% intervals cover the true difference in each scenario.
 
     Args:
         out: folder for `summary.json`.
-        repetitions: cohorts of each scenario.
-        samples: bootstrap samples of an interval.
-        seed: of the cohorts and of the bootstrap.
-        markdown: a file for the whole page.
+        repetitions: number of cohorts of each scenario.
+        samples: number of bootstrap samples per interval.
+        seed: seed of the cohorts and of the bootstrap.
+        markdown: file for the whole page.
 
     Raises:
-        UserError: an option that cannot be, or a folder that is taken.
+        UserError: an option is invalid, or the folder holds something else.
     """
     if repetitions < 1 or samples < 100:
         raise UserError("give 1 repetition at least, and 100 samples")
@@ -115,7 +115,7 @@ def _scenario(scenario: Scenario, repetitions: int, samples: int, seed: int, pro
 
 
 def _taken(pairing: Pairing, way: str) -> Pairing:
-    """The same results as somebody would take them who forgets patients, or seeds."""
+    """Return the same results as if patients, or seeds, were ignored."""
     if way == SLIDES_APART:
         return replace(pairing, patients=pairing.slides)
     if way == ONE_FIT:

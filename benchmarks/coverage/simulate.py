@@ -4,9 +4,9 @@ The score of slide i of patient q by member m is
 
     z = +-(delta + a_m) / 2 + b_q + e_i + s_im
 
-with the sign of the label, a member's own skill a_m, the effect b_q of the patient, the effect e_i of the slide, and the effect
-s_im of the member's seed on the slide; all normal. Two results share a part of the patients' and slides' effects, as two encoders
-do. Probabilities are linear in z, so that the mean of members is normal too.
+with the sign of the label, the skill a_m of the member, the effect b_q of the patient, the effect e_i of the slide, and the effect
+s_im of the member's seed on the slide; all are normal. Two results share a part of the patients' and slides' effects, like two
+encoders. Probabilities are linear in z, so that the mean of members is normal too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wsc_ray.evaluate.compare import Pairing, pair
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.predictions import Predictions
 
-SLOPE = 0.03  # of probabilities in z: they stay within 0 and 1
+SLOPE = 0.03  # slope of probabilities over z, small enough that they stay within 0 and 1
 PATIENT, SLIDE, SHARED = (
     0.7,
     0.7,
@@ -31,18 +31,18 @@ CLASSES = ("negative", "positive")
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of cohort and of fits; `deltas` are the two results' distances between the classes."""
+    """A kind of cohort and of fits; `deltas` are the distances between the classes in the two results."""
 
     name: str
     patients: int
-    slides: int  # of each patient
-    members: int  # of each fold
+    slides: int  # per patient
+    members: int  # per fold
     folds: int = 1
     skill: float = 0.0  # standard deviation of a_m
     noise: float = 0.0  # standard deviation of s_im
     deltas: tuple[float, float] = (1.6, 1.0)
-    forgetting: bool = False  # whether to show what comes of forgetting patients, or seeds
-    judged: bool = True  # whether it has to reach the target, or shows where intervals end to hold
+    forgetting: bool = False  # whether to show also the effect of ignoring patients, or seeds
+    judged: bool = True  # whether it has to reach the target; if not, it shows where intervals fail
 
     def truth(self) -> dict[str, float]:
         """The expected difference of ensembles, over cohorts and seeds."""
@@ -52,7 +52,7 @@ class Scenario:
     def _expected(self, delta: float) -> dict[str, float]:
         variance = PATIENT**2 + SLIDE**2 + self.noise**2 / self.members
         skill = self.skill**2 / self.members
-        # A positive and a negative of one fold share its members' skill; of two folds each has half of another's.
+        # A positive and a negative slide of one fold share its members' skill; those of two folds each have half of an independent skill.
         within = norm.cdf(delta / np.sqrt(2 * variance + skill))
         across = norm.cdf(delta / np.sqrt(2 * variance + skill / 2))
         return {
@@ -71,11 +71,11 @@ SCENARIOS = (
 
 
 def draw(scenario: Scenario, rng: np.random.Generator) -> Pairing:
-    """A cohort and two results."""
+    """Draw a cohort and two results."""
     count = scenario.patients * scenario.slides
     patient = np.repeat(np.arange(scenario.patients), scenario.slides)
     label = patient % 2
-    fold = patient // 2 % scenario.folds  # as many positive as negative patients in each
+    fold = patient // 2 % scenario.folds  # the same number of positive and negative patients in each
     shared = _difficulty(scenario, patient, rng)
     slides = tuple(f"s{i:05d}" for i in range(count))
     results = []

@@ -1,1 +1,1 @@
-"""When WeakSupCon helps: adapters of frozen features on pseudo-slides of real patches, for different amounts of tumour in a positive slide."""
+"""When WeakSupCon helps: adapters trained on pseudo-slides of real patches, for different shares of tumour in positive slides."""

@@ -53,9 +53,9 @@ PROGRAM = "python -m benchmarks.evidence"
 def main(
     pool: str, weights: str, out: str, processes: int | None, quick: bool, markdown: str | None, **sizes: Any
 ) -> None:
-    """Compare adapters by WeakSupCon, SimCLR and SupCon with the features that they start from.
+    """Compare adapters trained with WeakSupCon, SimCLR and SupCon, and the frozen features without an adapter.
 
-    The same command goes on with a study that was interrupted.
+    The same command goes on with an interrupted study.
     """
     from benchmarks.evidence.embedding import PIXELS
     from benchmarks.evidence.measure import ABMIL
@@ -96,10 +96,10 @@ def main(
 
 
 def _fractions(text: str) -> tuple[float, ...]:
-    """The shares of an option, such as `0.1,0.2`.
+    """Return the shares in an option's text, such as `0.1,0.2`.
 
     Raises:
-        UserError: something else than shares with commas between them, or none at which settings are chosen.
+        UserError: the text is no list of shares with commas, or lacks the share at which settings are chosen.
     """
     from benchmarks.evidence.study import CHOSEN_AT
 

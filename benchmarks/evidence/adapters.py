@@ -1,4 +1,4 @@
-"""Adapters (encoders of features), trained on pseudo-slides with the package's own loop, order and losses, without Ray."""
+"""Training adapters on pseudo-slides with the package's own loop, sample order and losses, without Ray."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHARDS = 1  # one process
 
 @dataclass(frozen=True)
 class Setting:
-    """What may be chosen for an arm; every other setting is the same for all.
+    """The settings that are chosen for an arm; all others are the same for every arm.
 
     Attributes:
-        weight: of WeakSupCon's similarity half.
-        rise: share of the steps over which it rises; None: it follows the contrastive half, the default of recipes.
+        weight: weight of WeakSupCon's similarity half.
+        rise: share of the steps over which the weight rises; None if it follows the contrastive half, the default of recipes.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Setting:
     steps: int = 600
 
     def recipe(self, seed: int, batch_size: int) -> Recipe:
-        """The recipe of a training."""
+        """Return the recipe of a training."""
         loss: dict[str, Any] = {"method": self.method, "temperature": self.temperature}
         if self.method == "weaksupcon":
             loss["similarity_weight"] = self.weight
@@ -74,19 +74,19 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """An encoder, and whether and how its features were healthy in the end."""
+    """A trained encoder, and the health of its features at the end of training."""
 
     encoder: FeatureMlp
     last: Metrics
 
     @torch.inference_mode()
     def __call__(self, features: np.ndarray) -> torch.Tensor:
-        """Features (n, D) -> (n, d)."""
+        """Return the encoder's outputs (n, d) for features (n, D)."""
         return self.encoder(torch.from_numpy(features))
 
 
 def train_adapter(setting: Setting, slides: Slides, features: Features, *, seed: int, batch_size: int) -> Trained:
-    """Train one encoder."""
+    """Train an encoder."""
     recipe = setting.recipe(seed, batch_size)
     torch.manual_seed(seed)
     shape = MlpShape(features.plain.shape[1], tuple(recipe.encoder.mlp_hidden), recipe.encoder.mlp_width)
@@ -118,7 +118,7 @@ def train_adapter(setting: Setting, slides: Slides, features: Features, *, seed:
 
 
 def batches(slides: Slides, features: Features, geometry: Geometry) -> Iterator[Mapping[str, np.ndarray]]:
-    """Every step's batch, as the stream gives it: pure patches, then mixed ones, two of the stored views of each."""
+    """Yield the batch of every step, as the stream does: pure patches, then mixed ones, with two of the stored views of each."""
     halves = [slides.rows[~slides.positive], slides.rows[slides.positive]]
     orders = [whole_groups([slides.rows.shape[1]] * len(half)) for half in halves]
     for window in range(geometry.windows):

@@ -1,4 +1,4 @@
-"""The frozen encoder's features of the pool, made with `wsc-ray manifest import` and `wsc-ray embed`."""
+"""The frozen encoder's features of the pool's patches, made with `wsc-ray manifest import` and `wsc-ray embed`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from wsc_ray.encoders.weights import statistics_for
 from wsc_ray.files import read_summary
 
 BACKBONE = "tf_efficientnet_lite0"
-PIXELS = 64  # side that patches of 96 px are seen at
+PIXELS = 64  # px: side to which patches of 96 px are resized
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the frozen encoder says of the pool's patches.
+    """The frozen encoder's features of the pool's patches.
 
     Attributes:
-        plain: (n, D) float32; NaN where a patch is in no pseudo-slide.
-        views: (m, K, D) float16, of the patches that encoders are trained on.
-        place: (n,) row of each patch in `views`; -1 where it has none.
+        plain: (n, D) float32; NaN for patches in no pseudo-slide.
+        views: (m, K, D) float16, for the patches that encoders are trained on.
+        place: (n,) row of each patch in `views`; -1 for patches without views.
     """
 
     plain: np.ndarray
@@ -40,13 +40,13 @@ class Features:
 def embed_pool(
     folder: Path, table: pa.Table, pool: Pool, weights: Path, *, trained: np.ndarray, seen: np.ndarray, views: int
 ) -> Features:
-    """The features of the pool; what `folder` holds of them already is taken.
+    """Return the features of the pool; those that `folder` holds already are reused.
 
     Args:
-        weights: of the frozen encoder, a folder.
+        weights: folder with the weights of the frozen encoder.
         trained: patches that need views.
-        seen: others that need plain features.
-        views: K.
+        seen: further patches that need plain features.
+        views: K, number of views of a patch.
     """
     encoder = folder / "encoder"
     if not (encoder / "config.json").exists():
@@ -69,12 +69,12 @@ def embed_pool(
                 if name == "trained":
                     place[rows] = sum(map(len, found)) + np.arange(len(rows))
                     found.append(file["views"][:])
-    assert plain is not None  # there are patches
+    assert plain is not None  # there is at least one patch
     return Features(plain, np.concatenate(found), place)
 
 
 def _embed(folder: Path, table: pa.Table, pool: Pool, rows: np.ndarray, encoder: Path, views: int) -> None:
-    """Import and embed some patches: a stain group stands for a slide, and x is the patch's row in the pool."""
+    """Import and embed some patches; a stain group is imported as a slide, and x is the patch's row in the pool."""
     groups = pool.group[rows].tolist()
     patches = pa.table(
         {
@@ -105,5 +105,5 @@ def _embed(folder: Path, table: pa.Table, pool: Pool, rows: np.ndarray, encoder:
 
 
 def used_rows(slides: Sequence[np.ndarray]) -> np.ndarray:
-    """The patches of some pseudo-slides, each once, in order."""
+    """Return the patches of some pseudo-slides, each once, ascending."""
     return np.unique(np.concatenate([rows.ravel() for rows in slides]))

@@ -1,4 +1,4 @@
-"""Measuring features on pseudo-slides and on patches."""
+"""The measures of features, on pseudo-slides and on patches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsc_ray.probes.samples import Samples
 
 _SHARED = {"lr": 1e-3, "weight_decay": 1e-3, "dropout": 0.25}
 _ATTENTION = {"hidden": 64, "attention": 32, "gated": True}
-ABMIL = "abmil"  # the head by which settings are chosen
+ABMIL = "abmil"  # the head with which settings are chosen
 HEADS: dict[str, Settings] = {
     "mean": MeanSettings(**_SHARED),
     ABMIL: AttentionSettings(**_SHARED, **_ATTENTION),
@@ -33,10 +33,10 @@ NEIGHBOURS = 20
 
 
 def as_bags(features: torch.Tensor, slides: Slides) -> Bags:
-    """Pseudo-slides as bags.
+    """Return pseudo-slides as bags.
 
     Args:
-        features: of the whole pool, (n, d).
+        features: features of the whole pool, (n, d).
     """
     count = len(slides)
     names = tuple(f"slide-{number}" for number in range(count))
@@ -55,8 +55,8 @@ class Head:
     """A fitted head in two parts, so that thousands of pseudo-slides are predicted without embedding a patch twice.
 
     Attributes:
-        instances: what the head makes of each patch of the pool on its own, (n, L).
-        rest: what it makes of a bag of those.
+        instances: the head's embedding of each patch of the pool, (n, L).
+        rest: the rest of the head, which takes bags of these embeddings.
     """
 
     instances: torch.Tensor
@@ -64,21 +64,21 @@ class Head:
 
     @torch.inference_mode()
     def __call__(self, slides: Slides) -> tuple[np.ndarray, np.ndarray]:
-        """How likely each pseudo-slide is positive, as a logit, (b,); and its patches' attention, (b, SIZE)."""
+        """Return the logit of each pseudo-slide being positive, (b,), and the attention over its patches, (b, SIZE)."""
         rows = torch.from_numpy(slides.rows.ravel())
         logits, attention = self.rest(self.instances[rows], torch.arange(len(slides) + 1) * SIZE)
         return (logits[:, 1] - logits[:, 0]).numpy(), attention.view(-1, SIZE).numpy()
 
     def auroc(self, slides: Slides) -> float:
-        """Over pseudo-slides."""
+        """Return the AUROC over pseudo-slides."""
         return float(auroc(slides.positive, self(slides)[0])[0])
 
     def balanced_accuracy(self, slides: Slides) -> float:
-        """Over pseudo-slides, half of which are positive: those with a logit above 0 are called so."""
+        """Return the balanced accuracy over pseudo-slides, half of which are positive; a logit above 0 predicts positive."""
         return float(np.mean((self(slides)[0] > 0) == slides.positive))
 
     def attention_auroc(self, slides: Slides, pool: Pool) -> float:
-        """Whether attention finds tumour patches: over the patches of all positive slides."""
+        """Return how well attention finds tumour, as AUROC over the patches of all positive slides."""
         rows = slides.rows[slides.positive].ravel()
         return float(auroc(pool.tumour[rows], self(slides)[1][slides.positive].ravel())[0])
 
@@ -87,8 +87,8 @@ def fit(features: torch.Tensor, train: Slides, stop: Slides, seed: int, setting:
     """Fit a head.
 
     Args:
-        features: of the whole pool, (n, D); NaN where no slide has a patch.
-        stop: slides that say when fitting stops.
+        features: features of the whole pool, (n, D); NaN for patches in no slide.
+        stop: slides that decide when fitting stops.
     """
     found = fit_head(
         as_bags(features, train),
@@ -105,23 +105,23 @@ def fit(features: torch.Tensor, train: Slides, stop: Slides, seed: int, setting:
 
 @torch.inference_mode()
 def split(head: PackedHead, features: torch.Tensor) -> Head:
-    """A fitted head in two parts.
+    """Return a fitted head in two parts.
 
     Args:
-        features: of the whole pool, (n, D).
+        features: features of the whole pool, (n, D).
     """
     rest, x = copy.deepcopy(head), head.standardised(features)
     rest.mean, rest.std = torch.zeros(1), torch.ones(1)
-    if isinstance(head, MeanPool):  # the class of a mean is the mean of the classes
+    if isinstance(head, MeanPool):  # linear: the logits of a mean are the mean of the logits
         rest.classify = nn.Identity()
         return Head(head.classify(x), rest)
     assert isinstance(head, AttentionMIL | DTFD)
-    rest.embed = nn.Identity()  # the relu after it changes nothing more
+    rest.embed = nn.Identity()  # the relu after it changes nothing, since `instances` are not negative
     return Head(torch.relu(head.embed(x)), rest)
 
 
 def distance_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.ndarray) -> float:
-    """Whether a patch's distance from the negative slides' centre finds tumour; it needs no patch label.
+    """Return how well a patch's distance from the centre of the negative slides finds tumour, as AUROC; this needs no patch labels.
 
     Args:
         rows: patches to judge.
@@ -133,7 +133,7 @@ def distance_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.n
 
 
 def linear_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.ndarray) -> float:
-    """Over patches, of a ridge regression on the patch labels of the training slides; it measures, and trains no encoder."""
+    """Return the AUROC over patches of a ridge regression on the training slides' patch labels, which are used only to measure."""
     fitted = np.unique(train.rows)
     x = features[torch.from_numpy(fitted)].double()
     mean, std = x.mean(0), x.std(0) + 1e-6
@@ -147,7 +147,7 @@ def linear_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.nda
 
 
 def knn_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.ndarray) -> float:
-    """Over patches, of the share of tumour among the nearest patches of the training slides; it measures, and trains no encoder."""
+    """Return the AUROC over patches of the share of tumour among the nearest patches of the training slides; labels only measure."""
     fitted = np.unique(train.rows)
     shares = neighbour_shares(_samples(features, pool, fitted), _samples(features, pool, rows), NEIGHBOURS)
     return float(auroc(pool.tumour[rows], shares[:, 1])[0])

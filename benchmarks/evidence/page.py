@@ -1,4 +1,4 @@
-"""The page of a study."""
+"""The results of a study as Markdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ group, in a negative one all normal. All arms see the same slides, patches, view
 
 
 def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[PatchRow], picture: str) -> str:
-    """The whole page."""
+    """Return the whole page."""
     options = summary["options"]
     head = _HEAD.format(
         pixels=summary["pixels"],
@@ -61,7 +61,7 @@ def _of_head(rows: Sequence[Row], title: str) -> list[str]:
         differences(rows),
         f"Balanced accuracy:\n\n{_values(rows, 'balanced_accuracy')}",
     ]
-    if rows[0].head != "mean":  # which looks at all patches alike
+    if rows[0].head != "mean":  # the mean has no attention
         parts.append(
             f"AUROC of the attention for tumour, over the patches of positive test slides:\n\n{_values(rows, 'attention')}"
         )
@@ -69,13 +69,13 @@ def _of_head(rows: Sequence[Row], title: str) -> list[str]:
 
 
 def curve(rows: Sequence[Row]) -> str:
-    """AUROC of one head by share of tumour and arm."""
+    """Return the table of one head's AUROC by share of tumour and arm."""
     cells = {(row.fraction, row.arm): f"{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f})" for row in rows}
     return _by_fraction(rows, cells)
 
 
 def differences(rows: Sequence[Row]) -> str:
-    """WeakSupCon less each other arm, of one head."""
+    """Return the table of differences between WeakSupCon and each other arm, for one head."""
     cells = {
         (row.fraction, row.arm): "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.difference)
         for row in rows
@@ -89,7 +89,7 @@ def _values(rows: Sequence[Row], name: str) -> str:
 
 
 def of_patches(rows: Sequence[PatchRow]) -> str:
-    """AUROC over patches, by measure, and how many trainings collapsed."""
+    """Return the table of AUROC over patches by measure, and of the number of trainings that collapsed."""
     measures = list(rows[0].aurocs)
     lines = [
         [f"{row.fraction:.0%}", NAMES[row.arm], *(f"{row.aurocs[name]:.3f}" for name in measures), str(row.collapsed)]
@@ -99,7 +99,7 @@ def of_patches(rows: Sequence[PatchRow]) -> str:
 
 
 def candidates(chosen: Mapping[str, Any]) -> str:
-    """What was chosen among."""
+    """Return the table of the candidates among which settings were chosen."""
     lines = []
     for arm, found in chosen.items():
         best = max(found["candidates"], key=lambda each: sum(each[1]) / len(each[1]))
@@ -117,7 +117,7 @@ def _by_fraction(rows: Sequence[Row], cells: Mapping[tuple[float, str], str], co
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """The curve as a picture."""
+    """Draw AUROC by share of tumour to a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,9 +1,9 @@
 """The pool of patches, and the pseudo-slides that are drawn from it.
 
-PatchCamelyon has no slide ids. The patches of a pseudo-slide are from one stain group, as a real slide has one stain: a negative one
-has only normal patches, a positive one a given number of tumour patches. The stain groups of the pool's part `train` are divided: the
-pseudo-slides of some train encoders and heads (FIT), those of the others choose settings and stop heads (CHOOSE). The part `valid`, cut from other
-slides, is TEST.
+PatchCamelyon has no slide ids. The patches of a pseudo-slide come from one stain group, as a real slide has one stain. A negative
+pseudo-slide has only normal patches, a positive one a given number of tumour patches. The stain groups of the pool's part `train` are
+divided: pseudo-slides of some groups train encoders and heads (FIT), those of the others choose settings and stop heads (CHOOSE). The
+part `valid`, which was cut from other slides, is TEST.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS = ("stain_group", "patch_label", "mpp", "image")
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Patches of the pool: stain group (n,), and whether each is tumour (n,) bool."""
+    """The patches of the pool: stain group (n,), and whether each patch is tumour, (n,) bool."""
 
     group: np.ndarray
     tumour: np.ndarray
@@ -37,7 +37,7 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Slides:
-    """Pseudo-slides: their patches as rows of the pool, (b, SIZE); even ones are negative, odd ones positive."""
+    """Pseudo-slides: their patches as rows of the pool, (b, SIZE). Slides with even indices are negative, the others positive."""
 
     rows: np.ndarray
 
@@ -51,10 +51,10 @@ class Slides:
 
 
 def read_pool(path: Path) -> tuple[Pool, pa.Table]:
-    """The pool, and its table.
+    """Return the pool and its table.
 
     Raises:
-        DataError: the file is missing, or is no such table.
+        DataError: the file is missing, or has not the pool's columns.
     """
     try:
         table = pq.read_table(path, columns=list(_COLUMNS))
@@ -68,15 +68,15 @@ def read_pool(path: Path) -> tuple[Pool, pa.Table]:
 
 
 def tumour_patches(fraction: float) -> int:
-    """Of a positive pseudo-slide."""
+    """Return the number of tumour patches in a positive pseudo-slide."""
     return round(SIZE * fraction)
 
 
 def draw_apart(pool: Pool, groups: tuple[str, ...], pairs: int, fraction: float, seed: int) -> Slides:
-    """Pseudo-slides that share no patch, as many negative as positive.
+    """Draw pseudo-slides that share no patch, as many negative as positive.
 
-    The same seed gives the same negative slides for every fraction, and in positive ones the same normal patches, as many as tumour
-    leaves room for. A stain group gives slides in proportion to its normal patches.
+    With the same seed, every fraction gives the same negative slides, and positive slides with the same normal patches, as many as fit
+    beside the tumour. The number of slides of a stain group is proportional to its number of normal patches.
 
     Raises:
         DataError: there are not enough patches.
@@ -102,10 +102,10 @@ def draw_apart(pool: Pool, groups: tuple[str, ...], pairs: int, fraction: float,
 def draw_sharing(
     pool: Pool, groups: tuple[str, ...], pairs: int, fraction: float, seed: int, *, resample: bool = False
 ) -> Slides:
-    """Pseudo-slides that may share patches with each other, as many of each stain group.
+    """Draw pseudo-slides that may share patches, the same number from each stain group.
 
     Args:
-        resample: first draw each group's normal and tumour patches anew with replacement: a bootstrap of the patches that slides share.
+        resample: whether to draw each group's normal and tumour patches with replacement first: a bootstrap over the shared patches.
     """
     rng = np.random.default_rng(seed)
     positives, rows, known = tumour_patches(fraction), [], {}

@@ -1,6 +1,6 @@
-"""The study: settings chosen on the pool's part `train`, written down, then one opening of `valid`.
+"""The study: settings are chosen on the pool's part `train` and written down; then `valid` is opened once.
 
-Each training with its measurements is one file in `OUT/runs`, so that an interrupted study goes on.
+Each training, with its measurements, is one file in `OUT/runs`, so that an interrupted study can go on.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from wsc_ray.files import read_json, write_json
 
 FROZEN = "frozen"
 ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
-CANDIDATES = {  # as many for each arm; a weight rises over a part of the steps
+CANDIDATES = {  # the same number for each arm
     "supcon": [Setting("supcon", temperature=t) for t in (0.1, 0.2, 0.5)],
     "simclr": [Setting("simclr", temperature=t) for t in (0.1, 0.2, 0.5)],
-    # The last is the recipe's default.
+    # the last is the default of recipes
     "weaksupcon": [Setting("weaksupcon", weight=w, rise=r) for w, r in ((0.1, 1 / 3), (1.0, 1 / 2), (1.0, None))],
 }
 PATCH_MEASURES = {"linear": linear_auroc, "kNN": knn_auroc, "distance": distance_auroc}
@@ -40,19 +40,19 @@ CHOOSING_SEED = 100
 
 @dataclass(frozen=True)
 class Options:
-    """What a study is; a folder holds one.
+    """The options of a study; a folder holds one study.
 
     Attributes:
         fractions: shares of tumour in positive slides.
-        seeds: trainings of an arm at a share.
-        heads: fits of each head to each.
-        pairs: negative and positive slides to train on, so many of each.
+        seeds: number of trainings of each arm at each share.
+        heads: number of fits of each head to each training's features.
+        pairs: number of negative slides to train on, and of positive ones.
         test_pairs: likewise, to test on.
-        choosing: trainings of each candidate.
-        resamples: bootstraps of the test patches.
-        batch_size: patches a step.
-        steps: of a training.
-        views: of a patch.
+        choosing: number of trainings of each candidate.
+        resamples: number of bootstrap samples of the test patches.
+        batch_size: patches per step.
+        steps: steps of a training.
+        views: stored views of a patch.
     """
 
     fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
@@ -74,10 +74,10 @@ QUICK = Options(
 
 @dataclass(frozen=True)
 class Task:
-    """One training, or none for the frozen features, with the heads on it.
+    """A training (none for the frozen features) and the heads that are fitted to its features.
 
     Attributes:
-        chooses: whether it is measured on the slides that choose settings, else on the test's.
+        chooses: whether it is measured on the slides that choose settings, instead of the test slides.
     """
 
     arm: str
@@ -89,7 +89,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """The name of the task's file."""
         how = ""
         if self.chooses and self.setting is not None:
             rise = "progress" if self.setting.rise is None else f"{self.setting.rise:g}"
@@ -98,7 +98,7 @@ class Task:
 
 
 class Study:
-    """The data of a study in one process."""
+    """The data of a study, in one process."""
 
     def __init__(self, out: Path, pool_file: Path, weights: Path, options: Options):
         self.out, self.options = out, options
@@ -111,11 +111,11 @@ class Study:
         )
 
     def fit_slides(self, fraction: float) -> Slides:
-        """That encoders and heads are trained on."""
+        """Return the slides that encoders and heads are trained on."""
         return draw_apart(self.pool, FIT, self.options.pairs, fraction, seed=1)
 
     def run(self, task: Task) -> None:
-        """Do a task and write its file."""
+        """Do a task, and write its file."""
         started = time.monotonic()
         train, fraction = self.fit_slides(task.fraction), task.fraction
         stop = draw_sharing(self.pool, CHOOSE, 50, fraction, seed=2)
@@ -144,7 +144,7 @@ class Study:
         write_json(self.out / "runs" / task.name, found)
 
     def measured(self, heads: Sequence[Head], fraction: float) -> dict[str, list[Any]]:
-        """What fits of a head come to on the test slides: by name, a value a fit."""
+        """Return the measures of a head's fits on the test slides: name -> one value per fit."""
         held = draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=4)
         again = [
             draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=5000 + number, resample=True)
@@ -161,14 +161,14 @@ class Study:
 def carry_out(
     out: Path, pool_file: Path, weights: Path, options: Options, processes: int | None = None
 ) -> dict[str, Any]:
-    """The whole study.
+    """Carry out the whole study.
 
     Args:
-        out: a folder that is new, or holds the same study.
-        processes: that train at a time.
+        out: a new folder, or one that holds the same study.
+        processes: number of processes that train at a time.
 
     Returns:
-        `chosen`, a setting an arm with its candidates' figures, and `results`, what every test task found.
+        `chosen`, the setting of each arm with the figures of its candidates, and `results`, the results of every test task.
 
     Raises:
         RunFolderError: the folder holds a study of other options.
@@ -180,7 +180,7 @@ def carry_out(
         raise RunFolderError(f"{out} holds a study of other options; give another --out")
     (out / "runs").mkdir(parents=True, exist_ok=True)
     write_json(known, values)
-    Study(out, pool_file, weights, options)  # embeds
+    Study(out, pool_file, weights, options)  # embeds the pool
     workers = processes or usable_cores()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin, (out, pool_file, weights, options)) as pool:
@@ -210,10 +210,10 @@ def _with_steps(setting: Setting, options: Options) -> Setting:
 
 
 def _choose(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:
-    """The setting of each arm that is best on the slides that choose, with what all of them came to."""
+    """Return the best setting of each arm on the slides that choose, with the figures of all its candidates."""
     scores: dict[str, dict[Setting, list[float]]] = {}
     for task in tasks:
-        assert task.setting is not None  # only trainings are chosen among
+        assert task.setting is not None  # candidates are trainings
         own = scores.setdefault(task.arm, {}).setdefault(task.setting, [])
         own.extend(read_json(out / "runs" / task.name)["auroc"])
     return {
@@ -226,13 +226,13 @@ def _choose(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:
 
 
 def _do(pool: ProcessPoolExecutor, out: Path, tasks: Iterable[Task]) -> None:
-    """Do the tasks whose file is not there."""
+    """Do the tasks whose files are missing."""
     todo = [task for task in tasks if not (out / "runs" / task.name).exists()]
     for number, task in enumerate(pool.map(_task, todo), start=1):
         print(f"{number}/{len(todo)} {task}", flush=True)
 
 
-_study: Study | None = None  # of a worker process
+_study: Study | None = None  # the study of a worker process
 
 
 def _begin(out: Path, pool_file: Path, weights: Path, options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Summarising the results of a study: means over seeds, and paired differences with intervals."""
+"""The summary of a study's results: means over seeds, and paired differences with intervals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SEED = 11
 
 @dataclass(frozen=True)
 class Row:
-    """An arm at a share of tumour, by one head, over the test slides.
+    """The results of one arm at one share of tumour, with one head, on the test slides.
 
     Attributes:
         auroc: mean over trainings and fits.
-        low, high: of the trainings' own means.
-        balanced_accuracy: mean.
-        attention: AUROC of the attention for tumour patches, mean; 0.5 of a head without attention.
-        difference: the auroc of WeakSupCon less this arm's, with the ends of its 95% interval; None for itself.
+        low, high: lowest and highest mean of a training.
+        balanced_accuracy: mean over trainings and fits.
+        attention: mean AUROC of attention for tumour patches; 0.5 for a head without attention.
+        difference: WeakSupCon's AUROC minus this arm's, with the ends of its 95% interval; None for WeakSupCon itself.
     """
 
     fraction: float
@@ -40,11 +40,11 @@ class Row:
 
 @dataclass(frozen=True)
 class PatchRow:
-    """An arm at a share of tumour, over the test patches.
+    """The results of one arm at one share of tumour, on the test patches.
 
     Attributes:
-        aurocs: by measure, mean over trainings.
-        collapsed: trainings whose features were one point in the end.
+        aurocs: measure -> mean over trainings.
+        collapsed: number of trainings whose features were one point at the end.
     """
 
     fraction: float
@@ -57,7 +57,7 @@ Results = Sequence[Mapping[str, Any]]
 
 
 def summarise(results: Results) -> list[Row]:
-    """A row for each share of tumour, head and arm."""
+    """Return a row for each share of tumour, head and arm."""
     rows = []
     for fraction, arms in _by_fraction(results):
         for head in HEADS:
@@ -81,7 +81,7 @@ def summarise(results: Results) -> list[Row]:
 
 
 def summarise_patches(results: Results) -> list[PatchRow]:
-    """A row for each share of tumour and arm."""
+    """Return a row for each share of tumour and arm."""
     return [
         PatchRow(
             fraction=fraction,
@@ -105,13 +105,13 @@ def _by_fraction(results: Results) -> list[tuple[float, dict[str, Results]]]:
 
 
 def paired_difference(ours: Results, theirs: Results, draws: int = 2000) -> tuple[float, float, float]:
-    """How far one arm's AUROC is above another's: of the test slides, and the ends of a 95% interval.
+    """Return the difference between two arms' AUROC on the test slides, and the ends of its 95% interval.
+
+    A draw takes one bootstrap sample of the test patches, the same for both arms, and draws each arm's trainings with replacement, and each
+    training's heads. The "trainings" of the frozen features differ only in the seeds of their heads.
 
     Args:
-        ours, theirs: what a head came to on each training's features.
-
-    A draw takes one bootstrap of the test patches, the same for both arms, and draws each arm's trainings with replacement, and each
-    training's heads. The frozen features' "trainings" differ in their heads' seeds alone.
+        ours, theirs: the results of a head on each training's features.
     """
     value = _mean(ours, "auroc") - _mean(theirs, "auroc")
     one, other = (np.array([result["resampled"] for result in results]) for results in (ours, theirs))
@@ -125,7 +125,12 @@ def paired_difference(ours: Results, theirs: Results, draws: int = 2000) -> tupl
 
 
 def _drawn(scores: np.ndarray, rng: np.random.Generator, number: int) -> float:
-    """The mean of trainings and heads that are drawn with replacement, (trainings, heads, resamples)."""
+    """Return the mean over trainings and heads drawn with replacement.
+
+    Args:
+        scores: (trainings, heads, resamples).
+        number: index of the resample.
+    """
     trainings, heads, _ = scores.shape
     picked = rng.integers(0, trainings, trainings)
     return float(np.mean([scores[each, rng.integers(0, heads, heads), number].mean() for each in picked]))

@@ -1,1 +1,1 @@
-"""Random damaged and hostile inputs: does every command give a correct result or one sentence?"""
+"""Randomly damaged and hostile inputs: does every command give a correct result, or one sentence?"""

@@ -18,7 +18,7 @@ from benchmarks.command_line import Comparison
 @click.option("--keep", metavar="DIR", help="Folder for the inputs whose outcome was bad.")
 @click.option("--markdown", metavar="FILE", help="File for the page.")
 def main(mutations: int, seed: int, kind: str, keep: str | None, markdown: str | None) -> None:
-    """Damage everything that commands read, and count what they make of it."""
+    """Damage every kind of input of the commands, and count the outcomes."""
     from benchmarks.fuzz.page import page
     from benchmarks.fuzz.processes import fuzz_apart
 

@@ -1,4 +1,4 @@
-"""The kinds of input: the files that are damaged and how, the command that reads them, and which of its results are correct."""
+"""The kinds of input: the files to damage and how, the command that reads them, and the results that are correct."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Kind:
     """A kind of input.
 
     Attributes:
-        targets: a file and what may happen to it.
-        call: reads it; what it returns is compared with what it returned before.
-        judge: of a result that is another than before: what the content says (the file's bytes, the result, the mutation).
+        targets: the files, and the mutations of each.
+        call: reads the files; its result is compared with the result before the mutation.
+        judge: the outcome if the result differs, from the file's bytes, the result and the mutation: is it what the content says?
     """
 
     name: str
@@ -112,7 +112,7 @@ def _as_parquet(source: Path, target: Path) -> None:
     )
 
 
-# What commands say, as far as it can be compared.
+# The results of commands, as far as they can be compared.
 
 
 def _tile(path: Path, root: Path) -> Any:
@@ -172,7 +172,7 @@ def _recipe(path: Path) -> Any:
 
 
 def _rows(folder: Path) -> Any:
-    """All that training and embedding read."""
+    """Return all rows that training and embedding read."""
     manifest = open_manifest(str(folder))
     runs, cohort = manifest.runs(), manifest.cohort()
     digest = hashlib.sha256()
@@ -203,7 +203,7 @@ def _pretrain(world: World) -> Any:
     with contextlib.redirect_stderr(io.StringIO()):
         found = commands.pretrain(recipe=recipe_of(world), out=world.run)
     weights = hashlib.sha256((world.run / "encoder" / "model.safetensors").read_bytes()).hexdigest()
-    # Not the loss: a run whose summary is damaged writes it anew, with what the metrics say, and the world's metrics came later.
+    # Not the loss: a run with a damaged summary writes it again from the metrics, which were made after the summary here.
     return {name: found[name] for name in ("steps", "patches", "recipe_digest")}, weights
 
 
@@ -231,7 +231,7 @@ def _decode(path: Path) -> Any:
     return hashlib.sha256(np.ascontiguousarray(decode(path.read_bytes())).tobytes()).hexdigest()
 
 
-# What a changed file says.
+# The expected results for a changed file.
 
 
 def _as_list(content: bytes, result: Any, mutation: Mutation) -> str:
@@ -246,7 +246,7 @@ def _as_table(content: bytes, result: Any, mutation: Mutation) -> str:
     said = oracles.patches_of_table(content)
     if said is None:
         return WRONG
-    if any(key[-1] is None for key in said):  # places are those of the files' names, and undamaged
+    if any(key[-1] is None for key in said):  # positions come from the files' names, which are undamaged
         said, result = (Counter(key[:-1] for key in counter.elements()) for counter in (said, result))
     return AS_SAID if said == result else WRONG
 
@@ -264,7 +264,7 @@ def _as_parquet_cohort(content: bytes, result: Any, mutation: Mutation) -> str:
 
 
 def _as_text(content: bytes) -> bytes:
-    """A Parquet table as CSV, by pandas."""
+    """Return a Parquet table as CSV, written by pandas."""
     frame = pq.read_table(io.BytesIO(content)).to_pandas()
     return frame.to_csv(index=False, lineterminator="\n", na_rep="").encode()
 
@@ -279,12 +279,12 @@ def _as_recipe(content: bytes, result: Any, mutation: Mutation) -> str:
 
 
 def _rewritten(content: bytes, result: Any, mutation: Mutation) -> str:
-    """Written anew and well, by a program that leaves no checksum: what it says counts, as in folders of earlier versions."""
+    """Judge a file that was rewritten, well-formed and without a checksum: its content counts, as in folders of earlier versions."""
     return UNTOLD if mutation in (mutate.json_file, mutate.feature_file, mutate.parquet_table) else WRONG
 
 
 def _cut_metrics(content: bytes, result: Any, mutation: Mutation) -> str:
-    """Metrics that end at a whole line: a run that was killed leaves as much; weights are the same."""
+    """Judge cut metrics: they may end at a whole line, as those of a killed run do, and the weights stay the same."""
     return UNTOLD if content.startswith(b'{"step"') or content == b"" else WRONG
 
 
@@ -293,13 +293,13 @@ def _before(content: bytes, result: Any, mutation: Mutation) -> str:
 
 
 def _unread(content: bytes, result: Any, mutation: Mutation) -> str:
-    """A PNG has checksums of its pixels; a flip may be in what is left aside, such as a comment."""
+    """Judge a PNG: it has checksums of its pixels, and a flip may be in a part that readers ignore, such as a comment."""
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return WRONG if picture is None else UNTOLD if mutation is mutate.shift else WRONG
 
 
 def _no_checksum(content: bytes, result: Any, mutation: Mutation) -> str:
-    """A picture of other pixels that is well-formed: nobody can tell."""
+    """Judge a well-formed picture with other pixels: the damage cannot be detected."""
     return UNTOLD
 
 

@@ -1,4 +1,4 @@
-"""Random mutations of a file: of its bytes, of a table, of settings. Pure functions of a random generator."""
+"""Random mutations of a file's bytes, of a table, or of settings; pure functions of the content and a random generator."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGES = [
 
 
 def flip(content: bytes, rng: random.Random) -> bytes:
-    """One to three bits."""
+    """Flip one to three bits."""
     changed = bytearray(content)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         if changed:
@@ -42,13 +42,13 @@ def cut(content: bytes, rng: random.Random) -> bytes:
 
 
 def blank(content: bytes, rng: random.Random) -> bytes:
-    """A block that a disk gives as zeros."""
+    """Replace a block by zeros, as a bad disk does."""
     start, length = rng.randrange(len(content) + 1), rng.choice([1, 16, 512, 4096])
     return content[:start] + b"\0" * min(length, len(content) - start) + content[start + length :]
 
 
 def shift(content: bytes, rng: random.Random) -> bytes:
-    """Bytes that came twice, or did not come."""
+    """Repeat some bytes, or leave them out."""
     start, length = rng.randrange(len(content) + 1), rng.choice([1, 7, 512])
     piece = content[start : start + length]
     return content[:start] + (piece * 2 if rng.random() < 0.5 else b"") + content[start + length :]
@@ -59,7 +59,7 @@ def grow(content: bytes, rng: random.Random) -> bytes:
 
 
 def replace(content: bytes, rng: random.Random) -> bytes:
-    """The file of another program."""
+    """Replace the file by one of another format."""
     return rng.choice(PAGES)
 
 
@@ -67,7 +67,7 @@ BYTES: tuple[Mutation, ...] = (flip, flip, flip, cut, blank, shift, grow, replac
 
 
 def text_table(content: bytes, rng: random.Random) -> bytes:
-    """A CSV as a spreadsheet, a script or a person may leave it."""
+    """Change a CSV as a spreadsheet, a script or a person might."""
     lines = content.decode().rstrip("\n").split("\n")
     rows = [line.split(",") for line in lines]
     row, column = rng.randrange(len(rows)), rng.randrange(len(rows[0]))
@@ -116,7 +116,7 @@ def _joined(rows: list[list[str]], header: list[str] | None = None) -> bytes:
 
 
 def values_of(values: Any, rng: random.Random) -> Any:
-    """A JSON value with one place changed: another type, an absurd number, a key that is gone or new."""
+    """Change a JSON value in one place: another type, an absurd number, a missing or new key."""
     places = list(_places(values))
     if not places:
         return rng.choice(ABSURD)
@@ -145,7 +145,7 @@ def _places(values: Any) -> Any:
 
 
 def json_file(content: bytes, rng: random.Random) -> bytes:
-    """Well-formed JSON of other content."""
+    """Change JSON, and keep it well-formed."""
     values = json.loads(content)
     for key in [key for key in values if key.endswith("sha256")]:
         del values[key]
@@ -153,7 +153,7 @@ def json_file(content: bytes, rng: random.Random) -> bytes:
 
 
 def yaml_file(content: bytes, rng: random.Random) -> bytes:
-    """Settings as people, scripts and attackers write them."""
+    """Change settings as people, scripts or attackers might."""
     lines = content.decode().rstrip("\n").split("\n")
     row = rng.randrange(len(lines))
     line = lines[row]
@@ -180,7 +180,7 @@ def yaml_file(content: bytes, rng: random.Random) -> bytes:
 
 
 def parquet_table(content: bytes, rng: random.Random) -> bytes:
-    """A table of other columns, types and values, written well."""
+    """Change columns, types and values of a Parquet table, and keep it well-formed."""
     table = pq.read_table(io.BytesIO(content)).replace_schema_metadata(None)
     place = rng.randrange(table.num_columns)
     name, column = table.column_names[place], table.column(place)
@@ -217,7 +217,7 @@ def parquet_table(content: bytes, rng: random.Random) -> bytes:
 
 
 def feature_file(content: bytes, rng: random.Random) -> bytes:
-    """An HDF5 file of other datasets, shapes, types and values, written well."""
+    """Change datasets, shapes, types and values of an HDF5 file, and keep it well-formed."""
     with h5py.File(io.BytesIO(content)) as opened:
         datasets = {name: data[:] for name, data in opened.items()}
     name = rng.choice(list(datasets))
@@ -244,7 +244,7 @@ def feature_file(content: bytes, rng: random.Random) -> bytes:
     with h5py.File(target, "w") as new:
         for each, values in datasets.items():
             new.create_dataset(each, data=values)
-        if chosen >= 0.9:  # a shape that no memory holds; the file is small all the same
+        if chosen >= 0.9:  # a shape larger than any memory, in a small file
             del new[name]
             new.create_dataset(name, (10**12, 8), np.float32, chunks=(1024, 8))
     return target.getvalue()

@@ -1,4 +1,4 @@
-"""Oracles that read a table or a recipe with code other than ours: is a result correct that differs from that of the undamaged input?"""
+"""Oracles that read a table or a recipe with other code than the package's, to judge results that a damaged input has changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
 def rows_of(content: bytes, names: tuple[str, ...]) -> list[dict[str, str]] | None:
-    """The rows of a CSV as Python's own reader sees it; None where it has no such rows."""
+    """Return the rows of a CSV, read with Python's own reader; None if lines differ in length, there are no rows, or columns are missing or twice."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -31,7 +31,7 @@ def rows_of(content: bytes, names: tuple[str, ...]) -> list[dict[str, str]] | No
 
 
 def labels_of(rows: list[dict[str, str]]) -> list[str]:
-    """Each row's label by the rules in README: whole numbers, truths, and no class that is missing."""
+    """Return the label of each row by the rules in the README: whole numbers, truth values, and no missing labels."""
     labels = [_WHOLE.sub(r"\1", row["label"]) if _WHOLE.fullmatch(row["label"]) else row["label"] for row in rows]
     if {label.lower() for label in labels} <= {"true", "false"}:
         labels = [label.lower() for label in labels]
@@ -39,7 +39,7 @@ def labels_of(rows: list[dict[str, str]]) -> list[str]:
 
 
 def has_missing(values: list[str]) -> bool:
-    """Whether pandas takes any of the values for missing."""
+    """Return whether pandas takes any of the values for missing."""
     read = pd.read_csv(
         io.StringIO("a\n" + "\n".join(f'"{value}"' for value in values)), dtype=str, skip_blank_lines=False
     )
@@ -47,7 +47,7 @@ def has_missing(values: list[str]) -> bool:
 
 
 def counts_of_list(content: bytes) -> Counter[tuple[str, str]] | None:
-    """Slides by split and label in a list of slides."""
+    """Return the number of slides by split and label in a list of slides."""
     rows = rows_of(content, ("path", "label", "split"))
     if rows is None or has_missing([row[name] for row in rows for name in ("label", "split")]):
         return None
@@ -55,7 +55,7 @@ def counts_of_list(content: bytes) -> Counter[tuple[str, str]] | None:
 
 
 def patches_of_table(content: bytes) -> Counter[tuple[Any, ...]] | None:
-    """Patches by slide, patient, label, split, x and y in a table to import, or a list of images."""
+    """Return the number of patches by slide, patient, label, split, x and y in a table to import, or in a list of images."""
     rows = rows_of(content, ("slide_id", "label", "split"))
     if rows is None or has_missing([row[name] for row in rows for name in ("slide_id", "label", "split")]):
         return None
@@ -67,7 +67,7 @@ def patches_of_table(content: bytes) -> Counter[tuple[Any, ...]] | None:
 
 
 def patches_of_cohort(content: bytes) -> dict[str, int] | None:
-    """Patches of pure and mixed slides in training, where a table is laid over the world's manifest of `SLIDES`."""
+    """Return the number of pure and mixed patches in training, with a cohort table over the world's manifest of `SLIDES`."""
     rows = rows_of(content, ())
     if rows is None:
         return None
@@ -85,7 +85,7 @@ def patches_of_cohort(content: bytes) -> dict[str, int] | None:
 
 
 def settings_of(content: bytes) -> dict[str, Any]:
-    """What PyYAML's own loader makes of a recipe, `section.name` -> value."""
+    """Return a recipe's settings, `section.name` -> value, read with PyYAML's own loader."""
     values = yaml.safe_load(content.decode("utf-8-sig")) or {}
     found = {}
     for section, inner in values.items():
@@ -97,7 +97,7 @@ def settings_of(content: bytes) -> dict[str, Any]:
 
 
 def same_value(said: Any, resolved: Any) -> bool:
-    """Whether a setting is what the recipe says: `1e-4`, which YAML 1.1 takes for text, is a number."""
+    """Return whether a setting equals the recipe's; `1e-4`, which is text in YAML 1.1, counts as a number."""
     if isinstance(said, list) and isinstance(resolved, list | tuple):
         return len(said) == len(resolved) and all(map(same_value, said, resolved))
     if isinstance(said, bool) or isinstance(resolved, bool):
@@ -107,4 +107,4 @@ def same_value(said: Any, resolved: Any) -> bool:
             said = float(said)
         except ValueError:
             return False
-    return said == resolved or str(said) == resolved  # a date stays text
+    return said == resolved or str(said) == resolved  # a date is text in a recipe

@@ -1,4 +1,4 @@
-"""The page."""
+"""The results as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BAD = (TRACEBACK, WRONG, HANG, HUGE, LONG, ABORT)
 
 
 def page(tallies: Sequence[Tally], *, mutations: int, seed: int) -> str:
-    """Markdown: a row for each kind of input, and a line for each bad outcome."""
+    """Return the page: a row for each kind of input, and a line for each bad outcome."""
     total = sum(sum(tally.outcomes.values()) for tally in tallies)
     bad = sum(tally.outcomes[outcome] for tally in tallies for outcome in BAD)
     packages = ", ".join(f"{name} {version}" for name, version in versions(["pyarrow", "h5py", "torch"]).items())

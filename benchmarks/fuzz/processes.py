@@ -1,4 +1,4 @@
-"""One process for each kind of input: if a library aborts, only its process ends, and the kind goes on in a new one."""
+"""One process for each kind of input: if a library aborts, only this process ends, and the kind goes on in a new one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wsc_ray.progress import Progress
 
 
 def fuzz_apart(*, mutations: int, seed: int, only: str = "", keep: Path | None = None) -> list[Tally]:
-    """Make `mutations` damages, shared out evenly among the kinds.
+    """Try `mutations` mutations, divided evenly among the kinds.
 
     Args:
-        only: a part of the names of the kinds.
-        keep: a folder for the inputs whose outcome was bad.
+        only: part of the names of the kinds to try.
+        keep: folder for the inputs with a bad outcome.
 
     Raises:
         DataError: no kind has such a name.
@@ -40,7 +40,7 @@ def fuzz_apart(*, mutations: int, seed: int, only: str = "", keep: Path | None =
 
 
 def _fuzz_one(name: str, count: int, seed: int, keep: Path | None) -> Tally:
-    """All mutations of a kind, in as many processes as it takes."""
+    """Try all mutations of a kind, in as many processes as needed."""
     tally, first = Tally(name), 0
     while first < count:
         done = first
@@ -53,7 +53,7 @@ def _fuzz_one(name: str, count: int, seed: int, keep: Path | None) -> Tally:
         status = _run(_fuzz, (name, first, count, seed, keep), heard)
         if status and done == first == 0 and not tally.outcomes:
             raise DataError(f"the inputs of `{name}` cannot be made or read undamaged (exit status {status})")
-        if done < count:  # the mutation that was being tried ended the process
+        if done < count:  # the current mutation ended the process
             tally.add(Tally(name, found=[f"{ABORT}: mutation {done}: exit status {status}"], outcome=ABORT))
             done += 1
         first = done
@@ -61,7 +61,7 @@ def _fuzz_one(name: str, count: int, seed: int, keep: Path | None) -> Tally:
 
 
 def _run(work: Callable[..., None], arguments: tuple[object, ...], heard: Callable[[Tally], None]) -> int:
-    """Run `work` in a process, hand on what it sends, and return its exit status."""
+    """Run `work` in a process, pass on each tally that it sends, and return its exit status."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(theirs, *arguments))

@@ -1,4 +1,4 @@
-"""The loop of the fuzzer: damage an input, call the command, judge the result, restore the input; count by kind."""
+"""The loop of the fuzzer: damage an input, call the command, judge the result, restore the input, and count by kind."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from wsc_ray.errors import UserError
 REFUSED, TRACEBACK, HANG, HUGE, LONG = "refused", "traceback", "hang", "memory", "long sentence"
 ABORT = "abort"
 GOOD = (EQUAL, REFUSED, AS_SAID, UNTOLD)
-SECONDS = 20  # a command may take
-MEGABYTES = 500  # and more memory than before
-LETTERS = 10_000  # of a sentence with its list of problems
+SECONDS = 20  # that a command may take
+MEGABYTES = 500  # by which its memory may grow
+LETTERS = 10_000  # that a sentence with its list of problems may have
 
 
 class _HangError(BaseException):
@@ -33,12 +33,12 @@ class _HangError(BaseException):
 
 @dataclass
 class Tally:
-    """What became of mutations of a kind.
+    """The outcomes of mutations of a kind.
 
     Attributes:
-        outcome: of one mutation, which the tally begins with.
-        seconds: of the slowest.
-        megabytes: of memory that the largest took more than there was before.
+        outcome: the outcome of one mutation, with which the tally begins.
+        seconds: time of the slowest mutation.
+        megabytes: largest growth of memory by a mutation.
         found: a line for each bad outcome.
     """
 
@@ -54,17 +54,17 @@ class Tally:
             self.outcomes[outcome] += 1
 
     def add(self, other: Tally) -> None:
-        """Count what became of others too."""
+        """Add another tally."""
         self.outcomes += other.outcomes
         self.seconds, self.megabytes = max(self.seconds, other.seconds), max(self.megabytes, other.megabytes)
         self.found += other.found
 
 
 def fuzz_kind(kind: Kind, numbers: range, seed: int, keep: Path | None = None) -> Iterator[Tally]:
-    """Try mutations of a kind by their numbers, and yield what became of each.
+    """Try mutations of a kind by their numbers, and yield the tally of each.
 
     Args:
-        keep: a folder for the inputs whose outcome was bad.
+        keep: folder for the inputs with a bad outcome.
     """
     expected = kind.call(kind.targets[0][0])
     for number in numbers:
@@ -136,7 +136,7 @@ def _limit(seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def standing_in(path: str) -> Iterator[None]:
-    """Stand in a folder, so that what a command writes beside itself is gone afterwards."""
+    """Make a folder the current one, so that files that a command writes there are gone afterwards."""
     before = Path.cwd()
     os.chdir(path)
     try:

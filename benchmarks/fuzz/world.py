@@ -1,4 +1,4 @@
-"""Small inputs of every kind that commands read, made without Ray; the fuzzer damages them."""
+"""Small inputs of every kind that commands read, made without Ray, for the fuzzer to damage."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ SLIDES = {
     "s3": ("negative", "test"),
     "s4": ("positive", "test"),
 }
-PLACES = (0, 64)  # x of each slide's patches; y is 0
+PLACES = (0, 64)  # x of each slide's patches; their y is 0
 CLASSES = ["negative", "positive"]
 SETTING = AttentionSettings(lr=5e-3, weight_decay=1e-4, dropout=0.0, hidden=8, attention=8, gated=True)
 
 
 @dataclass(frozen=True)
 class World:
-    """Where things lie below `root`."""
+    """The paths of all inputs below `root`."""
 
     root: Path
 
@@ -73,7 +73,7 @@ class World:
 
 
 def make_world(root: Path) -> World:
-    """Write it all into an empty folder; the same every time."""
+    """Write all inputs into an empty folder; they are the same every time."""
     world = World(root)
     _user_files(world)
     write_cohort(root / "cohort", seed=3, slides=(6, 2, 4), patches_per_slide=4)
@@ -165,7 +165,7 @@ def _run(world: World) -> None:
 
 
 def _checkpoints(world: World) -> None:
-    """Two of them, as training leaves them."""
+    """Write two checkpoints, as training does."""
     torch.manual_seed(0)
     model = build_encoder("test_resnet", size=32, head_hidden=8, head_dim=4)
     optimizer = make_optimizer(model, validate_recipe({}))

@@ -1,1 +1,1 @@
-"""Where a head looked in a slide: the file that says so, and GeoJSON of it for QuPath."""
+"""Attention maps: where a head looked in a slide, as a file and as GeoJSON for QuPath."""

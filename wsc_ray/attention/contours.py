@@ -1,4 +1,4 @@
-"""Which patches have most of the attention, and the outlines of the areas that they make up."""
+"""The patches with most of the attention, and the outlines of the areas that they form."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ HALF = 0.5  # of a slide's attention
 
 @dataclass(frozen=True, eq=False)
 class Area:
-    """Patches that touch or overlap: their outline in level-0 px, with holes, and which they are, (k,) int64."""
+    """Patches that touch or overlap: their outline in level-0 px, with holes, and their indices, (k,) int64."""
 
     outline: Polygon
     patches: np.ndarray
 
 
 def high_attention(attention: np.ndarray, share: float = HALF) -> np.ndarray:
-    """The fewest patches that have that share of the attention together, without those that have no more than an even share.
+    """Return the fewest patches that together have this share of the attention, except patches with at most an even share each.
 
-    Patches of equal attention are taken or left together.
+    Patches with equal attention are taken or left together.
 
     Args:
         attention: (N,), at least 0.
 
     Returns:
-        (N,) bool; none where all patches have the same.
+        (N,) bool; all False if all patches have the same attention.
     """
     if not len(attention):
         return np.zeros(0, bool)
@@ -41,11 +41,11 @@ def high_attention(attention: np.ndarray, share: float = HALF) -> np.ndarray:
 
 
 def areas(corners: np.ndarray, size: int) -> list[Area]:
-    """Squares as areas, those that touch along a side merged, the one with most patches first.
+    """Merge squares that touch along a side or overlap; return the areas, the one with most patches first.
 
     Args:
-        corners: (N, 2) int64, upper left, level-0 px.
-        size: side of each, level-0 px.
+        corners: (N, 2) int64, upper left corners, level-0 px.
+        size: side of a square, level-0 px.
     """
     if not len(corners):
         return []
@@ -61,9 +61,9 @@ def areas(corners: np.ndarray, size: int) -> list[Area]:
 
 
 def _parted(corners: np.ndarray, size: int) -> np.ndarray:
-    """1 where a square's neighbour to the right, or below, begins one px too far away, else 0; (N, 2) int64, x and y.
+    """Return 1 where a gap of one px parts a square from its neighbour to the right or below, else 0; (N, 2) int64, x and y.
 
-    Corners of a grid at a scale between two levels are rounded each by itself, which parts neighbours by a px here and there.
+    The corners of a grid at a scale between two levels are rounded one by one, which leaves such gaps between some neighbours.
     """
     places = set(map(tuple, corners.tolist()))
     step = size + 1

@@ -1,14 +1,14 @@
-"""`attention/<slide>.h5`: how much of a slide's attention each patch has, and where the patch lies.
+"""`attention/<slide>.h5`: the share of a slide's attention that each patch has, and the patch's position.
 
-| dataset | shape | what |
+| dataset | shape | content |
 | --- | --- | --- |
-| `attention` | (N,) float32 | the mean over the members; it sums to 1 |
-| `member_attention` | (M, N) float32 | of each member; attribute `members`: their names |
-| `member_probabilities` | (M, C) float64 | of each member; attribute `classes`: their names |
+| `attention` | (N,) float32 | mean over the members; sums to 1 |
+| `member_attention` | (M, N) float32 | attention of each member; attribute `members`: their names |
+| `member_probabilities` | (M, C) float64 | probabilities of each member; attribute `classes`: the classes' names |
 | `coords` | (N, 2) int64 | upper left corners, level-0 px, with the attributes of TRIDENT's files (https://github.com/mahmoodlab/TRIDENT) |
 
-Attributes of `coords`, as far as they are known: `name`, `savetodir`, `patch_size` (px as stored), `patch_size_level0`, `overlap`, `target_magnification`,
-`level0_width`, `level0_height`; and of ours `mpp` (um/px of the patch as stored) and `mpp_level0` (um/px of level 0).
+Attributes of `coords`, where known: `name`, `savetodir`, `patch_size` (px as stored), `patch_size_level0`, `overlap`, `target_magnification`,
+`level0_width`, `level0_height`; and two that TRIDENT lacks, `mpp` (um/px of the patch as stored) and `mpp_level0` (um/px of level 0).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from wsc_ray.files import atomic, first_line, local_file
 from wsc_ray.storage import AnyPath
 from wsc_ray.uris import shown
 
-_OF_FILE = ("name", "savetodir")  # attributes that a file gets where it is written
-ATTENTION = "attention"  # the dataset, and the folder of such files
+_OF_FILE = ("name", "savetodir")  # attributes that `write_attention` sets itself
+ATTENTION = "attention"  # name of the dataset, and of the folder with these files
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionMap:
-    """What M members attended to among the N patches of a slide, and what they said of it in C classes.
+    """The attention of M members over the N patches of a slide, and their probabilities of C classes.
 
     Attributes:
         coords: (N, 2) int64, level-0 px.
-        member_attention: (M, N) float32, each row sums to 1.
+        member_attention: (M, N) float32; each row sums to 1.
         member_probabilities: (M, C) float64.
-        attributes: of `coords`, see the table above.
+        attributes: the attributes of `coords`; see above.
     """
 
     slide_id: str
@@ -52,23 +52,23 @@ class AttentionMap:
 
     @property
     def attention(self) -> np.ndarray:
-        """The mean over the members, (N,) float32."""
+        """Mean over the members, (N,) float32."""
         return self.member_attention.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     @property
     def probabilities(self) -> np.ndarray:
-        """The mean over the members, (C,) float64."""
+        """Mean over the members, (C,) float64."""
         return self.member_probabilities.mean(axis=0)
 
     @property
     def patch_size_level0(self) -> int | None:
-        """Side of a patch, level-0 px; None where the features do not say."""
+        """Side of a patch in level-0 px; None if unknown."""
         size = self.attributes.get("patch_size_level0")
         return int(size) if size else None
 
 
 def write_attention(folder: AnyPath, found: AttentionMap) -> AnyPath:
-    """Write a slide's file in one step.
+    """Write a slide's file in one step, and return its path.
 
     Raises:
         DataError: the slide's id cannot be a file name.
@@ -92,7 +92,7 @@ def read_attention(folder: AnyPath, slide_id: str) -> AttentionMap:
     """Read a slide's file.
 
     Raises:
-        DataError: it is missing, damaged, or of another format.
+        DataError: the file is missing or damaged, or has another format.
     """
     path = slide_path(folder, slide_id)
     try:
@@ -117,5 +117,5 @@ def read_attention(folder: AnyPath, slide_id: str) -> AttentionMap:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as Python's own type."""
+    """Return an attribute as a type of Python's own."""
     return value.item() if isinstance(value, np.generic) else value

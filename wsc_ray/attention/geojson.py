@@ -1,17 +1,17 @@
-"""A slide's attention as GeoJSON that QuPath imports: a square for each patch, and the areas of high attention.
+"""A slide's attention as GeoJSON for QuPath: a square for each patch, and the areas of high attention.
 
-What QuPath takes, by its documentation and source (0.4 and later):
+According to its documentation and source (0.4 and later), QuPath expects:
 
-* coordinates are px of the full-resolution image from its upper left corner
+* coordinates in px of the full-resolution image, from its upper left corner
   (https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html);
-* a FeatureCollection is read by File > Import objects from file
+* a FeatureCollection, which is opened with File > Import objects from file
   (https://qupath.readthedocs.io/en/stable/docs/reference/commands.html#import-objects-from-file), or dragged onto the viewer;
-* `properties.objectType` is `annotation`, `detection`, `tile`, `cell` or `tmaCore`; `properties.measurements` is an object of numbers (a list of
-  name and value before 0.4); `properties.color` is [red, green, blue]; and `properties.classification` is an object that needs both `name` and
+* as `properties.objectType`, `annotation`, `detection`, `tile`, `cell` or `tmaCore`; as `properties.measurements`, an object of numbers (a list of
+  names and values before 0.4); as `properties.color`, [red, green, blue]; and as `properties.classification`, an object that needs both `name` and
   `color` (`QuPathTypeAdapters.java` and `GsonTools.java` of https://github.com/qupath/qupath, folder `qupath-core/src/main/java/qupath/lib/io`).
 
-QuPath shows of a slide the part that its file says was scanned (`openslide.bounds-x` and its like, in MIRAX above all), and counts px from
-there unless the image is opened with `--no-crop`, as `OpenslideImageServer.java` has it; coordinates here are OpenSlide's.
+Coordinates are those of OpenSlide. Where a file says which part of the slide was scanned (`openslide.bounds-x` and similar, mainly in MIRAX), QuPath
+shows only this part and counts px from its corner, unless the image is opened with `--no-crop` (`OpenslideImageServer.java`).
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ from wsc_ray.errors import DataError
 from wsc_ray.files import atomic
 from wsc_ray.storage import AnyPath
 
-GEOJSON = "geojson"  # the folder, and the ending of its files
+GEOJSON = "geojson"  # name of the folder, and suffix of its files
 HIGH, LOW = "High attention", "Low attention"  # classes that QuPath shows
 _COLOURS = {HIGH: [200, 30, 30], LOW: [120, 120, 120]}
 
 
 def feature_collection(found: AttentionMap) -> dict[str, Any]:
-    """The GeoJSON of a slide, in level-0 px.
+    """Return the GeoJSON of a slide, in level-0 px.
 
-    A patch is a `detection`, coloured by the rank of its attention. Measurements: `Attention` (all of a slide's sum to 1), `Relative attention`
-    (1 is an even share), `Attention percentile` (0 to 100), and what the ensemble says of the whole slide, `Slide probability: <class>`.
-    An area of high attention, see `contours.high_attention`, is an `annotation` with the sum and the number of its patches.
+    A patch is a `detection`, coloured by the rank of its attention. Its measurements are `Attention` (the sum over a slide is 1), `Relative attention`
+    (1 is an even share), `Attention percentile` (0 to 100), and the ensemble's probabilities for the whole slide, `Slide probability: <class>`.
+    An area of high attention (see `contours.high_attention`) is an `annotation` with the sum of its patches' attention, the highest of them, and
+    their number.
 
     Raises:
-        DataError: the places or the size of its patches are not known.
+        DataError: the positions or the size of the patches are unknown.
     """
     size = found.patch_size_level0
     if size is None or (len(found.coords) and found.coords.min() < 0):
@@ -108,14 +109,14 @@ def _feature(
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:
-    """The share of patches with less, and half of those with the same, (N,) in 0 to 100."""
+    """Return the percentage of values below each value, plus half of those equal to it; (N,), 0 to 100."""
     ordered = np.sort(values)
     below, upto = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
     return 50 * (below + upto) / max(1, len(values))
 
 
 def _colours(percentiles: np.ndarray) -> np.ndarray:
-    """OpenCV's viridis, (N, 3) uint8 RGB."""
+    """Return a colour of OpenCV's viridis for each percentile, (N, 3) uint8, RGB."""
     levels = np.rint(percentiles * 2.55).astype(np.uint8).reshape(-1, 1)
     if not len(levels):
         return np.zeros((0, 3), np.uint8)

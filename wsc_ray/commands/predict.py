@@ -42,7 +42,7 @@ def predict(
     encoder: Annotated[
         str | Path | None,
         Option(
-            "Encoder that made the features of the head: a folder, timm:NAME or local-dir:DIR.  [default: RUN/encoder]",
+            "Encoder whose features the head was fitted to: a folder, timm:NAME or local-dir:DIR.  [default: RUN/encoder]",
             metavar="DIR",
             kind="path",
             before=("local-dir:",),
@@ -53,11 +53,11 @@ def predict(
     out: Annotated[
         str | Path | None, Option("Folder for the results.  [default: RUN/predict]", metavar="DIR", kind="path")
     ] = None,
-    geojson: Annotated[bool, Option("Write GeoJSON of each slide too, for QuPath.")] = False,
+    geojson: Annotated[bool, Option("Also write a GeoJSON file of each slide, for QuPath.")] = False,
     folder: Annotated[
         str | Path | None,
         Option(
-            "Folder where the list's paths start.  [default: the list's own]",
+            "Folder that the paths in SLIDES are relative to.  [default: the folder of SLIDES]",
             metavar="DIR",
             kind="path",
             beside="slides",
@@ -98,7 +98,7 @@ def predict(
     ] = None,
     reader: Annotated[
         str | None,
-        Option("Library that reads the slides, see `tile`.  [default: as in the run's manifest]", metavar="TEXT"),
+        Option("Slide reader; see `tile`.  [default: as in the run's manifest]", metavar="TEXT"),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),
@@ -108,19 +108,19 @@ def predict(
     """Predict new slides with a run's encoder and head.
 
     \b
-    No labels are needed. Give one of a list of slides, or a folder of them; a manifest; or features:
+    No labels are needed. Give a list or a folder of slides, a manifest, or features:
       wsc-ray predict slides.csv --run run --out predicted
       wsc-ray predict --manifest other-cohort --run run --out predicted
       wsc-ray predict --features other-features --run run --out predicted --geojson
 
-    predictions.csv has each slide's probabilities and how sure the head's members are; a slide without tissue, or one that
-    cannot be read, has a row that says so. Type the same command again after an interruption and it goes on.
+    predictions.csv has the probabilities of each slide, and how far the head's members differ; the row of a slide without tissue, or
+    of one that cannot be read, says so. After an interruption, type the same command again: it goes on.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan.
+        The summary, also in `OUT/summary.json`; on a dry run the plan.
 
     Raises:
-        UserError: see `wsc_ray.errors`; nothing has been written where the input as a whole is wrong.
+        UserError: see `wsc_ray.errors`; nothing has been written if the input as a whole is wrong.
     """
     from wsc_ray.predict.run import predict_slides
 

@@ -25,14 +25,14 @@ def report(
 ) -> dict[str, Any]:
     """Write one HTML page of a run, or of several side by side.
 
-    Metrics with intervals, curves, attention maps, patches and lineage, in a file that needs no network. A RUN is a run
-    folder, a folder of `evaluate`, or one of features; what it lacks is left out, and the page says so.
+    The page has metrics with intervals, curves, attention maps, patches and lineage, and needs no network. A RUN is a run
+    folder, a folder of `evaluate`, or a feature store; missing parts are left out, and the page says so.
 
     Returns:
         The summary, also in `OUT/summary.json`.
 
     Raises:
-        UserError: see `wsc_ray.errors`; nothing has been written then.
+        UserError: see `wsc_ray.errors`; then nothing has been written.
     """
     from wsc_ray.report.run import write_report
 

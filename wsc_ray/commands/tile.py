@@ -35,7 +35,7 @@ def tile(
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "Take NAME (path, slide_id, patient_id, label, split, mpp or mask) from the list's column SOURCE; repeatable.",
+            "Take NAME (path, slide_id, patient_id, label, split, site, mpp or mask) from the list's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",
@@ -62,7 +62,7 @@ def tile(
     mpp: Annotated[
         float | Sequence[float],
         Option(
-            "Scale of the patches, in micrometres per pixel; 0.5 is about 20x. Several, such as 0.5,1.0, cut every slide at each.",
+            "Scale of the patches, in micrometres per pixel; 0.5 is about 20x. With several, such as 0.5,1.0, every slide is cut at each.",
             metavar="UM[,UM]",
             kind="numbers",
         ),
@@ -103,15 +103,15 @@ def tile(
     """Cut the tissue of slides into patches, as a manifest.
 
     \b
-    SLIDES is a CSV with the columns path, label and split, and optionally slide_id, patient_id, mpp and mask:
+    SLIDES is a table with the columns path, label and split, and optionally slide_id, patient_id, site, mpp and mask:
       wsc-ray tile slides.csv --out manifest
     It may be a folder of slides that share a label and a split:
       wsc-ray tile slides/ --constant label=negative --constant split=train --out manifest
-    Lists of TRIDENT, CLAM and slide2vec are read too; options give what these lists lack:
+    Lists of TRIDENT, CLAM and slide2vec are read too; options add what these lists lack:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
         --constant split=train --out manifest
 
-    With --link no pixels are written, and training reads the slides.
+    With --link the manifest has no pixels, and training reads the slides.
 
     OUT/slides.html shows which parts of each slide were taken for tissue, suspicious slides first. After an interruption, type the
     same command again: it goes on with the missing slides.

@@ -1,4 +1,4 @@
-"""What the members of an ensemble say of one slide: the same for `predict` and for the model in MLflow's registry."""
+"""The predictions of an ensemble's members for one slide; `predict` and the model in MLflow's registry share this code."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from wsc_ray.mil.ensemble import Member
 
 @torch.inference_mode()
 def predict_bag(members: Sequence[Member], features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (M, C) float64 and attention (M, N) float32 of each of M members.
+    """Return the probabilities (M, C) float64 and the attention (M, N) float32 of M members.
 
     Args:
-        features: (N, D), N at least 1.
+        features: (N, D), with N at least 1.
     """
     bag = torch.from_numpy(np.ascontiguousarray(features, np.float32))
     offsets = torch.tensor([0, len(bag)])
@@ -28,5 +28,5 @@ def predict_bag(members: Sequence[Member], features: np.ndarray) -> tuple[np.nda
 
 
 def speaking(members: Sequence[Member], fold: str | None) -> list[Member]:
-    """The members that may speak of a slide: those that its fold was held out from, or all where it is in none."""
+    """Return the members that may predict a slide: those that were fitted without its fold, or all if it has no fold."""
     return [member for member in members if fold is None or member.fold == fold]

@@ -1,1 +1,1 @@
-"""Answers for new slides: from slides, a manifest or features through a run's encoder and heads; labels are not needed."""
+"""Predictions for new slides: slides, a manifest or features pass through a run's encoder and head; no labels are needed."""

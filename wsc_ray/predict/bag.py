@@ -1,4 +1,4 @@
-"""A slide that is asked about, and its features with everything that places its patches."""
+"""A slide to predict, and its features with the attributes that place its patches on the slide."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Asked:
     """A slide to predict.
 
     Attributes:
-        patient_id: None where it is not known.
-        path: of its features; None: it has none, and `note` says why.
-        note: what people should know of it.
-        patches: how many it has, where that is known beforehand.
-        mpp: um/px of level 0, where it is known.
+        patient_id: None if unknown.
+        path: the file of its features; None if it has none, and then `note` gives the reason.
+        note: remarks for people, in words.
+        patches: the number of its patches; None if unknown beforehand.
+        mpp: um/px of level 0; None if unknown.
     """
 
     slide_id: str
@@ -37,13 +37,13 @@ class Asked:
     mpp: float | None = None
 
     def without(self, reason: str) -> Asked:
-        """The same slide without features, and why."""
+        """Return the same slide without features, with the reason added to its note."""
         return replace(self, path=None, note=f"{self.note}; {reason}" if self.note else reason)
 
 
 @dataclass(frozen=True, eq=False)
 class Bag:
-    """A slide's features (N, D) float32, `coords` (N, 2) int64 in level-0 px, and their attributes, see `wsc_ray.attention.file`."""
+    """A slide's features (N, D) float32, `coords` (N, 2) int64 in level-0 px, and the attributes of `coords`; see `wsc_ray.attention.file`."""
 
     features: np.ndarray
     coords: np.ndarray
@@ -52,10 +52,10 @@ class Bag:
 
 
 def read_bag(asked: Asked) -> Bag:
-    """Read a slide's features, as `embed`, TRIDENT, CLAM or STAMP write them.
+    """Read a slide's features from a file of `embed`, TRIDENT, CLAM or STAMP.
 
     Raises:
-        DataError: its file is missing, damaged, or has another number of patches than it should have.
+        DataError: the file is missing or damaged, or its number of patches is not `asked.patches`.
     """
     assert asked.path is not None
     try:
@@ -80,14 +80,14 @@ def read_bag(asked: Asked) -> Bag:
 
 
 def load_bag(asked: Asked, width: int, encoder: str | None = None) -> tuple[Asked, Bag | None]:
-    """A slide and its features; where they cannot be read or are of no patch, the slide is without them and its note says why.
+    """Return a slide and its features; if these cannot be read or hold no patch, return it without features, the reason in its note.
 
     Args:
-        width: D, that the head takes.
-        encoder: name of the encoder that the file should say, where it says one.
+        width: D, the width of the features that the head takes.
+        encoder: the encoder's name to expect in the file; not compared where the file names none.
 
     Raises:
-        DataError: features of another width or encoder, or that are not finite: the others are no better.
+        DataError: the features have another width or encoder, or are not finite; the other slides are likely to have the same fault.
     """
     if asked.path is None:
         return asked, None
@@ -114,7 +114,7 @@ def load_bag(asked: Asked, width: int, encoder: str | None = None) -> tuple[Aske
 
 
 def look_at(asked: Sequence[Asked], width: int, encoder: str | None = None) -> list[Asked]:
-    """Read all features once, so that what is wrong with them as a whole is said before anything is written; see `load_bag`."""
+    """Read all features once with `load_bag`, so that faults of the whole input are reported before anything is written."""
     found = []
     with Progress("predict: looking at features", len(asked), unit="slides") as progress:
         for each in asked:
@@ -124,7 +124,7 @@ def look_at(asked: Sequence[Asked], width: int, encoder: str | None = None) -> l
 
 
 def _attributes(known: Mapping[str, Any], mpp_level0: float | None) -> dict[str, Any]:
-    """What a file says of its coordinates, and what follows from it: `mpp`, `mpp_level0` and `patch_size_level0`."""
+    """Return the attributes that a file gives for its coordinates, and those that follow: `mpp`, `mpp_level0` and `patch_size_level0`."""
     found = {name: value for name, value in known.items() if value is not None}
     if "mpp" not in found and found.get("target_magnification"):
         found["mpp"] = 10 / float(found["target_magnification"])  # 10x is 1 um/px by the usual convention

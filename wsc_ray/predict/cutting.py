@@ -1,4 +1,4 @@
-"""How new slides are cut into patches: as those were that a run was trained on, unless options say otherwise."""
+"""How new slides are cut into patches: like the slides that the run was trained on, unless options say otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsc_ray.storage import as_path
 
 @dataclass(frozen=True)
 class Cutting:
-    """The settings of `tile` that decide the pixels of a patch; see `tile_slides`."""
+    """The settings of `tile` that determine which patches are cut, and their pixels; see `tile_slides`."""
 
     mpp: float
     patch_size: int
@@ -24,19 +24,19 @@ class Cutting:
     link: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """As `tile_slides` takes them."""
+        """Return the settings as arguments of `tile_slides`."""
         return asdict(self)
 
 
 def choose_cutting(manifest: str | None, **given: Any) -> Cutting:
-    """The run's settings with those that are given over them.
+    """Return the settings that the run's manifest was cut with, replaced by those that are given.
 
     Args:
-        manifest: that the run was trained on; None: not known.
-        given: fields of `Cutting`; None: as the run's.
+        manifest: the manifest that the run was trained on; None if unknown.
+        given: fields of `Cutting`; None leaves a field as in the run's manifest.
 
     Raises:
-        DataError: scale or size of the patches are neither given nor known.
+        DataError: the scale or the size of the patches is neither given nor known.
     """
     known = _of_manifest(manifest) if manifest is not None else {}
     values = known | {name: value for name, value in given.items() if value is not None}
@@ -48,14 +48,14 @@ def choose_cutting(manifest: str | None, **given: Any) -> Cutting:
 
 
 def _of_manifest(uri: str) -> dict[str, Any]:
-    """What a manifest says of how its slides were cut: all of it where `tile` wrote it, else scale and size of a patch."""
+    """Return the settings that a manifest was cut with: all of them if `tile` wrote it, else the scale and size of its first patch."""
     place = as_path(uri)
     try:
         tiled = read_identity(place, "tile") or {}
         if tiled.get("command") == "tile" and {"mpp", "size"} <= tiled.keys():
             names = ("mpp", "overlap", "tissue", "reader")
             found = {name: tiled[name] for name in names if name in tiled} | {"patch_size": tiled["size"]}
-            if not isinstance(found["mpp"], int | float):  # of several scales nobody knows which is meant
+            if not isinstance(found["mpp"], int | float):  # several scales: which one is meant is unknown
                 del found["mpp"]
             quality = tiled.get("quality", Cutting.quality)
             return found | ({"link": True} if quality is None else {"quality": quality})
@@ -64,4 +64,4 @@ def _of_manifest(uri: str) -> dict[str, Any]:
         row = patches.read_group(first.file, first.row_group, ["patch_size", "mpp"]).slice(0, 1).to_pylist()[0]
         return {name: value for name, value in row.items() if value}
     except (ManifestError, DataError, RunFolderError, StopIteration):
-        return {}  # it has moved, or is gone
+        return {}  # the manifest has moved or was deleted

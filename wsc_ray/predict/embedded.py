@@ -1,4 +1,4 @@
-"""The slides that are asked about, once their features lie in a store."""
+"""The slides to predict, once their features are in a store."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from wsc_ray.slides.listing import SlideList
 from wsc_ray.storage import AnyPath
 from wsc_ray.tiling.job import UNREADABLE
 
-MANIFEST, FEATURES = "manifest", "features"  # folders of what lies between slides and predictions
+MANIFEST, FEATURES = "manifest", "features"  # folders in the output, for the patches and features of slides to predict
 
 
 def of_cohort(cohort: Cohort, store: AnyPath) -> list[Asked]:
-    """The slides of a cohort whose features lie in a store."""
+    """Return the slides of a cohort whose features are in a store."""
     columns = cohort.slides.column_names
     none: list[None] = [None] * len(cohort)
     patches = cohort.slides[PATCHES].to_pylist() if PATCHES in columns else none
@@ -39,7 +39,12 @@ def of_cohort(cohort: Cohort, store: AnyPath) -> list[Asked]:
 def of_list(
     listed: SlideList, tiled: Mapping[str, Any], unread: Mapping[str, str], cutting: Cutting, out: AnyPath
 ) -> list[Asked]:
-    """The slides of a list after they were cut and embedded."""
+    """Return the slides of a list after `tile` and `embed`.
+
+    Args:
+        tiled: the summary of `tile`.
+        unread: the slides that `embed` could not read, each with the reason.
+    """
     scales = _scales(out / FEATURES)
     bad = _unreadable_patches(out / MANIFEST)
     without, found = set(tiled["slides_without_tissue"]), []
@@ -61,7 +66,7 @@ def of_list(
 
 
 def _scales(store: AnyPath) -> dict[str, float | None]:
-    """um/px of level 0 of each slide in a store; nothing where there is none."""
+    """Return um/px of level 0 of each slide in a store; empty if there is no store."""
     if not (store / COHORT_FILE).is_file():
         return {}
     cohort = read_slides(store)
@@ -69,7 +74,7 @@ def _scales(store: AnyPath) -> dict[str, float | None]:
 
 
 def _unreadable_patches(manifest: AnyPath) -> dict[str, tuple[int, str]]:
-    """How many patches of each slide could not be read, and why not the first one."""
+    """Return, for each slide, the number of patches that could not be read and the reason of the first."""
     found: dict[str, tuple[int, str]] = {}
     names = sorted(path.name for path in (manifest / UNREADABLE).glob("*.csv"))
     for name in names:

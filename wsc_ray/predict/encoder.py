@@ -1,4 +1,6 @@
-"""Whether features are by the encoder that the head was fitted to: others of equal width would give nonsense in silence."""
+"""Checks that features come from the encoder that the head was fitted to: features of another encoder with the same width would
+give nonsense without any error.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ from wsc_ray.storage import AnyPath, as_path
 
 
 def fitted_recipe(encoder: str, head: Head, recipe: Recipe) -> Recipe:
-    """The recipe with patches of the size that the head's features were made of.
+    """Return the recipe with `embed.size` as for the head's features: the size in px at which the encoder sees patches.
 
     Raises:
         WeightsError: the encoder cannot be read.
-        DataError: it is another than the head's, or one of features.
+        DataError: the encoder is not the one that the head was fitted to, or it is an adapter, which sees no pixels.
     """
     if not encoder.startswith((TIMM, LOCAL)) and is_adapter(as_path(encoder)):
         raise DataError(
@@ -44,13 +46,13 @@ def fitted_recipe(encoder: str, head: Head, recipe: Recipe) -> Recipe:
 
 
 def refuse_other_features(features: AnyPath, here: Mapping[str, Any] | None, head: Head) -> None:
-    """Refuse features that say they are by another encoder, or of patches of another size, than the head's.
+    """Check that features do not name another encoder or patch size than those that the head was fitted to.
 
     Args:
-        here: what they say, see `encoder_of`.
+        here: the encoder and size that the features name; see `encoder_of`.
 
     Raises:
-        DataError: they are.
+        DataError: they name others.
     """
     made, wanted = here or {}, head.embed or {}
     if _differ(made.get("encoder"), wanted.get("encoder")):
@@ -66,7 +68,7 @@ def refuse_other_features(features: AnyPath, here: Mapping[str, Any] | None, hea
 
 
 def needs_adapter(encoder: AnyPath, identity: Mapping[str, Any], head: Head) -> bool:
-    """Whether features have to go through an encoder of features before the head takes them."""
+    """Return whether features have to pass through an adapter before the head takes them."""
     if not is_adapter(encoder):
         return False
     adapter, made_by = read_adapter(encoder), identity.get("encoder")
@@ -74,17 +76,17 @@ def needs_adapter(encoder: AnyPath, identity: Mapping[str, Any], head: Head) -> 
 
 
 def encoder_name(head: Head, run: RunFolder | None) -> str | None:
-    """What files of features call the head's encoder, where that is known."""
+    """Return the name of the head's encoder in feature files; None if unknown."""
     summary = (read_summary(run.features) if run is not None else None) or {}
     name = summary.get("architecture") or summary.get("encoder")
     known = (head.embed or {}).get("encoder")
-    if name is None and isinstance(known, str) and len(known) != 64:  # of `features import`, which keeps names
+    if name is None and isinstance(known, str) and len(known) != 64:  # not a digest: `features import` keeps names
         name = known
     return name if isinstance(name, str) else None
 
 
 def unknown_encoder(here: Mapping[str, Any] | None, head: Head) -> tuple[str, ...]:
-    """A note where the features, or the head, do not say which encoder theirs is."""
+    """Return a note if the features or the head do not name their encoder; else nothing."""
     if (here or {}).get("encoder") and (head.embed or {}).get("encoder"):
         return ()
     who = "the head does" if (here or {}).get("encoder") else "the features do"
@@ -92,10 +94,10 @@ def unknown_encoder(here: Mapping[str, Any] | None, head: Head) -> tuple[str, ..
 
 
 def _differ(here: Any, wanted: Any) -> bool:
-    """Whether two things differ that are both known."""
+    """Return whether both values are known and differ."""
     return here is not None and wanted is not None and here != wanted
 
 
 def _short(encoder: Any) -> str:
-    """A digest by its beginning, as a message shows it."""
+    """Return the beginning of a digest, for messages."""
     return str(encoder)[:12]

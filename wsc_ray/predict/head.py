@@ -1,4 +1,6 @@
-"""The head that answers: its members, what they were fitted to, and what `evaluate` chose for them on validation slides."""
+"""The head that predicts: its members, the slides and features that they were fitted to, and the calibration that `evaluate` chose
+on validation slides.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,19 @@ from wsc_ray.storage import AnyPath
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What speaks of slides.
+    """A head with its members.
 
     Attributes:
         place: its folder.
-        classes: in order.
-        width: D, of the features that it takes.
-        embed: digest or name of the encoder whose features it was fitted to (`encoder`), and size of its patches (`size`); None where
-            those features did not say.
+        classes: the labels, in order.
+        width: D, the width of the features that it takes.
+        embed: the digest or name of the encoder whose features it was fitted to (`encoder`), and the size of the patches that the
+            encoder saw, in px (`size`); None if those features did not say.
         digest: SHA-256 (hex) of all members' weights.
-        fitted: slides that it was fitted to, or chosen with, as far as the run's features tell.
-        folds: of slides, where members have folds.
-        calibration: by fold (None: without folds), what `evaluate` chose on validation slides for these very members; empty where it
-            has not.
+        fitted: the slides that it was fitted to or chosen with, as far as the run's features tell.
+        folds: slide id -> fold, if members have folds.
+        calibration: fold (None: without folds) -> what `evaluate` chose on validation slides for exactly these members; empty if it
+            chose nothing.
     """
 
     place: AnyPath
@@ -48,11 +50,11 @@ class Head:
 
 
 def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
-    """Load the members in a folder, and what their run knows of them.
+    """Load the members in a folder, and what their run knows about them.
 
     Raises:
         RunFolderError, WeightsError: see `load_members`.
-        DataError: members differ in their classes, or in the width or the encoder of the features that they were fitted to.
+        DataError: members differ in their classes, or in the width or encoder of the features that they were fitted to.
     """
     members = load_members(place)
     classes = common_classes(members, place)
@@ -67,12 +69,12 @@ def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
 def _known_slides(
     members: Sequence[Member], run: RunFolder | None, recipe: Recipe
 ) -> tuple[frozenset[str], dict[str, str]]:
-    """The slides that members were fitted to or chosen with, and the fold of each slide where members have folds."""
+    """Return the slides that members were fitted to or chosen with; or, if members have folds, the fold of each slide."""
     in_folds = any(member.fold is not None for member in members)
     listed = {slide for member in members for slide in member.config.get("val_slides", ())}
     try:
         slides = choose_slides(read_slides(run.features), recipe.data).slides if run is not None else None
-    except UserError:  # its features or its cohort may be elsewhere by now
+    except UserError:  # the run's features or cohort may have moved
         slides = None
     if in_folds:
         return frozenset(), fold_of(slides) if slides is not None else {}
@@ -83,7 +85,7 @@ def _known_slides(
 
 
 def _calibration(run: RunFolder | None, digest: str) -> dict[str | None, Choice]:
-    """What `RUN/evaluate` says was chosen for the members of that digest."""
+    """Return, by fold, what `RUN/evaluate` chose for the members with this digest; empty if it is of other members."""
     known = (read_summary(run.evaluate) if run is not None else None) or {}
     chosen = known.get("calibrated")
     if known.get("head_digest") != digest or not chosen:

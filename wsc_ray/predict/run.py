@@ -1,4 +1,4 @@
-"""The command: probabilities, uncertainty and attention of new slides, whose labels nobody needs to know."""
+"""The command: probabilities, uncertainty and attention for new slides, without labels."""
 
 from __future__ import annotations
 
@@ -50,27 +50,28 @@ def predict_slides(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Predict every slide of one of `slides`, `manifest` and `features`; a slide that cannot be predicted gets a row that says why.
+    """Predict every slide of `slides`, `manifest` or `features`, one of them; a slide that cannot be predicted gets a row with the reason.
 
     Args:
-        slides: a list, see `wsc_ray.slides.listing`, or a folder of slides. They are cut as the run's manifest was, unless `mpp`, `patch_size`,
-            `overlap`, `tissue` and `reader` say otherwise, into `OUT/manifest`, and embedded into `OUT/features`.
-        manifest: of patches, which are embedded into `OUT/features`.
-        features: a feature store, or a folder of files as TRIDENT writes them.
-        run: the run folder, from which everything else is taken where it is not given.
-        encoder: that embeds (`RUN/encoder`); it has to be the one whose features the head was fitted to.
-        head: folder of the head and its members (`RUN/mil`).
-        out: where the results go (`RUN/predict`).
-        folder, columns: of the list, see `tile_slides`.
+        slides: a list (see `wsc_ray.slides.listing`) or a folder of slides. They are cut into `OUT/manifest` and embedded into
+            `OUT/features`. They are cut with the settings of the run's manifest, unless `mpp`, `patch_size`, `overlap`, `tissue` or
+            `reader` is given.
+        manifest: a manifest, whose patches are embedded into `OUT/features`.
+        features: a feature store, or a folder of feature files as TRIDENT writes them.
+        run: the run folder, which gives the defaults of the following arguments.
+        encoder: the encoder that embeds, which has to be the one whose features the head was fitted to; by default `RUN/encoder`.
+        head: the folder of the head and its members; by default `RUN/mil`.
+        out: folder for the results; by default `RUN/predict`.
+        folder, columns: how to read the list; see `tile_slides`.
         geojson: write `OUT/geojson/<slide>.geojson` too, for QuPath.
-        recipe, overrides: of these, `data`, `embed`, `stream.retries` and `tracking` are used (`RUN/recipe.yaml`).
-        dry_run: check everything, return the plan and touch nothing.
+        recipe, overrides: the recipe, by default `RUN/recipe.yaml`; `data`, `embed`, `stream.retries` and `tracking` are used.
+        dry_run: check everything, return the plan and write nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`; of a dry run the plan.
+        The summary, also in `OUT/summary.json`; on a dry run the plan.
 
     Raises:
-        UserError: see `wsc_ray.errors`; nothing has been written where the input as a whole is wrong.
+        UserError: see `wsc_ray.errors`; nothing has been written if the input as a whole is wrong.
     """
     given = [name for name, value in (("SLIDES", slides), ("--manifest", manifest), ("--features", features)) if value]
     if len(given) != 1:
@@ -136,7 +137,7 @@ def _required(encoder: str | Path | AnyPath | None) -> str:
 
 
 def _predict_all(asked: Sequence[Asked], head: Head, out: AnyPath, *, geojson: bool) -> list[Prediction]:
-    """Predict slide by slide; the features of one are in memory at a time."""
+    """Predict slide by slide; the features of one slide are in memory at a time."""
     found = []
     with Progress(COMMAND, len(asked), unit="slides") as progress:
         for each in asked:
@@ -146,11 +147,11 @@ def _predict_all(asked: Sequence[Asked], head: Head, out: AnyPath, *, geojson: b
 
 
 def _predict(asked: Asked, head: Head, out: AnyPath, *, geojson: bool) -> Prediction:
-    """Predict a slide and write its attention, as GeoJSON too where that is wanted."""
+    """Predict a slide and write its attention map, and with `geojson` also its GeoJSON."""
     drawing = out / GEOJSON / f"{asked.slide_id}.geojson"
     asked, bag = load_bag(asked, head.width)
     if bag is None:
-        for stale in (out / ATTENTION / f"{asked.slide_id}.h5", drawing):  # of an earlier time, when it could be read
+        for stale in (out / ATTENTION / f"{asked.slide_id}.h5", drawing):  # of an earlier call that could read it
             stale.unlink(missing_ok=True)
         return Prediction(asked.slide_id, asked.patient_id, 0, None, asked.note)
     fold = head.folds.get(asked.slide_id)
@@ -174,7 +175,7 @@ def _predict(asked: Asked, head: Head, out: AnyPath, *, geojson: bool) -> Predic
 
 
 def _counts(found: Sequence[Prediction], head: Head) -> dict[str, Any]:
-    """How many slides were predicted, and as what."""
+    """Return how many slides were predicted, how many were not, and how many were predicted as each class."""
     said = [each.probabilities for each in found]
     predicted = Counter(head.classes[int(each.argmax())] for each in said if each is not None)
     return {
@@ -185,7 +186,7 @@ def _counts(found: Sequence[Prediction], head: Head) -> dict[str, Any]:
 
 
 def _notes(source: Source, found: Sequence[Prediction], head: Head) -> list[str]:
-    """What people should know of the whole, in sentences."""
+    """Return the notes of the whole prediction, in sentences."""
     notes = list(source.notes)
     without = [each for each in found if each.members is None]
     if without:

@@ -1,6 +1,7 @@
-"""Where the slides to predict come from: slides, a manifest, or features; each is looked at before anything is written.
+"""The sources of slides to predict: a list of slides, a manifest, or features. Each is checked before anything is written.
 
-Slides go through `tile` into `OUT/manifest`, and those or a manifest's through `embed` into `OUT/features`; both leave out what is there.
+`tile` cuts slides into `OUT/manifest`, and `embed` embeds this manifest, or the given one, into `OUT/features`. Both skip slides that
+are done.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class Source:
     """The slides to predict.
 
     Attributes:
-        plan: what a dry run says of it.
-        identity: what it is, to know it by when the command is typed again.
-        place: where they come from, for people.
-        name, digest: of the data, for MLflow.
-        notes: what people should know of it.
-        prepare: makes their features in the output folder, with an MLflow store by its URI, and gives the slides in order.
+        plan: its part of a dry run's plan.
+        identity: its part of the output folder's identity, which is compared when the command is typed again.
+        place: where the slides come from, for people.
+        name, digest: name and digest of the data, for MLflow.
+        notes: remarks for people, in sentences.
+        prepare: makes the features in the output folder and returns the slides in order; its argument is the URI of the MLflow store.
     """
 
     plan: Mapping[str, Any]
@@ -67,11 +68,11 @@ def of_slides(
     folder: str | Path | None,
     columns: Mapping[str, str] | None,
 ) -> Source:
-    """A list of slides, or a folder of them.
+    """Return the source for a list of slides, or a folder of them.
 
     Raises:
         ManifestError: the list is wrong.
-        DataError: the settings of the patches, or the encoder is not the head's.
+        DataError: the settings of the patches are wrong, or the encoder is not the head's.
         RunFolderError: `out` holds other slides.
     """
     fitted = fitted_recipe(encoder, head, recipe)
@@ -108,10 +109,10 @@ def of_slides(
 
 
 def of_manifest(manifest: str, head: Head, encoder: str, out: AnyPath, recipe: Recipe) -> Source:
-    """The slides of a manifest.
+    """Return the source for the slides of a manifest.
 
     Raises:
-        UserError: the manifest cannot be used, the encoder is not the head's, or `out` holds features of another one.
+        UserError: the manifest cannot be used, the encoder is not the head's, or `out` holds features of another manifest or encoder.
     """
     fitted = fitted_recipe(encoder, head, recipe)
     opened = open_manifest(manifest, labelled=False)
@@ -142,13 +143,13 @@ def of_manifest(manifest: str, head: Head, encoder: str, out: AnyPath, recipe: R
 def of_features(
     features: str | Path, head: Head, encoder: AnyPath | None, out: AnyPath, recipe: Recipe, run: RunFolder | None
 ) -> Source:
-    """A feature store, or a folder of feature files as TRIDENT writes them. All of them are read once, to be checked.
+    """Return the source for a feature store, or a folder of feature files as TRIDENT writes them; every file is read once, as a check.
 
     Args:
-        encoder: where it is one of features, which the store's are put through first.
+        encoder: the encoder; if it is the adapter that the head was fitted to, the store's features pass through it first.
 
     Raises:
-        DataError: there are none, or they are of another encoder or width than the head takes, or not finite.
+        DataError: there are no features, they have another encoder or width than the head takes, or they are not finite.
     """
     place = as_path(features)
     identity = read_store_identity(place)
@@ -176,7 +177,7 @@ def of_features(
 
 
 def _of_files(place: AnyPath, head: Head, run: RunFolder | None) -> Source:
-    """The slides of a folder of feature files that says nothing else of them."""
+    """Return the source for a folder of feature files without a table of slides."""
     files = {name: path for name, path in find_files(place).items() if path.suffix == ".h5"}
     if not files:
         raise DataError(f"{place} holds no .h5 files of features")
@@ -198,11 +199,11 @@ def _of_files(place: AnyPath, head: Head, run: RunFolder | None) -> Source:
 
 
 def _with_store(recipe: Recipe, store: str) -> Recipe:
-    """The recipe with an MLflow store, so that every step of the command logs to one."""
+    """Return the recipe with this MLflow store, so that every step of the command logs to the same one."""
     return recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"uri": store})})
 
 
 def _embed(encoder: str, manifest: str, out: AnyPath, recipe: Recipe) -> dict[str, str]:
-    """Embed a manifest's slides; those that cannot be read, and why."""
+    """Embed a manifest's slides; return the slides that cannot be read, each with the reason."""
     done = embed_slides(encoder=encoder, manifest=manifest, out=str(out), recipe=recipe, skip_bad=True)
     return dict(done["slides_left_out"])

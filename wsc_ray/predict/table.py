@@ -1,14 +1,15 @@
-"""`predictions.csv`: a row a slide, as `evaluate --compare` reads it where every slide has probabilities.
+"""`predictions.csv`: one row per slide. `evaluate --compare` reads it if every slide has probabilities.
 
-| column | what |
+| column | content |
 | --- | --- |
-| `slide_id`, `patient_id` | the latter empty where it is not known |
-| `patches` | whose features the heads saw |
-| `predicted`, `prob_<class>` | the mean of the members' probabilities, with all digits, and the most probable class |
-| `member_sd` | standard deviation of the members' probabilities of the predicted class (n - 1 below the root); empty of one member |
-| `entropy` | of the mean probabilities, nats: 0 where all is sure, ln C where nothing is |
-| `calibrated_<class>`, `predicted_calibrated` | with the temperature and the threshold that `evaluate` chose on validation slides; only where it has |
-| `note` | why a slide has no probabilities, or what else should be known of it |
+| `slide_id`, `patient_id` | the patient is empty if unknown |
+| `patches` | number of patches whose features the members saw |
+| `predicted`, `prob_<class>` | the most probable class, and the mean of the members' probabilities with all digits |
+| `member_sd` | standard deviation of the members' probabilities of the predicted class (with n - 1); empty if one member predicts |
+| `entropy` | entropy of the mean probabilities, in nats: 0 if one of C classes is certain, ln C if all are equally probable |
+| `calibrated_<class>` | mean probabilities with the temperature that `evaluate` chose on validation slides; only if it chose one |
+| `predicted_calibrated` | of two classes, the one by `evaluate`'s threshold on `prob_<class>`; of more, the most probable; likewise |
+| `note` | why a slide has no probabilities, or other remarks |
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ PREDICTIONS = "predictions.csv"
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What M members say of a slide: probabilities (M, C) float64, None where they say nothing.
+    """The prediction for a slide.
 
     Attributes:
-        fold: whose members have spoken; None: all.
+        members: the probabilities by M members, (M, C) float64; None if the slide could not be predicted.
+        note: see the table above.
+        fold: the fold that these members were fitted without; None if all members predict.
     """
 
     slide_id: str
@@ -44,7 +47,7 @@ class Prediction:
 
     @property
     def probabilities(self) -> np.ndarray | None:
-        """The mean over the members, (C,) float64."""
+        """Mean over the members, (C,) float64."""
         return None if self.members is None else self.members.mean(axis=0)
 
 
@@ -54,7 +57,7 @@ def write_table(
     """Write the table in one step.
 
     Args:
-        calibration: what was chosen on validation slides, by fold; empty: nothing.
+        calibration: what `evaluate` chose on validation slides, by fold; if empty, the table has no calibrated columns.
     """
     names = ["slide_id", "patient_id", "patches", "predicted", *(f"prob_{name}" for name in classes)]
     names += ["member_sd", "entropy"]
@@ -67,7 +70,7 @@ def write_table(
 
 
 def row_of(found: Prediction, classes: Sequence[str], calibration: Mapping[str | None, Choice]) -> dict[str, Any]:
-    """A slide's row; columns that it lacks are not known."""
+    """Return a slide's row; unknown columns are missing."""
     row: dict[str, Any] = {
         "slide_id": found.slide_id,
         "patient_id": found.patient_id or "",
@@ -93,6 +96,6 @@ def row_of(found: Prediction, classes: Sequence[str], calibration: Mapping[str |
 
 
 def entropy(probabilities: np.ndarray) -> float:
-    """Entropy of probabilities (C,), nats."""
+    """Return the entropy of probabilities (C,), in nats."""
     some = probabilities[probabilities > 0]
     return float(max(0.0, -(some * np.log(some)).sum()))

@@ -1,1 +1,1 @@
-"""`report.html`: runs side by side for the people who have to judge them, in one file that needs nothing else."""
+"""`report.html`: results side by side, in one self-contained file, for the people who have to judge them."""

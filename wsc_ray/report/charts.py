@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite specifications (https://vega.github.io/vega-lite/), each with its text for who does not see it."""
+"""Charts as Vega-Lite specifications (https://vega.github.io/vega-lite/), each with a text for people who cannot see it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Each is told from white and from the dark page by 3:1 at least, and from its neighbours by its dash and its shape as well.
+# Each colour has a contrast of 3:1 at least with the white and with the dark page; dash and shape also tell neighbours apart.
 COLOURS = ("#2f7ed8", "#c8580c", "#2a9147", "#b0469c", "#8a6d00", "#6168d8", "#c2374a", "#008c95")
 DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3], [6, 2, 1, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
-ROWS = 60  # of a table beside a chart; more are sampled
+ROWS = 60  # rows of a table beside a chart at most; longer tables are thinned
 HEIGHT = 220  # px
 
-# Text takes the page's colour, so that it is right in the light, in the dark and in print.
+# Text takes the page's colour, so that it is readable on the light page, on the dark one and in print.
 CONFIG: dict[str, Any] = {
     "background": None,
     "font": "system-ui, sans-serif",
@@ -48,7 +48,7 @@ CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under their headings."""
+    """A table: headings, and rows of cells."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -59,12 +59,13 @@ class Chart:
     """A figure.
 
     Attributes:
-        title: what it shows.
-        summary: the same in a sentence with its figures, for a screen reader.
-        spec: Vega-Lite, without data of its own.
-        data: rows by the name that the spec calls them.
-        table: the figures behind it.
-        note: how to read it.
+        title: what the chart shows.
+        summary: the same in a sentence with the figures, for screen readers.
+        spec: the Vega-Lite specification, without data.
+        data: the name of a data source in `spec` -> its rows.
+        table: the figures behind the chart.
+        note: how to read the chart.
+        wide: whether it takes the page's whole width.
     """
 
     title: str
@@ -77,12 +78,12 @@ class Chart:
 
 
 def by_run(runs: Sequence[str], shown: Sequence[str] | None = None, *, dashed: bool = True) -> dict[str, Any]:
-    """The encoding that tells runs apart, by the same colour in every chart.
+    """Return the encoding that tells runs apart; a run has the same colour in every chart.
 
     Args:
-        runs: all of the report's.
-        shown: those of the chart, which its legend names; with one run in the report there is nothing to tell.
-        dashed: by dashes as well, for lines.
+        runs: all runs of the report; with only one there is no legend.
+        shown: the runs of this chart, which its legend names; by default all.
+        dashed: whether to tell runs apart by dashes too, for lines.
     """
     line = {"symbolType": "stroke"} if dashed else {}
     values = list(runs if shown is None else shown)
@@ -96,7 +97,7 @@ def by_run(runs: Sequence[str], shown: Sequence[str] | None = None, *, dashed: b
 
 
 def quantitative(name: str, title: str, domain: Sequence[float] | None = None, **options: Any) -> dict[str, Any]:
-    """A channel of numbers."""
+    """Return the encoding of a channel of numbers."""
     scale: dict[str, Any] = {"zero": False, "nice": domain is None}
     if domain is not None:
         scale["domain"] = list(domain)
@@ -105,12 +106,12 @@ def quantitative(name: str, title: str, domain: Sequence[float] | None = None, *
 
 
 def sized(spec: Mapping[str, Any], height: int = HEIGHT) -> dict[str, Any]:
-    """A spec as wide as its figure."""
+    """Return a spec that is as wide as the figure around it, `height` px high."""
     return {"width": "container", "height": height, "autosize": {"type": "fit", "contains": "padding"}, **spec}
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A value as people read it; a dash where there is none."""
+    """Return a number as text for people; a dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):
         return "-"
     if value and (abs(value) >= 10_000 or abs(value) < 10**-digits):
@@ -119,7 +120,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def thinned(rows: Sequence[Any], most: int = ROWS) -> list[Any]:
-    """At most so many of the rows, evenly spread, the first and the last among them."""
+    """Return at most `most` of the rows, evenly spread, with the first and the last."""
     if len(rows) <= most:
         return list(rows)
     return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]

@@ -1,4 +1,4 @@
-"""What a report says of each result: read once from its folders, whatever of it is there."""
+"""The facts of each result in a report, read once from its folders; missing parts are allowed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ class Facts:
     """One result.
 
     Attributes:
-        parts: where it lies.
-        identity, trained: of `pretrain`: what the run is, and its summary; empty where it did not run or has not ended.
-        embedded_by, embedded, tuned, evaluated: the same of the later commands.
+        parts: its folders.
+        identity, trained: identity and summary of `pretrain`; empty if it did not run, or has not ended.
+        embedded_by, embedded: identity and summary of `embed`, likewise.
+        tuned, evaluated: summaries of `tune` and `evaluate`, likewise.
         metrics: the lines of `metrics.jsonl`.
         openings: the lines of the ledger.
-        predictions: of the test slides, their classes in the head's order; None where they are not evaluated.
+        predictions: the predictions for the test slides, with classes in the head's order; None without an evaluation.
         recipe: the text of the run's recipe.
-        missing: a sentence for each part that is not there or cannot be read.
+        missing: a sentence for each part that is missing or cannot be read.
     """
 
     parts: Parts
@@ -51,12 +52,12 @@ class Facts:
 
     @property
     def classes(self) -> list[str]:
-        """The labels in the head's order: of two, the second is the positive one."""
+        """The labels in the head's order; of two, the second is the positive one."""
         return list(self.evaluated.get("classes", ()))
 
 
 def collect(parts: Parts) -> Facts:
-    """Read what there is of a result.
+    """Read the parts of a result that are there.
 
     Raises:
         RunFolderError: a file that later commands trust is damaged.
@@ -95,7 +96,7 @@ def collect(parts: Parts) -> Facts:
 
 
 def _absent(parts: Parts, trained: bool) -> list[str]:
-    """What a result lacks, and the command that makes it."""
+    """Return a sentence for each missing part, with the command that makes the part."""
     sentences = []
     if parts.run is not None and not trained:
         sentences.append(

@@ -1,4 +1,4 @@
-"""The ROC and the precision-recall curve of predictions at fixed places, with bootstrap bands."""
+"""The ROC and the precision-recall curve of predictions at fixed abscissae, with bootstrap bands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAWS = 200  # bootstrap samples of a band
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A curve at `GRID`, and what the middle of its bootstrap samples spans, (101,) each; NaN where it is not defined."""
+    """A curve at `GRID`, and the ends of its bootstrap intervals there, (101,) each; NaN where undefined."""
 
     value: np.ndarray
     low: np.ndarray
@@ -24,10 +24,11 @@ class Band:
 
 
 def bands(predictions: Predictions, *, confidence: float, seed: int = 0, draws: int = DRAWS) -> tuple[Band, Band]:
-    """The ROC curve (sensitivity at a false positive rate) and the precision-recall curve (precision at a recall).
+    """Return the ROC curve (sensitivity at a false positive rate) and the precision-recall curve (precision at a recall).
 
-    Of two classes they are the second's; of more, the mean over the classes of each against the rest, whose area is the
-    macro average that `evaluate` measures. Bands are of patients and members drawn together, as `evaluate` draws them.
+    With two classes the curves are those of the second class. With more they are the mean over the curves of each class against the
+    rest; the area under this mean is the macro average that `evaluate` measures. The bands come from a bootstrap over patients and
+    members together, as in `evaluate`.
     """
     labels = np.array([predictions.classes.index(predictions.labels[slide]) for slide in predictions.slides])
     patients = [predictions.patients.get(slide, f"slide {slide}") for slide in predictions.slides]
@@ -50,12 +51,12 @@ def bands(predictions: Predictions, *, confidence: float, seed: int = 0, draws: 
 
 
 def _curves(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sensitivity and then precision at `GRID`, (202,); NaN where slides of one kind are left."""
+    """Return sensitivity and then precision at `GRID`, (202,); NaN if a resample holds only one class."""
     if not weights[truth].sum() or not weights[~truth].sum():
         return np.full(2 * len(GRID), np.nan)
     wrong, right, _ = roc_curve(truth, score, sample_weight=weights, drop_intermediate=False)
     precision, recall, _ = precision_recall_curve(truth, score, sample_weight=weights)
-    # scikit-learn ends with recall 0 and precision 1, which no threshold gives.
+    # scikit-learn appends the point with recall 0 and precision 1, which no threshold gives.
     precision, recall = precision[-2::-1], recall[-2::-1]
     at = np.minimum(np.searchsorted(recall, GRID - 1e-12), len(recall) - 1)
     return np.concatenate([np.interp(GRID, wrong, right), precision[at]])

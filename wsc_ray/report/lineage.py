@@ -1,4 +1,4 @@
-"""The words of a report: headline figures, how often the test slides were opened, and where everything is from."""
+"""The texts of a report: headline figures, how often the test slides were opened, and the lineage of a result."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from wsc_ray.report.collect import Facts
 from wsc_ray.report.predictive import interval_text
 from wsc_ray.uris import shown
 
-DIGEST = 12  # characters of a digest that are shown
+DIGEST = 12  # shown characters of a digest
 TILES = ("auroc", "balanced_accuracy")
 
 
 def headline(facts: Facts) -> list[tuple[str, str, str]]:
-    """The figures that come first: name, value, interval."""
+    """Return the figures at the head of the page: name, value, interval."""
     metrics, found = facts.evaluated.get("metrics", {}), []
     for name in TILES:
         found += _tile(metric_name(name), metrics.get(name))
@@ -37,7 +37,7 @@ def _tile(name: str, entry: Mapping[str, float | None] | None) -> list[tuple[str
 
 
 def metric_table(results: Sequence[Facts]) -> Table | None:
-    """Every metric of every result that is evaluated."""
+    """Return a table with every metric of every evaluated result; None without such results."""
     known = [each for each in results if each.evaluated.get("metrics")]
     if not known:
         return None
@@ -57,7 +57,7 @@ def metric_table(results: Sequence[Facts]) -> Table | None:
 
 
 def measured_sentence(facts: Facts) -> str | None:
-    """What was measured on, and with which intervals."""
+    """Return a sentence with the slides behind the metrics and the kind of intervals; None without an evaluation."""
     each = facts.evaluated
     if not each:
         return None
@@ -70,7 +70,7 @@ def measured_sentence(facts: Facts) -> str | None:
 
 
 def openings_sentence(facts: Facts) -> str | None:
-    """How often test slides were looked at, from the whole ledger."""
+    """Return a sentence on how often the test slides were opened, according to the whole ledger; None if it is empty."""
     lines = facts.openings
     if not lines:
         return None
@@ -86,7 +86,7 @@ def openings_sentence(facts: Facts) -> str | None:
 
 
 def comparable(results: Sequence[Facts]) -> str | None:
-    """A warning where results were measured on different slides."""
+    """Return how far results may be compared: a warning if their slides differ; None with fewer than two evaluated results."""
     known = [each.predictions for each in results if each.predictions is not None]
     if len(known) < 2:
         return None
@@ -96,7 +96,7 @@ def comparable(results: Sequence[Facts]) -> str | None:
 
 
 def confusion(facts: Facts) -> dict[str, Any] | None:
-    """The confusion matrix with each cell's share of its row."""
+    """Return the confusion matrix, each count with its share of the row; None without an evaluation."""
     matrix, classes = facts.evaluated.get("confusion"), facts.classes
     if not matrix:
         return None
@@ -108,7 +108,7 @@ def confusion(facts: Facts) -> dict[str, Any] | None:
 
 
 def lineage(facts: Facts) -> list[tuple[str, str]]:
-    """Where a result is from: names and values, those that are known."""
+    """Return where a result comes from, as names and values; unknown ones are left out."""
     identity, trained = facts.identity, facts.trained
     manifest = identity.get("manifest") or {}
     opening = facts.openings[-1] if facts.openings else {}

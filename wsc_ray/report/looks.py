@@ -1,4 +1,4 @@
-"""What each head looked at: attention over the patches of the slides that a report shows."""
+"""Where each head looked: its attention over the patches of the slides in a report."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.ensemble import load_members
 from wsc_ray.report.collect import Facts
 
-_SAME = 1e-3  # how far a probability may be from the evaluation's: other processors round otherwise
+_SAME = 1e-3  # allowed difference from the evaluation's probabilities: processors round differently
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One slide as one result sees it.
+    """A slide as one result sees it.
 
     Attributes:
         slide: its id.
         coords: (N, 2) int64, level-0 px.
         features: (N, D) float32.
-        attention: (N,) float32, summing to 1; None of features without an evaluated head.
-        patch_labels: (N,) int8, below 0 where unknown; None where nothing is known.
+        attention: (N,) float32, sums to 1; None without an evaluated head.
+        patch_labels: (N,) int8, below 0 where unknown; None if all are unknown.
     """
 
     slide: str
@@ -42,10 +42,10 @@ class Look:
 
 
 def choose_slides(results: Sequence[Facts], most: int) -> list[str]:
-    """The slides that a report shows: of evaluated results all, or `most` of them, the worst predicted first.
+    """Return the slides that a report shows, `most` at most: the test slides of evaluated results, the worst predicted first.
 
-    Of too many, half are those that were predicted worst, and the others are spread evenly over the rest. Results that are not
-    evaluated give slides spread evenly over their features.
+    Of more slides than `most`, half are the worst predicted ones, and the others are spread evenly over the rest. If no result is
+    evaluated, the slides are spread evenly over the feature stores, in the order of their ids.
     """
     error: dict[str, list[float]] = {}
     for each in results:
@@ -66,10 +66,10 @@ def choose_slides(results: Sequence[Facts], most: int) -> list[str]:
 
 
 def look(facts: Facts, slides: Sequence[str]) -> Iterator[Look]:
-    """Each of the slides that the result has features of, one in memory at a time.
+    """Yield those of the slides that the result has features of, one in memory at a time.
 
     Raises:
-        DataError: features or head cannot be used, or are no longer those that were evaluated.
+        DataError: the features or the head cannot be used, or are not those that were evaluated.
         RunFolderError, WeightsError: the head cannot be read.
     """
     features = facts.parts.features
@@ -111,7 +111,7 @@ def look(facts: Facts, slides: Sequence[str]) -> Iterator[Look]:
 
 
 def _errors(predictions: Predictions | None) -> dict[str, float]:
-    """Of each slide, what its true label's probability lacks to 1."""
+    """Return the error of each slide: 1 minus the probability of its true label."""
     if predictions is None:
         return {}
     rows = zip(predictions.slides, predictions.members.ensemble(), strict=True)
@@ -123,14 +123,14 @@ def _errors(predictions: Predictions | None) -> dict[str, float]:
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
-    """At most so many of the names, evenly spread over their order."""
+    """Return at most `most` of the names, evenly spread."""
     if len(names) <= most:
         return list(names)
     return [names[place] for place in np.linspace(0, len(names) - 1, max(most, 0)).round().astype(int)]
 
 
 def _folds(facts: Facts) -> Mapping[str, str]:
-    """The fold that each slide was held out in, as the evaluation has written it."""
+    """Return the fold in which each slide was held out, from the evaluation's predictions by member; empty without folds."""
     assert facts.parts.evaluation is not None
     table = read_user_table(str(facts.parts.evaluation / MEMBERS))
     if SLIDE not in table.names or "fold" not in table.names:

@@ -1,4 +1,4 @@
-"""The pixels behind features: a slide's file, its preview, or the patches of the manifest."""
+"""The pixels behind features, read from a slide's file, its preview, or the patches of the manifest."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from wsc_ray.slides.coords import coords_path, preview_path
 from wsc_ray.slides.open_slides import OpenSlides
 from wsc_ray.storage import AnyPath, as_path
 
-MOSAIC = 1000  # patches at most that a slide is put together from
+MOSAIC = 1000  # largest number of patches in the mosaic of a slide
 
 
 class Originals:
-    """Pictures of slides and patches, as far as a manifest leads to them.
+    """Pictures of slides and patches, as far as they can be found through a manifest.
 
     Args:
-        manifest: None where features say nothing of theirs, or it has gone: there are no pictures then.
+        manifest: the manifest of the features; None if it is unknown or gone, and then there are no pictures.
 
     Attributes:
-        problem: why patches of some slide could not be read, the first time that happened.
+        problem: why patches of a slide could not be read, the first time that this happened; None if all could.
     """
 
     def __init__(self, manifest: Manifest | None):
@@ -45,13 +45,13 @@ class Originals:
                 self._uris = {slide: uri for slide, uri in found if uri is not None}
 
     def whole(self, slide_id: str, frame: Frame) -> np.ndarray | None:
-        """The frame of a slide, (h, w, 3) uint8, some hundred px wide, from its file or its preview."""
+        """Return the frame of a slide, (h, w, 3) uint8, some hundred px wide, from its file or its preview; None if neither can be read."""
         if self._manifest is None or not is_file_name(slide_id):
             return None
         return self._of_file(slide_id, frame) if slide_id in self._uris else self._of_preview(slide_id, frame)
 
     def patches(self, slide_id: str, coords: Sequence[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
-        """The images of patches by their place; those that cannot be had are left out."""
+        """Return the images of patches by their corners; patches that cannot be read are left out."""
         if self._manifest is None or not coords:
             return {}
         wanted: list[Place] = [(slide_id, x, y) for x, y in coords]
@@ -74,7 +74,7 @@ class Originals:
                 down = slide.downsamples[level]
                 if (
                     frame.width * frame.height / down**2 > 2**26
-                ):  # no pyramid: its patches or its preview are sooner read
+                ):  # no pyramid: reading its preview or its patches is faster
                     return self._of_preview(slide_id, frame)
                 width, height = max(1, round(frame.width / down)), max(1, round(frame.height / down))
                 return slide.read(frame.x, frame.y, level, width, height)
@@ -82,7 +82,7 @@ class Originals:
             return self._of_preview(slide_id, frame)
 
     def _of_preview(self, slide_id: str, frame: Frame) -> np.ndarray | None:
-        """The frame from `previews/`, which has the outlines of the patches that were kept."""
+        """Return the frame from the slide's picture in `previews/`, which also shows the outlines of the kept patches."""
         assert self._manifest is not None
         folder = as_path(self._manifest.uri)
         try:
@@ -99,7 +99,7 @@ class Originals:
 
 
 def patch_side(features: AnyPath, slide_id: str) -> int | None:
-    """The side of a slide's patches, level-0 px, where its file says it."""
+    """Return the side of a slide's patches in level-0 px; None if its feature file does not give it."""
     try:
         with open_slide(features, slide_id) as file:
             return int(file[COORDS].attrs["patch_size_level0"])

@@ -1,7 +1,7 @@
-"""From what is known to one HTML file: a template that escapes everything, and charts as data beside Vega-Lite, inlined once.
+"""The HTML file: a template that escapes everything, with Vega-Lite inlined once and the charts as data beside it.
 
-A browser is told to run these scripts alone and to ask nobody for anything (Content-Security-Policy), so that an id which looks
-like HTML stays text, and the page can be opened where a cohort may not leave.
+The page's Content-Security-Policy allows only these scripts and no requests. An id that looks like HTML therefore stays text, and the
+page can be opened where no data of the cohort may leave.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wsc_ray.report.slide_cards import Card
 
 @dataclass(frozen=True)
 class ResultPage:
-    """What the page says of one result."""
+    """The content of the page for one result."""
 
     name: str
     tiles: Sequence[tuple[str, str, str]]
@@ -40,15 +40,16 @@ class ResultPage:
 
 @dataclass(frozen=True)
 class Report:
-    """A page.
+    """The content of a page.
 
     Attributes:
-        title: names what it is of.
-        made: when and by what.
-        compared: what to know before results are compared.
-        metrics, intervals, training, curves, maps: sections; one that is empty stands there as its sentence of `absent`.
-        cards: of slides; `sampled` says which, where there are more.
-        absent: by section, why it is empty.
+        title: the title, with the names of the results.
+        made: when the page was made, and by which version.
+        compared: what to know before comparing results.
+        metrics, intervals, training, curves, maps: sections; an empty one is replaced by its sentence in `absent`.
+        cards: the slides; `sampled` says which of the test slides they are.
+        mapped: a sentence on the patches of `maps`.
+        absent: section -> why it is empty.
     """
 
     title: str
@@ -67,12 +68,12 @@ class Report:
 
     @property
     def charts(self) -> list[Chart]:
-        """In the order in which the page has them."""
+        """All charts, in the order of the page."""
         return [*([self.intervals] if self.intervals else []), *self.training, *self.curves, *self.maps]
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Return the page as HTML."""
     environment = Environment(
         loader=PackageLoader("wsc_ray.report", "page"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -94,7 +95,7 @@ def render(report: Report) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """A sentence, escaped, that begins and ends as one; what is between backticks is code."""
+    """Return a text as an escaped sentence, with a capital letter and a full stop; text between backticks becomes code."""
     parts = f"{text[:1].upper()}{text[1:]}".split("`")
     parts[-1] += "" if parts[-1].endswith((".", ":", "!", "?")) else "."
     if len(parts) % 2 == 0:
@@ -105,7 +106,7 @@ def _prose(text: str) -> Markup:
 
 
 def _as_data(charts: Sequence[Chart]) -> dict[str, Any]:
-    """What the page's script draws: the specs, and each table of rows once, however many charts show it."""
+    """Return the data for the page's script: the specs, and each table of rows once, however many charts use it."""
     rows: dict[str, Any] = {}
     names: dict[str, str] = {}
     specs = []
@@ -121,8 +122,8 @@ def _as_data(charts: Sequence[Chart]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, from the package that ships them."""
-    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its types say that a snippet has to be given
+    """Return Vega, Vega-Lite and Vega-Embed as one script, from the package that ships them."""
+    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # the library's types wrongly require a snippet
 
 
 def _file(name: str) -> str:

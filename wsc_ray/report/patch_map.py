@@ -1,7 +1,7 @@
-"""A map of patches by their features, and whether neighbours there share a slide, a site, a label.
+"""A map of patches by their features, and how often similar patches share a slide, a site or a label.
 
-The map is the plane of the two first principal components. What it flattens is measured in all dimensions beside it: of how many of
-a patch's nearest patches, by the cosine of their features, have the same value.
+The map is the plane of the first two principal components. Since it flattens the features, a measure in all dimensions stands beside it:
+how many of a patch's nearest patches, by the cosine of their features, have the patch's own value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from wsc_ray.report.charts import COLOURS, SHAPES, Chart, Table, quantitative, sized
 from wsc_ray.report.looks import Look
 
-POINTS = 1200  # patches of a map
+POINTS = 1200  # patches of a map at most
 NEAREST = 10
 _LEGEND = 8  # values that a legend names
 _UNKNOWN = "not known"
@@ -23,18 +23,18 @@ _UNKNOWN = "not known"
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """n patches of several slides: `features` (n, D), and their values by what they are coloured by, (n,) each."""
+    """n patches of several slides: `features` (n, D), and by name (`slide`, `label`, ...) the values that colour them, (n,) each."""
 
     features: np.ndarray
     values: Mapping[str, np.ndarray]
 
 
 class Sampler:
-    """Gathers an even number of patches of each slide, always the same ones.
+    """Gathers the same number of patches from each slide, always the same patches.
 
     Args:
-        slides: how many there will be.
-        facts: of slides: what is known of each, such as `label`, by slide id.
+        slides: number of slides to come.
+        facts: a name such as `label` -> slide id -> the slide's value.
     """
 
     def __init__(self, slides: int, facts: Mapping[str, Mapping[str, str | None]]):
@@ -44,7 +44,7 @@ class Sampler:
         self._values: dict[str, list[str]] = {"slide": [], **{name: [] for name in facts}, "patch label": []}
 
     def add(self, look: Look) -> None:
-        """Take some patches of a slide."""
+        """Take patches from a slide."""
         count = min(self._each, len(look.features))
         rows = np.sort(np.random.default_rng(0).permutation(len(look.features))[:count])
         self._features.append(look.features[rows])
@@ -55,7 +55,7 @@ class Sampler:
         self._values["patch label"] += [_UNKNOWN if each < 0 else "positive" if each else "negative" for each in labels]
 
     def sample(self) -> Sample | None:
-        """What was gathered; None of fewer than three patches. A value that says nothing of any patch is left out."""
+        """Return the patches; None if there are fewer than three. A value that is unknown for all patches is left out."""
         if sum(map(len, self._features)) < 3:
             return None
         values = {name: np.array(each) for name, each in self._values.items() if set(each) != {_UNKNOWN}}
@@ -63,7 +63,7 @@ class Sampler:
 
 
 def map_charts(run: str, sample: Sample) -> list[Chart]:
-    """The map of a result's patches, coloured by each value in turn."""
+    """Return a map of a result's patches for each value that colours them; none if features are not finite or all equal."""
     features = sample.features.astype(np.float64)
     if not np.isfinite(features).all() or not features.std(axis=0).any():
         return []
@@ -79,10 +79,10 @@ def map_charts(run: str, sample: Sample) -> list[Chart]:
 
 
 def neighbour_share(sample: Sample, name: str) -> tuple[float, float] | None:
-    """Of the `NEAREST` nearest patches, the share that has a patch's own value, and what chance would give.
+    """Return the share of the `NEAREST` nearest patches that have a patch's own value, and the share by chance.
 
-    Patches of the same slide do not count, except where the value is the slide. Patches without a value are left out.
-    None where fewer than two values are left, or no patch has a patch of another slide beside it.
+    Patches of the same slide do not count, unless the value is the slide. Patches without a value are left out.
+    Return None if fewer than two values are left, or if no patch has a nearest patch that counts.
     """
     values, slides = sample.values[name], sample.values["slide"]
     known = values != _UNKNOWN

@@ -1,4 +1,4 @@
-"""Small pictures for a page: thumbnails of slides, maps of attention, patches; each as a `data:` URI."""
+"""Small pictures for the page, as `data:` URIs: thumbnails of slides, attention maps, patches."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wsc_ray.features.fit import fit
 
 SIDE = 280  # px, longer side of a thumbnail and of a map
 PATCH = 72  # px, side of a patch
-COLOURS = "viridis"  # told apart in grey and by the colour-blind as well
-FRAMED = 5  # px in a map, from which on a patch may have a frame
+COLOURS = "viridis"  # readable in grey, and for colour-blind people
+FRAMED = 5  # px in a map: smallest patch that gets a frame
 _QUALITY = 72
 _TUMOUR = (255, 64, 64)
 
@@ -33,7 +33,7 @@ class Frame:
 
     @property
     def scale(self) -> float:
-        """Picture px of a level-0 px."""
+        """Picture px per level-0 px."""
         return SIDE / max(self.width, self.height)
 
     @property
@@ -42,18 +42,18 @@ class Frame:
         return max(1, round(self.width * self.scale)), max(1, round(self.height * self.scale))
 
     def box(self, x: int, y: int) -> tuple[int, int, int, int]:
-        """Where a patch lies in the picture: left, top, right and bottom px, at least one px wide."""
+        """Return the position of a patch in the picture: left, top, right and bottom px (inclusive), at least one px wide."""
         left, top = int((x - self.x) * self.scale), int((y - self.y) * self.scale)
         right = max(left, int(np.ceil((x + self.patch - self.x) * self.scale)) - 1)
         return left, top, right, max(top, int(np.ceil((y + self.patch - self.y) * self.scale)) - 1)
 
 
 def frame_of(coords: np.ndarray, patch: int | None) -> Frame | None:
-    """The rectangle around the patches of a slide; None where their places are not known.
+    """Return the rectangle around the patches of a slide; None if their positions are unknown (no or only negative coordinates).
 
     Args:
         coords: (N, 2) int64, level-0 px.
-        patch: side of a patch, level-0 px; None: the smallest step between neighbours.
+        patch: side of a patch, level-0 px; if None, the smallest step between neighbours is taken.
     """
     if not len(coords) or (coords < 0).all():
         return None
@@ -66,15 +66,15 @@ def frame_of(coords: np.ndarray, patch: int | None) -> Frame | None:
 
 
 def attention_map(frame: Frame, coords: np.ndarray, attention: np.ndarray, labels: np.ndarray | None) -> str:
-    """Patches in the colour of their attention relative to the slide's highest; what is not a patch is clear.
+    """Draw patches in the colour of their attention relative to the slide's highest; the rest of the map is transparent.
 
-    Patches that are known to be positive have a frame, where they are large enough to show their colour inside of it.
+    Patches that are known to be positive have a frame, if they are large enough to show their colour inside it.
     """
     picture = Image.new("RGBA", frame.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(picture)
     highest = float(attention.max()) or 1.0
     colours = (np.asarray(matplotlib.colormaps[COLOURS](attention / highest)) * 255).astype(np.uint8)
-    order = np.argsort(attention, kind="stable")  # where px are shared the highest shows
+    order = np.argsort(attention, kind="stable")  # the highest attention shows where patches share px
     for place in order.tolist():
         draw.rectangle(frame.box(*coords[place].tolist()), fill=tuple(colours[place].tolist()))
     if labels is None or frame.patch * frame.scale < FRAMED:
@@ -85,7 +85,7 @@ def attention_map(frame: Frame, coords: np.ndarray, attention: np.ndarray, label
 
 
 def mosaic(frame: Frame, coords: Sequence[tuple[int, int]], images: Sequence[np.ndarray]) -> str:
-    """A slide put together from its patches."""
+    """Draw a slide from some of its patches."""
     picture = Image.new("RGB", frame.size, (244, 244, 244))
     for (x, y), image in zip(coords, images, strict=True):
         left, top, right, bottom = frame.box(x, y)
@@ -95,12 +95,12 @@ def mosaic(frame: Frame, coords: Sequence[tuple[int, int]], images: Sequence[np.
 
 
 def thumbnail(image: np.ndarray, frame: Frame) -> str:
-    """A picture of the frame, (h, w, 3) uint8, at the size of its map."""
+    """Return a picture of the frame, (h, w, 3) uint8, at the size of its map."""
     return _uri(Image.fromarray(image).resize(frame.size, Image.Resampling.BOX))
 
 
 def patch_picture(image: np.ndarray) -> str:
-    """A patch, (h, w, 3) uint8."""
+    """Return the picture of a patch, (h, w, 3) uint8."""
     return _uri(Image.fromarray(fit(image, PATCH, "bicubic")))
 
 

@@ -1,4 +1,4 @@
-"""Where the parts of a result lie: the run, its features, its head and its evaluation, from the folder that was named."""
+"""The folders of a result: the run, its features, its head and its evaluation, found from the folder that was given."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Parts:
     """One result.
 
     Attributes:
-        name: a short name that no other result of the report has.
-        place: the folder that was named.
-        run, features, head, evaluation: folders; None where the result has no such part.
+        name: a short name, unique in the report.
+        place: the folder that was given.
+        run, features, head, evaluation: folders; None if the result has no such part.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Parts:
 
 
 def find_results(given: Sequence[str | Path]) -> list[Parts]:
-    """The results that a report is of, in the order given.
+    """Return the results in the order given.
 
     Raises:
-        RecipeError: none, or one twice.
-        RunFolderError: a folder that holds no result.
+        RecipeError: no result is given, or one twice.
+        RunFolderError: a folder holds no result.
     """
     places = [as_path(each) for each in given]
     if not places:
@@ -60,7 +60,7 @@ def _find_parts(place: AnyPath, name: str) -> Parts:
     identity = read_identity(place, "pretrain")
     if identity is None:
         if (place / COHORT_FILE).is_file() and any(True for _ in place.glob("*.h5")):
-            return Parts(name, place, None, place, None, None)  # features of another tool, or of an older version
+            return Parts(name, place, None, place, None, None)  # of another tool, or of an older version
         raise RunFolderError(f"{place} is not a run folder; {_ASK}")
     command = identity.get("command", "pretrain")
     if command == "pretrain":
@@ -84,7 +84,7 @@ def _find_parts(place: AnyPath, name: str) -> Parts:
 
 
 def _folder(evaluated: Mapping[str, Any], key: str, default: AnyPath | None, holds: str) -> AnyPath | None:
-    """The folder that an evaluation was made of; of a run that was moved, the one inside of it."""
+    """Return the folder that an evaluation names; if that is gone (the run was moved), `default`; None if neither has the file `holds`."""
     named = evaluated.get(key)
     for folder in (as_path(named) if isinstance(named, str) else None, default):
         if folder is not None and (folder / holds).is_file():
@@ -93,7 +93,7 @@ def _folder(evaluated: Mapping[str, Any], key: str, default: AnyPath | None, hol
 
 
 def _short_names(places: Sequence[str]) -> list[str]:
-    """As much of each path's end as tells it from the others; what no path should hold is left to the page's escaping."""
+    """Return the shortest ends of the paths that differ from each other; the page escapes them."""
     parts = [[part for part in place.partition("?")[0].split("/") if part] or [place] for place in places]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
@@ -103,6 +103,6 @@ def _short_names(places: Sequence[str]) -> list[str]:
 
 
 def manifest_of(features: AnyPath) -> str | None:
-    """The manifest that features were made of, as `embed` has noted it."""
+    """Return the manifest that features were made from, as `embed` has noted; None if unknown."""
     known = (read_summary(features) or {}).get("manifest")
     return known if isinstance(known, str) else None

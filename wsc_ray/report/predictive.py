@@ -1,4 +1,4 @@
-"""Charts of how well predictions tell labels apart: ROC, precision-recall, reliability, metrics with intervals."""
+"""Charts of predictions: ROC, precision-recall, reliability, and metrics with intervals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from wsc_ray.report.charts import SHAPES, Chart, Table, by_run, number, quantita
 from wsc_ray.report.collect import Facts
 from wsc_ray.report.curves import DRAWS, GRID, Band, bands
 
-_RATES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # at which the table beside a curve has a row
+_RATES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)  # abscissae in the table beside a curve
 
 
 def curve_charts(results: Sequence[Facts]) -> list[Chart]:
-    """The ROC and the precision-recall curves of the results that are evaluated."""
+    """Return the ROC and precision-recall curves of the evaluated results; none if there are none."""
     runs = [each.name for each in results]
     known = {each.name: each for each in results if each.predictions is not None}
     found = {
@@ -72,7 +72,7 @@ def _curve_chart(
         if chance and known.any():
             rows.append({"run": run, "x": 0.0, "y": 0.0, "low": 0.0, "high": 0.0})
         for x, y, low, high in zip(GRID, band.value, band.low, band.high, strict=True):
-            if np.isnan([y, low, high]).any() or (x == 0 and not chance):  # at recall 0 there is no precision
+            if np.isnan([y, low, high]).any() or (x == 0 and not chance):  # precision is undefined at recall 0
                 continue
             values = {"x": x, "y": y, "low": low, "high": high}
             rows.append({"run": run, **{key: round(float(value), 4) for key, value in values.items()}})
@@ -110,7 +110,7 @@ def _curve_chart(
 
 
 def reliability_chart(results: Sequence[Facts]) -> Chart | None:
-    """How often a predicted probability comes true."""
+    """Return the chart of how often a predicted probability comes true; None without an evaluation."""
     rows = [
         {"run": each.name, "predicted": bin_["predicted"], "observed": bin_["observed"], "slides": bin_["slides"]}
         for each in results
@@ -168,7 +168,7 @@ HEADLINE = (
 
 
 def interval_chart(results: Sequence[Facts]) -> Chart | None:
-    """The main metrics of every result with their intervals."""
+    """Return the chart of every result's main metrics with their intervals; None if there are none."""
     runs = [each.name for each in results]
     rows = [
         {"run": each.name, "metric": metric_name(name), **{key: entry[key] for key in ("value", "low", "high")}}
@@ -210,7 +210,7 @@ def interval_chart(results: Sequence[Facts]) -> Chart | None:
 
 
 def interval_text(entry: Mapping[str, float | None]) -> str:
-    """`0.931 (0.870 to 0.987)`."""
+    """Return a metric as text, such as `0.931 (0.870 to 0.987)`."""
     if not entry or entry.get("value") is None:
         return "not defined"
     if entry.get("low") is None or entry.get("high") is None:

@@ -1,4 +1,4 @@
-"""The command: what is known of some results becomes `report.html`."""
+"""The command: some results as one page, `report.html`."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
 
 REPORT = "report.html"
-SLIDES = 100  # that are shown
-_VIEWS = 300  # slides times results, at most
-_PATCHES = 6  # top patches of a slide, and as many bottom ones
-_PATCHES_OF_SEVERAL = 4  # where several results stand side by side
+SLIDES = 100  # test slides to show at most
+_VIEWS = 300  # largest number of slides times results
+_PATCHES = 6  # patches with the highest attention of a slide, and as many with the lowest
+_PATCHES_OF_SEVERAL = 4  # the same, if there are several results
 
 
 def write_report(*, runs: Sequence[str | Path], out: str | Path, slides: int = SLIDES) -> dict[str, Any]:
-    """Write a report of results; the same call again writes it anew.
+    """Write a report of results; the same call replaces it.
 
     Args:
-        runs: run folders, folders of `evaluate`, or of features.
+        runs: run folders, folders of `evaluate`, or feature stores.
         out: folder for `report.html`.
-        slides: to show at most; of many results fewer.
+        slides: number of test slides to show at most; fewer with many results.
 
     Returns:
         The summary, also in `OUT/summary.json`.
 
     Raises:
-        UserError: see `wsc_ray.errors`; nothing has been written then.
+        UserError: see `wsc_ray.errors`; then nothing has been written.
     """
     parts = find_results(runs)
     folder = as_path(out)
@@ -85,7 +85,7 @@ def write_report(*, runs: Sequence[str | Path], out: str | Path, slides: int = S
 
 
 def make_report(results: Sequence[Facts], slides: int) -> tuple[Report, dict[str, Any]]:
-    """The page of some results, and for the summary how many slides it shows and what is missing."""
+    """Return the page of some results, and for the summary the number of slides that it shows and notes on what is missing."""
     chosen = choose_slides(results, min(slides, max(1, _VIEWS // len(results))))
     seen = _look(results, chosen)
     evaluated = [each for each in results if each.evaluated]
@@ -127,14 +127,14 @@ def make_report(results: Sequence[Facts], slides: int) -> tuple[Report, dict[str
 
 @dataclass
 class _Seen:
-    """What comes of looking at slides.
+    """The parts of the page that show slides and patches.
 
     Attributes:
-        cards: of slides with attention.
-        maps: of the patches of each result.
-        mapped: what the maps are of, in a sentence.
-        pictures: why some patches have none, in sentences.
-        failed: by the names of results, why one could not be looked through.
+        cards: the slides with attention.
+        maps: the maps of each result's patches.
+        mapped: a sentence on the patches of the maps.
+        pictures: sentences on why some patches have no picture.
+        failed: name of a result -> why its slides could not be read to the end.
     """
 
     cards: list[Card] = field(default_factory=list)
@@ -180,7 +180,7 @@ def _look(results: Sequence[Facts], chosen: Sequence[str]) -> _Seen:
 def _together(
     results: Sequence[Facts], chosen: Sequence[str], failed: dict[str, str]
 ) -> Iterator[tuple[str, dict[str, Look]]]:
-    """Each slide with what every result says of it, by the names of results; `failed` takes those that break off."""
+    """Yield each slide with the looks of all results, by the results' names; results that break off are added to `failed`."""
     looking = {each.name: look(each, chosen) for each in results}
     ahead: dict[str, Look | None] = dict.fromkeys(looking)
     for slide in chosen:
@@ -198,7 +198,7 @@ def _together(
 
 
 def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
-    """What slides are coloured by on the map, by slide id: their site, and the label that they were evaluated with."""
+    """Return the values that colour the map, by slide id: the site, and the label that was evaluated."""
     if facts.parts.features is None:
         return {}
     cohort = read_slides(facts.parts.features)
@@ -210,7 +210,7 @@ def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
 
 
 def _originals(results: Sequence[Facts]) -> tuple[Originals, str]:
-    """The pixels behind the first result whose manifest can be opened, or why there are none."""
+    """Return the pixels behind the first result whose manifest can be opened; or no pixels and the reason, a text that is empty otherwise."""
     reason = "the features do not say which manifest they were made of"
     for each in results:
         uri = None if each.parts.features is None else manifest_of(each.parts.features)
@@ -238,7 +238,7 @@ def _result(facts: Facts, failed: str | None) -> ResultPage:
 
 
 def _sampled(cards: int, results: Sequence[Facts]) -> str:
-    """Which slides are shown, in a sentence."""
+    """Return a sentence on which slides are shown."""
     count = len({slide for each in results if each.predictions is not None for slide in each.predictions.slides})
     if cards >= count:
         return f"All {cards:,} test slides, the worst predicted first."

@@ -1,4 +1,4 @@
-"""Each slide of a report: its thumbnail, and beside it where every head looked and which patches decided."""
+"""The slides of a report: a thumbnail, and for each result its attention map and the patches with the highest and lowest attention."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class PatchView:
-    """A patch of a slide: its picture, and what is said of it."""
+    """A patch: its picture, its corner in level-0 px, its attention as a multiple of an even share, and its label."""
 
     picture: str
     x: int
@@ -31,7 +31,7 @@ class PatchView:
 
 @dataclass(frozen=True)
 class Seen:
-    """A slide as one result saw it. `right` is None where it was not predicted."""
+    """A slide as one result sees it. `right` says whether the prediction is right; None if the label is unknown."""
 
     run: str
     predicted: str
@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Card:
-    """A slide with what every result says of it."""
+    """A slide as all results see it."""
 
     slide: str
     patient: str | None
@@ -67,11 +67,11 @@ def make_card(
     site: str | None,
     shown: int,
 ) -> Card:
-    """A card of a slide.
+    """Return the card of a slide.
 
     Args:
-        looks: by the names of results, those that have attention of the slide.
-        shown: how many top and how many bottom patches each result has.
+        looks: name of a result -> its look at the slide, for results with attention.
+        shown: number of top patches, and of bottom patches, of each result.
     """
     first = next(iter(looks.values()))
     by_name = {each.name: each for each in results}
@@ -104,7 +104,7 @@ def _seen(
     extremes: tuple[Sequence[int], Sequence[int]],
     images: Mapping[Place, np.ndarray],
 ) -> Seen:
-    assert look.attention is not None  # asked of whoever calls
+    assert look.attention is not None  # the caller passes looks with attention only
     predictions = facts.predictions
     assert predictions is not None
     row = predictions.members.ensemble()[predictions.slides.index(look.slide)]
@@ -124,7 +124,7 @@ def _seen(
 
 
 def _told(look: Look) -> str:
-    """Where attention lies, in a sentence."""
+    """Return a sentence on where the attention lies."""
     attention = look.attention
     assert attention is not None
     highest = int(attention.argmax())
@@ -140,7 +140,7 @@ def _told(look: Look) -> str:
 
 
 def attention_auroc(look: Look) -> float | None:
-    """AUROC of attention against the known labels of a slide's patches; None where they are of one kind."""
+    """Return the AUROC of attention for the known labels of a slide's patches; None if these are all the same."""
     if look.patch_labels is None or look.attention is None:
         return None
     known = look.patch_labels >= 0
@@ -149,7 +149,7 @@ def attention_auroc(look: Look) -> float | None:
 
 
 def _extremes(look: Look, shown: int) -> tuple[list[int], list[int]]:
-    """The patches that attention is highest and lowest on, the most extreme first; none is in both."""
+    """Return the rows of the patches with the highest and the lowest attention, the most extreme first; none is in both."""
     assert look.attention is not None
     order = np.argsort(-look.attention, kind="stable").tolist()
     few = min(shown, len(order) // 2)

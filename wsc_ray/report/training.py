@@ -1,4 +1,4 @@
-"""The curves of training, from `metrics.jsonl`."""
+"""The curves of a training, from `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from wsc_ray.report.charts import Chart, Table, by_run, number, quantitative, sized
 from wsc_ray.report.collect import Facts
 
-POINTS = 300  # of a curve; longer ones show the mean of neighbouring lines
+POINTS = 300  # of a curve at most; longer curves show means of neighbouring lines
 
-# key: title, what the axis says, how to read it
+# key: title, label of the axis, how to read the chart
 CURVES = {
     "loss": ("Loss", "loss", "The whole loss of the global batch."),
     "similarity": ("Loss of pure patches", "similarity half", "Falls as patches of pure slides are pulled together."),
@@ -31,11 +31,11 @@ CURVES = {
     "data_wait_fraction": ("Waiting for data", "share of time", "Share of a step that workers waited for patches."),
     "workers": ("Workers", "workers", "Those that trained; they may come and go."),
 }
-_CONSTANT = ("workers", "similarity_weight", "lr")  # shown only where they change
+_CONSTANT = ("workers", "similarity_weight", "lr")  # shown only if they change
 
 
 def training_charts(results: Sequence[Facts]) -> list[Chart]:
-    """A chart for each quantity that any of the results has logged."""
+    """Return a chart for each quantity that any result has logged."""
     return [chart for key in CURVES if (chart := _chart(key, results)) is not None]
 
 
@@ -78,7 +78,7 @@ def _chart(key: str, results: Sequence[Facts]) -> Chart | None:
 
 
 def points(metrics: Sequence[Mapping[str, float]], key: str) -> list[tuple[int, float]]:
-    """Steps and values of a quantity; of a long run the means of `POINTS` runs of neighbouring lines, each at its last step."""
+    """Return the steps and values of a quantity; a long curve is divided into `POINTS` parts, each given by its mean at its last step."""
     known = [(int(line["step"]), float(line[key])) for line in metrics if key in line and math.isfinite(line[key])]
     if len(known) <= POINTS:
         return known

@@ -1,4 +1,4 @@
-"""Reading whole-slide files: the list of them, their scale, where tissue is, and the grid of patches on it."""
+"""Whole-slide images: the list of slides, their readers and scale, the tissue on them, and the grid of patches on the tissue."""
 
 from wsc_ray.slides.slide import Region, Slide, open_slide
 

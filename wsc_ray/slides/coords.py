@@ -1,7 +1,7 @@
 """A slide's grid in a file: TRIDENT's `<slide>_patches.h5` (https://github.com/mahmoodlab/TRIDENT).
 
-`coords` (n, 2) int64, level-0 px, with TRIDENT's attributes, and three of ours in JSON: `wsc_ray`, the settings, by which
-the grid is known again, `wsc_ray_scale`, how its patches are read, and `wsc_ray_facts`, what was found on the slide.
+`coords` (n, 2) int64, level-0 px, with TRIDENT's attributes and three more in JSON: `wsc_ray`, the settings, which tell a later
+command whether the grid can be used; `wsc_ray_scale`, how its patches are read; and `wsc_ray_facts`, what was found on the slide.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Facts:
 
     Attributes:
         width, height: level-0 px.
-        tissue, pen, blurred: mm^2 of tissue, of marks of pens, and of tissue that is out of focus.
-        dropped: patches of the grid that are not kept, by the reason.
-        mask: name of the file that the tissue is from; None where it was found here.
+        tissue, pen, blurred: mm^2 of tissue, of pen marks, and of tissue that is out of focus.
+        dropped: reason -> number of patches of the grid that were dropped.
+        mask: name of the mask's file; None if the tissue was detected.
     """
 
     width: int
@@ -48,10 +48,10 @@ class Facts:
 
 
 def coords_path(out: AnyPath, slide_id: str, scale: str = "") -> AnyPath:
-    """Where a slide's grid lies.
+    """Return the path of a slide's grid.
 
     Args:
-        scale: a folder for each, where a manifest has several.
+        scale: the scale's folder, if the manifest has several scales; see `Settings.folders`.
     """
     folder = out / FOLDER / scale if scale else out / FOLDER
     return folder / f"{slide_id}_patches.h5"
@@ -80,9 +80,9 @@ def write_coords(
 
     Args:
         coords: (n, 2) int64.
-        overlap: of neighbouring patches, px as stored.
-        made: the settings, to know the file by.
-        folder: see `coords_path`.
+        overlap: overlap of neighbouring patches, px as stored.
+        made: the settings; `read_coords` compares them.
+        folder: the scale's folder; see `coords_path`.
     """
     path = coords_path(out, slide_id, folder)
     with (
@@ -109,10 +109,10 @@ def write_coords(
 
 
 def clear_others(out: AnyPath, slides: Collection[str], scales: Collection[str] = ("",)) -> None:
-    """Take away the grids and pictures of all slides and scales but these, which an earlier list or other settings have left.
+    """Delete the grids and previews of all other slides and scales, which an earlier list or other settings left.
 
     Args:
-        scales: see `coords_path`.
+        scales: folders of scales; see `coords_path`.
     """
     wanted = {coords_path(out, slide, scale) for slide in slides for scale in scales}
     wanted |= {preview_path(out, slide) for slide in slides}
@@ -125,8 +125,8 @@ def clear_others(out: AnyPath, slides: Collection[str], scales: Collection[str] 
 def read_coords(
     out: AnyPath, slide_id: str, made: Mapping[str, Any], folder: str = ""
 ) -> tuple[np.ndarray, Scale, Facts] | None:
-    """A slide's grid, (n, 2) int64, its scale and what was found on the slide; None where there is none that was made with
-    these settings, or it is damaged: the slide is then looked at again."""
+    """Return a slide's grid, (n, 2) int64, its scale and the facts of the slide; None if the file is missing or damaged, or was
+    made with other settings. The grid is then made anew."""
     try:
         with local_file(coords_path(out, slide_id, folder)) as local:
             checksums.check(local)
@@ -141,5 +141,5 @@ def read_coords(
 
 
 def magnification(mpp: float) -> float:
-    """By the usual convention: 10x is 1 um/px."""
+    """Return the magnification of a scale in um/px, by the usual convention that 10x is 1 um/px."""
     return round(10 / mpp, 2)

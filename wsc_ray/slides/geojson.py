@@ -1,9 +1,9 @@
 """Outlines of tissue in GeoJSON, level-0 px: TRIDENT's `contours_geojson` (https://github.com/mahmoodlab/TRIDENT), QuPath's export
 (https://qupath.readthedocs.io).
 
-Every polygon is tissue, with its holes cut out, but for objects that are detections, cells or tiles, and for those whose class
-says that they are none: QuPath's `Ignore*`, and the artefacts that GrandQC names. Those are cut out of the rest.
-A collection without features is a slide without tissue.
+Every polygon is tissue, with its holes cut out. There are two exceptions: detections, cells and tiles are ignored, and polygons of
+a class that is not tissue (QuPath's `Ignore*`, and GrandQC's artefacts) are cut out of the tissue. A collection without features is
+a slide without tissue.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from wsc_ray.errors import DataError
 
 NO_TISSUE = frozenset(["fold", "darkspot & foreign object", "penmarking", "edge & air bubble", "oof", "background"])
 _OBJECTS = frozenset(["detection", "cell", "tile"])
-_OUTSIDE = 0.05  # of the slide's sides, that outlines may lie outside
-_SHIFT = 4  # bits of a px's parts that OpenCV draws with
+_OUTSIDE = 0.05  # share of the slide's sides by which outlines may lie outside the slide
+_SHIFT = 4  # OpenCV draws with 2 ** -_SHIFT px
 
 _Ring = list[tuple[float, float]]
 
 
 def draw_outlines(data: bytes, slide_size: tuple[int, int], shape: tuple[int, int], px: float) -> np.ndarray:
-    """The outlines of a file, filled, on a slide's small picture, (h, w) bool.
+    """Return the tissue that a file outlines, on a slide's small picture, (h, w) bool.
 
     Args:
-        data: the file.
+        data: the content of the file.
         slide_size: width and height of the slide, level-0 px.
         shape: h and w of the picture.
-        px: level-0 px that one px of the picture is.
+        px: level-0 px per px of the picture.
 
     Raises:
-        DataError: it is no GeoJSON, holds no outline of tissue, or one that does not lie on the slide.
+        DataError: the file is no GeoJSON, holds no outline of tissue, or holds one that does not lie on the slide.
     """
     tissue, none = [], []
     names = set()
@@ -63,7 +63,7 @@ def _parsed(data: bytes) -> Any:
 
 
 def _features(values: Any) -> Iterator[dict[str, Any]]:
-    """The features of a collection, a list, or one alone; detections, cells and tiles are left out."""
+    """Yield the features of a collection or a list, or a single feature; detections, cells and tiles are left out."""
     if isinstance(values, dict) and values.get("type") == "FeatureCollection":
         values = values.get("features")
     elif isinstance(values, dict):
@@ -87,14 +87,14 @@ def _properties(feature: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class(feature: dict[str, Any]) -> str:
-    """What an object is classified as, in small letters; QuPath writes the name inside an object, GrandQC alone."""
+    """Return a feature's class in lower case: QuPath writes an object with a name, GrandQC only the name; empty if there is none."""
     found = _properties(feature).get("classification")
     found = found.get("name") if isinstance(found, dict) else found
     return found.casefold() if isinstance(found, str) else ""
 
 
 def _polygons(feature: dict[str, Any]) -> Iterator[list[_Ring]]:
-    """The polygons of a feature, each its outline and its holes."""
+    """Yield the polygons of a feature, each as its outline and its holes."""
     waiting = [feature.get("geometry")]
     while waiting:
         geometry = waiting.pop()
@@ -106,7 +106,7 @@ def _polygons(feature: dict[str, Any]) -> Iterator[list[_Ring]]:
             waiting += inner if isinstance(inner, list) else [None]
         elif kind in ("Polygon", "MultiPolygon") and isinstance(parts, list):
             shapes = parts if kind == "MultiPolygon" else [parts]
-            yield from (_rings(shape) for shape in shapes if shape != [])  # an empty shape is none
+            yield from (_rings(shape) for shape in shapes if shape != [])  # an empty shape is no polygon
         elif kind is None:
             raise DataError("a feature of it has no geometry")
         else:
@@ -136,7 +136,7 @@ def _check_place(polygon: list[_Ring], slide_size: tuple[int, int]) -> None:
 
 
 def _filled(polygons: list[list[_Ring]], shape: tuple[int, int], px: float) -> np.ndarray:
-    """Polygons on a picture, (h, w) bool. Each is drawn by itself: a hole in one cuts nothing out of another."""
+    """Return the polygons filled, (h, w) bool. Each is drawn on its own: a hole in one cuts nothing out of another."""
     mask = np.zeros(shape, bool)
     limits = np.array(shape[::-1])
     for polygon in polygons:

@@ -1,4 +1,4 @@
-"""The grid of patches on a slide, and how much tissue each of its cells holds."""
+"""The grid of patches on a slide, and the share of tissue in each patch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def grid(scanned: tuple[int, int, int, int], size: float, step: float) -> np.ndarray:
-    """Upper left corners of the patches that lie wholly inside the scanned part, row by row; (n, 2) int64, x and y.
+    """Return the upper left corners of the patches inside the scanned part, row by row; (n, 2) int64, x and y.
 
     Args:
         scanned: x, y, width, height, level-0 px.
-        size, step: side of a patch and distance between neighbours, level-0 px, not whole in general.
+        size, step: side of a patch and distance between neighbours, level-0 px; in general not whole numbers.
     """
     left, top, width, height = scanned
     x, y = (left + _steps(width, size, step), top + _steps(height, size, step))
@@ -18,10 +18,10 @@ def grid(scanned: tuple[int, int, int, int], size: float, step: float) -> np.nda
 
 
 def covered(mask: np.ndarray, corners: np.ndarray, size: float, px: float) -> np.ndarray:
-    """Share of each patch that the mask covers, (n,) float64.
+    """Return the share of each patch that the mask covers, (n,) float64.
 
     Args:
-        mask: (h, w) bool, one value for `px` x `px` level-0 px.
+        mask: (h, w) bool, one value per `px` x `px` level-0 px.
         corners: (n, 2), level-0 px.
         size: side of a patch, level-0 px.
     """

@@ -1,8 +1,8 @@
-"""JPEG tiles of a TIFF: what is stored of them, put together to a JPEG that says its own colours, and decoded once.
+"""JPEG tiles of a TIFF: the stored parts are joined to a complete JPEG, with a marker for its colour space, and decoded.
 
-A tile is an abbreviated JPEG (TIFF Technical Note 2): its quantisation and Huffman tables may stand in the tag JPEGTables,
-and its colours in the tag PhotometricInterpretation. Decoders see neither, and take three components for YCbCr where nothing
-says otherwise, which Aperio's RGB is not. Adobe's marker, APP14, is what they go by (ITU-T T.872, 6.5.3).
+A tile is an abbreviated JPEG (TIFF Technical Note 2): its quantisation and Huffman tables may be in the tag JPEGTables, and its
+colour space is in the tag PhotometricInterpretation. A decoder sees neither tag. Without a marker it takes three components for
+YCbCr, which is wrong for Aperio's RGB; with Adobe's marker APP14 it takes the colour space from there (ITU-T T.872, 6.5.3).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from wsc_ray.errors import DataError
 
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _BARE = frozenset((0x01, *range(0xD0, 0xD8)))  # markers without a length: TEM and RSTn
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn: of the markers around, DHT, JPG and DAC are none
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the markers DHT, JPG and DAC between them are none
 _APPLICATION = frozenset(range(0xE0, 0xF0))
-_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and a byte that says the colours
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # followed by a byte for the colour space
 RGB, YCBCR = b"\0", b"\1"  # that byte
 
 
@@ -26,10 +26,10 @@ class Parts(NamedTuple):
     """A JPEG up to its first scan.
 
     Attributes:
-        segments: without markers of applications.
-        size: width and height, px; None in tables alone.
-        components: 0 in tables alone.
-        scan: where the first scan begins, bytes.
+        segments: the segments, without those of applications (APPn).
+        size: width and height, px; None if there are only tables.
+        components: number of components; 0 if there are only tables.
+        scan: offset of the first scan, bytes.
     """
 
     segments: bytes
@@ -39,15 +39,16 @@ class Parts(NamedTuple):
 
 
 def decode_tile(stored: bytes, tables: bytes, colours: bytes, size: tuple[int, int]) -> np.ndarray:
-    """A tile as it is stored, (h, w, 3) uint8, RGB.
+    """Decode a tile to (h, w, 3) uint8, RGB.
 
     Args:
-        tables: the segments of the tag JPEGTables, see `read_tables`; empty where there is none.
-        colours: `RGB` or `YCBCR`, what the components are.
+        stored: the bytes of the tile in the file.
+        tables: the segments of the tag JPEGTables, see `read_tables`; empty without this tag.
+        colours: the colour space of the components, `RGB` or `YCBCR`.
         size: width and height that the tile must have, px.
 
     Raises:
-        DataError: it is damaged, has another size, or is not of three components.
+        DataError: the tile is damaged, has another size, or has not three components.
     """
     parts = _split(stored)
     if parts.size != size:
@@ -62,10 +63,10 @@ def decode_tile(stored: bytes, tables: bytes, colours: bytes, size: tuple[int, i
 
 
 def read_tables(tag: bytes | None) -> bytes:
-    """The segments of a tag JPEGTables.
+    """Return the segments of a tag JPEGTables; empty without this tag.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the tag is damaged.
     """
     return _split(tag).segments if tag else b""
 
@@ -77,7 +78,7 @@ def _split(data: bytes) -> Parts:
     size, components, at = None, 0, 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:  # fill
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
         if marker in _BARE:

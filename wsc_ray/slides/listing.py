@@ -1,21 +1,21 @@
-"""The list of slides: which files there are, of whom, and how they are labelled.
+"""The list of slides: their files, patients, labels and splits.
 
-A CSV, TSV or Parquet table. Its columns are taken by their names here or by those that others use for them:
+The list is a CSV, TSV or Parquet table. Its columns have these names, or the names that other tools use:
 
 | column | also called | meaning |
 | --- | --- | --- |
-| path | image_path, slide_path, wsi | of the slide file; relative to the slides' folder |
-| slide_id | sample_id | may be a file name; the path's stem where it is missing |
-| patient_id | case_id | the slide's id where it is missing |
-| label, split | | of the slide |
-| site | center, centre | where the slide is from; optional |
-| mpp | spacing_at_level_0 | um/px at level 0, where the file's own is missing or wrong |
-| mask | mask_path | a file that says where tissue is, see `wsc_ray.slides.masks`; relative to the slides' folder; optional |
+| path | image_path, slide_path, wsi | the slide file; relative to the slides' folder |
+| slide_id | sample_id | can be a file name; if missing, the path's stem |
+| patient_id | case_id | if missing, the slide's id |
+| label, split | | the slide's label and split |
+| site | center, centre | the site that the slide comes from; optional |
+| mpp | spacing_at_level_0 | um/px at level 0, for files whose own value is missing or wrong; optional |
+| mask | mask_path | a mask of the tissue, see `wsc_ray.slides.masks`; relative to the slides' folder; optional |
 
-Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLAM), a slide is the one slide file of the
-slides' folder that is called `<slide_id>`, or `<slide_id>.<something>`; annotations beside it are no slides.
+Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLAM), a slide is the one file of the slides' folder
+with the name `<slide_id>` or `<slide_id>.<suffix>`; files of annotations and tables beside it do not count.
 
-In place of a list a folder may be given: its slide files are the slides, and their names without the ending are the ids.
+A folder may be given instead of a list: its slide files are the slides, and their names without the suffix are the ids.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NAMES = {
     "mpp": ("spacing_at_level_0",),
     "mask": ("mask_path",),
 }
-# Files that lie beside slides and are none.
+# Suffixes of files that lie beside slides and are no slides.
 _NO_SLIDES = frozenset(
     [
         ".csv",
@@ -70,7 +70,7 @@ _NO_SLIDES = frozenset(
         ".png",
     ]
 )
-_SHOWN = 20  # problems that are listed, before they are only counted
+_SHOWN = 20  # problems that are listed; further ones are counted
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Entry:
     """One slide of the list.
 
     Attributes:
-        mpp: um/px at level 0 that the list gives; None: the file's own.
-        label, split: None: not known, which only a list without labels may leave open.
-        site: None: not known.
-        mask: of its tissue; None: tissue is looked for.
+        label, split: None if unknown, which is allowed only for lists that need no labels.
+        mpp: um/px at level 0 according to the list; None to take the file's own value.
+        site: None if unknown.
+        mask: the mask of its tissue; None if the tissue is to be detected.
     """
 
     slide_id: str
@@ -96,7 +96,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class SlideList:
-    """The slides of a list, in its order, and what people should know of how it was read."""
+    """The slides of a list, in its order, and notes on how the list was read."""
 
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
@@ -115,14 +115,14 @@ def read_list(
 
     Args:
         source: the list, or a folder of slide files.
-        folder: where relative paths start; None: the list's own folder.
-        columns: our name -> the list's, where it is none of those above.
-        constants: our name -> one value for every slide.
-        label_names: slide label in the list -> in the manifest; when given, it must name every label.
+        folder: folder that relative paths start from; None for the list's own folder.
+        columns: name in the table above -> column of the list.
+        constants: name in the table above -> one value for every slide.
+        label_names: label in the list -> label in the manifest; if given, it must have every label.
         labelled: whether every slide needs a label and a split.
 
     Raises:
-        ManifestError: the list cannot be read or is none, or slides of it are wrong; all problems are listed.
+        ManifestError: the list cannot be read or is no list of slides, or slides in it are wrong; all problems are listed.
     """
     source = local_path(source)
     folder = local_path(folder) if folder else source.parent
@@ -152,7 +152,7 @@ def read_list(
 
 
 def _files_of(folder: Path) -> UserTable:
-    """The slide files of a folder as a list of them."""
+    """Return the slide files of a folder as a table with a column of paths."""
     paths = pa.array([str(path) for path in _slide_files(folder)], pa.string())
     if not len(paths):
         raise ManifestError(f"{folder} holds no slide files; give a list of slides, or a folder of them")
@@ -162,7 +162,7 @@ def _files_of(folder: Path) -> UserTable:
 def _choose(
     header: Sequence[str], columns: Mapping[str, str], constants: Mapping[str, str], *, labelled: bool
 ) -> tuple[dict[str, str], list[str]]:
-    """Our name -> the list's column; and problems."""
+    """Return the column of the list for each name, and problems."""
     chosen, problems = dict(columns), []
     for name in [*columns, *constants]:
         if name not in NAMES:
@@ -193,7 +193,7 @@ def _choose(
 
 
 def _by_name(folder: Path) -> dict[str, list[Path]]:
-    """The slide files of a folder by their names, with and without the last suffix."""
+    """Return the slide files of a folder by their names, with and without the last suffix."""
     found: dict[str, list[Path]] = {}
     for path in _slide_files(folder):
         for name in {path.name, path.stem}:
@@ -202,7 +202,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
 
 
 def _slide_files(folder: Path) -> list[Path]:
-    """The files of a folder that may be slides, in order."""
+    """Return the files of a folder that may be slides, sorted."""
     try:
         return [
             path
@@ -223,7 +223,7 @@ def _entry(
     *,
     labelled: bool,
 ) -> Entry | None:
-    """The slide of a line; None where a problem has been added."""
+    """Return the slide of a line; None if the line has problems, which are added to `problems`."""
     wrong = []
     named = values.get("path")
     path = folder / named if named else None
@@ -237,7 +237,7 @@ def _entry(
             names = ", ".join(each.name for each in files)
             wrong.append(f"several files called {slide_id}.* in {folder} ({names}); give a column `path`")
         elif path.name == slide_id:
-            slide_id = path.stem  # CLAM's lists may have the suffix; the id is without it, as with a column of paths
+            slide_id = path.stem  # an id in CLAM's lists may have the suffix; drop it, as with a column of paths
     elif path is None:
         wrong.append("no path")
     elif not _is_file(path):
@@ -273,7 +273,7 @@ def _entry(
 
 
 def _is_file(path: Path) -> bool:
-    """False also for what no file can be called, where Python raises: a NUL, or a name longer than disks take."""
+    """Return whether a file exists; False too for names that make Python raise an error: with a NUL, or too long."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -289,10 +289,10 @@ def _number(text: str) -> tuple[float | None, str]:
 
 
 def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, names_patients: bool) -> list[str]:
-    """Slides and files that are there twice, patients in several splits, labels and splits that are written in two ways.
+    """Return sentences on slides and files that are there twice, patients in several splits, and labels and splits with two spellings.
 
-    Links give one file several names. That is a mistake where the list says that it is of several patients; where it says
-    nothing, `read_list` notes it.
+    Links can give one file several names. That is a problem if the list gives it several patients; if the list names no patients,
+    `read_list` only adds a note.
     """
     problems = []
     slides: dict[str, list[int]] = {}
@@ -316,7 +316,7 @@ def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, nam
 
 
 def _rows_of_files(found: Sequence[tuple[int, Entry]]) -> dict[Path, list[int]]:
-    """The rows of each slide file, by its path without links."""
+    """Return the rows of each slide file, by its path with links resolved."""
     rows: dict[Path, list[int]] = {}
     for row, entry in found:
         rows.setdefault(entry.path.resolve(), []).append(row)

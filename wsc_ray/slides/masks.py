@@ -1,11 +1,11 @@
-"""Tissue that others have found: a mask as PNG, or outlines as GeoJSON.
+"""Masks: tissue that other tools found, as a PNG or as outlines in GeoJSON.
 
-| file | of | tissue is |
+| file | written by | tissue is |
 | --- | --- | --- |
 | `.geojson`, `.json` | TRIDENT's `contours_geojson`, QuPath's export | see `wsc_ray.slides.geojson` |
 | `..._MASK.png` | GrandQC's `tis_det_mask` (https://github.com/cpath-ukk/grandqc) | 0 |
 | `..._mask.png` with values from 0 to 7 | GrandQC's `mask_qc` | 1; the others are artefacts and glass |
-| other `.png` | anybody's | whatever is not 0, if that is one value |
+| other `.png` | any tool | every value but 0, if there is only one |
 
 A PNG shows the whole slide, at any scale.
 """
@@ -23,23 +23,23 @@ from wsc_ray.errors import DataError
 from wsc_ray.slides.geojson import draw_outlines
 
 SUFFIXES = (".geojson", ".json", ".png")
-MAX_BYTES, MAX_PX = 2**27, 2**30  # of a file, and of a PNG that a header may claim more of
-ASPECT = 0.02  # that a mask's sides may be off the slide's, or
-ROUNDED = 2  # px of the mask
+MAX_BYTES, MAX_PX = 2**27, 2**30  # largest file, and largest PNG: a header can claim more
+ASPECT = 0.02  # allowed relative difference of a mask's shape from the slide's, or
+ROUNDED = 2  # allowed difference in px of the mask
 _GRANDQC = frozenset(range(8))
-_SHOWN = 5  # values that a sentence names
+_SHOWN = 5  # values that an error names
 
 
 def read_mask(path: Path, slide_size: tuple[int, int], shape: tuple[int, int], px: float) -> np.ndarray:
-    """A mask at the scale of a slide's small picture, (h, w) bool.
+    """Return a mask at the scale of a slide's small picture, (h, w) bool.
 
     Args:
         slide_size: width and height of the slide, level-0 px.
         shape: h and w of the picture.
-        px: level-0 px that one px of the picture is.
+        px: level-0 px per px of the picture.
 
     Raises:
-        DataError: it cannot be read, or is of another slide.
+        DataError: the mask cannot be read, or has not the shape of the slide.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -57,15 +57,15 @@ def read_mask(path: Path, slide_size: tuple[int, int], shape: tuple[int, int], p
 
 
 def find_masks(folder: Path, slides: Iterable[tuple[str, Path]]) -> Mapping[str, Path]:
-    """The masks of slides in a folder, by slide id; slides without one are left out.
+    """Return the masks in a folder by slide id; slides without a mask are left out.
 
-    A mask is called after the slide's id, or after its file with or without the suffix.
+    A mask has the name of the slide's id, or of the slide's file with or without its suffix.
 
     Args:
-        slides: id and file of each.
+        slides: id and file of each slide.
 
     Raises:
-        DataError: the folder cannot be read, holds no mask of these slides, or several of one.
+        DataError: the folder cannot be read, holds no mask of these slides, or several masks of one slide.
     """
     try:
         there = {path.name for path in folder.iterdir()}
@@ -97,7 +97,7 @@ def mask_identity(mask: Path) -> list[str | None]:
 
 
 def _decoded(data: bytes) -> np.ndarray:
-    """A PNG of one channel, (h, w) uint8."""
+    """Return the values of a PNG with one channel, (h, w) uint8."""
     header = np.frombuffer(data[16:24], ">u4")
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(header) < 2:
         raise DataError("it is no PNG")
@@ -117,7 +117,7 @@ def _decoded(data: bytes) -> np.ndarray:
 
 
 def _tissue(mask: np.ndarray, name: str) -> np.ndarray:
-    """(h, w) bool, by the values that the mask holds and by its file's name."""
+    """Return the tissue, (h, w) bool, according to the values of the mask and the name of its file; see the table above."""
     values = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256])).tolist()
     if name.endswith("_MASK.png"):
         return mask == 0
@@ -135,4 +135,4 @@ def _resized(mask: np.ndarray, slide_size: tuple[int, int], shape: tuple[int, in
     if off > ROUNDED and abs(width * h / (height * w) - 1) > ASPECT:
         raise DataError(f"it has {width} x {height} px, which is not the shape of a slide of {w} x {h} px")
     how = cv2.INTER_AREA if height > shape[0] else cv2.INTER_NEAREST
-    return cv2.resize(mask.view(np.uint8), (shape[1], shape[0]), interpolation=how) > 0  # a mean is rounded
+    return cv2.resize(mask.view(np.uint8), (shape[1], shape[0]), interpolation=how) > 0  # INTER_AREA rounds the mean

@@ -1,4 +1,4 @@
-"""Slides that stay open between one use and the next: opening one reads all of its tags."""
+"""Slides that stay open between uses, since opening a slide reads all of its tags."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from wsc_ray.errors import DataError
 from wsc_ray.slides.slide import Slide, choose_reader, open_slide
 
-KEPT = 8  # open while nobody uses them
-USED = 4  # at a time: each may hold decoded tiles, see `tile_cache`
+KEPT = 8  # slides that stay open while they are not in use
+USED = 4  # slides in use at a time: each may hold decoded tiles, see `tile_cache`
 
-_Key = tuple[Path, int, int]  # path, bytes and time of the last change: a file that was replaced is opened anew
+_Key = tuple[Path, int, int]  # path, size in bytes and time of the last change, so that a replaced file is opened anew
 
 
 class OpenSlides:
-    """Open slides of one process, which its threads share; each is used by one of them at a time.
+    """Open slides of a process, shared by its threads; a slide is used by one thread at a time.
 
     Args:
-        kept: how many stay open while nobody uses them; the one that was used longest ago is closed first.
-        used: how many are used at a time; further threads wait.
+        kept: number of slides that stay open while they are not in use; the one used longest ago is closed first.
+        used: number of slides in use at a time; further threads wait.
     """
 
     def __init__(self, kept: int = KEPT, used: int = USED):
@@ -32,11 +32,11 @@ class OpenSlides:
 
     @contextmanager
     def slide(self, path: Path) -> Iterator[Slide]:
-        """The open slide of that path.
+        """Lend the open slide at a path to the calling thread.
 
         Raises:
-            DataError: it is missing or cannot be opened.
-            OSError: storage fails.
+            DataError: the slide is missing or cannot be opened.
+            OSError: the storage fails.
         """
         with self._turns:
             key = _key(path)
@@ -49,7 +49,7 @@ class OpenSlides:
             self._give_back(key, slide)
 
     def close(self) -> None:
-        """Close those that nobody uses."""
+        """Close the slides that are not in use."""
         with self._lock:
             idle, self._idle = self._idle, []
         for _, slide in idle:

@@ -1,4 +1,4 @@
-"""Patches of a slide, read and shrunk to their size."""
+"""Reading the patches of a slide, and shrinking them to their size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsc_ray.slides.slide import Region, Slide
 
 
 class Square(NamedTuple):
-    """A patch: its upper left corner, level-0 px, its level, the side of its region there and its side as stored, px."""
+    """A patch: its upper left corner in level-0 px, its level, the side of its region in px of that level, and its side as stored in px."""
 
     x: int
     y: int
@@ -23,7 +23,7 @@ class Square(NamedTuple):
 
 
 def read_patches(slide: Slide, patches: Sequence[Square]) -> Iterator[np.ndarray | DataError]:
-    """Patches in order, each when it is asked for, (size, size, 3) uint8, RGB; in place of one that cannot be read, the reason."""
+    """Yield patches in order, (size, size, 3) uint8, RGB, each read when it is needed; instead of an unreadable one, yield the reason."""
     regions = [Region(patch.x, patch.y, patch.level, patch.read, patch.read) for patch in patches]
     for pixels, patch in zip(slide.read_regions(regions), patches, strict=True):
         if isinstance(pixels, DataError) or patch.read == patch.size:

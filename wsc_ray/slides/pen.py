@@ -1,8 +1,8 @@
-"""Pen marks on a small picture of a slide: colours that no common stain has, found by k-means in colour.
+"""Pen marks on a small picture of a slide: colours that no common stain has, found with k-means over colours.
 
 Haematoxylin and eosin are purple, blue-violet and pink, DAB is brown; felt pens are green, blue, red, orange or black. Where
-the two come near each other (blue pens and haematoxylin, red pens and blood) pens are more vivid. The bounds below lie
-between the colours of common pens and those of real and drawn stains; colours are in CIE Lab, as hue angle and chroma.
+a pen and a stain have similar hues (blue pens and haematoxylin, red pens and blood), the pen is more vivid. The bounds below separate
+the colours of common pens from those of real and simulated stains. Colours are in CIE Lab, as hue angle and chroma.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import numpy as np
 
 from wsc_ray.slides.pieces import without_small
 
-# Hue angle from and to, degrees, and the least chroma of a pen; other hues are a stain's.
+# Range of hue angles in degrees, and smallest chroma of a pen; other hues are those of stains.
 PENS = (
     (25, 105, 60),  # red, orange, yellow: brown (DAB) and blood are duller
     (105, 200, 14),  # green
     (200, 235, 18),  # turquoise
     (235, 285, 38),  # blue: haematoxylin beside DAB is duller
     (285, 298, 46),
-    (298, 310, 66),  # violet blue: haematoxylin is there, too
+    (298, 310, 66),  # violet blue: a hue of haematoxylin too
 )
-BLACK = (28, 12)  # below this lightness and chroma: black pens, and the black around a scan
+BLACK = (28, 12)  # lightness and chroma below which a px is black: pens, and the black around a scan
 CLUSTERS = 10
-SAMPLE = 16_384  # px that k-means looks at
+SAMPLE = 16_384  # px in the sample for k-means, about
 ROUNDS = 10
-GROW = 13  # px: the soft edge of a mark, which has a paler colour
-STAIN = (1 / 3, 2.5)  # a share of the coloured px, and a detail: see `find_pen`
-_SHIFT = 3  # bits of L, a and b that are left out where every colour gets its cluster
+GROW = 13  # px: diameter of the dilation that adds the soft, paler edge of a mark
+STAIN = (1 / 3, 2.5)  # share of the coloured px, and detail, above which a colour is a stain; see `find_pen`
+_SHIFT = 3  # lowest bits of L, a and b, ignored when colours are assigned to clusters
 
 
 def find_pen(lab: np.ndarray, coloured: np.ndarray, detail: np.ndarray, least: int) -> np.ndarray:
-    """Marks of pens, (h, w) bool, black ones included.
+    """Return the pen marks, (h, w) bool, including black ones.
 
-    Colours are clustered first, so that single px of a stain that lie beyond a bound stay with their like. Stains such as
-    trichrome are green or blue: clusters of a pen's colour are a stain where they hold more than `STAIN[0]` of all coloured
-    px and have the detail of tissue, by the median, since ink is smooth.
+    Colours are clustered first, so that single px of a stain beyond a bound stay with the rest of the stain. Some stains, such as
+    trichrome, are green or blue. Clusters with a pen's colour are therefore a stain if they hold more than `STAIN[0]` of all coloured
+    px and their median detail is above `STAIN[1]`: tissue has detail, and ink is smooth.
 
     Args:
-        lab: (h, w, 3) uint8, as OpenCV has it: L 0 to 255, a and b around 128.
-        coloured: (h, w) bool, what is not glass.
-        detail: (h, w) float32, what a small blur takes away from each px's lightness (0 to 255).
-        least: px of the smallest mark.
+        lab: (h, w, 3) uint8, in OpenCV's scale: L from 0 to 255, a and b centred at 128.
+        coloured: (h, w) bool, px that are not glass.
+        detail: (h, w) float32, what a small blur removes from each px's lightness (0 to 255).
+        least: size of the smallest mark, px.
     """
     marks = lab[..., 0] < BLACK[0] * 2.55
     marks[marks] = _chroma(lab[marks]) < BLACK[1]
@@ -59,7 +59,7 @@ def find_pen(lab: np.ndarray, coloured: np.ndarray, detail: np.ndarray, least: i
 
 
 def is_pen(colours: np.ndarray) -> np.ndarray:
-    """Whether colours are a pen's, (n,) bool.
+    """Return whether colours are those of a pen, (n,) bool.
 
     Args:
         colours: (n, 3), Lab as in `find_pen`.
@@ -73,7 +73,7 @@ def _chroma(colours: np.ndarray) -> np.ndarray:
 
 
 def _cluster(colours: np.ndarray) -> np.ndarray:
-    """Centres of k-means, (`CLUSTERS`, 3). Nothing is drawn: it begins with equal parts of the colours, sorted by hue."""
+    """Return the centres of k-means, (`CLUSTERS`, 3). It starts, without randomness, from equal parts of the colours sorted by hue."""
     hue = np.arctan2(colours[:, 2] - 128, colours[:, 1] - 128)
     start = np.empty(len(colours), np.int32)
     start[np.argsort(hue, kind="stable")] = np.arange(len(colours)) * CLUSTERS // len(colours)
@@ -83,10 +83,10 @@ def _cluster(colours: np.ndarray) -> np.ndarray:
 
 
 def _nearest(centres: np.ndarray) -> np.ndarray:
-    """The cluster of each bin of colours, (32 ** 3,)."""
+    """Return the cluster of each bin of colours, (32 ** 3,)."""
     side = (np.arange(256 >> _SHIFT) + 0.5) * (1 << _SHIFT)
     bins = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = (centres**2).sum(axis=1) - 2 * bins @ centres.T  # but for the bin's own length
+    distance = (centres**2).sum(axis=1) - 2 * bins @ centres.T  # squared distance, less the bin's own squared length
     return distance.argmin(axis=1)
 
 

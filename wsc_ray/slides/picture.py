@@ -7,12 +7,12 @@ import numpy as np
 
 from wsc_ray.slides.slide import Slide
 
-MPP = 8.0  # um/px of the picture that tissue is looked for in
-BLOCK = 512  # px of the picture that are read at a time, so that a slide without a pyramid takes little memory
+MPP = 8.0  # um/px of the picture on which tissue is detected
+BLOCK = 512  # px: side of the part that is read at a time, so that a slide without a pyramid takes little memory
 
 
 def small_picture(slide: Slide, mpp_level0: float) -> tuple[np.ndarray, float]:
-    """The whole slide at `MPP`, (h, w, 3) uint8, RGB, and how many level-0 px one of its px is.
+    """Return the whole slide at `MPP`, (h, w, 3) uint8, RGB, and the number of level-0 px per px of this picture.
 
     Raises:
         DataError: a part of the slide cannot be read.
@@ -22,7 +22,7 @@ def small_picture(slide: Slide, mpp_level0: float) -> tuple[np.ndarray, float]:
 
 
 def picture_of(slide: Slide, px: float) -> np.ndarray:
-    """The whole slide, (h, w, 3) uint8, RGB; one px is the mean of `px` x `px` level-0 px.
+    """Return the whole slide, (h, w, 3) uint8, RGB; each px is the mean of `px` x `px` level-0 px.
 
     Args:
         px: 1.0 or more.
@@ -32,7 +32,7 @@ def picture_of(slide: Slide, px: float) -> np.ndarray:
     """
     fine = [level for level, down in enumerate(slide.downsamples) if down <= px * 1.001]
     level = max(fine, key=lambda each: slide.downsamples[each])
-    there = px / slide.downsamples[level]  # px of that level for one of the picture
+    there = px / slide.downsamples[level]  # px of that level per px of the picture
     width, height = (max(1, int(side / px)) for side in slide.size)
     picture = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, BLOCK):

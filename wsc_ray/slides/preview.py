@@ -1,4 +1,4 @@
-"""Pictures of slides to judge by eye what was taken for tissue, and which patches were kept."""
+"""Pictures of slides that show which parts were taken for tissue, and which patches were kept."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from wsc_ray.slides.picture import picture_of
 from wsc_ray.slides.slide import Slide
 from wsc_ray.slides.tissue import Tissue
 
-SIDE = 1400  # px: the longer side, of a slide that has as many
+SIDE = 1400  # px: longer side of a picture
 QUALITY = 85
-TINT = 0.15  # of the patches' colour
-EDGES = 12  # px: patches that are shown with their edges
+TINT = 0.15  # opacity of the patches' colour
+EDGES = 12  # px: smallest patches that are drawn with their edges
 _KEPT, _TISSUE, _PEN, _BLURRED = (0, 160, 60), (20, 20, 20), (230, 120, 0), (0, 90, 230)
 
 
 def preview(slide: Slide, picture: np.ndarray, px: float, tissue: Tissue, kept: np.ndarray, size: float) -> bytes:
-    """A JPEG of the slide: patches that were kept in green, tissue outlined in black, pens in orange, blur in blue.
+    """Return a JPEG of the slide: kept patches in green, tissue outlined in black, pen marks in orange, blur in blue.
 
     Args:
-        picture: (h, w, 3) uint8, RGB; one of its px is `px` level-0 px. A slide of which it shows too little is read again.
-        tissue: on that picture.
-        kept: (n, 2), upper left corners of patches, level-0 px.
+        picture: (h, w, 3) uint8, RGB; each px is `px` level-0 px. If it is too small, the slide is read again.
+        tissue: the tissue on this picture.
+        kept: (n, 2), upper left corners of the kept patches, level-0 px.
         size: side of a patch, level-0 px.
     """
     wanted = max(1.0, max(slide.size) / SIDE)
     width, height = (max(1, int(side / wanted)) for side in slide.size)
     shown = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     if wanted < px:
-        with contextlib.suppress(DataError):  # where the finer levels are damaged the small picture has to do
+        with contextlib.suppress(DataError):  # if finer levels are damaged, the small picture has to do
             shown = picture_of(slide, wanted)
     corners = np.round(np.stack([kept, kept + size], axis=1) / wanted).astype(int)
     drawn = draw(shown, tissue, corners)
@@ -42,12 +42,12 @@ def preview(slide: Slide, picture: np.ndarray, px: float, tissue: Tissue, kept: 
 
 
 def draw(picture: np.ndarray, tissue: Tissue, patches: np.ndarray) -> np.ndarray:
-    """The picture with what was found on it, (h, w, 3) uint8, RGB.
+    """Return the picture with patches and outlines drawn on it, (h, w, 3) uint8, RGB.
 
     Args:
         picture: (h, w, 3) uint8, RGB.
-        tissue: of the same slide, at any scale.
-        patches: (n, 2, 2) int64, of each its upper left and its lower right corner (x, y), px of the picture.
+        tissue: the tissue of the same slide, at any scale.
+        patches: (n, 2, 2) int64, upper left and lower right corner (x, y) of each patch, px of the picture.
     """
     tinted = picture.copy()
     for low, high in patches.tolist():

@@ -1,4 +1,4 @@
-"""Physical scale: how large a px of a slide is, and where on its pyramid patches of a scale are read."""
+"""Physical scale: um/px of a slide, and the level of its pyramid from which patches at a scale are read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from wsc_ray.errors import DataError
 
-SANE = (0.05, 10.0)  # um/px at level 0 that scanners make; a file's tag, and a list, may say anything
-ANISOTROPY = 0.02  # that px may be from square
-TOLERANCE = 0.02  # that a level may be off what is asked for: scanners' 20x is 0.5 um/px only nearly
+SANE = (0.05, 10.0)  # range of um/px at level 0 that scanners make; a file's tag or a list may claim anything
+ANISOTROPY = 0.02  # allowed relative difference of um/px in x and y
+TOLERANCE = 0.02  # allowed relative difference from the wanted scale: a scanner's 20x is only about 0.5 um/px
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Scale:
     """How patches are read.
 
     Attributes:
-        level: of the pyramid.
-        read: side of the region at that level, px.
-        size: side of the patch as stored, px; the region is shrunk to it where it is larger.
-        size_level0: side of the patch at level 0, px; not whole in general.
+        level: level of the pyramid.
+        read: side of the region that is read, px of that level.
+        size: side of the patch as stored, px; a larger region is shrunk to it.
+        size_level0: side of the patch, level-0 px; in general not a whole number.
         mpp: um/px of the patch as stored.
         mpp_level0: um/px of level 0.
     """
@@ -34,10 +34,14 @@ class Scale:
 
 
 def level0_mpp(told: tuple[float, float] | None, given: float | None) -> float:
-    """um/px of level 0: what the list gives, else what the file says.
+    """Return um/px of level 0: the value given in the list, else the file's own.
+
+    Args:
+        told: the file's own um/px in x and y; None if missing.
+        given: the value in the list; None if missing.
 
     Raises:
-        DataError: neither is there, or it cannot be.
+        DataError: both are missing, or the value is impossible.
     """
     if given is not None:
         if not SANE[0] <= given <= SANE[1]:
@@ -56,10 +60,10 @@ def level0_mpp(told: tuple[float, float] | None, given: float | None) -> float:
 
 
 def choose_scale(mpp_level0: float, downsamples: Sequence[float], *, mpp: float, size: int) -> Scale:
-    """Where patches of `size` px at `mpp` um/px are read: the coarsest level that is fine enough, and shrunk from there.
+    """Return how patches of `size` px at `mpp` um/px are read: from the coarsest level that is fine enough, and shrunk from there.
 
     Raises:
-        DataError: level 0 is coarser than what is asked for: nothing is enlarged.
+        DataError: level 0 is coarser than `mpp`; patches are never enlarged.
     """
     fine = [level for level, down in enumerate(downsamples) if mpp_level0 * down <= mpp * (1 + TOLERANCE)]
     if not fine:

@@ -1,7 +1,7 @@
-"""An open slide file: what every reader of slides gives, and which reader is taken.
+"""The interface of slide readers, and the choice of a reader.
 
-A reader is one file of `wsc_ray/slides/readers/`, or of a plug-in: a `Slide` with a name in the registry. JPEG decoders
-round differently, so that a manifest is cut by one reader throughout; `stored-tiles` rounds as OpenSlide does.
+A reader is one file of `wsc_ray/slides/readers/`, or of a plug-in: a subclass of `Slide` with a name in the registry. JPEG decoders
+round differently, so that a whole manifest is cut with one reader. `stored-tiles` rounds as OpenSlide does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wsc_ray.registry import Registry
 
 
 class Region(NamedTuple):
-    """A rectangle of a slide: its upper left corner (x, y) in level-0 px, its width and height in px of `level`."""
+    """A rectangle of a slide: its upper left corner (x, y) in level-0 px, and its width and height in px of `level`."""
 
     x: int
     y: int
@@ -30,16 +30,16 @@ class Region(NamedTuple):
 
 
 class Slide(ABC):
-    """An open slide. A reader is a subclass that opens the file of a path, and raises `DataError` where it cannot.
+    """An open slide. A reader is a subclass whose constructor opens the file at a path, and raises `DataError` if it cannot.
 
     Attributes:
         size: width and height at level 0, px.
-        downsamples: of each level, 1.0 the first; `inf` for one that must not be read, see `pyramid`.
-        mpp: what the file says of level 0 in x and y, um/px; None where it says nothing.
-        scanned: x, y, width, height of the part that was scanned, level-0 px.
-        package: the Python package that the reader needs, in a class.
-        title: what people call that package.
-        extra: the extra of wsc-ray that installs it; None where none does.
+        downsamples: downsample of each level, 1.0 for the first; `inf` for a level that must not be read, see `pyramid`.
+        mpp: um/px of level 0 in x and y according to the file; None if the file does not give it.
+        scanned: x, y, width and height of the scanned part, level-0 px.
+        package: name of the Python module that the reader needs; set by the class.
+        title: name of that package for people; set by the class.
+        extra: the extra of wsc-ray that installs it; None if there is none.
     """
 
     package: ClassVar[str]
@@ -56,17 +56,17 @@ class Slide(ABC):
 
     @abstractmethod
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
-        """The region whose upper left corner is (x, y), level-0 px, `width` x `height` px of `level`; (h, w, 3) uint8,
+        """Return the region of `width` x `height` px of `level` whose upper left corner is (x, y) in level-0 px; (h, w, 3) uint8,
         RGB, white where nothing was scanned.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the region cannot be read.
         """
 
     def read_regions(self, regions: Sequence[Region]) -> Iterator[np.ndarray | DataError]:
-        """Several regions, in order, each when it is asked for; in place of one that cannot be read, the reason.
+        """Yield several regions in order, each read when it is needed; instead of one that cannot be read, yield the reason.
 
-        A reader that can read neighbours together does so here: it knows which regions are to come.
+        A reader that gains from reading neighbours together overrides this method, which knows all regions to come.
         """
         for region in regions:
             try:
@@ -76,25 +76,25 @@ class Slide(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the file; once more does nothing."""
+        """Close the file; closing it again does nothing."""
 
     @classmethod
     def installed(cls) -> bool:
-        """Whether what it needs is installed."""
+        """Return whether the reader's package is installed."""
         return importlib.util.find_spec(cls.package) is not None
 
 
 READERS: Registry[type[Slide]] = Registry("slide reader", "wsc_ray.slides.readers")
-ASPECT, ROUNDED = 0.02, 2  # a share, and px of a level; see `pyramid`
-AUTO = ("stored-tiles", "openslide", "cucim")  # the first of these that is installed
-MAX_SLIDE, MAX_TILE = 2**37, 2**28  # px: a header can claim more than any scanner makes, or any memory holds
+ASPECT, ROUNDED = 0.02, 2  # a relative difference, and px of a level; see `pyramid`
+AUTO = ("stored-tiles", "openslide", "cucim")  # `auto` takes the first of these that is installed
+MAX_SLIDE, MAX_TILE = 2**37, 2**28  # px: a header can claim more than scanners make or memory holds
 
 
 def choose_reader(name: str) -> str:
-    """The reader of that name; of `auto` the first of `AUTO` that is installed.
+    """Return the name of the reader to use: `name`, or for `auto` the first of `AUTO` that is installed.
 
     Raises:
-        DataError: it is not installed, or no reader of that name is known.
+        DataError: the reader is not installed, or no reader has that name.
     """
     if name != "auto" and name not in READERS:
         raise DataError(f"--reader {name}: {READERS.missing(name)}, or auto")
@@ -102,7 +102,7 @@ def choose_reader(name: str) -> str:
     for each in names:
         if READERS[each].installed():
             return each
-    kinds = [READERS[each] for each in names if name != "auto" or each != "stored-tiles"]  # which is OpenSlide and more
+    kinds = [READERS[each] for each in names if name != "auto" or each != "stored-tiles"]  # OpenSlide and more
     extras = [f"`pip install 'wsc-ray[{kind.extra}]'` installs {kind.title}" for kind in kinds if kind.extra]
     raise DataError("; ".join([f"{' or '.join(kind.title for kind in kinds)} is not installed", *extras]))
 
@@ -111,7 +111,7 @@ def open_slide(path: Path, reader: str) -> Slide:
     """Open a slide file with the reader of that name.
 
     Raises:
-        DataError: it is missing, damaged, of a format that the reader does not know, or larger than any slide.
+        DataError: the file is missing or damaged, has a format that the reader does not know, or is larger than any slide.
     """
     if not path.is_file():
         raise DataError(f"{path} is not there")
@@ -124,31 +124,31 @@ def open_slide(path: Path, reader: str) -> Slide:
 
 
 def pyramid(sizes: Sequence[tuple[int, int]], downsamples: Sequence[float]) -> tuple[float, ...]:
-    """The downsamples of a file's levels, `inf` for those that are no smaller picture of level 0.
+    """Return the downsamples of a file's levels, `inf` for levels that are no smaller picture of level 0.
 
-    Files hold pictures of the label or of the whole glass among their levels, and a reader that averages over x and y gives
-    them a downsample. A level is a smaller picture where it is smaller by the same in x and in y, but for `ASPECT` and for
-    `ROUNDED` px of its own: scanners round, and pad to whole tiles.
+    Some files hold pictures of the label or of the whole glass among their levels, and a library that averages over x and y gives
+    these a downsample. A level is a smaller picture of level 0 if its downsamples in x and y are equal up to a relative difference of
+    `ASPECT`, or up to `ROUNDED` px of the level: scanners round, and pad to whole tiles.
 
     Args:
         sizes: width and height of each level, px; level 0 first.
-        downsamples: of each level, as the reader gives them.
+        downsamples: downsample of each level, as the library gives it.
     """
     (width, height), *_ = sizes
     found = []
     for (w, h), downsample in zip(sizes, downsamples, strict=True):
         x, y = width / w, height / h
-        px = min(abs(w - width / y), abs(h - height / x))  # that the level lacks to the aspect of level 0
+        px = min(abs(w - width / y), abs(h - height / x))  # by which the level misses the aspect ratio of level 0
         found.append(float(downsample) if abs(x - y) <= ASPECT * max(x, y) or px <= ROUNDED else math.inf)
     return tuple(found)
 
 
 def on_white(region: np.ndarray) -> np.ndarray:
-    """(h, w, 4) or (h, w, 3) uint8 to (h, w, 3): what is transparent, since it was not scanned, becomes white."""
+    """Return a region (h, w, 4) or (h, w, 3) uint8 as (h, w, 3); transparent px, which were not scanned, become white."""
     if region.shape[-1] == 3:
         return region
     colour, alpha = region[..., :3], region[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(colour)
-    # Premultiplied or not, both libraries give fully seen or fully unseen px but at the edges of a scan.
+    # Alpha is 0 or 255 except at the edges of a scan, so that it makes no difference whether a library premultiplies by alpha.
     return (colour.astype(np.uint16) * alpha // 255 + (255 - alpha)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A slide's grids: which patches of it will be cut. No patch is read for that."""
+"""A slide's grids: which patches will be cut. No patch is read for this."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from wsc_ray.storage import AnyPath
 
 # Why patches are dropped.
 NO_TISSUE, LITTLE, PEN, BLURRED = "no tissue", "little tissue", "pen", "out of focus"
-DETECTOR = 2  # changes with what is taken for tissue, so that grids of an earlier one are made anew
+DETECTOR = 2  # version of the tissue detection; grids of another version are made anew
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a slide's grids and their patches.
+    """The settings that determine a slide's grids and the patches on them.
 
     Attributes:
-        mpps: um/px of the patches, a grid for each.
-        size, overlap: of a patch and with its neighbour, px as stored.
-        tissue: least share of a patch that is tissue.
+        mpps: scales of the patches, um/px; there is a grid for each.
+        size: side of a patch, px as stored.
+        overlap: overlap of neighbouring patches, px as stored.
+        tissue: smallest share of tissue in a patch.
+        reader: name of the slide reader.
     """
 
     mpps: tuple[float, ...]
@@ -44,13 +46,13 @@ class Settings:
 
     @property
     def folders(self) -> list[str]:
-        """Where the grids of each scale lie inside `coords/`."""
+        """The folder inside `coords/` for each scale; empty if there is only one scale."""
         return [f"{mpp:g}mpp" for mpp in self.mpps] if len(self.mpps) > 1 else [""]
 
 
 @dataclass(frozen=True)
 class SlideGrid:
-    """A slide's grid at one scale, or why there is none."""
+    """A slide's grid at one scale: `coords` (n, 2) int64, level-0 px; or, in `problem`, why there is none."""
 
     coords: np.ndarray
     scale: Scale | None
@@ -63,8 +65,8 @@ class SlideGrid:
 
 
 def known(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGrid] | None:
-    """The grids that a run before has left in `out`, one for each scale; None where any is missing or of other settings or of
-    another file."""
+    """Return the grids that an earlier run left in `out`, one for each scale; None if any is missing, or was made with other settings
+    or from another file."""
     made = _made(entry, settings)
     found = [
         read_coords(out, entry.slide_id, {**made, "mpp": mpp}, folder)
@@ -74,10 +76,10 @@ def known(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGrid] | N
 
 
 def slide_grids(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGrid]:
-    """Find a slide's tissue, lay a grid for each scale, and leave all in `out` (`coords/`, `previews/`).
+    """Find a slide's tissue, make a grid for each scale, and write grids and preview to `out` (`coords/`, `previews/`).
 
     Raises:
-        DataError: the slide or its mask cannot be read, or not at that scale.
+        DataError: the slide or its mask cannot be read, or the slide is coarser than a scale.
     """
     made = _made(entry, settings)
     grids = []
@@ -97,7 +99,7 @@ def slide_grids(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGri
     with atomic(preview_path(out, entry.slide_id)) as temporary:
         temporary.write_bytes(data)
     for each, scale, mpp, folder in zip(grids, scales, settings.mpps, settings.folders, strict=True):
-        assert each.facts is not None  # the grids last: what is known again is whole
+        assert each.facts is not None  # grids are written last, so that a grid that `known` finds has its preview
         write_coords(
             out,
             entry.slide_id,
@@ -114,15 +116,15 @@ def slide_grids(entry: Entry, settings: Settings, out: AnyPath) -> list[SlideGri
 def choose(
     tissue: Tissue, corners: np.ndarray, size: float, px: float, least: float
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Which patches are kept, (n,) bool, and how many are dropped for which reason.
+    """Return which patches are kept, (n,) bool, and the number of dropped patches by reason.
 
-    A patch is dropped for a pen or for its focus where it would be kept without: whichever covers more of it.
+    The reason is a pen or the focus, whichever covers more of the patch, if the patch would be kept without them.
 
     Args:
         corners: (n, 2), level-0 px.
         size: side of a patch, level-0 px.
-        px: level-0 px that one px of the masks is.
-        least: share of a patch that is tissue.
+        px: level-0 px per px of the masks.
+        least: smallest share of tissue in a kept patch.
     """
     if not len(corners):
         return np.zeros(0, bool), {}
@@ -139,7 +141,7 @@ def choose(
 
 
 def _tissue(entry: Entry, picture: np.ndarray, size: tuple[int, int], px: float) -> Tissue:
-    """What a mask of others says, else what is found on the picture."""
+    """Return the tissue of the slide's mask; without a mask, detect it on the picture."""
     if entry.mask is None:
         return find_tissue(picture)
     mask = read_mask(entry.mask, size, picture.shape[:2], px)
@@ -147,10 +149,10 @@ def _tissue(entry: Entry, picture: np.ndarray, size: tuple[int, int], px: float)
 
 
 def _facts(size: tuple[int, int], tissue: Tissue, square_mm: float, dropped: Mapping[str, int], entry: Entry) -> Facts:
-    """What was found on a slide.
+    """Return what was found on a slide.
 
     Args:
-        square_mm: mm^2 that one px of the masks is.
+        square_mm: mm^2 per px of the masks.
     """
     found, pen, blurred = (
         round(float(np.count_nonzero(mask) * square_mm), 4) for mask in (tissue.mask, tissue.pen, tissue.blurred)
@@ -159,7 +161,7 @@ def _facts(size: tuple[int, int], tissue: Tissue, square_mm: float, dropped: Map
 
 
 def _made(entry: Entry, settings: Settings) -> Mapping[str, Any]:
-    """What decides the grids of a slide but for their scale."""
+    """Return all that determines a slide's grids, apart from their scale."""
     values = {name: value for name, value in vars(settings).items() if name != "mpps"}
     values |= {"given": entry.mpp, "bytes": entry.path.stat().st_size, "detector": DETECTOR}
     return values if entry.mask is None else {**values, "mask": mask_identity(entry.mask)}

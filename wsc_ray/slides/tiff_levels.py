@@ -1,4 +1,4 @@
-"""Where a tiled TIFF keeps the tiles of each level, by tifffile."""
+"""The offsets of the tiles of each level in a tiled TIFF, found with tifffile."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import numpy as np
 from wsc_ray.errors import DataError
 from wsc_ray.slides.jpeg_tiles import RGB, YCBCR, read_tables
 
-_JPEG, _CONTIGUOUS, _REDUCED = 7, 1, 1  # values of tags of TIFF 6.0
-_COLOURS = {2: RGB, 6: YCBCR}  # of PhotometricInterpretation
-# What tifffile raises on damaged files besides its own error, which is a ValueError.
+_JPEG, _CONTIGUOUS, _REDUCED = 7, 1, 1  # values of tags in TIFF 6.0
+_COLOURS = {2: RGB, 6: YCBCR}  # by the value of PhotometricInterpretation
+# What tifffile raises on damaged files; its own error is a ValueError.
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
 
 
 @dataclass(frozen=True)
 class TiledLevel:
-    """A level whose tiles are JPEGs of three components.
+    """A level whose tiles are JPEGs with three components.
 
     Attributes:
         tile: width and height of a tile, px.
-        across, down: tiles in x and y.
-        offsets, counts: of each tile in the file, row by row, bytes, (across * down,); a count of 0 is a tile that is not there.
-        tables: segments that all tiles share.
+        across, down: number of tiles in x and y.
+        offsets, counts: offset and length of each tile in the file, row by row, bytes, (across * down,); a missing tile has length 0.
+        tables: the segments of JPEGTables, which all tiles share.
         colours: `RGB` or `YCBCR`.
-        complete: whether every tile is there.
+        complete: whether no tile is missing.
     """
 
     tile: tuple[int, int]
@@ -45,11 +45,11 @@ class TiledLevel:
 def tiled_levels(
     path: Path, sizes: Sequence[tuple[int, int]], *, padded: bool, reduced: bool
 ) -> list[TiledLevel | None]:
-    """The tiles of each level; None for a level that is stored in another way.
+    """Return the tiles of each level; None for a level that is stored in another way.
 
     Args:
         sizes: width and height of each level, px, the largest first.
-        padded: whether the file says that levels are larger than they are, up to whole tiles, as Philips does.
+        padded: whether the file gives levels a size rounded up to whole tiles, as Philips does.
         reduced: whether the tag NewSubfileType marks every level but the first.
 
     Raises:
@@ -64,7 +64,7 @@ def tiled_levels(
             told = [(page.imagewidth, page.imagelength) for page in pages]
             if len(pages) != len(sizes):
                 return [None] * len(sizes)
-            # Of several levels of one size nobody knows which is which, unless they stand in order, as Philips' do.
+            # Levels of equal size cannot be told apart, unless they are in order, as in Philips' files.
             return [
                 _level(page, size, padded) if padded or told.count(own) == 1 else None
                 for page, own, size in zip(pages, told, sizes, strict=True)

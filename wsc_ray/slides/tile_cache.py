@@ -1,4 +1,4 @@
-"""Decoded tiles that regions to come need again, within a limit."""
+"""A cache of decoded tiles that later regions need again, within a limit of memory."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 
-BYTES = 128 << 20  # a row of tiles of 256 px across 170,000 px: more than slides are wide
+BYTES = 128 << 20  # a row of tiles of 256 px across 170,000 px, more than the width of a slide
 
 
 class TileCache:
-    """The tiles that were used last, up to `limit` bytes; those of a plan go as soon as it needs them no more.
+    """Keeps the tiles that were used last, up to `limit` bytes; tiles of a plan are dropped after their last use.
 
     Attributes:
-        bytes: that it holds.
-        limit: bytes; a tile that is larger is not kept.
+        bytes: size of the kept tiles.
+        limit: largest `bytes`; a larger tile is not kept.
     """
 
     def __init__(self, limit: int = BYTES):
@@ -24,11 +24,11 @@ class TileCache:
         self._uses: Counter[Hashable] = Counter()
 
     def plan(self, keys: Iterable[Hashable]) -> None:
-        """What will be used in all, a key for each use; an earlier plan is forgotten."""
+        """Set the plan of all uses to come, a key for each use; it replaces an earlier plan."""
         self._uses = Counter(keys)
 
     def get(self, key: Hashable, decode: Callable[[], np.ndarray]) -> np.ndarray:
-        """The tile of that key, decoded where it is not kept."""
+        """Return the tile of a key, decoded if it is not kept."""
         tile = self._tiles.pop(key, None)
         if tile is None:
             tile = decode()
@@ -41,7 +41,7 @@ class TileCache:
         return tile
 
     def used(self, keys: Iterable[Hashable]) -> None:
-        """One use of each of these is over."""
+        """Count one use of each key as done, and drop tiles without further uses."""
         for key in keys:
             self._uses[key] -= 1
             if self._uses[key] <= 0:
@@ -49,7 +49,7 @@ class TileCache:
                 self._drop(key)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all tiles and the plan."""
         self._tiles.clear()
         self._uses.clear()
         self.bytes = 0

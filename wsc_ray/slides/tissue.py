@@ -1,12 +1,12 @@
-"""Where a slide holds tissue: colour against the glass, on a small picture of the whole slide (8 um/px).
+"""The tissue of a slide, found by its colour against the glass, on a small picture of the whole slide (8 um/px).
 
-Two passes. The first is Otsu's threshold on how far the colour of a px is from that of the glass, within bounds, so that glass
-alone is not divided into "tissue" and glass; paler px belong to the tissue that they are connected with (hysteresis). The
-second looks at the colours of what was found: marks of pens, by k-means (`wsc_ray.slides.pen`), and what is out of focus
-(`wsc_ray.slides.focus`) are left out. Black holds no tissue. About 0.25 s of one CPU core for a slide of 25 x 20 mm.
+Tissue is where the colour of a px is far from that of the glass, by Otsu's threshold. The threshold has bounds, so that a picture of
+nothing but glass is not divided into tissue and glass. Paler px belong to the tissue that they are connected with (hysteresis). Pen
+marks, found by k-means over colours (`wsc_ray.slides.pen`), black, and tissue that is out of focus (`wsc_ray.slides.focus`) are left
+out. This takes about 0.25 s of one CPU core for a slide of 25 x 20 mm.
 
-The bounds were set on H&E; brown (DAB) and blue (trichrome) stains are tissue, too. Fat and unstained
-tissue that is connected with nothing darker can be missed: look at the page of the slides, or give masks.
+The bounds were set on H&E; brown (DAB) and blue (trichrome) stains are found too. Fat and unstained tissue that are connected with
+nothing darker can be missed: check the page `slides.html`, or give masks.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from wsc_ray.slides.pen import find_pen
 from wsc_ray.slides.picture import MPP
 from wsc_ray.slides.pieces import connected, without_holes, without_small
 
-BLUR = 5  # px of the median
-GLASS = (80, 10, 0.01)  # lightness (0 to 100) above and chroma below which px can be glass, and their least share
-SURE = (5.0, 10.0)  # chroma from the glass: where Otsu's threshold may lie
-PALE = 4.0  # chroma from the glass that tissue has at least
-CLOSE = 7  # px: gaps between cells
+BLUR = 5  # px: side of the median filter
+GLASS = (80, 10, 0.01)  # lightness (0 to 100) above and chroma below which px can be glass; their smallest share
+SURE = (5.0, 10.0)  # distance in a and b from the glass: bounds of Otsu's threshold
+PALE = 4.0  # smallest distance in a and b of tissue from the glass
+CLOSE = 7  # px: gaps between cells up to this are closed
 SPECK = 0.01  # mm^2: smaller pieces are dust
-HOLE = 0.05  # mm^2: smaller holes are lumina and folds, and belong to the tissue around
+HOLE = 0.05  # mm^2: smaller holes are lumina and folds, which belong to the tissue around them
 MARK = 0.02  # mm^2: smaller marks are ink on the edge of the tissue
-MARGIN = 32  # px around the coloured part of a picture that are looked at with it
-UNFOCUSED = 0.1  # mm^2: smaller areas without detail are tissue that has none
-_PARTS = 4  # of a unit of chroma, as distances from the glass are held
+MARGIN = 32  # px around the coloured part of a picture that are included
+UNFOCUSED = 0.1  # mm^2: smaller areas without detail count as in focus, since some tissue has none
+_PARTS = 4  # parts of a unit in which distances from the glass are stored
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """What lies where on a picture, (h, w) bool each; no px is in two of them.
+    """Masks of a picture, (h, w) bool each; no px is in two of them.
 
     Attributes:
-        mask: tissue.
-        pen: marks of pens and black, that lie on tissue or beside it.
+        mask: tissue in focus.
+        pen: pen marks and black, on tissue or beside it.
         blurred: tissue that is out of focus.
     """
 
@@ -50,7 +50,7 @@ class Tissue:
 
 
 def find_tissue(picture: np.ndarray) -> Tissue:
-    """The tissue on a picture.
+    """Find the tissue on a picture.
 
     Args:
         picture: (h, w, 3) uint8, RGB, at `MPP`.
@@ -68,7 +68,7 @@ def find_tissue(picture: np.ndarray) -> Tissue:
 
 
 def _in_box(picture: np.ndarray, lab: np.ndarray, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tissue, pen and what is out of focus, where a picture holds any colour."""
+    """Return tissue, pen and blurred tissue in the coloured part of a picture, (h, w) bool each."""
     fine, wide = details(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
     pale = colour > PALE * _PARTS
     pen = find_pen(lab, pale, fine, _px(MARK))
@@ -81,7 +81,7 @@ def _in_box(picture: np.ndarray, lab: np.ndarray, colour: np.ndarray) -> tuple[n
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    """The rows and columns that hold something of a mask, and `MARGIN` px around; at least one px."""
+    """Return the rows and columns that a mask covers, with `MARGIN` px around them; at least one px."""
     found = []
     for axis, length in ((1, mask.shape[0]), (0, mask.shape[1])):
         (at,) = np.nonzero(mask.any(axis=axis))
@@ -92,8 +92,8 @@ def _box(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def _from_glass(lab: np.ndarray) -> np.ndarray:
-    """Each px's distance from the glass in a and b, in parts of `_PARTS` and 255 at most, (h, w) uint8. Glass is bright and
-    nearly grey, and where a picture holds too little of it, white."""
+    """Return each px's distance from the glass in a and b, times `_PARTS` and 255 at most, (h, w) uint8. Glass is bright and nearly
+    grey; if a picture has too little of it, white is taken for the glass."""
     lightness = lab[..., 0]
     pairs = lab[..., 1].astype(np.uint16) * 256 + lab[..., 2]
     a, b = (np.indices((256, 256), dtype=np.float32) - 128).reshape(2, -1)
@@ -110,7 +110,7 @@ def _median(values: np.ndarray, counts: np.ndarray) -> float:
 
 
 def _sure(colour: np.ndarray) -> float:
-    """Otsu's threshold, within its bounds, in parts as `colour`."""
+    """Return Otsu's threshold within its bounds, times `_PARTS` as `colour` is."""
     if not colour.size:
         return SURE[1] * _PARTS
     threshold, _ = cv2.threshold(colour.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)

@@ -1,9 +1,9 @@
-"""A neighbouring patch for the second view of a patch: tissue that is near looks alike, whatever the slide's label.
+"""A neighbouring patch for the second view of a patch: nearby tissue looks alike, whatever the slide's label.
 
-Pairs of neighbours are positives in self-supervised pathology, too (arXiv:2312.07489, arXiv:2503.05170). A neighbour is a patch of
-the same slide and scale whose corner is within `REACH` sides: of a grid without overlap the eight around it. It is chosen among the rows of
-the same row group that are of the patch's label, since those are read with it; at the borders of tissue and of the row group there are fewer, and where
-there is none, both views are of the patch itself.
+Neighbours are positives in other self-supervised methods for pathology too (arXiv:2312.07489, arXiv:2503.05170). A neighbour is a patch
+of the same slide and scale whose corner is within `REACH` sides: in a grid without overlap, one of the eight patches around it. It is
+chosen from the patch's group, because the rows of a row group are read together. At the borders of the tissue and of the group there
+are fewer neighbours; of a patch without neighbours both views are of the patch itself.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import pyarrow.compute as pc
 from wsc_ray.random import uniform
 
 REACH = 1.5  # sides of a patch
-COLUMNS = ("slide_id", "x", "y", "mpp", "patch_size", "level", "patch_size_level0")  # those of them that there are
-_NEIGHBOUR = 6  # what a random number is for; see order.py
+COLUMNS = ("slide_id", "x", "y", "mpp", "patch_size", "level", "patch_size_level0")  # those that the manifest has
+_NEIGHBOUR = 6  # the purpose of these random numbers; see order.py
 
 
 def neighbour_draws(count: int, share: float, *key: int) -> np.ndarray:
-    """For each of `count` patches a number in [0, 1) that chooses its neighbour, or NaN where it shows itself twice.
+    """Return for each of `count` patches a number in [0, 1) that chooses its neighbour, or NaN if both views are of the patch itself.
 
     Args:
-        share: of the patches that show a neighbour.
-        key: integers that, with the row, alone decide them.
+        share: probability that the second view is of a neighbour.
+        key: integers that, together with the index of the patch, determine its number.
     """
     draws = uniform(2 * count, _NEIGHBOUR, *key).reshape(count, 2)
     return np.where(draws[:, 0] < share, draws[:, 1], np.nan)
 
 
 class Neighbours:
-    """Which rows of a table are neighbours.
+    """The neighbours among the rows of a table.
 
     Args:
-        rows: `COLUMNS`, as a manifest has them. Where a patch's side at level 0 is unknown it has no neighbours.
+        rows: a manifest's columns `COLUMNS`. A patch has no neighbours if its side at level 0 is unknown.
     """
 
     def __init__(self, rows: pa.Table):
@@ -50,21 +50,26 @@ class Neighbours:
         self._side = side
 
     def of(self, row: int) -> np.ndarray:
-        """The rows of a row's neighbours, in order, (n,) int64."""
+        """Return the rows of a row's neighbours, ascending, (n,) int64."""
         distance = np.hypot(*(self._at - self._at[row]).T)
         near = (distance > 0) & (distance <= REACH * self._side[row])
         return np.flatnonzero(near & (self._slide == self._slide[row]) & (self._scale == self._scale[row]))
 
     def choose(self, row: int, draw: float) -> int | None:
-        """One of a row's neighbours; None where it has none.
+        """Return one of a row's neighbours; None if it has none.
 
         Args:
-            draw: in [0, 1).
+            draw: a number in [0, 1), which chooses.
         """
         found = self.of(row)
         return int(found[int(draw * len(found))]) if len(found) else None
 
 
 def offsets(place: Sequence[int], other: Sequence[int] | None) -> np.ndarray:
-    """Where the patches of both views lie, from the patch that was drawn, (2, 2) float32, level-0 px."""
+    """Return the positions of both views' patches relative to the patch that was drawn, (2, 2) float32, level-0 px.
+
+    Args:
+        place: x and y of the patch that was drawn, level-0 px.
+        other: x and y of its neighbour; None if both views are of the patch itself.
+    """
     return np.array([[0, 0], [0, 0] if other is None else np.subtract(other, place)], np.float32)

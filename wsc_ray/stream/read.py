@@ -120,11 +120,11 @@ def read_window(
 
 
 def _first_position(plan: Plan, kind: int, step: int, shards: range) -> int:
-    """The position in the global batch of the first patch of a class that these shards give."""
+    """Return the position in the global batch of the first patch of a class from these shards."""
     return kind * plan.geometry.size(step) + plan.geometry.first_position(step, shards.start)
 
 
 def _draws(augment: Augment, plan: Plan, begin: int, step: int) -> list[float | None]:
-    """For each position of a step the number that chooses a neighbour, or None."""
+    """Return for each position of a step's global batch the number that chooses a neighbour, or None."""
     draws = neighbour_draws(2 * plan.geometry.size(step), augment.neighbour, plan.geometry.seed, begin + step)
     return [None if np.isnan(draw) else draw for draw in draws.tolist()]

@@ -1,4 +1,4 @@
-"""Slides -> manifest: the layout from the grids, the patches, the command."""
+"""Slides -> manifest: the layout from the grids, cutting the patches, and the command."""
 
 from wsc_ray.tiling.run import tile_slides
 

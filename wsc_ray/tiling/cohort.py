@@ -1,4 +1,4 @@
-"""The table of slides of a manifest that is cut from slides."""
+"""The table of slides of a manifest that `tile` cuts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from wsc_ray.slides.slide_grid import SlideGrid
 
 
 def slide_table(entries: Sequence[Entry], grids: Sequence[SlideGrid], left_out: Collection[str]) -> pa.Table:
-    """Every slide of the list that could be read, those without tissue too.
+    """Return the table of all slides that could be read, including those without tissue.
 
     Args:
-        grids: of each entry.
+        grids: a grid of each entry.
         left_out: ids of slides that could not be read.
 
     Returns:
-        `slide_id`, `patient_id`, `label`, `split`, `site` (where the list has it), `mpp` (float32, um/px at level 0) and
+        `slide_id`, `patient_id`, `label`, `split`, `site` (if the list has it), `mpp` (float32, um/px at level 0) and
         `slide_uri`.
     """
     pairs = [(each, grid) for each, grid in zip(entries, grids, strict=True) if each.slide_id not in left_out]

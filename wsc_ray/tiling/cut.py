@@ -1,5 +1,5 @@
-"""One file of the manifest: its patches read from their slides, encoded, and written in one step; or rows that point into
-the slides, of which nothing is read.
+"""Write one file of the manifest in one step: its patches, read from their slides and encoded; or, linked, rows that point into the
+slides, without reading them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ class PatchFile:
     """A file to write.
 
     Attributes:
-        path: where it will lie.
-        number, parts: its number, from 1, of how many.
-        table: its rows without pixels.
-        slide: of each row, a key of `slides`, (n,) int64.
-        spans: rows of its row groups.
-        slides: path and scale of each slide.
-        quality: of the JPEGs, 1 to 100; None: rows point into the slides.
-        unreadable: a file for the patches that cannot be read, which are left out; None: they are an error.
+        path: its path.
+        number, parts: its number, from 1, and the number of files.
+        table: its rows, without pixels.
+        slide: for each row a key of `slides`, (n,) int64.
+        spans: the rows of each row group.
+        slides: path of each slide, and scale at which its patches are read.
+        reader: name of the slide reader.
+        quality: quality of the JPEGs, 1 to 100; None if rows point into the slides.
+        unreadable: path of a table of the patches that cannot be read and are left out; None if such patches are an error.
     """
 
     path: AnyPath
@@ -64,10 +65,10 @@ class Unreadable:
 
 
 def cut(patch_file: PatchFile) -> int:
-    """Write the file; how many patches it holds.
+    """Write the file, and return the number of its patches.
 
     Raises:
-        DataError: patches cannot be read and may not be left out.
+        DataError: patches cannot be read, and may not be left out.
     """
     bad: list[Unreadable] = []
     linked = patch_file.quality is None
@@ -94,7 +95,7 @@ def _write_unreadable(path: AnyPath, bad: Sequence[Unreadable]) -> None:
 
 
 def _links(patch_file: PatchFile) -> Iterator[pa.Table]:
-    """The row groups, without pixels."""
+    """Yield the row groups, without pixels."""
     uris = {slide: str(path) for slide, (path, _) in patch_file.slides.items()}
     column = pa.array([uris[slide] for slide in patch_file.slide.tolist()], pa.string())
     table = patch_file.table.append_column("slide_uri", column)
@@ -102,7 +103,7 @@ def _links(patch_file: PatchFile) -> Iterator[pa.Table]:
 
 
 def _groups(patch_file: PatchFile, bad: list[Unreadable]) -> Iterator[pa.Table]:
-    """The row groups, each when it is asked for: the images of one are in memory at a time."""
+    """Yield the row groups, each made when it is needed; the images of one are in memory at a time."""
     images = _images(patch_file)
     for start, stop in patch_file.spans:
         rows = patch_file.table.slice(start, stop - start)
@@ -116,7 +117,7 @@ def _groups(patch_file: PatchFile, bad: list[Unreadable]) -> Iterator[pa.Table]:
 
 
 def _images(patch_file: PatchFile) -> Iterator[bytes | DataError]:
-    """The image of each row, in order, or why there is none. Rows of a slide stand together: it is opened once."""
+    """Yield the image of each row in order, or the reason why it is missing. Rows of a slide are neighbours, so that each slide is opened once."""
     assert patch_file.quality is not None
     corners = np.stack([patch_file.table[name].to_numpy() for name in ("x", "y")], axis=1)
     for slide, rows in itertools.groupby(range(len(corners)), patch_file.slide.tolist().__getitem__):
@@ -133,6 +134,6 @@ def _images(patch_file: PatchFile) -> Iterator[bytes | DataError]:
 
 
 def encode(patch: np.ndarray, quality: int) -> bytes:
-    """A JPEG; without subsampled colour above quality 90, since stains differ by colour alone."""
+    """Return a patch as JPEG. Above quality 90 colour is not subsampled, since stains differ only in colour."""
     subsampling = "444" if quality > 90 else "420"
     return simplejpeg.encode_jpeg(np.ascontiguousarray(patch), quality=quality, colorsubsampling=subsampling)

@@ -1,4 +1,4 @@
-"""The work of tiling: every slide's grid, then every file of the manifest; what is there is left out."""
+"""The work of tiling: every slide's grid, then every file of the manifest; those that are done are skipped."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ _SHOWN = 10  # slides or files that an error names
 
 @dataclass(frozen=True)
 class TilingJob:
-    """What is to be done.
+    """A call of `tile`.
 
     Attributes:
-        quality: of the JPEGs, 1 to 100; None: rows point into the slides.
+        entries: the slides.
+        settings: the settings of grids and patches.
+        quality: quality of the JPEGs, 1 to 100; None if rows point into the slides.
         out: the manifest's folder.
-        skip_bad: leave out slides and patches that cannot be read.
+        skip_bad: whether to leave out slides and patches that cannot be read.
     """
 
     entries: Sequence[Entry]
@@ -43,10 +45,10 @@ class TilingJob:
 
 
 def look_at_all(job: TilingJob, looked: Sequence[list[SlideGrid] | None]) -> list[list[SlideGrid]]:
-    """Every slide's grids, one for each scale; one with the problem of a slide that has none.
+    """Return every slide's grids, one for each scale; for a slide that cannot be used, one grid with its problem.
 
     Args:
-        looked: what is known of each slide already.
+        looked: the grids of each slide that are known already; None if they have to be made.
     """
     from wsc_ray.ray_session import ray_session
     from wsc_ray.tiling.ray_each import each
@@ -67,10 +69,10 @@ def look_at_all(job: TilingJob, looked: Sequence[list[SlideGrid] | None]) -> lis
 
 
 def problems_of(job: TilingJob, grids: Sequence[Sequence[SlideGrid]]) -> dict[str, str]:
-    """Slides that cannot be used, and why.
+    """Return the slides that cannot be used, each with its problem.
 
     Raises:
-        DataError: there are some, and they may not be left out.
+        DataError: there are such slides, and they may not be left out.
     """
     entries = job.entries
     bad = {entry.slide_id: found[0].problem for entry, found in zip(entries, grids, strict=True) if found[0].problem}
@@ -86,10 +88,10 @@ def problems_of(job: TilingJob, grids: Sequence[Sequence[SlideGrid]]) -> dict[st
 
 
 def cut_all(job: TilingJob, pairs: Sequence[tuple[Entry, SlideGrid]], layout: Layout) -> int:
-    """Write the files that are missing; how many patches they hold.
+    """Write the files that are missing, and return the number of their patches.
 
     Args:
-        pairs: the slides and grids that the layout is of.
+        pairs: the slides and grids from which the layout was made.
 
     Raises:
         DataError: patches cannot be read, and may not be left out; the other files are written.
@@ -122,7 +124,7 @@ def cut_all(job: TilingJob, pairs: Sequence[tuple[Entry, SlideGrid]], layout: La
 
 
 def clear_unfinished(out: AnyPath) -> None:
-    """Take away what processes that were killed have left half-written; on an object store nothing ever is."""
+    """Delete the half-written files of killed processes; on an object store there are none."""
     if not isinstance(out, Path):
         return
     for pattern in (
@@ -148,7 +150,7 @@ def _part(job: TilingJob, pairs: Sequence[tuple[Entry, SlideGrid]], layout: Layo
         path=place,
         number=number + 1,
         parts=len(layout.files),
-        table=layout.table.take(pa.array(np.arange(first, last))),  # a slice would travel with the whole table
+        table=layout.table.take(pa.array(np.arange(first, last))),  # Ray would send the whole table with a slice
         slide=slide,
         spans=[(start - first, stop - first) for start, stop in spans],
         slides={index: (pairs[index][0].path, pairs[index][1].scale) for index in np.unique(slide).tolist()},

@@ -1,4 +1,4 @@
-"""Which patch stands in which row of which file, told from the grids alone."""
+"""The file and row of every patch, determined by the grids alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from wsc_ray.slides.slide_grid import SlideGrid
 
 @dataclass(frozen=True)
 class Layout:
-    """A manifest to be.
+    """The layout of a manifest.
 
     Attributes:
-        table: the manifest's columns without pixels, a row a patch, in the order of writing.
-        slide: of each row, an index into the slides and grids that it was laid out from, (n,) int64.
-        files: the spans of rows of each file's row groups.
+        table: the manifest's columns without pixels, one row per patch, in the order of writing.
+        slide: for each row the index of its slide and grid in the `pairs` of `lay_out`, (n,) int64.
+        files: for each file the spans of rows of its row groups.
     """
 
     table: pa.Table
@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the rows and how they are divided."""
+        """SHA-256 (hex) of the rows and their division into files and row groups."""
         digest = hashlib.sha256(repr(self.files).encode())
         for spans in self.files:
             first, last = spans[0][0], spans[-1][1]
@@ -41,10 +41,10 @@ class Layout:
 
 
 def lay_out(pairs: Sequence[tuple[Entry, SlideGrid]], *, row_group_rows: int, file_rows: int, seed: int) -> Layout:
-    """The layout of `wsc_ray.manifest.write`: by split, label and slide, inside a slide scale by scale, and row by row.
+    """Return the layout, in the order of `wsc_ray.manifest.write`: by split, label and slide; inside a slide by scale, then row by row.
 
     Args:
-        pairs: a slide and its grid at one scale, neighbouring for all scales of a slide; grids without patches are left out.
+        pairs: slides and their grids at one scale; the grids of a slide are neighbours. Grids may be empty.
     """
     entries, looked = [entry for entry, _ in pairs], [grid for _, grid in pairs]
     counts = [len(each.coords) for each in looked]

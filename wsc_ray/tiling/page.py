@@ -1,6 +1,6 @@
-"""`slides.html`: every slide of a manifest on one page, with its picture and what was kept of it, suspicious ones first.
+"""`slides.html`: all slides of a manifest on one page, with pictures and counts of patches, suspicious slides first.
 
-The page asks for nothing but the pictures in `previews/`, beside it, each when it comes into view.
+The page loads nothing but the pictures in `previews/` beside it, each when it comes into view.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from wsc_ray.slides.slide_grid import BLURRED, PEN, Settings, SlideGrid
 from wsc_ray.storage import AnyPath
 
 PAGE = "slides.html"
-FEW = 0.1  # of the median slide's patches: fewer are suspicious
-SPOILT = 0.2  # of the patches with tissue: more that were dropped for pens, or for focus, are suspicious
-SCALE = 1.5  # a factor from the median um/px of level 0: a slide beyond is suspicious
-FULL, GRID = 0.95, 100  # of a grid of more patches: a slide that keeps more may be one whose glass was taken for tissue
+FEW = 0.1  # share of the median slide's patches below which a slide is suspicious
+SPOILT = 0.2  # share of the patches with tissue, dropped for pens or for focus, above which a slide is suspicious
+SCALE = 1.5  # factor between um/px of level 0 and its median above which a slide is suspicious
+FULL, GRID = 0.95, 100  # share of a grid of more than GRID patches above which glass may have been kept
 RULE = (
     "Suspicious is a slide that cannot be used; that has no patch; that has few patches (less than "
     f"{FEW:.0%} of the median slide's); of which much is pen or out of focus (more than {SPOILT:.0%} of the patches with tissue); whose "
     f"um/px at level 0 is odd (the median's by a factor of more than {SCALE}); or of which nearly everything is kept (more than "
     f"{FULL:.0%} of a grid of over {GRID} patches)."
 )
-_FINE = 9  # the rank of a slide that is not suspicious
+_FINE = 9  # rank of a slide that is not suspicious
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Card:
     """A slide on the page.
 
     Attributes:
-        reasons: why it is suspicious; the first is the worst.
-        rank: how bad the first is, 0 the worst; slides of one rank stay in the list's order.
-        preview: the picture's address, relative to the page; None where there is none.
-        facts: name -> value, in words.
+        reasons: why the slide is suspicious, the worst reason first.
+        rank: how bad the first reason is, 0 the worst; slides with the same rank keep the list's order.
+        preview: the picture's address relative to the page; None if there is no picture.
+        facts: name -> value, as texts.
     """
 
     slide_id: str
@@ -54,10 +54,10 @@ class Card:
 def write_page(
     out: AnyPath, entries: Sequence[Entry], grids: Sequence[Sequence[SlideGrid]], settings: Settings
 ) -> None:
-    """Write the page of a manifest, in one step.
+    """Write the page of a manifest in one step.
 
     Args:
-        grids: of each entry, one for each scale.
+        grids: the grids of each entry, one for each scale.
     """
     there = {path.name for path in (out / PREVIEWS).glob("*.jpg")}
     cards = cards_of(entries, grids, settings, there)
@@ -66,7 +66,7 @@ def write_page(
 
 
 def render(cards: Sequence[Card], *, title: str) -> str:
-    """The page as HTML; whatever a list says is escaped."""
+    """Return the page as HTML, in which all texts of the list are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wsc_ray.tiling", "templates"),
         autoescape=True,
@@ -82,10 +82,10 @@ def render(cards: Sequence[Card], *, title: str) -> str:
 def cards_of(
     entries: Sequence[Entry], grids: Sequence[Sequence[SlideGrid]], settings: Settings, previews: set[str]
 ) -> list[Card]:
-    """The slides in the page's order.
+    """Return the slides in the order of the page.
 
     Args:
-        previews: names of the pictures that there are.
+        previews: names of the pictures in `previews/`.
     """
     usable = [found for found in grids if found[0].scale is not None]
     patches = [_kept(found) for found in usable if _kept(found)]
@@ -98,11 +98,11 @@ def cards_of(
 def suspicions(
     found: Sequence[SlideGrid], patches: float, mpp: float, *, all_kept: bool = False
 ) -> list[tuple[int, str]]:
-    """Why a slide is suspicious, each with its rank, the worst first; see `RULE`.
+    """Return the reasons why a slide is suspicious, each with its rank, the worst first; see `RULE`.
 
     Args:
-        found: its grids.
-        patches, mpp: the medians of the manifest's slides: patches of those that have any, and um/px at level 0.
+        found: the slide's grids.
+        patches, mpp: medians over the manifest's slides: number of patches of slides that have any, and um/px at level 0.
         all_kept: whether no patch had to hold tissue.
     """
     if found[0].problem or found[0].scale is None:
@@ -157,7 +157,7 @@ def _kept(found: Sequence[SlideGrid]) -> int:
 
 
 def dropped(found: Sequence[SlideGrid]) -> Counter[str]:
-    """Patches that are not kept, by the reason, over all scales."""
+    """Return the number of dropped patches by reason, over all scales."""
     counts: Counter[str] = Counter()
     for grid in found:
         counts.update(grid.facts.dropped if grid.facts is not None else {})

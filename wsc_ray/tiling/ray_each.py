@@ -1,4 +1,4 @@
-"""Ray's part of tiling: one function over many arguments, on every CPU of the cluster."""
+"""The part of tiling that uses Ray: calling a function with many arguments, on all CPUs of the cluster."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import ray
 from wsc_ray.errors import DataError
 
 Result = TypeVar("Result")
-AHEAD = 2  # tasks a CPU that are submitted before one ends: the rest would only fill the scheduler's queue
-RETRIES = 2  # of a task whose process or machine died
+AHEAD = 2  # submitted tasks per CPU; more would only fill the scheduler's queue
+RETRIES = 2  # retries of a task whose process or machine died
 
 
 def each(
     function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]
 ) -> Iterator[tuple[int, Result | DataError]]:
-    """`function(*arguments[i])` as a Ray task for every i: (i, what it returned), as they end, in any order.
+    """Run `function(*arguments[i])` as a Ray task for every i, and yield (i, result) in the order in which tasks end.
 
-    What cannot be read or written (`DataError`, `OSError`) is given instead of a result, and so is a task whose process ended
-    each time that it was tried: a broken slide can end a C library. Needs a Ray session.
+    A `DataError` takes the place of a result if the function raises `DataError` or `OSError`, or if the task's process died at every
+    try: a broken slide can crash a C library. A Ray session must be running.
 
     Args:
-        arguments: made when their task is submitted.
+        arguments: drawn from the iterable only when their task is submitted.
     """
     task: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(_answer)
     shared = ray.put(function)

@@ -1,8 +1,8 @@
 """The command: a list of slides -> a manifest with their patches.
 
-Grids come first, a slide each, and then everything about the manifest is known but its pixels: which file holds which
-rows. Each of its files is then cut by itself, on any machine, so that a command that was interrupted goes on with the
-slides and files that are missing, and ends with the same manifest.
+First every slide gets its grid. The grids determine all of the manifest except its pixels, including the rows of each file. Each file is
+then cut independently, on any machine. An interrupted command therefore goes on with the slides and files that are missing, and ends
+with the same manifest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from wsc_ray.tracking import Tracker
 from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"
-FILE_ROWS = 4096  # a file is what a crash loses, and what one CPU works on
+FILE_ROWS = 4096  # a file is the work of one CPU, and the most that it loses in a crash
 _WORDS = {
     "list": "the list: it names other slides, other places of them, or other masks",
     "detector": "tissue is found in another way than by the version that cut these patches",
@@ -43,7 +43,7 @@ _WORDS = {
 LINKED = (
     "stored-tiles",
     "openslide",
-)  # readers that give the same pixels, whichever of them is installed where rows are read
+)  # readers with the same pixels: any of them may be installed where the rows are read
 
 
 def tile_slides(
@@ -70,38 +70,38 @@ def tile_slides(
     tracking: str | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Cut the tissue of slides into patches and write them as a manifest; what is there already is left out.
+    """Cut the tissue of slides into patches and write them as a manifest; slides and files that are done are skipped.
 
     Args:
-        slides: CSV or TSV list or a folder of slides, see `wsc_ray.slides.listing`.
+        slides: a list of slides (CSV, TSV or Parquet) or a folder of slides; see `wsc_ray.slides.listing`.
         out: folder for the manifest, a URI or a path that every node mounts; beside `patches/` it holds `coords/` (TRIDENT's
-            files), `previews/` (pictures of what was kept), `slides.html` (all slides on a page) and `summary.json`.
-        folder: where the list's relative paths start; None: the list's own folder.
-        columns: our name -> the list's column, where the names differ.
-        constants: our name -> one value for every slide.
-        label_names: slide label in the list -> in the manifest; when given, it must name every label.
-        mpp: um/px of the patches; 0.5 is 20x. Several cut every slide at each of them.
+            files), `previews/` (pictures with the kept patches), `slides.html` (all slides on a page) and `summary.json`.
+        folder: folder that the list's relative paths start from; None for the list's own folder.
+        columns: name in `wsc_ray.slides.listing` -> column of the list.
+        constants: name in `wsc_ray.slides.listing` -> one value for every slide.
+        label_names: label in the list -> label in the manifest; if given, it must have every label.
+        mpp: um/px of the patches; 0.5 is 20x. With several values every slide is cut at each of them.
         patch_size, overlap: side of a patch and its overlap with the next one, px at that scale.
-        tissue: least share of a patch that is tissue; 0 keeps every patch of the grid.
-        masks: folder with a mask of the tissue for each slide that has one, see `wsc_ray.slides.masks`; a column `mask` of the
-            list names them one by one. Tissue is looked for on the others.
-        quality: of the JPEGs, 1 to 100.
-        link: write rows that point into the slides, without pixels; whoever reads them reads the slides.
-        reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of the three that is installed.
+        tissue: smallest share of tissue in a patch; 0 keeps every patch of the grid.
+        masks: folder with tissue masks, see `wsc_ray.slides.masks`; alternatively the list's column `mask` names a file for each
+            slide. Tissue is detected on slides without a mask.
+        quality: quality of the JPEGs, 1 to 100.
+        link: write rows that point into the slides, without pixels; training and `embed` then read the slides.
+        reader: stored-tiles, openslide, cucim, a plug-in's, or auto: the first of these three that is installed.
         skip_bad: leave out slides and patches that cannot be read, instead of stopping.
         row_group_rows, file_rows, seed: as in `manifest_import`.
-        to_predict: the slides are to be predicted: they need no labels and splits, and it is no error that none of them has a
-            patch; there is no manifest then, and the summary says 0 patches.
-        tracking: URI of the MLflow store, where it is not to be looked for.
-        dry_run: check the list and what is there, and do nothing.
+        to_predict: the slides are to be predicted. They need no labels and splits, and it is no error if none of them has a patch:
+            then no manifest is written, and the summary has 0 patches.
+        tracking: URI of the MLflow store; None to find it as usual.
+        dry_run: check the list and the output folder, and do nothing.
 
     Returns:
-        The summary, also in `OUT/summary.json`.
+        The summary, also in `OUT/summary.json`; on a dry run the plan.
 
     Raises:
         ManifestError: the list is wrong; all problems are listed.
-        DataError: slides or patches cannot be read, or hold no tissue at all; the others are done by then.
-        RunFolderError: `out` is taken by something else, or by patches with other settings or of other slides.
+        DataError: slides or patches cannot be read, or no slide has tissue; all other slides and patches are done by then.
+        RunFolderError: `out` holds something else, or patches with other settings or of other slides.
     """
     out = as_path(out)
     mpps = (float(mpp),) if isinstance(mpp, int | float) else tuple(float(each) for each in mpp)
@@ -180,10 +180,10 @@ def tile_slides(
 
 
 def _with_masks(entries: Sequence[Entry], masks: str | Path | None) -> tuple[tuple[Entry, ...], list[str]]:
-    """The slides with the masks of a folder, and a note on how many have one.
+    """Return the slides with the masks of a folder, and a note on how many have a mask.
 
     Raises:
-        DataError: the list names masks too, or the folder has none of these slides.
+        DataError: the list names masks too, or the folder has no mask of these slides.
     """
     if masks is not None:
         if any(entry.mask is not None for entry in entries):
@@ -196,10 +196,10 @@ def _with_masks(entries: Sequence[Entry], masks: str | Path | None) -> tuple[tup
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
-    """The settings as they have always been written down: one scale is a number."""
+    """Return the settings in the form of identities; a single scale is a number, as in older versions."""
     values = dict(vars(settings))
     mpps = values.pop("mpps")
-    detector = {"detector": DETECTOR} if settings.tissue > 0 else {}  # without it every patch of the grid is kept
+    detector = {"detector": DETECTOR} if settings.tissue > 0 else {}  # at 0 every patch is kept, whatever is detected
     return {"mpp": mpps[0] if len(mpps) == 1 else list(mpps), **values, **detector}
 
 
@@ -237,10 +237,10 @@ def _check(settings: Settings, quality: int, row_group_rows: int, file_rows: int
 
 
 def _layout_there(out: AnyPath, identity: Mapping[str, Any]) -> str | None:
-    """The digest of the layout whose files `out` may already hold; None where there is none.
+    """Return the digest of the layout whose files `out` holds; None if it holds no files.
 
     Raises:
-        RunFolderError: it holds something else.
+        RunFolderError: `out` holds something else.
     """
     known = claim_folder("tile", out)
     if known is None or not any((out / PATCHES).glob("*.parquet")):
@@ -273,7 +273,7 @@ def _summary(
 
 
 def _of_scales(settings: Settings, looked: Sequence[Sequence[SlideGrid]]) -> dict[str, int]:
-    """Return the number of patches that are kept of each scale, um/px, including those that cannot be read."""
+    """Return the number of kept patches at each scale in um/px, including those that cannot be read."""
     counts = [0] * len(settings.mpps)
     for found in looked:
         for place, grid in enumerate(found):
@@ -310,7 +310,7 @@ def digest_of_list(entries: Sequence[Entry], *, link: bool) -> str:
 
 
 def _splits(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
-    """Split -> label -> slides."""
+    """Return split -> label -> number of slides."""
     found: dict[str, dict[str, int]] = {}
     for split, label in sorted((entry.split or NONE, entry.label or NONE) for entry in entries):
         labels = found.setdefault(split, {})

@@ -1,1 +1,1 @@
-"""Slide readers, a file each: see `wsc_ray.slides.slide` for what one consists of, and docs/add-a-reader.md."""
+"""Slide readers, one file each; see `wsc_ray.slides.slide` for their interface, and docs/add-a-reader.md."""

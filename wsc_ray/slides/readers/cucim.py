@@ -12,7 +12,7 @@ from wsc_ray.slides.slide import READERS, Slide, on_white, pyramid
 
 @READERS.register("cucim")
 class CuCimSlide(Slide):
-    """A slide by cuCIM, on the CPU: on a GPU its decoder would take turns with training's."""
+    """A slide opened with cuCIM, on the CPU: on a GPU its decoder would compete with training."""
 
     package, title, extra = "cucim", "cuCIM", "gpu"
 
@@ -31,7 +31,7 @@ class CuCimSlide(Slide):
         self.scanned = (0, 0, *self.size)
 
     def _mpp_of_file(self) -> tuple[float, float] | None:
-        """Aperio's own value, which cuCIM does not take for its spacing, or the TIFF's resolution."""
+        """Return Aperio's value, which cuCIM's spacing ignores, else the TIFF's resolution; None if there is neither."""
         aperio = self._slide.metadata.get("aperio", {}).get("MPP")
         if aperio:
             return float(aperio), float(aperio)

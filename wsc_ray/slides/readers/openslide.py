@@ -13,7 +13,7 @@ from wsc_ray.slides.slide import MAX_TILE, READERS, Slide, on_white, pyramid
 
 @READERS.register("openslide")
 class OpenSlideSlide(Slide):
-    """A slide by OpenSlide."""
+    """A slide opened with OpenSlide."""
 
     package, title, extra = "openslide", "OpenSlide", "slides"
 
@@ -50,7 +50,7 @@ class OpenSlideSlide(Slide):
         try:
             image = self._slide.read_region((x, y), level, (width, height))
         except OpenSlideError as error:
-            self.close()  # after an error OpenSlide gives nothing more from a handle
+            self.close()  # after an error, a handle of OpenSlide reads nothing more
             raise DataError(f"the region at {x}, {y} cannot be read: {error}") from None
         if image.getchannel("A").getextrema()[0] == 255:
             return np.asarray(image.convert("RGB"))

@@ -1,11 +1,11 @@
-"""`stored-tiles`: tiled TIFFs with JPEG, each stored tile decoded once; all else by OpenSlide.
+"""`stored-tiles`: decodes each stored JPEG tile of a tiled TIFF once, and leaves the rest to OpenSlide.
 
-OpenSlide opens the file and says what its levels are. Where a level is a plain grid of JPEG tiles, tifffile finds them, turbo JPEG
-decodes them, and they are kept as long as regions to come need them. What tiles cannot give is left to OpenSlide: other formats
-and compressions, tiles that overlap, and tiles that Aperio's scanners have left out of a smaller level.
+OpenSlide opens the file and gives its levels. If a level is a plain grid of JPEG tiles, tifffile finds the tiles, libjpeg-turbo
+decodes them, and a cache keeps them as long as later regions need them. OpenSlide reads everything else: other formats and
+compressions, tiles that overlap, and tiles that Aperio's scanners left out of a smaller level.
 
-Pixels are OpenSlide's, bit for bit, where a region begins on a px of its level, which it always does at level 0. Elsewhere both
-interpolate between neighbours, and a value may differ by `TOLERANCE`, on the last px of a level by one more.
+Pixels are those of OpenSlide, bit for bit, if a region begins on a px of its level, as it always does at level 0. Elsewhere both
+readers interpolate between neighbours, and a value may differ by `TOLERANCE`, on the last px of a level by one more.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from wsc_ray.slides.tiff_levels import TiledLevel, tiled_levels
 from wsc_ray.slides.tile_cache import TileCache
 
 TOLERANCE = 2  # of 255, where a region begins between two px of its level
-_GRIDS = ("aperio", "generic-tiff", "philips")  # vendors whose levels OpenSlide takes for plain grids of tiles
-_BLOCK = 4096  # px of a level that OpenSlide reads at a time, the place of each rounded to a px of level 0
+_GRIDS = ("aperio", "generic-tiff", "philips")  # vendors whose levels are plain grids of tiles to OpenSlide
+_BLOCK = 4096  # px of a level that OpenSlide reads at a time; it rounds the corner of each block to a px of level 0
 _EXACT = 256  # cairo counts positions in so many parts of a px
-_STORED = 4  # bytes a px that a JPEG tile can take; those of noise take about two
+_STORED = 4  # largest number of bytes per px of a JPEG tile; noise takes about two
 
 _Key = tuple[int, int, int]  # level, and column and row of the tile
 
@@ -41,7 +41,7 @@ class StoredTilesSlide(OpenSlideSlide):
 
     package, title, extra = "tifffile", "tifffile with OpenSlide", "slides"
 
-    _file = -1  # until it is open, and once it is closed
+    _file = -1  # while it is not open
 
     @classmethod
     def installed(cls) -> bool:
@@ -93,16 +93,16 @@ class StoredTilesSlide(OpenSlideSlide):
         aperio, philips = self._vendor == "aperio", self._vendor == "philips"
         levels = tiled_levels(self._path, self._level_sizes, padded=philips, reduced=not (aperio or philips))
         if aperio and any(each is not None and not each.complete for each in levels):
-            # What Aperio's scanners left out, and what they made of it, OpenSlide takes from the level before.
+            # OpenSlide replaces tiles that Aperio's scanners left out by pixels of the level before.
             levels[1:] = [None] * (len(levels) - 1)
         return levels
 
     def _stored(self, region: Region) -> bool:
-        """Whether stored tiles give it, all of them or those that are there."""
+        """Return whether a region is read from stored tiles, some of which may be missing."""
         return self._levels[region.level] is not None and region.x >= 0 and region.y >= 0
 
     def _start(self, region: Region) -> tuple[int, int, float, float]:
-        """Where it begins, px of its level, and how far behind that px, a share of one."""
+        """Return the px of its level (x, y) at which a region begins, and the offset behind this px (x, y), in [0, 1) px."""
         at: list[int] = []
         behind: list[float] = []
         for place in (region.x, region.y):
@@ -114,7 +114,7 @@ class StoredTilesSlide(OpenSlideSlide):
         return at[0], at[1], behind[0], behind[1]
 
     def _keys(self, region: Region) -> list[_Key]:
-        """The tiles that it lies on."""
+        """Return the keys of the tiles under a region."""
         tiled = self._levels[region.level]
         assert tiled is not None
         left, top, *behind = self._start(region)
@@ -135,7 +135,7 @@ class StoredTilesSlide(OpenSlideSlide):
         return np.ascontiguousarray(between[:height, :width])
 
     def _paste(self, region: Region, left: int, top: int, width: int, height: int) -> np.ndarray:
-        """The px of a level from (left, top) on, pasted together from its tiles; white beyond its edge."""
+        """Return `width` x `height` px of a level from (left, top) on, pasted from its tiles; white beyond the level's edge."""
         tiled = self._levels[region.level]
         assert tiled is not None
         tile_width, tile_height = tiled.tile
