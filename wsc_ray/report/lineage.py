@@ -46,14 +46,20 @@ def metric_table(results: Sequence[Facts]) -> Table | None:
         [metric_name(name), *(interval_text(each.evaluated["metrics"].get(name, {})) for each in known)]
         for name in names
     ]
-    for name in dict.fromkeys(name for each in known for name in each.evaluated["per_patient"]["metrics"]):
+    for name in dict.fromkeys(name for each in known for name in _of_patients(each)):
         if name in ("auroc", "balanced_accuracy", "accuracy"):
-            per = [interval_text(each.evaluated["per_patient"]["metrics"].get(name, {})) for each in known]
+            per = [interval_text(_of_patients(each).get(name, {})) for each in known]
             rows.append([f"{metric_name(name)}, per patient", *per])
     found = [(each.evaluated.get("attention") or {}).get("auroc", {}) for each in known]
     if any(found):
         rows.append(["attention AUROC", *map(interval_text, found)])
     return Table(("metric", *(each.name for each in known)), rows)
+
+
+def _of_patients(facts: Facts) -> Mapping[str, Mapping[str, float | None]]:
+    """Return the metrics per patient, which evaluations of earlier versions do not have."""
+    per_patient = facts.evaluated.get("per_patient") or {}
+    return per_patient.get("metrics", {})
 
 
 def measured_sentence(facts: Facts) -> str | None:

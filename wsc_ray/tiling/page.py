@@ -25,9 +25,9 @@ SPOILT = 0.2  # share of the patches with tissue, dropped for pens or for focus,
 SCALE = 1.5  # factor between um/px of level 0 and its median above which a slide is suspicious
 FULL, GRID = 0.95, 100  # share of a grid of more than GRID patches above which glass may have been kept
 RULE = (
-    "Suspicious is a slide that cannot be used; that has no patch; that has few patches (less than "
-    f"{FEW:.0%} of the median slide's); of which much is pen or out of focus (more than {SPOILT:.0%} of the patches with tissue); whose "
-    f"um/px at level 0 is odd (the median's by a factor of more than {SCALE}); or of which nearly everything is kept (more than "
+    "A slide is suspicious if it cannot be used; has no patch; has few patches (less than "
+    f"{FEW:.0%} of the median slide's); has much pen or is much out of focus (more than {SPOILT:.0%} of the patches with tissue); has an "
+    f"odd scale (um/px at level 0 that differ from the median's by a factor of more than {SCALE}); or keeps nearly everything (more than "
     f"{FULL:.0%} of a grid of over {GRID} patches)."
 )
 _FINE = 9  # rank of a slide that is not suspicious
