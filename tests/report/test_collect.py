@@ -115,6 +115,32 @@ def test_a_manifest_that_has_gone_costs_the_pictures_alone(tmp_path: Path, two_r
     assert known["notes"]
 
 
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_damaged_table_of_slides_costs_its_pictures_alone(
+    tmp_path: Path, two_runs: list[Path], evaluated: bool
+) -> None:
+    moved = shutil.copytree(two_runs[1], tmp_path / "moved")
+    if evaluated:
+        summary = read_json(moved / "evaluate" / "summary.json")
+        write_json(moved / "evaluate" / "summary.json", {**summary, "features": str(moved / "features")})
+    runs = [moved, two_runs[0]] if evaluated else [moved / "features", two_runs[0] / "features"]
+    table = moved / "features" / "slides.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    results = [collect(each) for each in find_results(runs)]
+    damaged, whole = (each.name for each in results)
+    page, known = make_report(results, 100)
+    assert len(page.cards) == (4 if evaluated else 0)
+    assert {seen.run for card in page.cards for seen in card.seen} == ({whole} if evaluated else set())
+    assert page.maps
+    assert all(chart.title.startswith(whole) for chart in page.maps)
+    (sentence,) = [each for each in page.results[0].missing if "its slides cannot be shown" in each]
+    assert "slides.parquet" in sentence
+    assert f"{damaged}: {sentence}" in known["notes"]
+    alone, _ = make_report(results[:1], 100)
+    assert not alone.maps
+    assert sentence in alone.results[0].missing
+
+
 def facts_of(slides: int, error: np.ndarray) -> Facts:
     """A result with predictions alone."""
     names = tuple(f"slide-{number:05d}" for number in range(slides))
@@ -129,14 +155,14 @@ def facts_of(slides: int, error: np.ndarray) -> Facts:
 def test_ten_thousand_slides_are_sampled() -> None:
     error = np.random.default_rng(0).random(10_000)
     facts = facts_of(10_000, error)
-    chosen = choose_slides([facts], 100)
+    chosen = choose_slides([facts], {}, 100)
     worst = {f"slide-{number:05d}" for number in np.argsort(-error)[:50]}
     assert len(chosen) == len(set(chosen)) == 100
     assert set(chosen[:50]) == worst
     rest = sorted(int(name[-5:]) for name in chosen[50:])
     assert max(np.diff(rest)) < 400  # spread over all
-    assert choose_slides([facts], 100) == chosen
-    assert len(choose_slides([facts_of(5, error[:5])], 100)) == 5
+    assert choose_slides([facts], {}, 100) == chosen
+    assert len(choose_slides([facts_of(5, error[:5])], {}, 100)) == 5
 
 
 def test_the_command_writes_the_page_and_logs_it(

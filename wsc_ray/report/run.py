@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import wsc_ray
-from wsc_ray.cohort.cohort import LABEL, SITE
+from wsc_ray.cohort.cohort import LABEL, SITE, Cohort
 from wsc_ray.errors import UserError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import atomic
@@ -86,8 +86,9 @@ def write_report(*, runs: Sequence[str | Path], out: str | Path, slides: int = S
 
 def make_report(results: Sequence[Facts], slides: int) -> tuple[Report, dict[str, Any]]:
     """The page of some results, and for the summary how many slides it shows and what is missing."""
-    chosen = choose_slides(results, min(slides, max(1, _VIEWS // len(results))))
-    seen = _look(results, chosen)
+    stores, failed = _read_stores(results)
+    chosen = choose_slides(results, stores, min(slides, max(1, _VIEWS // len(results))))
+    seen = _look(results, stores, chosen, failed)
     evaluated = [each for each in results if each.evaluated]
     curves = [chart for chart in (*curve_charts(results), reliability_chart(results)) if chart is not None]
     training = training_charts(results)
@@ -144,12 +145,28 @@ class _Seen:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def _look(results: Sequence[Facts], chosen: Sequence[str]) -> _Seen:
-    """Look at each chosen slide with every result, one slide in memory at a time."""
-    seen = _Seen()
+def _read_stores(results: Sequence[Facts]) -> tuple[dict[str, Cohort], dict[str, str]]:
+    """The slides of each result's features, and why those of some cannot be read; both by the names of results."""
+    stores: dict[str, Cohort] = {}
+    failed: dict[str, str] = {}
+    for each in results:
+        if each.parts.features is None:
+            continue
+        try:
+            stores[each.name] = read_slides(each.parts.features)
+        except UserError as error:
+            failed[each.name] = f"its slides cannot be shown: {error}"
+    return stores, failed
+
+
+def _look(
+    results: Sequence[Facts], stores: Mapping[str, Cohort], chosen: Sequence[str], failed: Mapping[str, str]
+) -> _Seen:
+    """Look at each chosen slide with every result that has not failed, one slide in memory at a time."""
+    seen = _Seen(failed=dict(failed))
     if not chosen:
         return seen
-    facts = {each.name: _slide_facts(each) for each in results}
+    facts = {each.name: _slide_facts(each, stores.get(each.name)) for each in results}
     samplers = {each.name: Sampler(len(chosen), facts[each.name]) for each in results}
     originals, reason = _originals(results)
     patches = _PATCHES if len(results) == 1 else _PATCHES_OF_SEVERAL
@@ -197,11 +214,10 @@ def _together(
         yield slide, found
 
 
-def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
+def _slide_facts(facts: Facts, cohort: Cohort | None) -> dict[str, dict[str, str | None]]:
     """What slides are coloured by on the map, by slide id: their site, and the label that they were evaluated with."""
-    if facts.parts.features is None:
+    if cohort is None:
         return {}
-    cohort = read_slides(facts.parts.features)
     columns = [name for name in (SITE, LABEL) if name in cohort.columns]
     found = {name: dict(zip(cohort.ids, cohort.texts(name), strict=True)) for name in columns}
     if facts.predictions is not None:
