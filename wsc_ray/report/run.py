@@ -13,7 +13,6 @@ from wsc_ray.cohort.cohort import LABEL, SITE, Cohort
 from wsc_ray.errors import UserError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import atomic
-from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
@@ -29,10 +28,10 @@ from wsc_ray.report.lineage import (
     openings_sentence,
 )
 from wsc_ray.report.looks import Look, choose_slides, look
-from wsc_ray.report.originals import Originals
+from wsc_ray.report.originals import Originals, open_originals
 from wsc_ray.report.page import Report, ResultPage, render
 from wsc_ray.report.patch_map import Sampler, map_charts
-from wsc_ray.report.places import find_results, manifest_of
+from wsc_ray.report.places import find_results
 from wsc_ray.report.predictive import curve_charts, interval_chart, reliability_chart
 from wsc_ray.report.slide_cards import Card, make_card
 from wsc_ray.report.training import training_charts
@@ -168,7 +167,7 @@ def _look(
         return seen
     facts = {each.name: _slide_facts(each, stores.get(each.name)) for each in results}
     samplers = {each.name: Sampler(len(chosen), facts[each.name]) for each in results}
-    originals, reason = _originals(results)
+    originals = open_originals(results)
     patches = _PATCHES if len(results) == 1 else _PATCHES_OF_SEVERAL
     with Progress("looking at slides", len(chosen), unit="slides") as progress:
         for slide, looks in _together(results, chosen, seen.failed):
@@ -179,8 +178,7 @@ def _look(
                 site = next((known[SITE].get(slide) for known in facts.values() if SITE in known), None)
                 seen.cards.append(make_card(slide, attended, results, originals, site=site, shown=patches))
             progress.advance(1)
-    if seen.cards and (problem := originals.problem or reason):
-        seen.pictures.append(f"Some patches cannot be shown: {problem}.")
+    seen.pictures += _without_pictures(originals)
     count = 0
     for result in results:
         sample = samplers[result.name].sample()
@@ -225,18 +223,16 @@ def _slide_facts(facts: Facts, cohort: Cohort | None) -> dict[str, dict[str, str
     return found
 
 
-def _originals(results: Sequence[Facts]) -> tuple[Originals, str]:
-    """The pixels behind the first result whose manifest can be opened, or why there are none."""
-    reason = "the features do not say which manifest they were made of"
-    for each in results:
-        uri = None if each.parts.features is None else manifest_of(each.parts.features)
-        if uri is None:
-            continue
-        try:
-            return Originals(open_manifest(uri)), ""
-        except (UserError, OSError) as error:
-            reason = str(error)
-    return Originals(None), reason
+def _without_pictures(originals: Mapping[str, Originals]) -> list[str]:
+    """Why patches of some results have no pictures, in sentences."""
+    names: dict[str, list[str]] = {}
+    for name, each in originals.items():
+        if each.problem:
+            names.setdefault(each.problem, []).append(name)
+    return [
+        f"Some patches{'' if len(of) == len(originals) else ' of ' + ', '.join(of)} cannot be shown: {problem}."
+        for problem, of in names.items()
+    ]
 
 
 def _result(facts: Facts, failed: str | None) -> ResultPage:
