@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from tests.manifest.cohort import cohort, write
+from tests.manifest.cohort import cohort, png, write
 from wsc_ray.commands import manifest_import
 from wsc_ray.evaluate.assess import Result, assess
 from wsc_ray.evaluate.inputs import predict_members
@@ -29,9 +29,17 @@ from wsc_ray.stage import write_identity
 WIDTH = 8  # of the features
 
 
-def write_manifest(folder: Path, labels: tuple[str, str], slides: int = 8, site: str | None = None) -> Path:
-    """A manifest of small patches, whose last two slides are the test split."""
-    table = cohort(slides)
+def write_manifest(
+    folder: Path, labels: tuple[str, str], slides: int = 8, site: str | None = None, patches: int = 7, side: int = 8
+) -> Path:
+    """A manifest of small patches, whose last four slides are the test split.
+
+    Args:
+        side: of a patch in level-0 px. Another side gives other images; the corners of the first patches of slides coincide.
+    """
+    x = [patch * side for _ in range(slides) for patch in range(patches)]
+    images = [png(side * 1000 + number) for number in range(len(x))]
+    table = cohort(slides, patches, x=x, mpp=[side / 16] * len(x), image=images)
     names = [labels[("negative", "positive").index(each)] for each in table["label"].to_pylist()]
     split = ["test" if int(slide[1:]) >= slides - 4 else "train" for slide in table["slide_id"].to_pylist()]
     table = table.set_column(table.column_names.index("label"), "label", pa.array(names))
@@ -42,7 +50,7 @@ def write_manifest(folder: Path, labels: tuple[str, str], slides: int = 8, site:
     return folder / "manifest"
 
 
-def write_features(folder: Path, manifest: Path, seed: int) -> Path:
+def write_features(folder: Path, manifest: Path, seed: int, side: int = 8) -> Path:
     """Random features of every patch; every second patch is positive."""
     opened, rng = open_manifest(str(manifest)), np.random.default_rng(seed)
     table, known = opened.read_rows(["slide_id", "x", "y"]), opened.cohort()
@@ -57,7 +65,7 @@ def write_features(folder: Path, manifest: Path, seed: int) -> Path:
             folder,
             SlideFeatures(name, values, own, labels),
             attributes={},
-            coords_attributes={"patch_size_level0": 8},
+            coords_attributes={"patch_size_level0": side},
         )
         counts.append(len(own))
     write_slides(folder, known.slides.append_column("patches", pa.array(counts, pa.int64())))
@@ -66,7 +74,9 @@ def write_features(folder: Path, manifest: Path, seed: int) -> Path:
     return folder
 
 
-def write_run(folder: Path, manifest: Path, *, seed: int = 0, steps: int = 30, evaluated: bool = True) -> Path:
+def write_run(
+    folder: Path, manifest: Path, *, seed: int = 0, steps: int = 30, evaluated: bool = True, side: int = 8
+) -> Path:
     """A run folder: metrics, recipe, features, a head with random weights, its evaluation and a ledger."""
     run = RunFolder(folder)
     write_json(run.info, {"command": "pretrain", "format": 1, "wsc_ray": "0.0", "training": {"seed": seed}})
@@ -78,7 +88,7 @@ def write_run(folder: Path, manifest: Path, *, seed: int = 0, steps: int = 30, e
             writer.append(step, values)
         writer.flush()
     write_summary(folder, "pretrain", {"method": "weaksupcon", "backbone": "tiny", "steps_done": steps})
-    write_features(run.features, manifest, seed)
+    write_features(run.features, manifest, seed, side)
     if evaluated:
         _write_evaluation(run, seed)
     return folder

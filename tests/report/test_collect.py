@@ -13,8 +13,13 @@ from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.predictions import Predictions
 from wsc_ray.files import read_json, write_json, write_summary
+from wsc_ray.manifest import open_manifest
+from wsc_ray.neighbours.contact_sheet import find_images
 from wsc_ray.report.collect import Facts, collect
 from wsc_ray.report.looks import choose_slides, look
+from wsc_ray.report.originals import Originals
+from wsc_ray.report.page import render
+from wsc_ray.report.pictures import patch_picture
 from wsc_ray.report.places import Parts, find_results
 from wsc_ray.report.run import make_report
 from wsc_ray.stage import write_identity
@@ -109,10 +114,106 @@ def test_a_manifest_that_has_gone_costs_the_pictures_alone(tmp_path: Path, two_r
     write_json(moved / "evaluate" / "summary.json", {**summary, "features": str(moved / "features")})
     page, known = make_report([collect(each) for each in find_results([moved])], 100)
     assert len(page.cards) == 4
-    assert {card.thumbnail for card in page.cards} == {None}
-    assert all(seen.map for card in page.cards for seen in card.seen)
+    cuts = [cut for card in page.cards for cut in card.cuts]
+    assert {cut.thumbnail for cut in cuts} == {None}
+    assert all(seen.map for cut in cuts for seen in cut.seen)
     assert "Some patches cannot be shown" in page.sampled
     assert known["notes"]
+
+
+@pytest.fixture(scope="module")
+def two_scales(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
+    """Runs of the same slides, cut into patches of 8 and of 16 px, and their manifests. Some corners coincide."""
+    folder, labels = tmp_path_factory.mktemp("scales"), ("negative", "positive")
+    manifests = [
+        write_manifest(folder / "of-8", labels, patches=7, side=8),
+        write_manifest(folder / "of-16", labels, patches=4, side=16),
+    ]
+    runs = [
+        write_run(folder / "fine", manifests[0], side=8),
+        write_run(folder / "coarse", manifests[1], side=16),
+    ]
+    return runs, manifests
+
+
+def test_results_of_two_scales_have_pictures_of_their_own(two_scales: tuple[list[Path], list[Path]]) -> None:
+    runs, manifests = two_scales
+    page, known = make_report([collect(each) for each in find_results(runs)], 100)
+    assert len(page.cards) == 4
+    for card in page.cards:
+        assert card.patches is None
+        assert [cut.patches for cut in card.cuts] == [7, 4]
+        assert [cut.size for cut in card.cuts] == [(280, 40), (280, 70)]  # 7 x 1 patches, and 4 x 1
+        assert [[seen.run for seen in cut.seen] for cut in card.cuts] == [["fine"], ["coarse"]]
+        for cut, manifest, count in zip(card.cuts, manifests, (6, 4), strict=True):
+            views = [*cut.seen[0].top, *cut.seen[0].bottom]
+            images = find_images(open_manifest(str(manifest)), [(card.slide, each.x, each.y) for each in views])
+            assert len(images) == count
+            assert [each.picture for each in views] == [
+                patch_picture(images[card.slide, each.x, each.y]) for each in views
+            ]
+    assert "cannot be shown" not in page.sampled
+    assert known["notes"] == []
+    text = render(page)
+    assert text.count(" · 7 patches</figcaption>") == text.count(" · 4 patches</figcaption>") == 4
+
+
+def test_results_of_the_same_patches_share_a_thumbnail(two_runs: list[Path]) -> None:
+    page, _ = make_report([collect(each) for each in find_results(two_runs)], 100)
+    assert [len(card.cuts) for card in page.cards] == [1] * 4
+    assert [card.patches for card in page.cards] == [7] * 4
+    assert all([seen.run for seen in card.cuts[0].seen] == ["one", "<b>two"] for card in page.cards)
+
+
+def test_pixels_are_of_the_manifest_that_features_were_made_of(
+    tmp_path: Path, two_runs: list[Path], two_scales: tuple[list[Path], list[Path]]
+) -> None:
+    moved = shutil.copytree(two_runs[0], tmp_path / "moved")
+    summary = read_json(moved / "evaluate" / "summary.json")
+    write_json(moved / "evaluate" / "summary.json", {**summary, "features": str(moved / "features")})
+    write_summary(moved / "features", "embed", {"manifest": str(two_scales[1][1])})
+    (changed,) = (collect(each) for each in find_results([moved]))
+    page, known = make_report([changed], 100)
+    assert not any(cut.thumbnail or cut.seen[0].top for card in page.cards for cut in card.cuts)
+    assert any("has changed since the features were made of it" in note for note in known["notes"])
+    together, known = make_report([changed, collect(find_results(two_runs[1:])[0])], 100)  # whose patches are the same
+    assert all(cut.thumbnail and seen.top for card in together.cards for cut in card.cuts for seen in cut.seen)
+    assert known["notes"] == []
+
+
+def test_patches_that_a_manifest_lacks_are_counted(two_scales: tuple[list[Path], list[Path]]) -> None:
+    originals = Originals(open_manifest(str(two_scales[1][1])))
+    assert set(originals.patches("s4", [(0, 4), (8, 4), (24, 4)])) == {(0, 4)}
+    assert originals.problem is not None
+    assert originals.problem.startswith("2 of 3 patches of slide s4 are not in ")
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_damaged_table_of_slides_costs_its_pictures_alone(
+    tmp_path: Path, two_runs: list[Path], evaluated: bool
+) -> None:
+    moved = shutil.copytree(two_runs[1], tmp_path / "moved")
+    if evaluated:
+        summary = read_json(moved / "evaluate" / "summary.json")
+        write_json(moved / "evaluate" / "summary.json", {**summary, "features": str(moved / "features")})
+    runs = [moved, two_runs[0]] if evaluated else [moved / "features", two_runs[0] / "features"]
+    table = moved / "features" / "slides.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    results = [collect(each) for each in find_results(runs)]
+    damaged, whole = (each.name for each in results)
+    page, known = make_report(results, 100)
+    assert len(page.cards) == (4 if evaluated else 0)
+    assert {seen.run for card in page.cards for cut in card.cuts for seen in cut.seen} == (
+        {whole} if evaluated else set()
+    )
+    assert page.maps
+    assert all(chart.title.startswith(whole) for chart in page.maps)
+    (sentence,) = [each for each in page.results[0].missing if "its slides cannot be shown" in each]
+    assert "slides.parquet" in sentence
+    assert f"{damaged}: {sentence}" in known["notes"]
+    alone, _ = make_report(results[:1], 100)
+    assert not alone.maps
+    assert sentence in alone.results[0].missing
 
 
 def facts_of(slides: int, error: np.ndarray) -> Facts:
@@ -129,14 +230,14 @@ def facts_of(slides: int, error: np.ndarray) -> Facts:
 def test_ten_thousand_slides_are_sampled() -> None:
     error = np.random.default_rng(0).random(10_000)
     facts = facts_of(10_000, error)
-    chosen = choose_slides([facts], 100)
+    chosen = choose_slides([facts], {}, 100)
     worst = {f"slide-{number:05d}" for number in np.argsort(-error)[:50]}
     assert len(chosen) == len(set(chosen)) == 100
     assert set(chosen[:50]) == worst
     rest = sorted(int(name[-5:]) for name in chosen[50:])
     assert max(np.diff(rest)) < 400  # spread over all
-    assert choose_slides([facts], 100) == chosen
-    assert len(choose_slides([facts_of(5, error[:5])], 100)) == 5
+    assert choose_slides([facts], {}, 100) == chosen
+    assert len(choose_slides([facts_of(5, error[:5])], {}, 100)) == 5
 
 
 def test_the_command_writes_the_page_and_logs_it(

@@ -12,7 +12,7 @@ from tests.report.conftest import HOSTILE
 from wsc_ray.demo.tissue import draw_patch, draw_stain
 from wsc_ray.report.page import Report, ResultPage, _bundle, render
 from wsc_ray.report.pictures import Frame, attention_map, frame_of, mosaic, patch_picture
-from wsc_ray.report.slide_cards import Card, PatchView, Seen
+from wsc_ray.report.slide_cards import Card, Cut, PatchView, Seen
 
 ABSENT = dict.fromkeys(("headline", "predictions", "training", "slides", "map"), "")
 
@@ -42,7 +42,7 @@ def test_what_looks_like_html_stays_text(report_page: Path) -> None:
 
 def test_a_card_escapes_its_slide() -> None:
     seen = Seen(HOSTILE, HOSTILE, "0.9", False, "data:,", HOSTILE, [PatchView("data:,", 1, 2, "3x", HOSTILE)], [])
-    card = Card(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 3, "data:,", HOSTILE, (3, 4), [seen])
+    card = Card(HOSTILE, HOSTILE, HOSTILE, HOSTILE, [Cut(3, "data:,", HOSTILE, (3, 4), [seen])])
     result = ResultPage(
         HOSTILE, [(HOSTILE,) * 3], HOSTILE, HOSTILE, [HOSTILE], [HOSTILE], None, [(HOSTILE,) * 2], HOSTILE
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from wsc_ray.cohort.cohort import LABEL, PATCHES, PATIENT, SLIDE
+from wsc_ray.cohort.cohort import LABEL, PATCHES, PATIENT, SLIDE, Cohort
 from wsc_ray.cohort.tables import read_user_table
 from wsc_ray.errors import DataError
 from wsc_ray.evaluate.inputs import check_members, predict_members
@@ -41,11 +41,15 @@ class Look:
     patch_labels: np.ndarray | None
 
 
-def choose_slides(results: Sequence[Facts], most: int) -> list[str]:
+def choose_slides(results: Sequence[Facts], stores: Mapping[str, Cohort], most: int) -> list[str]:
     """Return the slides that a report shows, `most` at most: the test slides of evaluated results, the worst predicted first.
 
     Of more slides than `most`, half are the worst predicted ones, and the others are spread evenly over the rest. If no result is
     evaluated, the slides are spread evenly over the feature stores, in the order of their ids.
+
+    Args:
+        stores: the slides of each result's features, by the result's name; without those that cannot be read.
+        most: largest number of slides.
     """
     error: dict[str, list[float]] = {}
     for each in results:
@@ -58,10 +62,8 @@ def choose_slides(results: Sequence[Facts], most: int) -> list[str]:
         chosen = {*worst, *_spread(rest, most - len(worst))}
         return [slide for slide in ordered if slide in chosen]
     found: set[str] = set()
-    for each in results:
-        if each.parts.features is not None:
-            slides = read_slides(each.parts.features).slides
-            found |= {row[SLIDE] for row in slides.select([SLIDE, PATCHES]).to_pylist() if row[PATCHES]}
+    for store in stores.values():
+        found |= {row[SLIDE] for row in store.slides.select([SLIDE, PATCHES]).to_pylist() if row[PATCHES]}
     return _spread(sorted(found), most)
 
 

@@ -13,12 +13,15 @@ from PIL import Image
 from wsc_ray.errors import DataError, UserError
 from wsc_ray.feature_files.files import COORDS, open_slide
 from wsc_ray.files import is_file_name, local_file
-from wsc_ray.manifest import Manifest
+from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.neighbours.contact_sheet import Place, find_images
+from wsc_ray.report.collect import Facts
 from wsc_ray.report.pictures import SIDE, Frame
+from wsc_ray.report.places import manifest_of
 from wsc_ray.slides.coords import coords_path, preview_path
 from wsc_ray.slides.open_slides import OpenSlides
 from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.uris import shown
 
 MOSAIC = 1000  # largest number of patches in the mosaic of a slide
 
@@ -28,13 +31,15 @@ class Originals:
 
     Args:
         manifest: the manifest of the features; None if it is unknown or gone, and then there are no pictures.
+        absent: why there is no manifest.
 
     Attributes:
         problem: why patches of a slide could not be read, the first time that this happened; None if all could.
     """
 
-    def __init__(self, manifest: Manifest | None):
+    def __init__(self, manifest: Manifest | None, absent: str = ""):
         self._manifest = manifest
+        self._absent = absent
         self._slides = OpenSlides(kept=1)
         self._uris: dict[str, str] = {}
         self.problem: str | None = None
@@ -43,6 +48,11 @@ class Originals:
             if "slide_uri" in cohort.columns:
                 found = zip(cohort.ids, cohort.texts("slide_uri"), strict=True)
                 self._uris = {slide: uri for slide, uri in found if uri is not None}
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a manifest."""
+        return self._manifest is not None
 
     def whole(self, slide_id: str, frame: Frame) -> np.ndarray | None:
         """Return the frame of a slide, (h, w, 3) uint8, some hundred px wide, from its file or its preview; None if neither can be read."""
@@ -53,13 +63,21 @@ class Originals:
     def patches(self, slide_id: str, coords: Sequence[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
         """Return the images of patches by their corners; patches that cannot be read are left out."""
         if self._manifest is None or not coords:
+            self.problem = self.problem or (self._absent if coords else None)
             return {}
         wanted: list[Place] = [(slide_id, x, y) for x, y in coords]
         try:
-            return {(x, y): image for (_, x, y), image in find_images(self._manifest, wanted).items()}
+            found = {(x, y): image for (_, x, y), image in find_images(self._manifest, wanted).items()}
         except UserError as error:
             self.problem = self.problem or str(error)
             return {}
+        lacking = len(set(coords)) - len(found)
+        if lacking:
+            self.problem = self.problem or (
+                f"{lacking:,} of {len(set(coords)):,} patches of slide {slide_id} are not in {shown(self._manifest.uri)}, or cannot be "
+                "read from it"
+            )
+        return found
 
     def _of_file(self, slide_id: str, frame: Frame) -> np.ndarray | None:
         assert self._manifest is not None
@@ -96,6 +114,38 @@ class Originals:
                 return np.asarray(picture.convert("RGB").crop(box))
         except (OSError, KeyError, ValueError, TypeError, Image.DecompressionBombError):
             return None
+
+
+def open_originals(results: Sequence[Facts]) -> dict[str, Originals]:
+    """The pixels behind each result's features, by the names of results; results of one manifest share them."""
+    digests = {each.name: _text(each.embedded_by.get("manifest")) for each in results}
+    uris = {each.name: None if each.parts.features is None else manifest_of(each.parts.features) for each in results}
+    sharing: dict[str | None, list[str]] = {}
+    for name in uris:
+        sharing.setdefault(digests[name] or uris[name], []).append(name)
+    opened: dict[str, Originals] = {}
+    for names in sharing.values():
+        places = dict.fromkeys(uri for name in names if (uri := uris[name]) is not None)
+        opened.update(dict.fromkeys(names, _open(list(places), digests[names[0]])))
+    return opened
+
+
+def _open(uris: Sequence[str], digest: str | None) -> Originals:
+    """The pixels of the first manifest that can be opened and has this digest; None: any."""
+    absent = "the features do not say which manifest they were made of"
+    for uri in uris:
+        try:
+            manifest = open_manifest(uri, labelled=False)
+            if digest in (None, manifest.digest):
+                return Originals(manifest)
+            absent = f"{shown(uri)} has changed since the features were made of it"
+        except (UserError, OSError) as error:
+            absent = str(error)
+    return Originals(None, absent)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def patch_side(features: AnyPath, slide_id: str) -> int | None:

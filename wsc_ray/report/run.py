@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import wsc_ray
-from wsc_ray.cohort.cohort import LABEL, SITE
+from wsc_ray.cohort.cohort import LABEL, SITE, Cohort
 from wsc_ray.errors import UserError
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import atomic
-from wsc_ray.manifest import open_manifest
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
@@ -29,10 +28,10 @@ from wsc_ray.report.lineage import (
     openings_sentence,
 )
 from wsc_ray.report.looks import Look, choose_slides, look
-from wsc_ray.report.originals import Originals
+from wsc_ray.report.originals import Originals, open_originals
 from wsc_ray.report.page import Report, ResultPage, render
 from wsc_ray.report.patch_map import Sampler, map_charts
-from wsc_ray.report.places import find_results, manifest_of
+from wsc_ray.report.places import find_results
 from wsc_ray.report.predictive import curve_charts, interval_chart, reliability_chart
 from wsc_ray.report.slide_cards import Card, make_card
 from wsc_ray.report.training import training_charts
@@ -86,8 +85,9 @@ def write_report(*, runs: Sequence[str | Path], out: str | Path, slides: int = S
 
 def make_report(results: Sequence[Facts], slides: int) -> tuple[Report, dict[str, Any]]:
     """Return the page of some results, and for the summary the number of slides that it shows and notes on what is missing."""
-    chosen = choose_slides(results, min(slides, max(1, _VIEWS // len(results))))
-    seen = _look(results, chosen)
+    stores, failed = _read_stores(results)
+    chosen = choose_slides(results, stores, min(slides, max(1, _VIEWS // len(results))))
+    seen = _look(results, stores, chosen, failed)
     evaluated = [each for each in results if each.evaluated]
     curves = [chart for chart in (*curve_charts(results), reliability_chart(results)) if chart is not None]
     training = training_charts(results)
@@ -144,14 +144,30 @@ class _Seen:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def _look(results: Sequence[Facts], chosen: Sequence[str]) -> _Seen:
-    """Look at each chosen slide with every result, one slide in memory at a time."""
-    seen = _Seen()
+def _read_stores(results: Sequence[Facts]) -> tuple[dict[str, Cohort], dict[str, str]]:
+    """The slides of each result's features, and why those of some cannot be read; both by the names of results."""
+    stores: dict[str, Cohort] = {}
+    failed: dict[str, str] = {}
+    for each in results:
+        if each.parts.features is None:
+            continue
+        try:
+            stores[each.name] = read_slides(each.parts.features)
+        except UserError as error:
+            failed[each.name] = f"its slides cannot be shown: {error}"
+    return stores, failed
+
+
+def _look(
+    results: Sequence[Facts], stores: Mapping[str, Cohort], chosen: Sequence[str], failed: Mapping[str, str]
+) -> _Seen:
+    """Look at each chosen slide with every result that has not failed, one slide in memory at a time."""
+    seen = _Seen(failed=dict(failed))
     if not chosen:
         return seen
-    facts = {each.name: _slide_facts(each) for each in results}
+    facts = {each.name: _slide_facts(each, stores.get(each.name)) for each in results}
     samplers = {each.name: Sampler(len(chosen), facts[each.name]) for each in results}
-    originals, reason = _originals(results)
+    originals = open_originals(results)
     patches = _PATCHES if len(results) == 1 else _PATCHES_OF_SEVERAL
     with Progress("looking at slides", len(chosen), unit="slides") as progress:
         for slide, looks in _together(results, chosen, seen.failed):
@@ -162,8 +178,7 @@ def _look(results: Sequence[Facts], chosen: Sequence[str]) -> _Seen:
                 site = next((known[SITE].get(slide) for known in facts.values() if SITE in known), None)
                 seen.cards.append(make_card(slide, attended, results, originals, site=site, shown=patches))
             progress.advance(1)
-    if seen.cards and (problem := originals.problem or reason):
-        seen.pictures.append(f"Some patches cannot be shown: {problem}.")
+    seen.pictures += _without_pictures(originals)
     count = 0
     for result in results:
         sample = samplers[result.name].sample()
@@ -197,11 +212,10 @@ def _together(
         yield slide, found
 
 
-def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
+def _slide_facts(facts: Facts, cohort: Cohort | None) -> dict[str, dict[str, str | None]]:
     """Return the values that colour the map, by slide id: the site, and the label that was evaluated."""
-    if facts.parts.features is None:
+    if cohort is None:
         return {}
-    cohort = read_slides(facts.parts.features)
     columns = [name for name in (SITE, LABEL) if name in cohort.columns]
     found = {name: dict(zip(cohort.ids, cohort.texts(name), strict=True)) for name in columns}
     if facts.predictions is not None:
@@ -209,18 +223,16 @@ def _slide_facts(facts: Facts) -> dict[str, dict[str, str | None]]:
     return found
 
 
-def _originals(results: Sequence[Facts]) -> tuple[Originals, str]:
-    """Return the pixels behind the first result whose manifest can be opened; or no pixels and the reason, a text that is empty otherwise."""
-    reason = "the features do not say which manifest they were made of"
-    for each in results:
-        uri = None if each.parts.features is None else manifest_of(each.parts.features)
-        if uri is None:
-            continue
-        try:
-            return Originals(open_manifest(uri)), ""
-        except (UserError, OSError) as error:
-            reason = str(error)
-    return Originals(None), reason
+def _without_pictures(originals: Mapping[str, Originals]) -> list[str]:
+    """Return sentences that say why patches of some results have no pictures."""
+    names: dict[str, list[str]] = {}
+    for name, each in originals.items():
+        if each.problem:
+            names.setdefault(each.problem, []).append(name)
+    return [
+        f"Some patches{'' if len(of) == len(originals) else ' of ' + ', '.join(of)} cannot be shown: {problem}."
+        for problem, of in names.items()
+    ]
 
 
 def _result(facts: Facts, failed: str | None) -> ResultPage:

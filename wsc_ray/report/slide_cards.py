@@ -44,13 +44,17 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Card:
-    """A slide as all results see it."""
+class Cut:
+    """A slide as it was cut into patches once, and the views of the results that are based on these patches.
 
-    slide: str
-    patient: str | None
-    label: str | None
-    site: str | None
+    Attributes:
+        patches: number of patches.
+        thumbnail: the part of the slide that the maps show; None without pixels.
+        made_of: source of the thumbnail.
+        size: width and height of the thumbnail and of each map, px.
+        seen: the slide as seen by each result of these patches.
+    """
+
     patches: int
     thumbnail: str | None
     made_of: str
@@ -58,11 +62,28 @@ class Card:
     seen: Sequence[Seen]
 
 
+@dataclass(frozen=True)
+class Card:
+    """A slide with what every result says of it; results of different manifests have cuts of their own."""
+
+    slide: str
+    patient: str | None
+    label: str | None
+    site: str | None
+    cuts: Sequence[Cut]
+
+    @property
+    def patches(self) -> int | None:
+        """The number of patches; None where the cuts have different ones."""
+        counts = {each.patches for each in self.cuts}
+        return counts.pop() if len(counts) == 1 else None
+
+
 def make_card(
     slide: str,
     looks: Mapping[str, Look],
     results: Sequence[Facts],
-    originals: Originals,
+    originals: Mapping[str, Originals],
     *,
     site: str | None,
     shown: int,
@@ -71,30 +92,65 @@ def make_card(
 
     Args:
         looks: name of a result -> its look at the slide, for results with attention.
+        originals: name of a result -> the pixels behind it.
         shown: number of top patches, and of bottom patches, of each result.
     """
-    first = next(iter(looks.values()))
     by_name = {each.name: each for each in results}
-    features = by_name[next(iter(looks))].parts.features
-    frame = frame_of(first.coords, None if features is None else patch_side(features, slide))
-    extremes = {name: _extremes(each, shown) for name, each in looks.items()}
-    wanted = [_place(looks[name], row) for name, (top, bottom) in extremes.items() for row in (*top, *bottom)]
-    whole = None if frame is None else originals.whole(slide, frame)
-    spread = [] if whole is not None or frame is None else _spread(first.coords)
-    images = originals.patches(slide, list(dict.fromkeys([*wanted, *spread])))
-    picture, made_of = _thumbnail(frame, whole, [place for place in spread if place in images], images)
+    sides = {name: _side(by_name[name], slide) for name in looks}
+    pixels = {name: _pixels(name, looks, sides, originals) for name in looks}
+    sharing: dict[tuple[int, int | None, bytes], list[str]] = {}
+    for name, each in looks.items():
+        sharing.setdefault((id(pixels[name]), sides[name], each.coords.tobytes()), []).append(name)
+    cuts = [
+        _cut([(by_name[name], looks[name]) for name in names], pixels[names[0]], sides[names[0]], shown)
+        for names in sharing.values()
+    ]
     predictions = [each.predictions for each in results if each.predictions is not None]
     return Card(
         slide=slide,
         patient=next((each.patients[slide] for each in predictions if slide in each.patients), None),
         label=next((each.labels[slide] for each in predictions if slide in each.labels), None),
         site=site,
+        cuts=cuts,
+    )
+
+
+def _cut(members: Sequence[tuple[Facts, Look]], originals: Originals, side: int | None, shown: int) -> Cut:
+    """What results say of the same patches of a slide; `side` of these is in level-0 px."""
+    first = members[0][1]
+    frame = frame_of(first.coords, side)
+    extremes = [_extremes(look, shown) for _, look in members]
+    wanted = [_place(first, row) for top, bottom in extremes for row in (*top, *bottom)]
+    whole = None if frame is None else originals.whole(first.slide, frame)
+    spread = [] if whole is not None or frame is None else _spread(first.coords)
+    images = originals.patches(first.slide, list(dict.fromkeys([*wanted, *spread])))
+    picture, made_of = _thumbnail(frame, whole, [place for place in spread if place in images], images)
+    return Cut(
         patches=len(first.coords),
         thumbnail=picture,
         made_of=made_of,
         size=(1, 1) if frame is None else frame.size,
-        seen=[_seen(by_name[name], each, frame, extremes[name], images) for name, each in looks.items()],
+        seen=[_seen(facts, look, frame, rows, images) for (facts, look), rows in zip(members, extremes, strict=True)],
     )
+
+
+def _side(facts: Facts, slide: str) -> int | None:
+    return None if facts.parts.features is None else patch_side(facts.parts.features, slide)
+
+
+def _pixels(
+    name: str, looks: Mapping[str, Look], sides: Mapping[str, int | None], originals: Mapping[str, Originals]
+) -> Originals:
+    """A result's own pixels; without a manifest, those of another result whose patches cover the same squares."""
+    own = originals[name]
+    if own.known or sides[name] is None:
+        return own
+    alike = (
+        originals[other]
+        for other, look in looks.items()
+        if originals[other].known and sides[other] == sides[name] and np.array_equal(look.coords, looks[name].coords)
+    )
+    return next(alike, own)
 
 
 def _seen(
