@@ -107,7 +107,7 @@ def predict_slides(
         "geojson": geojson,
     }
     if dry_run:
-        return plan | {"notes": list(source.notes)}
+        return plan | {"notes": [*source.notes, *loaded.notes]}
     store = open_store(
         recipe.tracking.uri,
         recipe.tracking.experiment,
@@ -186,7 +186,7 @@ def _counts(found: Sequence[Prediction], head: Head) -> dict[str, Any]:
 
 def _notes(source: Source, found: Sequence[Prediction], head: Head) -> list[str]:
     """What people should know of the whole, in sentences."""
-    notes = list(source.notes)
+    notes = [*source.notes, *head.notes]
     without = [each for each in found if each.members is None]
     if without:
         told = "; ".join(f"{each.slide_id}: {each.note}" for each in without[:_SHOWN])
