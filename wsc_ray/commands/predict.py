@@ -21,6 +21,7 @@ def _resources(recipe: Any) -> dict[str, str]:
     reads="slides, a manifest or features; `RUN/encoder`, `RUN/mil`",
     writes="`RUN/predict/predictions.csv`, `attention`, `geojson`",
     sent=True,
+    reads_manifest=False,
     out_in_run="predict",
     resources=_resources,
 )
