@@ -160,7 +160,8 @@ def test_with_folds_the_members_speak_that_never_saw_the_slide_and_of_a_new_one_
     folds = ["ab"[int(patient[-1]) // 2 % 2] for patient in table["patient_id"].to_pylist()]
     write_slides(features, table.append_column("fold", pa.array(folds)))
     for place, fold in zip(sorted((places["head"] / "members").iterdir()), "aab", strict=True):
-        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold})
+        others = [slide for slide, own in zip(table["slide_id"].to_pylist(), folds, strict=True) if own != fold]
+        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold, "val_slides": others[:8]})
     evaluate(run=run)
     with (run / "evaluate" / "predictions.csv").open() as file:
         expected = {row["slide_id"]: float(row["prob_positive"]) for row in csv.DictReader(file)}
@@ -171,13 +172,19 @@ def test_with_folds_the_members_speak_that_never_saw_the_slide_and_of_a_new_one_
     both_here = tmp_path / "both"
     shutil.copytree(features, both_here)
     write_slides(both_here, both)
-    predict(features=both_here, run=run, out=places["out"])
+    summary = predict(features=both_here, run=run, out=places["out"])
+    assert any(note.startswith("slides without calibrated values: 2;") for note in summary["notes"])
     found = {slide: float(row["prob_positive"]) for slide, row in rows_of(places["out"]).items()}
     assert {slide: found[slide] for slide in expected} == pytest.approx(expected, abs=1e-6)
     assert len(expected) == 40
+    assert all((row["calibrated_positive"] == "") == s.startswith("new") for s, row in rows_of(places["out"]).items())
     said = {s: read_attention(places["out"] / "attention", s).members for s in ("test-000", "test-004", "new-000")}
     assert said["new-000"] == ["seed-0", "seed-1", "seed-2"]
     assert sorted(map(tuple, (said["test-000"], said["test-004"]))) == [("seed-0", "seed-1"), ("seed-2",)]
+    write_json(new / "identity.json", EMBED)
+    summary = predict(features=new, run=run, out=tmp_path / "alone")
+    assert not [name for name in rows_of(tmp_path / "alone")["new-000"] if "calibrated" in name]
+    assert any(note.startswith("slides without calibrated values: 2;") for note in summary["notes"])
 
 
 @pytest.fixture

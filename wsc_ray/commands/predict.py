@@ -75,12 +75,15 @@ def predict(
     ] = None,
     mpp: Annotated[
         float | None,
-        Option("Scale of the patches, in micrometres per pixel.  [default: as in the run's manifest]", metavar="FLOAT"),
+        Option(
+            "Scale of the patches, in micrometres per pixel.  [default: as in the manifest of the run's features]",
+            metavar="FLOAT",
+        ),
     ] = None,
     patch_size: Annotated[
         int | None,
         Option(
-            "Side of a patch, in pixels at the scale --mpp.  [default: as in the run's manifest]",
+            "Side of a patch, in pixels at the scale --mpp.  [default: as in the manifest of the run's features]",
             metavar="INTEGER",
             least=8,
         ),
@@ -88,18 +91,23 @@ def predict(
     overlap: Annotated[
         int | None,
         Option(
-            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the run's manifest]",
+            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the manifest of the run's features]",
             metavar="INTEGER",
             least=0,
         ),
     ] = None,
     tissue: Annotated[
         float | None,
-        Option("Smallest share of tissue in a patch.  [default: as in the run's manifest]", metavar="FLOAT"),
+        Option(
+            "Smallest share of tissue in a patch.  [default: as in the manifest of the run's features]", metavar="FLOAT"
+        ),
     ] = None,
     reader: Annotated[
         str | None,
-        Option("Library that reads the slides, see `tile`.  [default: as in the run's manifest]", metavar="TEXT"),
+        Option(
+            "Library that reads the slides, see `tile`.  [default: as in the manifest of the run's features]",
+            metavar="TEXT",
+        ),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),

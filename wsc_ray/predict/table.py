@@ -7,7 +7,7 @@
 | `predicted`, `prob_<class>` | the mean of the members' probabilities, with all digits, and the most probable class |
 | `member_sd` | standard deviation of the members' probabilities of the predicted class (n - 1 below the root); empty of one member |
 | `entropy` | of the mean probabilities, nats: 0 where all is sure, ln C where nothing is |
-| `calibrated_<class>`, `predicted_calibrated` | with the temperature and the threshold that `evaluate` chose on validation slides; only where it has |
+| `calibrated_<class>`, `predicted_calibrated` | with the temperature and the threshold that `evaluate` chose on validation slides; only where it has for some slide |
 | `note` | why a slide has no probabilities, or what else should be known of it |
 """
 
@@ -54,16 +54,22 @@ def write_table(
     """Write the table in one step.
 
     Args:
-        calibration: what was chosen on validation slides, by fold; empty: nothing.
+        calibration: what was chosen on validation slides, by fold; columns of calibrated values are left out where no slide has any.
     """
+    rows = [row_of(each, classes, calibration) for each in found]
     names = ["slide_id", "patient_id", "patches", "predicted", *(f"prob_{name}" for name in classes)]
     names += ["member_sd", "entropy"]
-    if calibration:
+    if any(is_calibrated(each, calibration) for each in found):
         names += [*(f"calibrated_{name}" for name in classes), "predicted_calibrated"]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*names, "note"], restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row_of(each, classes, calibration) for each in found)
+        writer.writerows(rows)
+
+
+def is_calibrated(found: Prediction, calibration: Mapping[str | None, Choice]) -> bool:
+    """Whether a slide has calibrated values; a temperature of one fold's members does not hold for those of all folds."""
+    return found.members is not None and found.fold in calibration
 
 
 def row_of(found: Prediction, classes: Sequence[str], calibration: Mapping[str | None, Choice]) -> dict[str, Any]:
@@ -83,8 +89,8 @@ def row_of(found: Prediction, classes: Sequence[str], calibration: Mapping[str |
     if len(found.members) > 1:
         row["member_sd"] = float(found.members[:, top].std(ddof=1))
     row["entropy"] = entropy(mean)
-    choice = calibration.get(found.fold)
-    if choice is not None:
+    if is_calibrated(found, calibration):
+        choice = calibration[found.fold]
         values = tempered(mean[None], np.array([choice.temperature]))[0]
         row |= {f"calibrated_{name}": float(value) for name, value in zip(classes, values, strict=True)}
         chosen = top if choice.threshold is None else int(mean[1] >= choice.threshold)
