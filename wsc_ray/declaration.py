@@ -89,6 +89,7 @@ class Declaration:
         default_out: the output folder when no `--out` is given, from the other arguments and the cluster's storage (None here).
         works_on: the argument that identifies a job, for a command that need not write anything.
         trains: whether the command starts training workers, for the preflight.
+        reads_manifest: whether the command reads the manifest or the features that its recipe names; only then the preflight does.
         resources: what the job reserves on a cluster, in words, from the recipe.
         describe: formats a summary, or the plan of a dry run, as text.
         exit_status: the exit status of the command line, from the function's result.
@@ -106,6 +107,7 @@ class Declaration:
     default_out: Callable[[Mapping[str, Any], str | None], str] | None = None
     works_on: str | None = None
     trains: bool = False
+    reads_manifest: bool = True
     resources: Callable[[Any], dict[str, str]] = field(default=lambda recipe: {})
     describe: Callable[[Any, bool], str] = field(default=lambda summary, dry_run: str(summary))
     exit_status: Callable[[Any], int] = field(default=lambda result: 0)

@@ -98,7 +98,8 @@ def _carried_out(
     alone = trains and declaration.takes("recipe") and recipe.train.workers == 1
 
     def look() -> Facts:
-        return gather(recipe, out=str(place), folders=folders, trains=trains, reduces=trains and not alone)
+        data = recipe.data if declaration.reads_manifest else None
+        return gather(recipe, data, out=str(place), folders=folders, trains=trains, reduces=trains and not alone)
 
     with _prepared(beside, nodes, look) as facts:
         started = time.time()
@@ -125,7 +126,8 @@ def doctor(call: Mapping[str, Any]) -> None:
         place = as_path(out) if out else None
         if isinstance(place, Path):
             os.chdir(nearest(str(place.parent)))
-        results = preflight(gather(recipe, out=out, folders=[place] if place else [], trains=True, reduces=True))
+        folders = [place] if place else []
+        results = preflight(gather(recipe, recipe.data, out=out, folders=folders, trains=True, reduces=True))
     print(json.dumps(values_without_secrets(results)), flush=True)
 
 

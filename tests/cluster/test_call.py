@@ -84,6 +84,17 @@ def test_a_manifest_is_checked_where_it_lies(here):
     assert made.arguments == {"manifest": str(here / "cohort"), "all": True}
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate", "tune", "probe"])
+def test_the_manifest_of_a_run_is_not_checked_for_commands_that_do_not_read_it(command):
+    """They read its features; the patches may be gone, or lie where only the nodes of the training saw them."""
+    assert not make_call(command, run="r").checks_manifest
+
+
+@pytest.mark.parametrize("command", ["pretrain", "embed"])
+def test_the_manifest_is_checked_for_commands_that_read_it(command):
+    assert make_call(command, recipe=recipe(), out="r").checks_manifest
+
+
 def test_a_run_without_a_folder_goes_to_one_of_its_recipes_name(here):
     Path("tumour.yaml").write_text("data: {manifest: cohort}")
     assert make_call("pretrain", recipe="tumour.yaml").out == str(here / "runs" / "tumour")

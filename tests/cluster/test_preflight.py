@@ -1,12 +1,18 @@
 """From what nodes say to lines: every wrong thing has its line, which says how to mend it."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
+import ray
 
+from wsc_ray import entry
+from wsc_ray.commands import find_command
+from wsc_ray.preflight import gather as gathering
 from wsc_ray.preflight.check_result import as_text, failures
 from wsc_ray.preflight.facts import Facts, Node, Reduce, Storage
 from wsc_ray.preflight.verdicts import preflight
+from wsc_ray.recipe.reading import validate_recipe
 
 SHARED = Storage(sees=True, seen=True, write_mb_s=300, read_mb_s=900)
 VERSIONS = {"python": "3.11.9", "ray": "2.60.0", "torch": "2.14.1", "cuda": "13.0", "timm": "1.0.31"}
@@ -79,3 +85,26 @@ def test_what_is_wrong_fails_in_its_own_line_and_no_other(facts, what, said):
 def test_what_is_only_slow_or_a_little_off_warns(facts, what):
     assert [line["what"] for line in preflight(facts) if line["state"] != "ok"] == [what]
     assert not failures(preflight(facts))
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "tune", "probe", "embed", "pretrain"])
+def test_a_manifest_that_the_command_does_not_read_may_be_gone(command, tmp_path, monkeypatch):
+    """Through the job's own entry, with one node that answers."""
+    monkeypatch.setattr(ray, "nodes", list)
+    monkeypatch.setattr(gathering, "_ask", lambda alive, trial, manifest: ({"node": replace(A, storage=None)}, ()))
+    monkeypatch.setattr(gathering, "look_at_store", lambda uri, experiment: ("sqlite:///mlflow.db", ""))
+    monkeypatch.setattr(gathering, "_cpus", lambda recipe: "")
+    monkeypatch.setattr(gathering.storage_probe, "begin", lambda out: None)
+    recipe = validate_recipe({"data": {"manifest": str(tmp_path / "gone")}, "train": {"workers": 1}})
+    seen = []
+
+    @contextlib.contextmanager
+    def prepared(beside, nodes, look):
+        seen.append(look())
+        yield seen[0]
+
+    monkeypatch.setattr(entry, "_prepared", prepared)
+    declaration = replace(find_command(command), function=lambda: {"already_complete": True})
+    entry._carried_out(declaration, {}, recipe, tmp_path / "out", None, 1)
+    wrong = [line["what"] for line in failures(preflight(replace(seen[0], out=None)))]
+    assert wrong == (["manifest"] if command in ("embed", "pretrain") else [])

@@ -136,6 +136,20 @@ def test_a_row_group_that_has_gone_is_a_sentence(tmp_path):
         embed_lot(job(manifest, tmp_path / "out"), lot, colour, same, threads=2)
 
 
+@pytest.mark.parametrize("batch_size", [4, 1000])
+def test_the_slides_of_a_row_group_that_has_gone_are_left_out_where_that_is_asked(tmp_path, batch_size):
+    files = [[["a"] * 5 + ["b"] * 3], [["b"] * 40, ["c"] * 4]]
+    manifest = write_manifest(tmp_path / "manifest", files)
+    (tmp_path / "manifest" / "patches" / "part-00001.parquet").unlink()
+    out = tmp_path / "out"
+    asked = replace(job(manifest, out, batch_size), skip_bad=True)
+    left_out = embed_lot(asked, whole_lot(manifest, ["a", "b", "c"]), colour, same, threads=2)
+    assert set(left_out) == {"b", "c"}
+    assert all("part-00001.parquet" in reason for reason in left_out.values())
+    assert {path.name for path in out.iterdir()} == {"a.h5"}
+    np.testing.assert_array_equal(read_slide(out, "a").coords[:, 0], rows_of(files)["a"])
+
+
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     manifest = write_manifest(tmp_path / "manifest", FILES)
     (tmp_path / "out").write_text("a file")
@@ -184,11 +198,14 @@ def test_threads_are_not_further_ahead_than_they_may():
             assert len(begun) <= expected + 4
 
 
+@pytest.mark.parametrize(("skip_bad", "broken"), [(False, []), (True, []), (True, [2])])
 @pytest.mark.parametrize("second", [3, 32, 100])
-def test_a_slide_of_several_scales_is_a_sentence(tmp_path, second):
-    """Whether they meet inside a piece, between two, or in another row group."""
-    manifest = write_manifest(tmp_path / "m", [[["a"] * 100, ["a"] * 9, ["b"] * 5]], coarse=range(second, 109))
+def test_a_slide_of_several_scales_is_a_sentence(tmp_path, second, skip_bad, broken):
+    """Whether they meet inside a piece, between two, or in another row group; and never a slide that is left out."""
+    files = [[["a"] * 100, ["a"] * 9, ["b"] * 5]]
+    manifest = write_manifest(tmp_path / "m", files, broken=broken, coarse=range(second, 109))
     lot = whole_lot(manifest, ["a", "b"])
+    asked = replace(job(manifest, tmp_path / "out"), skip_bad=skip_bad)
     with pytest.raises(DataError, match=r"slide a has patches at 0\.5 and at 1 um/px.*cut the slides at one --mpp"):
-        embed_lot(job(manifest, tmp_path / "out"), lot, colour, same, threads=2, count=lambda _: None)
+        embed_lot(asked, lot, colour, same, threads=2, count=lambda _: None)
     assert not list((tmp_path / "out").glob("a.h5"))

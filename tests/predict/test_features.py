@@ -160,7 +160,8 @@ def test_with_folds_the_members_speak_that_never_saw_the_slide_and_of_a_new_one_
     folds = ["ab"[int(patient[-1]) // 2 % 2] for patient in table["patient_id"].to_pylist()]
     write_slides(features, table.append_column("fold", pa.array(folds)))
     for place, fold in zip(sorted((places["head"] / "members").iterdir()), "aab", strict=True):
-        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold})
+        others = [slide for slide, own in zip(table["slide_id"].to_pylist(), folds, strict=True) if own != fold]
+        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold, "val_slides": others[:8]})
     evaluate(run=run)
     with (run / "evaluate" / "predictions.csv").open() as file:
         expected = {row["slide_id"]: float(row["prob_positive"]) for row in csv.DictReader(file)}
@@ -171,13 +172,68 @@ def test_with_folds_the_members_speak_that_never_saw_the_slide_and_of_a_new_one_
     both_here = tmp_path / "both"
     shutil.copytree(features, both_here)
     write_slides(both_here, both)
-    predict(features=both_here, run=run, out=places["out"])
+    summary = predict(features=both_here, run=run, out=places["out"])
+    assert any(note.startswith("slides without calibrated values: 2;") for note in summary["notes"])
     found = {slide: float(row["prob_positive"]) for slide, row in rows_of(places["out"]).items()}
     assert {slide: found[slide] for slide in expected} == pytest.approx(expected, abs=1e-6)
     assert len(expected) == 40
+    assert all((row["calibrated_positive"] == "") == s.startswith("new") for s, row in rows_of(places["out"]).items())
     said = {s: read_attention(places["out"] / "attention", s).members for s in ("test-000", "test-004", "new-000")}
     assert said["new-000"] == ["seed-0", "seed-1", "seed-2"]
     assert sorted(map(tuple, (said["test-000"], said["test-004"]))) == [("seed-0", "seed-1"), ("seed-2",)]
+    write_json(new / "identity.json", EMBED)
+    summary = predict(features=new, run=run, out=tmp_path / "alone")
+    assert not [name for name in rows_of(tmp_path / "alone")["new-000"] if "calibrated" in name]
+    assert any(note.startswith("slides without calibrated values: 2;") for note in summary["notes"])
+
+
+@pytest.fixture
+def nested(places: dict[str, Path]) -> Path:
+    """A run whose head was tuned with the folds of a table that its own recipe does not name."""
+    run = places["features"].parent
+    write_json(run / "identity.json", {"format": 1, "manifest": None})
+    (run / "recipe.yaml").write_text("evaluate: {bootstrap: 100}\n")
+    slides = read_slides(places["features"]).slides
+    folds = ["ab"[int(patient[-1]) // 2 % 2] for patient in slides["patient_id"].to_pylist()]
+    rows = [f"{slide},{fold}" for slide, fold in zip(slides["slide_id"].to_pylist(), folds, strict=True)]
+    (run.parent / "folds.csv").write_text("\n".join(["slide_id,fold", *rows]) + "\n")
+    for place, fold in zip(sorted((places["head"] / "members").iterdir()), "aab", strict=True):
+        others = [row.split(",")[0] for row in rows if not row.endswith(fold)]
+        write_json(place / "config.json", read_json(place / "config.json") | {"fold": fold, "val_slides": others[:2]})
+    return run
+
+
+def test_a_head_of_folds_needs_the_folds_of_its_cohort(nested, places, wsc_ray_command):
+    """Without them members would speak of slides that they were fitted to."""
+    command = ("predict", "--run", nested, "--features", places["features"], "--out", places["out"])
+    status, text = wsc_ray_command(*command)
+    assert status == 2
+    assert "tuned with folds; name their column with data.fold" in text
+    status, text = wsc_ray_command(*command, "--set", "data.fold=fold")
+    assert status == 2
+    assert "has no column `fold`" in text
+    assert not places["out"].exists()
+    named = [f"data.cohort={nested.parent / 'folds.csv'}", "data.fold=fold"]
+    summary = predict(features=places["features"], run=nested, out=places["out"], overrides=named)
+    said = {read_attention(places["out"] / "attention", slide).members[0] for slide in rows_of(places["out"])}
+    assert said == {"seed-0", "seed-2"}
+    assert all(len(read_attention(places["out"] / "attention", s).members) < MEMBERS for s in rows_of(places["out"]))
+    assert not any("not recognised" in note for note in summary["notes"])
+
+
+@pytest.mark.parametrize("how", ["no run", "cohort has moved"])
+def test_where_the_cohort_is_not_known_the_heads_own_list_speaks(nested, places, how):
+    if how == "no run":
+        summary = predict(**places)
+    else:
+        named = [f"data.cohort={nested.parent / 'moved.csv'}", "data.fold=fold"]
+        summary = predict(features=places["features"], run=nested, out=places["out"], overrides=named)
+    expected = set().union(*(member.config["val_slides"] for member in load_members(places["head"])))
+    assert (
+        {s for s, row in rows_of(places["out"]).items() if "fitted to this slide" in row["note"]} == expected != set()
+    )
+    (note,) = [note for note in summary["notes"] if "not recognised" in note]
+    assert ("without --run" if how == "no run" else "moved.csv") in note
 
 
 def rows_of_run(run: Path) -> dict[str, dict[str, str]]:

@@ -28,6 +28,7 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
     reads="`RUN/features`, `RUN/mil`",
     writes="`RUN/evaluate`, `RUN/ledger.jsonl`",
     sent=True,
+    reads_manifest=False,
     out_in_run="evaluate",
     resources=lambda recipe: {"process": "1, on the head"},
     describe=_describe,

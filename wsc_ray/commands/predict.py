@@ -21,6 +21,7 @@ def _resources(recipe: Any) -> dict[str, str]:
     reads="slides, a manifest or features; `RUN/encoder`, `RUN/mil`",
     writes="`RUN/predict/predictions.csv`, `attention`, `geojson`",
     sent=True,
+    reads_manifest=False,
     out_in_run="predict",
     resources=_resources,
 )
@@ -74,12 +75,15 @@ def predict(
     ] = None,
     mpp: Annotated[
         float | None,
-        Option("Scale of the patches, in micrometres per pixel.  [default: as in the run's manifest]", metavar="FLOAT"),
+        Option(
+            "Scale of the patches, in micrometres per pixel.  [default: as in the manifest of the run's features]",
+            metavar="FLOAT",
+        ),
     ] = None,
     patch_size: Annotated[
         int | None,
         Option(
-            "Side of a patch, in pixels at the scale --mpp.  [default: as in the run's manifest]",
+            "Side of a patch, in pixels at the scale --mpp.  [default: as in the manifest of the run's features]",
             metavar="INTEGER",
             least=8,
         ),
@@ -87,18 +91,20 @@ def predict(
     overlap: Annotated[
         int | None,
         Option(
-            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the run's manifest]",
+            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the manifest of the run's features]",
             metavar="INTEGER",
             least=0,
         ),
     ] = None,
     tissue: Annotated[
         float | None,
-        Option("Smallest share of tissue in a patch.  [default: as in the run's manifest]", metavar="FLOAT"),
+        Option(
+            "Smallest share of tissue in a patch.  [default: as in the manifest of the run's features]", metavar="FLOAT"
+        ),
     ] = None,
     reader: Annotated[
         str | None,
-        Option("Slide reader; see `tile`.  [default: as in the run's manifest]", metavar="TEXT"),
+        Option("Slide reader; see `tile`.  [default: as in the manifest of the run's features]", metavar="TEXT"),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),

@@ -23,6 +23,7 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
     reads="`RUN/features`",
     writes="`RUN/probe`",
     sent=True,
+    reads_manifest=False,
     out_in_run="probe",
     resources=lambda recipe: {"process": "1, on the head"},
     describe=_describe,

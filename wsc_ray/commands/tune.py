@@ -28,6 +28,7 @@ def _reserved(recipe: Any) -> str:
     reads="`RUN/features`",
     writes="`RUN/mil`",
     sent=True,
+    reads_manifest=False,
     out_in_run="mil",
     resources=lambda recipe: {"trials": f"{recipe.tune.concurrent} at a time, each {_reserved(recipe)}"},
     describe=_describe,

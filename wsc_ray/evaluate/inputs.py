@@ -157,12 +157,21 @@ def validation_predictions(
     return _pooled(members, parts, bags), bags.labels.numpy()
 
 
-def _slides_of_folds(slides: pa.Table, members: Sequence[Member]) -> pa.Table:
-    """Return the slides that are in a fold; `predict_members` raises an error for a fold without members."""
+def refuse_unknown_folds(slides: pa.Table, members: Sequence[Member]) -> None:
+    """Check that the folds of slides are known, where members of a head have folds.
+
+    Raises:
+        DataError: the slides have no folds, or some members have none.
+    """
     if FOLD not in slides.column_names:
         raise DataError("the head was tuned with folds; name their column with data.fold, as `tune` had it")
     if any(member.fold is None for member in members):
         raise DataError("some members of the head have a fold and others none; tune again")
+
+
+def _slides_of_folds(slides: pa.Table, members: Sequence[Member]) -> pa.Table:
+    """Return the slides that are in a fold; `predict_members` raises an error for a fold without members."""
+    refuse_unknown_folds(slides, members)
     chosen = slides.filter(pc.is_valid(slides[FOLD])).sort_by("slide_id")
     if not chosen.num_rows:
         raise DataError("no slide is in a fold; name their column with data.fold")

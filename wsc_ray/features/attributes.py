@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def coords_attributes(first: Mapping[str, Any], coords: np.ndarray) -> dict[str,
     return attributes
 
 
-def check_scale(slide_id: str, scales: Sequence[float | None]) -> None:
+def check_scale(slide_id: str, scales: Iterable[float | None]) -> None:
     """Refuse patches of several scales: a slide's features and their attributes are of one.
 
     Args:

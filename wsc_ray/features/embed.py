@@ -64,7 +64,7 @@ def embed_slides(
             and `seed`, too.
         views: K, the number of augmented views of each patch to embed besides the patch itself.
         fetch: fetch timm's weights if they are not in the cache.
-        skip_bad: leave out slides with an image that cannot be read, instead of stopping; the summary's `slides_left_out` has the
+        skip_bad: leave out slides of which an image or a row group cannot be read, instead of stopping; the summary's `slides_left_out` has the
             reasons.
         dry_run: return the plan and write nothing.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsc_ray.errors import ResourceError, RunFolderError
-from wsc_ray.features.attributes import check_scale, coords_attributes
+from wsc_ray.features.attributes import coords_attributes
 from wsc_ray.features.augmented import Augmentation
 from wsc_ray.features.lots import Lot
 from wsc_ray.features.read import Fit, Piece, UnreadableSlide, piece_size, read_lot
@@ -36,7 +36,7 @@ class Job:
         batch_size: most pictures in a forward pass, which are patches or views of patches.
         retries: number of retries where storage fails.
         augmentation: settings of the views to embed besides each patch; None: no views.
-        skip_bad: leave out slides with an image that cannot be read.
+        skip_bad: leave out slides of which an image or a row group cannot be read.
     """
 
     manifest: Manifest
@@ -97,7 +97,7 @@ def embed_lot(
         The slides that were left out, and why; none but with `skip_bad`.
 
     Raises:
-        DataError: an image cannot be read or decoded, without `skip_bad`, or a slide has patches of several scales.
+        DataError: an image or a row group cannot be read, without `skip_bad`, or a slide has patches of several scales.
         RunFolderError: a file cannot be written.
     """
     ahead = threads + -(-job.patches_at_a_time // piece_size(job.augmentation))
@@ -124,7 +124,6 @@ def embed_lot(
                 if slide not in files:
                     first[slide] = piece.first
                     files[slide] = SlideFile(job.out, lot.slides[slide], lot.sizes[slide], job.attributes)
-                check_scale(lot.slides[slide], [first[slide].get("mpp"), piece.first.get("mpp")])
                 own = None if views is None else views[start:stop]
                 files[slide].append(features[start:stop], piece.coords, piece.patch_label, own)
                 if files[slide].done == lot.sizes[slide]:

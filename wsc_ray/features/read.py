@@ -25,6 +25,7 @@ _GROUPS_AHEAD = 4  # row groups to read ahead, since remote storage is slow to a
 _LARGE = 4096  # of row groups with more rows, which other tools write, only one is in memory
 
 Fit = Callable[[np.ndarray], np.ndarray]
+Rows = tuple[int, pa.Table]  # index into the lot's slides, and the rows of a piece
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -55,7 +56,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class UnreadableSlide:
-    """A slide of which an image cannot be read or decoded: an index into the lot's slides, and the reason."""
+    """A slide of which a row group or an image cannot be read: an index into the lot's slides, and the reason."""
 
     slide: int
     reason: str
@@ -85,18 +86,35 @@ def read_lot(
         ahead: most pieces that are decoded, or being decoded, before they are taken.
         retries: number of retries where storage fails.
         augmentation: settings of the views; None: no views.
-        skip_bad: yield an `UnreadableSlide` in place of a piece with an image that cannot be read.
+        skip_bad: yield an `UnreadableSlide` in place of patches that cannot be read.
 
     Raises:
-        DataError: an image cannot be read or decoded, without `skip_bad`, since a slide's features must be complete.
+        DataError: a row group or an image cannot be read, without `skip_bad`, since a slide's features must be complete; or a slide has
+            patches of several scales.
     """
     names = [name for name in (*REQUIRED.names, *OPTIONAL.names) if name in manifest.columns]
     columns = [*names, manifest.pixels]
 
-    def read(part: Part) -> list[tuple[int, pa.Table]]:
-        return _read_part(manifest, part, columns, retries, piece_size(augmentation))
+    scales: dict[int, set[float | None]] = {}  # of each slide, so far
 
-    def load(rows: tuple[int, pa.Table]) -> Piece | UnreadableSlide:
+    def read(part: Part) -> list[Rows | UnreadableSlide]:
+        try:
+            return _read_part(manifest, part, columns, retries, piece_size(augmentation))
+        except DataError as error:
+            if not skip_bad:
+                raise
+            return [UnreadableSlide(slide, str(error)) for slide in dict.fromkeys(slide for _, _, slide in part.runs)]
+
+    def check(rows: Rows | UnreadableSlide) -> Rows | UnreadableSlide:
+        if not isinstance(rows, UnreadableSlide) and "mpp" in names:
+            slide, table = rows
+            scales[slide] = scales.get(slide, set()) | set(table["mpp"].unique().to_pylist())
+            check_scale(lot.slides[slide], scales[slide])
+        return rows
+
+    def load(rows: Rows | UnreadableSlide) -> Piece | UnreadableSlide:
+        if isinstance(rows, UnreadableSlide):
+            return rows
         slide, table = rows
         try:
             return _decode(manifest, slide, table, fit, retries, augmentation)
@@ -108,7 +126,7 @@ def read_lot(
     large = any(sum(rows for _, rows, _ in part.runs) > _LARGE for part in lot.parts)
     with ThreadPoolExecutor(_GROUPS_AHEAD) as readers, ThreadPoolExecutor(threads) as decoders:
         tables = in_order(readers, read, lot.parts, 0 if large else _GROUPS_AHEAD)
-        yield from in_order(decoders, load, (rows for part in tables for rows in part), ahead)
+        yield from in_order(decoders, load, (check(rows) for part in tables for rows in part), ahead)
 
 
 def in_order(
@@ -130,8 +148,12 @@ def in_order(
 
 def _read_part(
     manifest: Manifest, part: Part, columns: list[str], retries: int, size: int
-) -> list[tuple[int, pa.Table]]:
-    """Return the rows of a part as pieces of at most `size` rows: slide, and table of its rows."""
+) -> list[Rows | UnreadableSlide]:
+    """Return the rows of a part as pieces of at most `size` rows.
+
+    Raises:
+        DataError: the row group cannot be read.
+    """
     tables, failed = read_all(
         [part], lambda part: manifest.read_group(part.file, part.row_group, columns), retries, threads=1
     )
@@ -148,7 +170,6 @@ def _decode(
     manifest: Manifest, slide: int, table: pa.Table, fit: Fit, retries: int, augmentation: Augmentation | None
 ) -> Piece:
     rows = table.to_pylist()
-    check_scale(rows[0]["slide_id"], [row.get("mpp") for row in rows])
     pixels, views = [], []
     for row, image in zip(rows, _images(manifest, rows, retries), strict=True):
         pixels.append(fit(image))

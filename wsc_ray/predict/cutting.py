@@ -1,14 +1,20 @@
-"""How new slides are cut into patches: like the slides that the run was trained on, unless options say otherwise."""
+"""How new slides are cut into patches: like the slides of the run's features, unless options say otherwise."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wsc_ray.errors import DataError, ManifestError, RunFolderError
+from wsc_ray.errors import DataError, ManifestError, RunFolderError, UserError
+from wsc_ray.feature_files.files import UNREADABLE, read_slides, slide_path
+from wsc_ray.features.foreign import open_foreign
+from wsc_ray.files import read_summary
 from wsc_ray.manifest import open_manifest
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
+from wsc_ray.slides.scale import TOLERANCE
 from wsc_ray.stage import read_identity
-from wsc_ray.storage import as_path
+from wsc_ray.storage import AnyPath, as_path
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,47 @@ class Cutting:
         return asdict(self)
 
 
+def manifest_of_features(run: RunFolder | None, recipe: Recipe) -> str | None:
+    """The manifest whose patches the run's features are of, which need not be the one that its encoder was trained on.
+
+    Where the features name another than the recipe does, the recipe's counts only if it holds the same patches: the manifest has moved.
+    """
+    summary = (read_summary(run.features) if run is not None else None) or {}
+    named, given = summary.get("manifest"), recipe.data.manifest
+    if run is None or not isinstance(named, str) or named == given:
+        return given
+    try:
+        digest = (read_identity(run.features, "embed") or {}).get("manifest")
+        moved = given is not None and open_manifest(given, labelled=False).digest == digest
+    except UserError:
+        moved = False
+    return given if moved else named
+
+
+def compare_with_features(cutting: Cutting, features: AnyPath) -> tuple[str, ...]:
+    """A note where the patches differ in scale or size from those that features are of, as far as the first slide's file says it."""
+    try:
+        cohort = read_slides(features)
+        first = next(s for s, n in zip(cohort.ids, cohort.slides["patches"].to_pylist(), strict=True) if n)
+        with open_foreign(slide_path(features, first), None) as slide:
+            made = {name: slide.attributes[name] for name in ("mpp", "patch_size") if slide.attributes.get(name)}
+    except (UserError, StopIteration, FileNotFoundError, *UNREADABLE):
+        return ()
+    mpp, size = float(made.get("mpp", cutting.mpp)), int(made.get("patch_size", cutting.patch_size))
+    if abs(mpp - cutting.mpp) <= TOLERANCE * mpp and size == cutting.patch_size:
+        return ()
+    return (
+        f"slides are cut into patches of {cutting.patch_size} px at {cutting.mpp:.3g} um/px, and the run's features are of patches of "
+        f"{size} px at {mpp:.3g} um/px; the head may be wrong about them",
+    )
+
+
 def choose_cutting(manifest: str | None, **given: Any) -> Cutting:
     """Return the settings that the run's manifest was cut with, replaced by those that are given.
 
     Args:
-        manifest: the manifest that the run was trained on; None if unknown.
-        given: fields of `Cutting`; None leaves a field as in the run's manifest.
+        manifest: the manifest of the run's features; None if unknown.
+        given: fields of `Cutting`; None leaves a field as in that manifest.
 
     Raises:
         DataError: the scale or the size of the patches is neither given nor known.

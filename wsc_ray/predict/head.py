@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError, UserError
 from wsc_ray.evaluate.calibration import Choice
-from wsc_ray.evaluate.inputs import common_classes, fold_of
+from wsc_ray.evaluate.inputs import common_classes, fold_of, refuse_unknown_folds
 from wsc_ray.evaluate.ledger import digest_of_members
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import read_summary
@@ -32,10 +34,12 @@ class Head:
         embed: the digest or name of the encoder whose features it was fitted to (`encoder`), and the size of the patches that the
             encoder saw, in px (`size`); None if those features did not say.
         digest: SHA-256 (hex) of all members' weights.
-        fitted: the slides that it was fitted to or chosen with, as far as the run's features tell.
-        folds: slide id -> fold, if members have folds.
+        fitted: the slides that it was fitted to or chosen with, as far as the run's cohort and its own list of validation slides tell;
+            without those in `folds`, which other members predict.
+        folds: slide id -> fold, for the slides of the run's cohort, if members have folds.
         calibration: fold (None: without folds) -> what `evaluate` chose on validation slides for exactly these members; empty if it
             chose nothing.
+        notes: remarks on the head for the user, in sentences.
     """
 
     place: AnyPath
@@ -47,6 +51,7 @@ class Head:
     fitted: frozenset[str]
     folds: Mapping[str, str]
     calibration: Mapping[str | None, Choice]
+    notes: tuple[str, ...] = ()
 
 
 def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
@@ -54,7 +59,8 @@ def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
 
     Raises:
         RunFolderError, WeightsError: see `load_members`.
-        DataError: members differ in their classes, or in the width or encoder of the features that they were fitted to.
+        DataError: members differ in their classes, or in the width or encoder of the features that they were fitted to; or they have
+            folds, and the recipe does not name the folds of the run's slides.
     """
     members = load_members(place)
     classes = common_classes(members, place)
@@ -62,25 +68,58 @@ def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
     if len(widths) > 1 or any(each != embeds[0] for each in embeds):
         raise DataError(f"members of {place} were fitted to features of several encoders; tune again")
     digest = digest_of_members(members)
-    fitted, folds = _known_slides(members, run, recipe)
-    return Head(place, members, classes, widths.pop(), embeds[0], digest, fitted, folds, _calibration(run, digest))
+    slides, unknown = _cohort(members, run, recipe)
+    fitted, folds = _known_slides(members, slides, recipe)
+    notes = (f"slides that the head was fitted to are not recognised: {unknown}",) if unknown else ()
+    return Head(
+        place, members, classes, widths.pop(), embeds[0], digest, fitted, folds, _calibration(run, digest), notes
+    )
+
+
+def _cohort(members: Sequence[Member], run: RunFolder | None, recipe: Recipe) -> tuple[pa.Table | None, str]:
+    """The slides of the run's cohort as the recipe chooses them, or None and why they are not known.
+
+    Raises:
+        DataError: members have folds, and the cohort is there and has no such column.
+    """
+    if run is None:
+        return None, "without --run its cohort is not known"
+    try:
+        cohort = read_slides(run.features)
+    except UserError as error:  # its features may be elsewhere by now
+        return None, str(error)
+    try:
+        return choose_slides(cohort, recipe.data).slides, ""
+    except UserError as error:
+        if isinstance(error, DataError) and _in_folds(members):
+            raise
+        return None, str(error)  # so may the table `data.cohort`
+
+
+def _in_folds(members: Sequence[Member]) -> bool:
+    return any(member.fold is not None for member in members)
 
 
 def _known_slides(
-    members: Sequence[Member], run: RunFolder | None, recipe: Recipe
+    members: Sequence[Member], slides: pa.Table | None, recipe: Recipe
 ) -> tuple[frozenset[str], dict[str, str]]:
-    """Return the slides that members were fitted to or chosen with; or, if members have folds, the fold of each slide."""
-    in_folds = any(member.fold is not None for member in members)
+    """Return the slides that members were fitted to or chosen with; and, if members have folds, the fold of each slide.
+
+    Args:
+        slides: the slides of the run's cohort; None if unknown.
+
+    Raises:
+        DataError: see `refuse_unknown_folds`.
+    """
     listed = {slide for member in members for slide in member.config.get("val_slides", ())}
-    try:
-        slides = choose_slides(read_slides(run.features), recipe.data).slides if run is not None else None
-    except UserError:  # the run's features or cohort may have moved
-        slides = None
-    if in_folds:
-        return frozenset(), fold_of(slides) if slides is not None else {}
-    if slides is not None:
-        splits = zip(slides["slide_id"].to_pylist(), slides["split"].to_pylist(), strict=True)
-        listed |= {slide for slide, split in splits if split in (recipe.data.train_split, recipe.data.val_split)}
+    if slides is None:
+        return frozenset(listed), {}
+    if _in_folds(members):
+        refuse_unknown_folds(slides, members)
+        folds = fold_of(slides)
+        return frozenset(listed - folds.keys()), folds
+    splits = zip(slides["slide_id"].to_pylist(), slides["split"].to_pylist(), strict=True)
+    listed |= {slide for slide, split in splits if split in (recipe.data.train_split, recipe.data.val_split)}
     return frozenset(listed), {}
 
 

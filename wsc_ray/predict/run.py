@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from wsc_ray.encoders.choose import LOCAL, TIMM
 from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.mil.one_bag import predict_bag, speaking
 from wsc_ray.predict.bag import Asked, load_bag
-from wsc_ray.predict.cutting import choose_cutting
+from wsc_ray.predict.cutting import choose_cutting, compare_with_features, manifest_of_features
 from wsc_ray.predict.head import Head, load_head_of
 from wsc_ray.predict.sources import Source, of_features, of_manifest, of_slides
-from wsc_ray.predict.table import PREDICTIONS, Prediction, write_table
+from wsc_ray.predict.table import PREDICTIONS, Prediction, is_calibrated, write_table
 from wsc_ray.progress import Progress
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
@@ -54,7 +55,7 @@ def predict_slides(
 
     Args:
         slides: a list (see `wsc_ray.slides.listing`) or a folder of slides. They are cut into `OUT/manifest` and embedded into
-            `OUT/features`. They are cut with the settings of the run's manifest, unless `mpp`, `patch_size`, `overlap`, `tissue` or
+            `OUT/features`. They are cut with the settings of the manifest of the run's features, unless `mpp`, `patch_size`, `overlap`, `tissue` or
             `reader` is given.
         manifest: a manifest, whose patches are embedded into `OUT/features`.
         features: a feature store, or a folder of feature files as TRIDENT writes them.
@@ -88,8 +89,10 @@ def predict_slides(
     cut = {"mpp": mpp, "patch_size": patch_size, "overlap": overlap, "tissue": tissue, "reader": reader}
     own = encoder if encoder is not None else run_folder and run_folder.encoder
     if slides is not None:
-        cutting = choose_cutting(recipe.data.manifest, **cut)
+        cutting = choose_cutting(manifest_of_features(run_folder, recipe), **cut)
         source = of_slides(slides, cutting, loaded, _required(own), target, recipe, folder=folder, columns=columns)
+        if run_folder is not None:
+            source = replace(source, notes=(*source.notes, *compare_with_features(cutting, run_folder.features)))
     elif manifest is not None:
         source = of_manifest(str(manifest), loaded, _required(own), target, recipe)
     else:
@@ -108,7 +111,7 @@ def predict_slides(
         "geojson": geojson,
     }
     if dry_run:
-        return plan | {"notes": list(source.notes)}
+        return plan | {"notes": [*source.notes, *loaded.notes]}
     store = open_store(
         recipe.tracking.uri,
         recipe.tracking.experiment,
@@ -187,7 +190,7 @@ def _counts(found: Sequence[Prediction], head: Head) -> dict[str, Any]:
 
 def _notes(source: Source, found: Sequence[Prediction], head: Head) -> list[str]:
     """Return the notes of the whole prediction, in sentences."""
-    notes = list(source.notes)
+    notes = [*source.notes, *head.notes]
     without = [each for each in found if each.members is None]
     if without:
         told = "; ".join(f"{each.slide_id}: {each.note}" for each in without[:_SHOWN])
@@ -198,4 +201,9 @@ def _notes(source: Source, found: Sequence[Prediction], head: Head) -> list[str]
         notes.append(f"slides that the head was fitted to or chosen with, whose predictions flatter it: {seen:,}")
     if not head.calibration:
         notes.append("no calibrated columns: `wsc-ray evaluate` has not chosen a temperature for this head")
+    elif bare := sum(each.members is not None and not is_calibrated(each, head.calibration) for each in found):
+        notes.append(
+            f"slides without calibrated values: {bare:,}; `wsc-ray evaluate` has chosen a temperature for the members of each fold, and "
+            "these slides are in none, so that members of all folds answer"
+        )
     return notes

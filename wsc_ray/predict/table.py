@@ -57,16 +57,22 @@ def write_table(
     """Write the table in one step.
 
     Args:
-        calibration: what `evaluate` chose on validation slides, by fold; if empty, the table has no calibrated columns.
+        calibration: what `evaluate` chose on validation slides, by fold; the table has no calibrated columns if no slide has values.
     """
+    rows = [row_of(each, classes, calibration) for each in found]
     names = ["slide_id", "patient_id", "patches", "predicted", *(f"prob_{name}" for name in classes)]
     names += ["member_sd", "entropy"]
-    if calibration:
+    if any(is_calibrated(each, calibration) for each in found):
         names += [*(f"calibrated_{name}" for name in classes), "predicted_calibrated"]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*names, "note"], restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row_of(each, classes, calibration) for each in found)
+        writer.writerows(rows)
+
+
+def is_calibrated(found: Prediction, calibration: Mapping[str | None, Choice]) -> bool:
+    """Whether a slide has calibrated values; a temperature of one fold's members does not hold for those of all folds."""
+    return found.members is not None and found.fold in calibration
 
 
 def row_of(found: Prediction, classes: Sequence[str], calibration: Mapping[str | None, Choice]) -> dict[str, Any]:
@@ -86,8 +92,8 @@ def row_of(found: Prediction, classes: Sequence[str], calibration: Mapping[str |
     if len(found.members) > 1:
         row["member_sd"] = float(found.members[:, top].std(ddof=1))
     row["entropy"] = entropy(mean)
-    choice = calibration.get(found.fold)
-    if choice is not None:
+    if is_calibrated(found, calibration):
+        choice = calibration[found.fold]
         values = tempered(mean[None], np.array([choice.temperature]))[0]
         row |= {f"calibrated_{name}": float(value) for name, value in zip(classes, values, strict=True)}
         chosen = top if choice.threshold is None else int(mean[1] >= choice.threshold)

@@ -27,10 +27,13 @@ from wsc_ray.tracking import tracking_uri
 SECONDS = 120.0  # s for a node to answer: its first worker unpacks the job's package and imports torch
 
 
-def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], trains: bool, reduces: bool) -> Facts:
+def gather(
+    recipe: Recipe, data: Data | None, *, out: str | None, folders: Sequence[AnyPath], trains: bool, reduces: bool
+) -> Facts:
     """Return the facts about every node that is up; needs a Ray session.
 
     Args:
+        data: names the manifest or the features that every node must read; None: the command reads neither.
         out: the folder of the results.
         folders: folders that may name an MLflow store, as in `tracking_uri`.
         trains: whether training workers will run, so that the CPUs have to suffice for them and their readers.
@@ -38,7 +41,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], train
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     trial = storage_probe.begin(out) if out else None
-    manifest, problem = _open(recipe.data)
+    manifest, problem = _open(data) if data else (None, "")
     with ThreadPoolExecutor(1) as pool:  # in parallel, since both import torch
         reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if reduces else None
         nodes, silent = _ask(alive, trial, manifest)
@@ -52,7 +55,7 @@ def gather(recipe: Recipe, *, out: str | None, folders: Sequence[AnyPath], train
         nodes=tuple(nodes.values()),
         silent=silent,
         out=out,
-        manifest=named_source(recipe.data),
+        manifest=named_source(data) if data else None,
         tracking=look_at_store(tracking_uri(recipe.tracking.uri, *folders), recipe.tracking.experiment),
         cpus=_cpus(recipe) if trains else "",
         reduce=reduced,

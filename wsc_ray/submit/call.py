@@ -138,7 +138,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
         environment=environment,
         trains=declaration.trains,
         resources=_resources(declaration, recipe),
-        checks_manifest=takes_recipe,
+        checks_manifest=takes_recipe and declaration.reads_manifest,
     )
 
 

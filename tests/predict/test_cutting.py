@@ -1,0 +1,65 @@
+"""New slides are cut like the patches that the run's features are of, which need not be those that its encoder was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.features.manifests import write_manifest
+from tests.predict.test_planted import blue_head
+from tests.slides.drawn import draw, write
+from wsc_ray.commands import predict
+from wsc_ray.features.store import SlideFeatures, write_slide, write_slides
+from wsc_ray.files import write_json, write_summary
+from wsc_ray.predict import sources
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was trained at 0.5 um/px, whose features are of another manifest, at 1 um/px."""
+    monkeypatch.setattr(sources, "fitted_recipe", lambda encoder, head, recipe: recipe)  # there is no encoder
+    write_manifest(tmp_path / "training", [[["a"] * 5]])
+    other = write_manifest(tmp_path / "other", [[["b"] * 5]], coarse=range(5))
+    run = tmp_path / "run"
+    write_json(run / "identity.json", {"format": 1, "manifest": None})
+    (run / "recipe.yaml").write_text(f"data: {{manifest: {tmp_path / 'training'}}}\n")
+    slide = SlideFeatures("b", np.zeros((5, 3), np.float32), np.zeros((5, 2), np.int64))
+    write_slide(run / "features", slide, attributes={}, coords_attributes={"mpp": 1.0, "patch_size": 8})
+    table = {"slide_id": ["b"], "patient_id": ["p"], "label": ["positive"], "split": ["test"], "patches": [5]}
+    write_slides(run / "features", pa.table(table))
+    write_json(run / "features" / "identity.json", {"command": "embed", "manifest": other.digest})
+    write_summary(run / "features", "embed", {"manifest": str(tmp_path / "other")})
+    blue_head(run / "mil")
+    write(tmp_path / "slides" / "new.tif", draw(64, seed=1))
+    return run
+
+
+def planned(run: Path, **more: object) -> dict:
+    return predict(slides=run.parent / "slides", run=run, out=run.parent / "out", dry_run=True, **more)
+
+
+def test_the_manifest_of_the_features_says_how(run):
+    plan = planned(run)
+    assert (plan["mpp"], plan["patch_size"]) == (1.0, 8)
+    assert not [note for note in plan["notes"] if "um/px" in note]
+
+
+def test_where_it_has_moved_the_recipe_may_name_its_place(run):
+    (run.parent / "other").rename(run.parent / "moved")
+    plan = planned(run, overrides=[f"data.manifest={run.parent / 'moved'}"])
+    assert (plan["mpp"], plan["patch_size"]) == (1.0, 8)
+
+
+@pytest.mark.parametrize(("option", "value"), [("mpp", 0.5), ("patch_size", 16)])
+def test_another_scale_or_size_than_the_features_is_noted(run, option, value):
+    plan = planned(run, **{option: value})
+    assert plan[option] == value
+    (note,) = [note for note in plan["notes"] if "um/px" in note]
+    assert "the run's features are of patches of 8 px at 1 um/px" in note
+
+
+def test_a_scale_within_the_tolerance_of_scanners_is_the_same(run):
+    assert not [note for note in planned(run, mpp=1.01)["notes"] if "um/px" in note]
