@@ -45,7 +45,8 @@ def test_a_head_on_the_device_predicts_what_it_does_on_the_cpu(device):
 def test_bf16_learns_as_float32_does(device):
     train, val = separable(24, seed=1), separable(12, seed=2)
     scores = {}
-    for head in HEADS.names():
+    # On a CPU bf16 is slow, and one head shows that this test can run.
+    for head in HEADS.names() if device.type == "cuda" else ["abmil"]:
         setting = HEADS[head].draw(Tune(), np.full(HEADS[head].draws(), 0.5))
         for bf16 in (False, True):
             fit = fit_head(train, val, setting, device=device, bf16=bf16, **ARGUMENTS)

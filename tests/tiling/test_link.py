@@ -227,8 +227,9 @@ def test_few_slides_stay_open(linked, settings):
         links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
         return sum(link.is_symlink() and os.readlink(link).endswith(".svs") for link in links)
 
+    before = handles()  # other tests of this process may hold some
     Stream(recipe(settings, linked))()
-    assert 0 < handles() <= 2 * open_slides.KEPT
+    assert 0 < handles() <= before + 2 * open_slides.KEPT
 
 
 def test_typing_it_again_does_nothing_and_other_options_are_refused(linked, slides, tmp_path, monkeypatch):
