@@ -47,6 +47,7 @@ def killed(tmp_path_factory, manifest):
     return folder
 
 
+@pytest.mark.long
 def test_typed_again_it_goes_on_with_the_step_it_was_in(killed, monkeypatch, ray_cluster, capsys):
     place = RunFolder(killed / "runs" / "wsc-ray")
     assert step_of(place.path) == "tune"

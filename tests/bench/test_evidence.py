@@ -197,6 +197,7 @@ def test_a_pool_that_is_none_is_a_sentence(tmp_path):
     assert "cannot be read as a pool of patches" in told.output
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.skipif(not POOL.is_file() or not WEIGHTS.is_dir(), reason="WSC_RAY_COHORTS or WSC_RAY_WEIGHTS lacks them")

@@ -116,6 +116,7 @@ def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, t
     assert sorted(metric.step for metric in history) == list(range(1, 61))
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(run, transformer, tmp_path):
     wounded = tmp_path / "wounded"
     killed = []
