@@ -23,6 +23,26 @@ Run = Annotated[
         "Run folder that `pretrain` made; the recipe and the other folders are found in it.", metavar="DIR", kind="path"
     ),
 ]
+Encoder = Annotated[
+    str | Path | None,
+    Option(
+        "Encoder: a folder that `pretrain` exported, timm:NAME, or local-dir:DIR for a folder that timm saved.  [default: RUN/encoder]",
+        metavar="DIR",
+        kind="path",
+        before=("local-dir:",),
+        instead=("timm:",),
+    ),
+]
+Head = Annotated[str | Path | None, Option("Head to use.  [default: RUN/mil]", metavar="DIR", kind="path")]
+ListFolder = Annotated[  # beside a list of slides, the argument SLIDES
+    str | Path | None,
+    Option(
+        "Folder that the paths in SLIDES are relative to.  [default: the folder of SLIDES]",
+        metavar="DIR",
+        kind="path",
+        beside="slides",
+    ),
+]
 RecipeFile = Annotated[Any, Option("Recipe to use instead of the run folder's.", metavar="FILE")]
 Overrides = Annotated[
     Any,

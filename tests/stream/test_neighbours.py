@@ -103,7 +103,7 @@ def test_the_order_and_the_first_view_are_those_without_neighbours(settings):
 
 
 def test_an_unreadable_neighbour_is_passed_over(settings, cohort, tmp_path):
-    """Stand-ins are where they were; no view is of a damaged patch, and all is said as before."""
+    """Stand-ins and the reported bad patches are the same as without neighbours, and no view shows a damaged patch."""
     raw = pq.read_table(cohort)
     bad = set(range(0, raw.num_rows, 7))
     settings["data"]["manifest"] = str(import_table(damaged(raw, bad), tmp_path))

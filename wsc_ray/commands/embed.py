@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
+from wsc_ray.command import DryRun, Encoder, Option, Overrides, RecipeFile, Run, Where, command
 
 
 def _resources(recipe: Any) -> dict[str, str]:
@@ -23,16 +23,7 @@ def _resources(recipe: Any) -> dict[str, str]:
 def embed(
     *,
     run: Run = None,
-    encoder: Annotated[
-        str | Path | None,
-        Option(
-            "Encoder: a folder that `pretrain` exported, timm:NAME, or local-dir:DIR for a folder that timm saved.  [default: RUN/encoder]",
-            metavar="DIR",
-            kind="path",
-            before=("local-dir:",),
-            instead=("timm:",),
-        ),
-    ] = None,
+    encoder: Encoder = None,
     manifest: Annotated[
         str | None,
         Option("Manifest of the patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path"),

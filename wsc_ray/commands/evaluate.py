@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
+from wsc_ray.command import DryRun, Head, Option, Overrides, RecipeFile, Run, Where, command
 from wsc_ray.describe import describe
 from wsc_ray.errors import RecipeError
 
@@ -47,7 +47,7 @@ def evaluate(
     features: Annotated[
         str | Path | None, Option("Features to use.  [default: RUN/features]", metavar="DIR", kind="path")
     ] = None,
-    head: Annotated[str | Path | None, Option("Head to use.  [default: RUN/mil]", metavar="DIR", kind="path")] = None,
+    head: Head = None,
     out: Annotated[
         str | Path | None, Option("Folder for the results.  [default: RUN/evaluate]", metavar="DIR", kind="path")
     ] = None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import DryRun, Option, Overrides, RecipeFile, Run, Where, command
+from wsc_ray.command import DryRun, Encoder, Head, ListFolder, Option, Overrides, RecipeFile, Run, Where, command
 
 
 def _resources(recipe: Any) -> dict[str, str]:
@@ -40,34 +40,17 @@ def predict(
         ),
     ] = None,
     run: Run = None,
-    encoder: Annotated[
-        str | Path | None,
-        Option(
-            "Encoder whose features the head was fitted to: a folder, timm:NAME or local-dir:DIR.  [default: RUN/encoder]",
-            metavar="DIR",
-            kind="path",
-            before=("local-dir:",),
-            instead=("timm:",),
-        ),
-    ] = None,
-    head: Annotated[str | Path | None, Option("Head to use.  [default: RUN/mil]", metavar="DIR", kind="path")] = None,
+    encoder: Encoder = None,
+    head: Head = None,
     out: Annotated[
         str | Path | None, Option("Folder for the results.  [default: RUN/predict]", metavar="DIR", kind="path")
     ] = None,
     geojson: Annotated[bool, Option("Also write a GeoJSON file of each slide, for QuPath.")] = False,
-    folder: Annotated[
-        str | Path | None,
-        Option(
-            "Folder that the paths in SLIDES are relative to.  [default: the folder of SLIDES]",
-            metavar="DIR",
-            kind="path",
-            beside="slides",
-        ),
-    ] = None,
+    folder: ListFolder = None,
     columns: Annotated[
         Mapping[str, str] | None,
         Option(
-            "Take NAME (path, slide_id, patient_id or mpp) from the list's column SOURCE; repeatable.",
+            "Take NAME (path, slide_id, patient_id, mpp or mask) from the list's column SOURCE; repeatable.",
             metavar="NAME=SOURCE",
             name="column",
             kind="pairs",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import DryRun, Option, Where, command
+from wsc_ray.command import DryRun, ListFolder, Option, Where, command
 
 
 @command(
@@ -23,15 +23,7 @@ def tile(
         str | Path,
         Option("Folder for the manifest; slides that it holds already are skipped.", metavar="DIR", kind="path"),
     ],
-    folder: Annotated[
-        str | Path | None,
-        Option(
-            "Folder that the paths in SLIDES are relative to.  [default: the folder of SLIDES]",
-            metavar="DIR",
-            kind="path",
-            beside="slides",
-        ),
-    ] = None,
+    folder: ListFolder = None,
     columns: Annotated[
         Mapping[str, str] | None,
         Option(

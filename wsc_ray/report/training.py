@@ -16,7 +16,7 @@ POINTS = 300  # of a curve at most; longer curves show means of neighbouring lin
 CURVES = {
     "loss": ("Loss", "loss", "The whole loss of the global batch."),
     "similarity": ("Loss of pure patches", "similarity half", "Falls as patches of pure slides are pulled together."),
-    "contrastive": ("Loss of mixed patches", "contrastive half", "Falls as patches are told apart."),
+    "contrastive": ("Loss of mixed patches", "contrastive half", "Falls as the encoder separates patches."),
     "similarity_weight": ("Weight of the similarity half", "weight", "How much of that half counts."),
     "effective_rank": (
         "Effective rank",

@@ -64,7 +64,7 @@ def tiled_levels(
             told = [(page.imagewidth, page.imagelength) for page in pages]
             if len(pages) != len(sizes):
                 return [None] * len(sizes)
-            # Levels of equal size cannot be told apart, unless they are in order, as in Philips' files.
+            # Two levels of equal size are ambiguous, unless the file keeps levels in order, as Philips' files do.
             return [
                 _level(page, size, padded) if padded or told.count(own) == 1 else None
                 for page, own, size in zip(pages, told, sizes, strict=True)
