@@ -30,11 +30,6 @@ SIDE, SIZE, PLANTED = 1024, 64, 3  # px of the slide and of a patch; patches alo
 PINK, BLUE = (225, 160, 190), (60, 60, 200)
 
 
-@pytest.fixture(autouse=True)
-def tracked(mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
-
-
 def blue_head(folder: Path) -> Path:
     """A head that looks at blue alone: features are a patch's mean red, green and blue."""
     setting = AttentionSettings(lr=1e-3, weight_decay=0.0, dropout=0.0, hidden=1, attention=1, gated=False)
