@@ -50,12 +50,15 @@ class Encoders:
 
     def make(self, kind: Kind, seed: int) -> PatchEncoder:
         """Return a new encoder with the recipe's default head."""
+        width = self.seen(kind).values.shape[
+            -1
+        ]  # before the seed: features that are made here draw random numbers, too
         torch.manual_seed(seed)
         if kind is Kind.RANDOM:
             return build_encoder(CNN, size=CNN_PIXELS, head_hidden=None, head_dim=HEAD_DIM)
         if kind is Kind.PRETRAINED:
             return self._pretrained()
-        shape = MlpShape(self.seen(kind).values.shape[-1], (512,), 256)
+        shape = MlpShape(width, (512,), 256)
         return PatchEncoder(FeatureMlp(shape), shape.outputs, HEAD_DIM)
 
     def statistics(self, kind: Kind) -> PixelStatistics | None:

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 
 from benchmarks.collapse.__main__ import main
-from benchmarks.collapse.encoders import Kind
+from benchmarks.collapse.encoders import Encoders, Kind
 from benchmarks.collapse.page import counts, table_of
 from benchmarks.collapse.training import CONSTANT, Setting
 from benchmarks.collapse.views import Views, read_patches
@@ -47,6 +48,14 @@ def test_too_few_patches_are_a_sentence(tmp_path):
         read_patches(tmp_path / "patches.parquet", 2)
     with pytest.raises(DataError, match="cannot be read as a table of patches"):
         read_patches(tmp_path / "none.parquet", 2)
+
+
+def test_an_adapter_starts_the_same_whether_its_features_are_there_or_not(tmp_path, monkeypatch):
+    """Making the features builds an encoder, which draws random numbers."""
+    monkeypatch.setattr(Encoders, "_features", lambda self: Views(torch.rand(2, 3, 2, 5).numpy()))
+    encoders = Encoders(tmp_path, Path("none"), Path("none"), count=3, views=2)
+    first, again = (encoders.make(Kind.ADAPTER, seed=0).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 def test_the_table_has_a_line_a_training_and_the_counts_one_a_weight():
