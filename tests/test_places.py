@@ -12,7 +12,7 @@ from wsc_ray.fsspec_files import FsspecFiles
 from wsc_ray.places import checked_uri, local_path
 from wsc_ray.slides.listing import read_list
 from wsc_ray.storage import as_path, check_store, filesystem
-from wsc_ray.tracking import connect
+from wsc_ray.tracking_store import connect
 
 LONG = "x" * 300
 PATHS = {

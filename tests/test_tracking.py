@@ -12,10 +12,11 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
-from wsc_ray import tracking
+from wsc_ray import tracking_store
 from wsc_ray.errors import TrackingError
 from wsc_ray.storage import as_path
-from wsc_ray.tracking import Tracker, tracking_uri
+from wsc_ray.tracking import Tracker
+from wsc_ray.tracking_store import tracking_uri
 from wsc_ray.uris import shown
 
 
@@ -76,7 +77,7 @@ def test_a_folder_with_odd_characters(tmp_path, monkeypatch):
 
 def test_several_who_are_the_first_to_use_a_store(uri, tmp_path):
     code = (
-        "import pathlib, sys, time, mlflow, wsc_ray.tracking as t\n"
+        "import pathlib, sys, time, mlflow, wsc_ray.tracking_store as t\n"
         "pathlib.Path(sys.argv[2]).touch()\n"
         "while len(list(pathlib.Path(sys.argv[2]).parent.iterdir())) < 3: time.sleep(0.01)\n"
         "t.connect(sys.argv[1], 'e')\n"
@@ -174,7 +175,7 @@ def test_beside_outputs_on_an_object_store(s3, tmp_path, monkeypatch):
     assert uri == str(run / "mlflow.db")
 
     def track(folder, command: str) -> str:
-        tracking._copies.clear()  # as another process, perhaps on another machine
+        tracking_store._copies.clear()  # as another process, perhaps on another machine
         with Tracker(
             uri=tracking_uri(None, folder, run), experiment="e", folder=folder, command=command, params={}
         ) as t:
@@ -185,8 +186,8 @@ def test_beside_outputs_on_an_object_store(s3, tmp_path, monkeypatch):
     first = track(run, "pretrain")
     assert track(run / "features", "embed") != first
     assert track(run, "pretrain") == first
-    tracking._copies.clear()
-    client, experiment = tracking.connect(uri, "e")
+    tracking_store._copies.clear()
+    client, experiment = tracking_store.connect(uri, "e")
     assert len(client.search_runs([experiment])) == 2
     assert [m.step for m in client.get_metric_history(first, "loss")] == [0, 1]
     assert not (tmp_path / "mlflow.db").exists()

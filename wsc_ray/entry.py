@@ -37,7 +37,8 @@ from wsc_ray.run_folder import IDENTITY, RunFolder
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.submit.call import CALL
 from wsc_ray.submit.jobs import CLUSTER, JOB_ID
-from wsc_ray.tracking import FILE, Tracker, tracking_uri
+from wsc_ray.tracking import Tracker
+from wsc_ray.tracking_store import FILE, tracking_uri
 from wsc_ray.uris import values_without_secrets, without_secrets
 
 NODES_SECONDS = 1200.0

@@ -25,8 +25,9 @@ from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import IDENTITY, OLDER_IDENTITIES, RunFolder
 from wsc_ray.storage import AnyPath, as_path, check_store
-from wsc_ray.tracking import FILE as MLFLOW
-from wsc_ray.tracking import Tracker, connect, tracking_uri
+from wsc_ray.tracking import Tracker
+from wsc_ray.tracking_store import FILE as MLFLOW
+from wsc_ray.tracking_store import connect, tracking_uri
 from wsc_ray.uris import values_without_secrets
 
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}

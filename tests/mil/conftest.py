@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from wsc_ray.tracking import connect
+from wsc_ray.tracking_store import connect
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from wsc_ray.pretrain.ray_train import check_resources, uses_gpu
 from wsc_ray.recipe.sections import Data, Recipe
 from wsc_ray.storage import AnyPath
 from wsc_ray.stream.source import Source, named_source, open_source
-from wsc_ray.tracking import tracking_uri
+from wsc_ray.tracking_store import tracking_uri
 
 SECONDS = 120.0  # s for a node to answer: its first worker unpacks the job's package and imports torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from wsc_ray.errors import TrackingError
-from wsc_ray.tracking import connect
+from wsc_ray.tracking_store import connect
 from wsc_ray.uris import shown
 
 EXPERIMENT = "wsc-ray"

@@ -13,7 +13,7 @@ from wsc_ray.errors import ClusterError
 from wsc_ray.preflight.check_result import CheckResult, fail, ok, warn
 from wsc_ray.preflight.facts import NEEDED
 from wsc_ray.preflight.mlflow_store import look_at_store
-from wsc_ray.tracking import tracking_uri
+from wsc_ray.tracking_store import tracking_uri
 
 OPTIONAL = {
     "faiss": "nearest patches; pip install 'wsc-ray[cpu]' or 'wsc-ray[gpu]'",

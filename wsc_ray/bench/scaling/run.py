@@ -30,7 +30,8 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.places import local_path
 from wsc_ray.progress import Progress
 from wsc_ray.stream.plan import make_plan
-from wsc_ray.tracking import Tracker, connect, tracking_uri
+from wsc_ray.tracking import Tracker
+from wsc_ray.tracking_store import connect, tracking_uri
 
 EXPERIMENT = "wsc-ray"
 PACKAGES = ("wsc-ray", "ray", "torch", "timm", "numpy", "pyarrow")
