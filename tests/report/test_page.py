@@ -10,9 +10,9 @@ import pytest
 
 from tests.report.conftest import HOSTILE
 from wsc_ray.demo.tissue import draw_patch, draw_stain
+from wsc_ray.report.cards import Card, Cut, PatchView, Seen
 from wsc_ray.report.page import Report, ResultPage, _bundle, render
 from wsc_ray.report.pictures import Frame, attention_map, frame_of, mosaic, patch_picture
-from wsc_ray.report.slide_cards import Card, Cut, PatchView, Seen
 
 ABSENT = dict.fromkeys(("headline", "predictions", "training", "slides", "map"), "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsc_ray.cohort import COHORT_FILE
@@ -12,6 +12,8 @@ from wsc_ray.evaluate.ledger import read_ledger
 from wsc_ray.evaluate.predictions import Predictions, read_predictions
 from wsc_ray.files import read_summary
 from wsc_ray.pretrain import metrics_file
+from wsc_ray.report.answers import Answers, read_answers
+from wsc_ray.report.head_record import HeadRecord, read_head
 from wsc_ray.report.places import Parts
 from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath
@@ -31,6 +33,9 @@ class Facts:
         predictions: the predictions for the test slides, with classes in the head's order; None without an evaluation.
         recipe: the text of the run's recipe.
         missing: a sentence for each part that is missing or cannot be read.
+        asked: summary of `predict`; empty if the result is no prediction.
+        answers: its predictions, without labels; None likewise.
+        head: the record of the head that it used; None likewise, or if that head has gone.
     """
 
     parts: Parts
@@ -45,6 +50,9 @@ class Facts:
     predictions: Predictions | None
     recipe: str | None
     missing: tuple[str, ...]
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    answers: Answers | None = None
+    head: HeadRecord | None = None
 
     @property
     def name(self) -> str:
@@ -62,6 +70,8 @@ def collect(parts: Parts) -> Facts:
     Raises:
         RunFolderError: a file that later commands trust is damaged.
     """
+    if parts.prediction is not None:
+        return _of_prediction(parts, parts.prediction)
     run, missing = parts.run, []
     metrics = metrics_file.read(run.metrics) if run is not None else []
     recipe = None
@@ -92,6 +102,36 @@ def collect(parts: Parts) -> Facts:
         predictions=predictions,
         recipe=recipe,
         missing=(*missing, *_absent(parts, bool(metrics))),
+    )
+
+
+def _of_prediction(parts: Parts, place: AnyPath) -> Facts:
+    """Read a folder of `predict`; a recipe, training and the ledger belong to the head's run, which is a result of its own."""
+    asked, missing, answers = _summary(place), [], None
+    try:
+        answers = read_answers(place, [str(each) for each in asked.get("classes", ())])
+    except (UserError, OSError) as error:
+        missing.append(f"its predictions cannot be used: {error}")
+    identity = read_identity(place, "predict") or {}
+    head, problem = read_head(parts.head, identity.get("head"))
+    if parts.features is None:
+        missing.append("its features are in no feature store here, so that there is no map of its patches")
+    return Facts(
+        parts=parts,
+        identity=head.identity if head else {},
+        trained=head.trained if head else {},
+        embedded_by=(read_identity(parts.features, "embed") or {}) if parts.features is not None else {},
+        embedded=_summary(parts.features),
+        tuned=head.tuned if head else {},
+        evaluated={},
+        metrics=[],
+        openings=[],
+        predictions=None,
+        recipe=None,
+        missing=(*missing, *([problem] if problem else [])),
+        asked={**asked, "head_digest": identity.get("head"), "wsc_ray": identity.get("wsc_ray")},
+        answers=answers,
+        head=head,
     )
 
 

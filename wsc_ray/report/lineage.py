@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsc_ray.evaluate.describe import metric_name
+from wsc_ray.report.answered import measured, tiles
 from wsc_ray.report.charts import Table
 from wsc_ray.report.collect import Facts
 from wsc_ray.report.predictive import interval_text
@@ -17,6 +18,8 @@ TILES = ("auroc", "balanced_accuracy")
 
 def headline(facts: Facts) -> list[tuple[str, str, str]]:
     """Return the figures at the head of the page: name, value, interval."""
+    if facts.answers is not None:
+        return tiles(facts.answers)
     metrics, found = facts.evaluated.get("metrics", {}), []
     for name in TILES:
         found += _tile(metric_name(name), metrics.get(name))
@@ -63,8 +66,10 @@ def _of_patients(facts: Facts) -> Mapping[str, Mapping[str, float | None]]:
 
 
 def measured_sentence(facts: Facts) -> str | None:
-    """Return a sentence with the slides behind the metrics and the kind of intervals; None without an evaluation."""
+    """Return a sentence with the slides behind the figures and the kind of intervals; None without an evaluation or a prediction."""
     each = facts.evaluated
+    if facts.answers is not None:
+        return measured(facts.answers, int(facts.asked.get("members", 1)))
     if not each:
         return None
     members, draws = each["members"]["count"], each["bootstrap"]
@@ -120,9 +125,11 @@ def lineage(facts: Facts) -> list[tuple[str, str]]:
     opening = facts.openings[-1] if facts.openings else {}
     best = facts.tuned.get("best") or {}
     training = identity.get("training") or {}
+    asked, fitted = facts.asked, (facts.head.embed if facts.head else {})
     rows: Iterable[tuple[str, Any]] = (
         ("folder", shown(facts.parts.place)),
-        ("wsc-ray", identity.get("wsc_ray") or facts.embedded_by.get("wsc_ray")),
+        ("predicted from", asked.get("slides_from") or asked.get("manifest") or asked.get("features")),
+        ("wsc-ray", asked.get("wsc_ray") or identity.get("wsc_ray") or facts.embedded_by.get("wsc_ray")),
         ("method", (training.get("loss") or {}).get("method") or trained.get("method")),
         ("backbone", trained.get("backbone") or facts.embedded.get("architecture")),
         ("steps", trained.get("steps_done")),
@@ -134,12 +141,20 @@ def lineage(facts: Facts) -> list[tuple[str, str]]:
         ("recipe digest", _digest(trained.get("recipe_digest"))),
         ("encoder digest", _digest(facts.embedded_by.get("encoder") or opening.get("encoder"))),
         ("features digest", _digest(opening.get("features"))),
+        ("head fitted to features by", _digest(fitted.get("encoder"))),
+        ("head fitted to patches of", f"{fitted['size']} px" if fitted.get("size") else None),
+        ("head tuned on", facts.tuned.get("features") if asked else None),
+        ("head folder", shown(facts.parts.head) if asked and facts.head and facts.parts.head else None),
+        ("members", asked.get("members")),
         ("head", best.get("head")),
         ("setting", ", ".join(f"{key} {_short(value)}" for key, value in best.items() if key not in ("trial", "head"))),
-        ("head digest", _digest(opening.get("head"))),
+        ("head digest", _digest(opening.get("head") or asked.get("head_digest"))),
         ("test slides digest", _digest(opening.get("cohort"))),
         ("registered model", (facts.tuned.get("registered") or {}).get("uri")),
-        ("MLflow run", (facts.evaluated.get("mlflow") or trained.get("mlflow") or {}).get("run_id")),
+        (
+            "MLflow run",
+            (asked.get("mlflow") or facts.evaluated.get("mlflow") or trained.get("mlflow") or {}).get("run_id"),
+        ),
     )
     return [
         (name, f"{value:,}" if isinstance(value, int) and name == "steps" else str(value))

@@ -17,7 +17,7 @@ from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.neighbours.contact_sheet import Place, find_images
 from wsc_ray.report.collect import Facts
 from wsc_ray.report.pictures import SIDE, Frame
-from wsc_ray.report.places import manifest_of
+from wsc_ray.report.places import MANIFEST, manifest_of
 from wsc_ray.slides.coords import coords_path, preview_path
 from wsc_ray.slides.open_slides import OpenSlides
 from wsc_ray.storage import AnyPath, as_path
@@ -120,12 +120,15 @@ def open_originals(results: Sequence[Facts]) -> dict[str, Originals]:
     """The pixels behind each result's features, by the names of results; results of one manifest share them."""
     digests = {each.name: _text(each.embedded_by.get("manifest")) for each in results}
     uris = {each.name: None if each.parts.features is None else manifest_of(each.parts.features) for each in results}
+    # A prediction that was moved has the patches that it cut beside it.
+    cut = {each.name: str(each.parts.prediction / MANIFEST) for each in results if each.parts.prediction is not None}
     sharing: dict[str | None, list[str]] = {}
     for name in uris:
         sharing.setdefault(digests[name] or uris[name], []).append(name)
     opened: dict[str, Originals] = {}
     for names in sharing.values():
         places = dict.fromkeys(uri for name in names if (uri := uris[name]) is not None)
+        places |= dict.fromkeys(cut[name] for name in names if name in cut)
         opened.update(dict.fromkeys(names, _open(list(places), digests[names[0]])))
     return opened
 

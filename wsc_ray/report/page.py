@@ -19,8 +19,9 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+from wsc_ray.report.answered import AnswerPage
+from wsc_ray.report.cards import Card
 from wsc_ray.report.charts import CONFIG, Chart, Table
-from wsc_ray.report.slide_cards import Card
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ResultPage:
     confusion: dict[str, Any] | None
     lineage: Sequence[tuple[str, str]]
     recipe: str | None
+    answers: AnswerPage | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Report:
     @property
     def charts(self) -> list[Chart]:
         """All charts, in the order of the page."""
-        return [*([self.intervals] if self.intervals else []), *self.training, *self.curves, *self.maps]
+        scores = [each.answers.chart for each in self.results if each.answers and each.answers.chart]
+        return [*([self.intervals] if self.intervals else []), *scores, *self.training, *self.curves, *self.maps]
 
 
 def render(report: Report) -> str:

@@ -45,6 +45,8 @@ class Sampler:
 
     def add(self, look: Look) -> None:
         """Take patches from a slide."""
+        if look.features is None:
+            return
         count = min(self._each, len(look.features))
         rows = np.sort(np.random.default_rng(0).permutation(len(look.features))[:count])
         self._features.append(look.features[rows])

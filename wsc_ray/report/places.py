@@ -1,4 +1,4 @@
-"""The folders of a result: the run, its features, its head and its evaluation, found from the folder that was given."""
+"""The folders of a result: the run, its features, its head, its evaluation or prediction, found from the folder that was given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath, as_path, check_store
 from wsc_ray.uris import shown
 
-_ASK = "give a run folder, a folder of `evaluate`, or one of features"
+FEATURES, MANIFEST = "features", "manifest"  # in a folder of `predict`: what it embedded, and the patches that it cut
+_ASK = "give a run folder, a folder of `evaluate` or `predict`, or one of features"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Parts:
     Attributes:
         name: a short name, unique in the report.
         place: the folder that was given.
-        run, features, head, evaluation: folders; None if the result has no such part.
+        run, features, head, evaluation, prediction: folders; None if the result has no such part.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Parts:
     features: AnyPath | None
     head: AnyPath | None
     evaluation: AnyPath | None
+    prediction: AnyPath | None = None
 
 
 def find_results(given: Sequence[str | Path]) -> list[Parts]:
@@ -78,9 +80,26 @@ def _find_parts(place: AnyPath, name: str) -> Parts:
             )
         features = _folder(evaluated, "features", None, COHORT_FILE)
         return Parts(name, place, None, features, _folder(evaluated, "head", None, "config.json"), place)
+    if command == "predict":
+        return _of_prediction(place, name)
     if (place / COHORT_FILE).is_file() and command in ("embed", "features import"):
         return Parts(name, place, None, place, None, None)
     raise RunFolderError(f"{place} holds what `wsc-ray {command}` wrote; {_ASK}")
+
+
+def _of_prediction(place: AnyPath, name: str) -> Parts:
+    """Return the parts of a folder of `predict`: what it embedded itself, else the feature store that it was given."""
+    predicted = read_summary(place) or {}
+    if not predicted:
+        raise RunFolderError(f"the prediction in {place} has not come to its end; type its `wsc-ray predict` again")
+    own = place / FEATURES
+    features = own if (own / COHORT_FILE).is_file() else _folder(predicted, "features", None, COHORT_FILE)
+    named = predicted.get("head")
+    heads = [
+        *([as_path(named)] if isinstance(named, str) else []),
+        place.parent / "mil",
+    ]  # the latter if the run was moved
+    return Parts(name, place, None, features, next((each for each in heads if each.is_dir()), None), None, place)
 
 
 def _folder(evaluated: Mapping[str, Any], key: str, default: AnyPath | None, holds: str) -> AnyPath | None:

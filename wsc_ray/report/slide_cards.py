@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from wsc_ray.mil.auroc import auroc
+from wsc_ray.report.answered import spread_text
+from wsc_ray.report.cards import Card, Cut, PatchView, Seen
 from wsc_ray.report.charts import number
 from wsc_ray.report.collect import Facts
 from wsc_ray.report.looks import Look
@@ -16,67 +17,6 @@ from wsc_ray.report.originals import MOSAIC, Originals, patch_side
 from wsc_ray.report.pictures import Frame, attention_map, frame_of, mosaic, patch_picture, thumbnail
 
 Place = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class PatchView:
-    """A patch: its picture, its corner in level-0 px, its attention as a multiple of an even share, and its label."""
-
-    picture: str
-    x: int
-    y: int
-    times: str
-    label: str | None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A slide as one result sees it. `right` says whether the prediction is right; None if the label is unknown."""
-
-    run: str
-    predicted: str
-    probability: str
-    right: bool | None
-    map: str | None
-    told: str
-    top: Sequence[PatchView]
-    bottom: Sequence[PatchView]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A slide as it was cut into patches once, and the views of the results that are based on these patches.
-
-    Attributes:
-        patches: number of patches.
-        thumbnail: the part of the slide that the maps show; None without pixels.
-        made_of: source of the thumbnail.
-        size: width and height of the thumbnail and of each map, px.
-        seen: the slide as seen by each result of these patches.
-    """
-
-    patches: int
-    thumbnail: str | None
-    made_of: str
-    size: tuple[int, int]
-    seen: Sequence[Seen]
-
-
-@dataclass(frozen=True)
-class Card:
-    """A slide with what every result says of it; results of different manifests have cuts of their own."""
-
-    slide: str
-    patient: str | None
-    label: str | None
-    site: str | None
-    cuts: Sequence[Cut]
-
-    @property
-    def patches(self) -> int | None:
-        """The number of patches; None where the cuts have different ones."""
-        counts = {each.patches for each in self.cuts}
-        return counts.pop() if len(counts) == 1 else None
 
 
 def make_card(
@@ -96,7 +36,7 @@ def make_card(
         shown: number of top patches, and of bottom patches, of each result.
     """
     by_name = {each.name: each for each in results}
-    sides = {name: _side(by_name[name], slide) for name in looks}
+    sides = {name: each.side or _side(by_name[name], slide) for name, each in looks.items()}
     pixels = {name: _pixels(name, looks, sides, originals) for name in looks}
     sharing: dict[tuple[int, int | None, bytes], list[str]] = {}
     for name, each in looks.items():
@@ -106,9 +46,13 @@ def make_card(
         for names in sharing.values()
     ]
     predictions = [each.predictions for each in results if each.predictions is not None]
+    patients = [each.patients.get(slide) for each in predictions]
+    patients += [
+        each.answers.predicted[slide].patient for each in results if each.answers and slide in each.answers.predicted
+    ]
     return Card(
         slide=slide,
-        patient=next((each.patients[slide] for each in predictions if slide in each.patients), None),
+        patient=next(filter(None, patients), None),
         label=next((each.labels[slide] for each in predictions if slide in each.labels), None),
         site=site,
         cuts=cuts,
@@ -161,11 +105,8 @@ def _seen(
     images: Mapping[Place, np.ndarray],
 ) -> Seen:
     assert look.attention is not None  # the caller passes looks with attention only
-    predictions = facts.predictions
-    assert predictions is not None
-    row = predictions.members.ensemble()[predictions.slides.index(look.slide)]
-    predicted = predictions.classes[int(row.argmax())]
-    label = predictions.labels.get(look.slide)
+    row, classes, label, spread, note = _said(facts, look.slide)
+    predicted = classes[int(row.argmax())]
     top, bottom = ([_view(look, place, images) for place in rows] for rows in extremes)
     return Seen(
         run=facts.name,
@@ -176,7 +117,21 @@ def _seen(
         told=_told(look),
         top=[view for view in top if view is not None],
         bottom=[view for view in bottom if view is not None],
+        spread=spread,
+        note=note,
     )
+
+
+def _said(facts: Facts, slide: str) -> tuple[np.ndarray, Sequence[str], str | None, str, str]:
+    """Return what a result says of a slide: probabilities (C,), the classes, the true label if it was evaluated, `spread` and `note`."""
+    if facts.answers is not None:
+        answer = facts.answers.predicted[slide]
+        assert answer.probabilities is not None
+        return answer.probabilities, facts.answers.classes, None, spread_text(answer), answer.note
+    predictions = facts.predictions
+    assert predictions is not None
+    row = predictions.members.ensemble()[predictions.slides.index(slide)]
+    return row, predictions.classes, predictions.labels.get(slide), "", ""
 
 
 def _told(look: Look) -> str:
