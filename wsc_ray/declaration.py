@@ -36,6 +36,8 @@ class Option:
         before: for a `path`: prefixes that may precede the path, such as `local-dir:`.
         instead: for a `path`: prefixes of values that are no path, such as `timm:`.
         here_only: why a call for a cluster cannot have this option; the rest of a sentence that begins with the option.
+        read: for a `path`: what the command reads there in place of the manifest or features of its recipe, so that the preflight checks
+            that every node can.
         beside: for a folder: the name of the `file` argument whose folder is the default.
         default: the default of a parameter in a TypedDict, where Python has no syntax for one.
     """
@@ -52,6 +54,7 @@ class Option:
     before: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
     here_only: str | None = None
+    read: Literal["manifest", "features"] | None = None
     default: Any = None
 
 
@@ -89,7 +92,8 @@ class Declaration:
         default_out: the output folder when no `--out` is given, from the other arguments and the cluster's storage (None here).
         works_on: the argument that identifies a job, for a command that need not write anything.
         trains: whether the command starts training workers, for the preflight.
-        reads_manifest: whether the command reads the manifest or the features that its recipe names; only then the preflight does.
+        reads_manifest: whether the command reads the manifest or the features that its recipe names, unless an argument names others (see
+            `Option.read`); only then the preflight does.
         resources: what the job reserves on a cluster, in words, from the recipe.
         describe: formats a summary, or the plan of a dry run, as text.
         exit_status: the exit status of the command line, from the function's result.
@@ -121,6 +125,13 @@ class Declaration:
     def takes(self, name: str) -> bool:
         """Return whether the command has an argument of that name."""
         return any(parameter.name == name for parameter in self.parameters)
+
+    def read_by(self, arguments: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return what the arguments name to be read, `manifest` or `features`, and its path or URI; None if they name nothing."""
+        for parameter in self.parameters:
+            if parameter.option.read and arguments.get(parameter.name) is not None:
+                return parameter.option.read, str(arguments[parameter.name])
+        return None
 
     def usage(self) -> str:
         """Return the command as a user types it, with its positional arguments and required options."""

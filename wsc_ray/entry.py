@@ -28,6 +28,7 @@ from wsc_ray.files import first_line, read_json, write_json
 from wsc_ray.preflight.check_result import CheckResult, as_text, failures
 from wsc_ray.preflight.facts import Facts
 from wsc_ray.preflight.gather import gather
+from wsc_ray.preflight.inputs import input_of, trained_on
 from wsc_ray.preflight.storage_probe import nearest
 from wsc_ray.preflight.verdicts import preflight
 from wsc_ray.ray_session import ray_session
@@ -99,8 +100,8 @@ def _carried_out(
     alone = trains and declaration.takes("recipe") and recipe.train.workers == 1
 
     def look() -> Facts:
-        data = recipe.data if declaration.reads_manifest else None
-        return gather(recipe, data, out=str(place), folders=folders, trains=trains, reduces=trains and not alone)
+        read = input_of(declaration, arguments, recipe)
+        return gather(recipe, read, out=str(place), folders=folders, trains=trains, reduces=trains and not alone)
 
     with _prepared(beside, nodes, look) as facts:
         started = time.time()
@@ -128,7 +129,7 @@ def doctor(call: Mapping[str, Any]) -> None:
         if isinstance(place, Path):
             os.chdir(nearest(str(place.parent)))
         folders = [place] if place else []
-        results = preflight(gather(recipe, recipe.data, out=out, folders=folders, trains=True, reduces=True))
+        results = preflight(gather(recipe, trained_on(recipe), out=out, folders=folders, trains=True, reduces=True))
     print(json.dumps(values_without_secrets(results)), flush=True)
 
 

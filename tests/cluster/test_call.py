@@ -90,6 +90,11 @@ def test_the_manifest_of_a_run_is_not_checked_for_commands_that_do_not_read_it(c
     assert not make_call(command, run="r").checks_manifest
 
 
+@pytest.mark.parametrize("given", [{"manifest": "cohort"}, {"features": "f"}], ids=["manifest", "features"])
+def test_what_predict_is_asked_about_is_checked(given):
+    assert make_call("predict", run="r", **given).checks_manifest
+
+
 @pytest.mark.parametrize("command", ["pretrain", "embed"])
 def test_the_manifest_is_checked_for_commands_that_read_it(command):
     assert make_call(command, recipe=recipe(), out="r").checks_manifest

@@ -6,11 +6,14 @@ from dataclasses import replace
 import pytest
 import ray
 
+from tests.features.manifests import write_manifest
+from tests.mil.cohort import write_store
 from wsc_ray import entry
 from wsc_ray.commands import find_command
 from wsc_ray.preflight import gather as gathering
 from wsc_ray.preflight.check_result import as_text, failures
 from wsc_ray.preflight.facts import Facts, Node, Reduce, Storage
+from wsc_ray.preflight.inputs import why_unreadable
 from wsc_ray.preflight.verdicts import preflight
 from wsc_ray.recipe.reading import validate_recipe
 
@@ -87,24 +90,65 @@ def test_what_is_only_slow_or_a_little_off_warns(facts, what):
     assert not failures(preflight(facts))
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "tune", "probe", "embed", "pretrain"])
-def test_a_manifest_that_the_command_does_not_read_may_be_gone(command, tmp_path, monkeypatch):
-    """Through the job's own entry, with one node that answers."""
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """The checks that fail for a command and its arguments, through the job's own entry, with one node that answers for itself."""
     monkeypatch.setattr(ray, "nodes", list)
-    monkeypatch.setattr(gathering, "_ask", lambda alive, trial, manifest: ({"node": replace(A, storage=None)}, ()))
+    monkeypatch.setattr(
+        gathering,
+        "_ask",
+        lambda alive, trial, read: (
+            {"node": replace(A, storage=None, manifest=why_unreadable(read) if read else "")},
+            (),
+        ),
+    )
     monkeypatch.setattr(gathering, "look_at_store", lambda uri, experiment: ("sqlite:///mlflow.db", ""))
     monkeypatch.setattr(gathering, "_cpus", lambda recipe: "")
     monkeypatch.setattr(gathering.storage_probe, "begin", lambda out: None)
-    recipe = validate_recipe({"data": {"manifest": str(tmp_path / "gone")}, "train": {"workers": 1}})
     seen = []
 
     @contextlib.contextmanager
     def prepared(beside, nodes, look):
         seen.append(look())
-        yield seen[0]
+        yield seen[-1]
 
     monkeypatch.setattr(entry, "_prepared", prepared)
-    declaration = replace(find_command(command), function=lambda: {"already_complete": True})
-    entry._carried_out(declaration, {}, recipe, tmp_path / "out", None, 1)
-    wrong = [line["what"] for line in failures(preflight(replace(seen[0], out=None)))]
+    recipe = validate_recipe({"data": {"manifest": str(tmp_path / "gone")}, "train": {"workers": 1}})
+
+    def run(command, **arguments):
+        declaration = replace(find_command(command), function=lambda **given: {"already_complete": True})
+        entry._carried_out(declaration, arguments, recipe, tmp_path / "out", None, 1)
+        return [line["what"] for line in failures(preflight(replace(seen[-1], out=None)))], seen[-1]
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "tune", "probe", "embed", "pretrain"])
+def test_a_manifest_that_the_command_does_not_read_may_be_gone(command, failing):
+    wrong, _ = failing(command)
     assert wrong == (["manifest"] if command in ("embed", "pretrain") else [])
+
+
+@pytest.mark.parametrize("command", ["embed", "predict"])
+def test_what_an_argument_names_is_checked_and_not_the_recipes(command, failing, tmp_path):
+    named = tmp_path / "other"
+    wrong, facts = failing(command, manifest=str(named))
+    assert wrong == ["manifest"]
+    assert facts.manifest == str(named)
+    write_manifest(named, [[["a"] * 5]])
+    assert failing(command, manifest=str(named)) == ([], facts_with(facts, ""))
+    wrong, _ = failing(command, features=str(tmp_path / "none"))
+    assert wrong == ["manifest"]
+    store = write_store(tmp_path / "store", slides={"train": 2})
+    assert failing(command, features=str(store))[0] == []
+    (store / "slides.parquet").unlink()  # as of another tool
+    assert failing(command, features=str(store))[0] == []
+    for file in store.glob("*.h5"):
+        file.write_bytes(b"nothing")
+    wrong, facts = failing(command, features=str(store))
+    assert wrong == ["manifest"]
+    assert f"{store / 'train-000.h5'} cannot be read" in facts.nodes[0].manifest
+
+
+def facts_with(facts, manifest):
+    return replace(facts, nodes=(replace(facts.nodes[0], manifest=manifest),))

@@ -1,4 +1,4 @@
-"""New slides are cut like the patches that the run's features are of, which need not be those that its encoder was trained on."""
+"""New slides are cut like the patches that the head was fitted to, which need not be those that the run's encoder was trained on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from tests.features.manifests import write_manifest
 from tests.predict.test_planted import blue_head
 from tests.slides.drawn import draw, write
 from wsc_ray.commands import predict
+from wsc_ray.errors import DataError
 from wsc_ray.features.store import SlideFeatures, write_slide, write_slides
 from wsc_ray.files import write_json, write_summary
 from wsc_ray.predict import sources
+from wsc_ray.predict.head import load_head_of
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -58,8 +62,49 @@ def test_another_scale_or_size_than_the_features_is_noted(run, option, value):
     plan = planned(run, **{option: value})
     assert plan[option] == value
     (note,) = [note for note in plan["notes"] if "um/px" in note]
-    assert "the run's features are of patches of 8 px at 1 um/px" in note
+    assert "the head's features are of patches of 8 px at 1 um/px" in note
 
 
 def test_a_scale_within_the_tolerance_of_scanners_is_the_same(run):
     assert not [note for note in planned(run, mpp=1.01)["notes"] if "um/px" in note]
+
+
+def test_a_head_of_other_features_than_the_runs_is_asked_about_its_own(run, tmp_path):
+    """Its folder names them; what the run's features are of, and which slides these have, says nothing of this head."""
+    third = write_manifest(tmp_path / "third", [[["c"] * 5]])
+    own = tmp_path / "own"
+    slide = SlideFeatures("c", np.zeros((5, 3), np.float32), np.zeros((5, 2), np.int64))
+    write_slide(own, slide, attributes={}, coords_attributes={"mpp": 0.5, "patch_size": 8})
+    table = {"slide_id": ["c"], "patient_id": ["p"], "label": ["positive"], "split": ["train"], "patches": [5]}
+    write_slides(own, pa.table(table))
+    write_json(own / "identity.json", {"command": "embed", "manifest": third.digest})
+    write_summary(own, "embed", {"manifest": str(tmp_path / "third")})
+    head = blue_head(tmp_path / "head")
+    write_summary(head, "tune", {"features": str(own)})
+    plan = planned(run, head=head)
+    assert (plan["mpp"], plan["patch_size"]) == (0.5, 8)
+    assert not [note for note in plan["notes"] if "um/px" in note]
+    note = next(note for note in planned(run, head=head, mpp=1.0)["notes"] if "um/px" in note)
+    assert "the head's features are of patches of 8 px at 0.5 um/px" in note
+    loaded = load_head_of(head, RunFolder(run), Recipe())
+    assert loaded.features == own
+    assert loaded.fitted == {"c"}
+    assert load_head_of(run / "mil", RunFolder(run), Recipe()).features == run / "features"
+
+
+def test_features_of_another_encoder_are_not_the_heads(run, tmp_path):
+    head = blue_head(tmp_path / "head", embed={"encoder": "a" * 64, "size": 8})
+    write_summary(head, "tune", {"features": str(tmp_path / "gone")})
+    assert load_head_of(head, RunFolder(run), Recipe()).features == run / "features"  # which do not say whose they are
+    known = {"command": "embed", "encoder": "b" * 64, "size": 8}
+    write_json(run / "features" / "identity.json", known)
+    loaded = load_head_of(head, RunFolder(run), Recipe())
+    assert loaded.features is None
+    assert loaded.fitted == set()
+    assert "not known, or gone" in loaded.notes[0]
+    with pytest.raises(
+        DataError, match="give the scale and the size of the patches, no manifest of the head's features is known"
+    ):
+        planned(run, head=head)
+    write_json(run / "features" / "identity.json", known | {"encoder": "a" * 64})
+    assert load_head_of(head, RunFolder(run), Recipe()).features == run / "features"

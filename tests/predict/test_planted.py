@@ -30,7 +30,7 @@ SIDE, SIZE, PLANTED = 1024, 64, 3  # px of the slide and of a patch; patches alo
 PINK, BLUE = (225, 160, 190), (60, 60, 200)
 
 
-def blue_head(folder: Path) -> Path:
+def blue_head(folder: Path, embed: dict[str, object] | None = None) -> Path:
     """A head that looks at blue alone: features are a patch's mean red, green and blue."""
     setting = AttentionSettings(lr=1e-3, weight_decay=0.0, dropout=0.0, hidden=1, attention=1, gated=False)
     head = setting.build(3, 2)
@@ -42,7 +42,7 @@ def blue_head(folder: Path) -> Path:
         head.score.weight.fill_(200.0)
         head.classify.weight.copy_(torch.tensor([[-9.0], [9.0]]))
         head.classify.bias.zero_()
-    save_head(folder, head, setting, ["negative", "positive"])
+    save_head(folder, head, setting, ["negative", "positive"], {"embed": embed} if embed else {})
     return folder
 
 

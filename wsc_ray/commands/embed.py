@@ -26,7 +26,12 @@ def embed(
     encoder: Encoder = None,
     manifest: Annotated[
         str | None,
-        Option("Manifest of the patches to embed.  [default: the recipe's manifest]", metavar="DIR", kind="path"),
+        Option(
+            "Manifest of the patches to embed.  [default: the recipe's manifest]",
+            metavar="DIR",
+            kind="path",
+            read="manifest",
+        ),
     ] = None,
     features: Annotated[
         str | Path | None,
@@ -34,6 +39,7 @@ def embed(
             "Feature store to embed instead of a manifest, for an encoder that was trained on features.  [default: the recipe's]",
             metavar="DIR",
             kind="path",
+            read="features",
         ),
     ] = None,
     out: Annotated[

@@ -29,7 +29,8 @@ def predict(
     *,
     slides: Annotated[str | Path | None, Option(metavar="SLIDES", argument=True, kind="file")] = None,
     manifest: Annotated[
-        str | None, Option("Manifest whose slides are predicted, in place of SLIDES.", metavar="DIR", kind="path")
+        str | None,
+        Option("Manifest whose slides are predicted, in place of SLIDES.", metavar="DIR", kind="path", read="manifest"),
     ] = None,
     features: Annotated[
         str | Path | None,
@@ -37,6 +38,7 @@ def predict(
             "Feature store whose slides are predicted, or a folder of .h5 files as TRIDENT writes them, in place of SLIDES.",
             metavar="DIR",
             kind="path",
+            read="features",
         ),
     ] = None,
     run: Run = None,
@@ -59,14 +61,14 @@ def predict(
     mpp: Annotated[
         float | None,
         Option(
-            "Scale of the patches, in micrometres per pixel.  [default: as in the manifest of the run's features]",
+            "Scale of the patches, in micrometres per pixel.  [default: as in the manifest of the head's features]",
             metavar="FLOAT",
         ),
     ] = None,
     patch_size: Annotated[
         int | None,
         Option(
-            "Side of a patch, in pixels at the scale --mpp.  [default: as in the manifest of the run's features]",
+            "Side of a patch, in pixels at the scale --mpp.  [default: as in the manifest of the head's features]",
             metavar="INTEGER",
             least=8,
         ),
@@ -74,7 +76,7 @@ def predict(
     overlap: Annotated[
         int | None,
         Option(
-            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the manifest of the run's features]",
+            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: as in the manifest of the head's features]",
             metavar="INTEGER",
             least=0,
         ),
@@ -82,12 +84,13 @@ def predict(
     tissue: Annotated[
         float | None,
         Option(
-            "Smallest share of tissue in a patch.  [default: as in the manifest of the run's features]", metavar="FLOAT"
+            "Smallest share of tissue in a patch.  [default: as in the manifest of the head's features]",
+            metavar="FLOAT",
         ),
     ] = None,
     reader: Annotated[
         str | None,
-        Option("Slide reader; see `tile`.  [default: as in the manifest of the run's features]", metavar="TEXT"),
+        Option("Slide reader; see `tile`.  [default: as in the manifest of the head's features]", metavar="TEXT"),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = (),

@@ -1,15 +1,17 @@
-"""How new slides are cut into patches: like the slides of the run's features, unless options say otherwise."""
+"""How new slides are cut into patches: like the slides of the features that the head was fitted to, unless options say otherwise."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wsc_ray.cohort import COHORT_FILE
 from wsc_ray.errors import DataError, ManifestError, RunFolderError, UserError
 from wsc_ray.feature_files.files import UNREADABLE, read_slides, slide_path
 from wsc_ray.features.foreign import open_foreign
 from wsc_ray.files import read_summary
 from wsc_ray.manifest import open_manifest
+from wsc_ray.predict.head import Head
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
 from wsc_ray.slides.scale import TOLERANCE
@@ -34,17 +36,21 @@ class Cutting:
         return asdict(self)
 
 
-def manifest_of_features(run: RunFolder | None, recipe: Recipe) -> str | None:
-    """The manifest whose patches the run's features are of, which need not be the one that its encoder was trained on.
+def manifest_of_features(head: Head, run: RunFolder | None, recipe: Recipe) -> str | None:
+    """The manifest whose patches the head's features are of, which need not be the one that the run's encoder was trained on.
 
     Where the features name another than the recipe does, the recipe's counts only if it holds the same patches: the manifest has moved.
+    Where a head of other features than the run's does not say of which, no manifest is known.
     """
-    summary = (read_summary(run.features) if run is not None else None) or {}
-    named, given = summary.get("manifest"), recipe.data.manifest
-    if run is None or not isinstance(named, str) or named == given:
+    features, given = head.features, recipe.data.manifest
+    if features is None:
+        elsewhere = run is not None and (run.features / COHORT_FILE).is_file()  # then the head is not of these
+        return None if elsewhere else given
+    named = (read_summary(features) or {}).get("manifest")
+    if not isinstance(named, str) or named == given:
         return given
     try:
-        digest = (read_identity(run.features, "embed") or {}).get("manifest")
+        digest = (read_identity(features, "embed") or {}).get("manifest")
         moved = given is not None and open_manifest(given, labelled=False).digest == digest
     except UserError:
         moved = False
@@ -64,16 +70,16 @@ def compare_with_features(cutting: Cutting, features: AnyPath) -> tuple[str, ...
     if abs(mpp - cutting.mpp) <= TOLERANCE * mpp and size == cutting.patch_size:
         return ()
     return (
-        f"slides are cut into patches of {cutting.patch_size} px at {cutting.mpp:.3g} um/px, and the run's features are of patches of "
+        f"slides are cut into patches of {cutting.patch_size} px at {cutting.mpp:.3g} um/px, and the head's features are of patches of "
         f"{size} px at {mpp:.3g} um/px; the head may be wrong about them",
     )
 
 
 def choose_cutting(manifest: str | None, **given: Any) -> Cutting:
-    """Return the settings that the run's manifest was cut with, replaced by those that are given.
+    """Return the settings that a manifest was cut with, replaced by those that are given.
 
     Args:
-        manifest: the manifest of the run's features; None if unknown.
+        manifest: the manifest of the head's features; None if unknown.
         given: fields of `Cutting`; None leaves a field as in that manifest.
 
     Raises:
@@ -83,7 +89,7 @@ def choose_cutting(manifest: str | None, **given: Any) -> Cutting:
     values = known | {name: value for name, value in given.items() if value is not None}
     missing = [option for name, option in (("mpp", "--mpp"), ("patch_size", "--patch-size")) if not values.get(name)]
     if missing:
-        where = f"{manifest} does not say it" if manifest else "no manifest of the run is known"
+        where = f"{manifest} does not say it" if manifest else "no manifest of the head's features is known"
         raise DataError(f"{' and '.join(missing)}: give the scale and the size of the patches, {where}")
     return Cutting(**values)
 

@@ -13,7 +13,6 @@ from wsc_ray.errors import DataError
 from wsc_ray.files import read_summary
 from wsc_ray.predict.head import Head
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import RunFolder
 from wsc_ray.storage import AnyPath, as_path
 
 
@@ -75,9 +74,9 @@ def needs_adapter(encoder: AnyPath, identity: Mapping[str, Any], head: Head) -> 
     return adapter.digest == (head.embed or {}).get("encoder") and made_by != adapter.digest
 
 
-def encoder_name(head: Head, run: RunFolder | None) -> str | None:
+def encoder_name(head: Head) -> str | None:
     """Return the name of the head's encoder in feature files; None if unknown."""
-    summary = (read_summary(run.features) if run is not None else None) or {}
+    summary = (read_summary(head.features) if head.features is not None else None) or {}
     name = summary.get("architecture") or summary.get("encoder")
     known = (head.embed or {}).get("encoder")
     if name is None and isinstance(known, str) and len(known) != 64:  # not a digest: `features import` keeps names

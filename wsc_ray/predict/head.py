@@ -18,6 +18,7 @@ from wsc_ray.evaluate.ledger import digest_of_members
 from wsc_ray.features.store import read_slides
 from wsc_ray.files import read_summary
 from wsc_ray.mil.ensemble import Member, load_members
+from wsc_ray.predict.fitted import features_of_head
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import RunFolder
 from wsc_ray.storage import AnyPath
@@ -33,10 +34,11 @@ class Head:
         width: D, the width of the features that it takes.
         embed: the digest or name of the encoder whose features it was fitted to (`encoder`), and the size of the patches that the
             encoder saw, in px (`size`); None if those features did not say.
+        features: the feature store that it was fitted to; None if it is not known, or gone.
         digest: SHA-256 (hex) of all members' weights.
-        fitted: the slides that it was fitted to or chosen with, as far as the run's cohort and its own list of validation slides tell;
+        fitted: the slides that it was fitted to or chosen with, as far as the cohort of its features and its own list of validation slides tell;
             without those in `folds`, which other members predict.
-        folds: slide id -> fold, for the slides of the run's cohort, if members have folds.
+        folds: slide id -> fold, for the slides of that cohort, if members have folds.
         calibration: fold (None: without folds) -> what `evaluate` chose on validation slides for exactly these members; empty if it
             chose nothing.
         notes: remarks on the head for the user, in sentences.
@@ -47,6 +49,7 @@ class Head:
     classes: Sequence[str]
     width: int
     embed: Mapping[str, Any] | None
+    features: AnyPath | None
     digest: str
     fitted: frozenset[str]
     folds: Mapping[str, str]
@@ -68,25 +71,40 @@ def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
     if len(widths) > 1 or any(each != embeds[0] for each in embeds):
         raise DataError(f"members of {place} were fitted to features of several encoders; tune again")
     digest = digest_of_members(members)
-    slides, unknown = _cohort(members, run, recipe)
+    features = features_of_head(place, embeds[0], run)
+    slides, unknown = _cohort(members, features, run, recipe)
     fitted, folds = _known_slides(members, slides, recipe)
     notes = (f"slides that the head was fitted to are not recognised: {unknown}",) if unknown else ()
     return Head(
-        place, members, classes, widths.pop(), embeds[0], digest, fitted, folds, _calibration(run, digest), notes
+        place,
+        members,
+        classes,
+        widths.pop(),
+        embeds[0],
+        features,
+        digest,
+        fitted,
+        folds,
+        _calibration(run, digest),
+        notes,
     )
 
 
-def _cohort(members: Sequence[Member], run: RunFolder | None, recipe: Recipe) -> tuple[pa.Table | None, str]:
-    """The slides of the run's cohort as the recipe chooses them, or None and why they are not known.
+def _cohort(
+    members: Sequence[Member], features: AnyPath | None, run: RunFolder | None, recipe: Recipe
+) -> tuple[pa.Table | None, str]:
+    """The slides of the features that the head was fitted to, as the recipe chooses them, or None and why they are not known.
 
     Raises:
         DataError: members have folds, and the cohort is there and has no such column.
     """
     if run is None:
-        return None, "without --run its cohort is not known"
+        return None, "without --run its cohort is not known"  # nor are the splits that its recipe names
+    if features is None:
+        return None, "the features that it was fitted to are not known, or gone"
     try:
-        cohort = read_slides(run.features)
-    except UserError as error:  # its features may be elsewhere by now
+        cohort = read_slides(features)
+    except UserError as error:
         return None, str(error)
     try:
         return choose_slides(cohort, recipe.data).slides, ""

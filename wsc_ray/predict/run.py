@@ -55,7 +55,7 @@ def predict_slides(
 
     Args:
         slides: a list (see `wsc_ray.slides.listing`) or a folder of slides. They are cut into `OUT/manifest` and embedded into
-            `OUT/features`. They are cut with the settings of the manifest of the run's features, unless `mpp`, `patch_size`, `overlap`, `tissue` or
+            `OUT/features`. They are cut with the settings of the manifest of the head's features, unless `mpp`, `patch_size`, `overlap`, `tissue` or
             `reader` is given.
         manifest: a manifest, whose patches are embedded into `OUT/features`.
         features: a feature store, or a folder of feature files as TRIDENT writes them.
@@ -89,16 +89,16 @@ def predict_slides(
     cut = {"mpp": mpp, "patch_size": patch_size, "overlap": overlap, "tissue": tissue, "reader": reader}
     own = encoder if encoder is not None else run_folder and run_folder.encoder
     if slides is not None:
-        cutting = choose_cutting(manifest_of_features(run_folder, recipe), **cut)
+        cutting = choose_cutting(manifest_of_features(loaded, run_folder, recipe), **cut)
         source = of_slides(slides, cutting, loaded, _required(own), target, recipe, folder=folder, columns=columns)
-        if run_folder is not None:
-            source = replace(source, notes=(*source.notes, *compare_with_features(cutting, run_folder.features)))
+        if loaded.features is not None:
+            source = replace(source, notes=(*source.notes, *compare_with_features(cutting, loaded.features)))
     elif manifest is not None:
         source = of_manifest(str(manifest), loaded, _required(own), target, recipe)
     else:
         assert features is not None
         adapter = as_path(str(own)) if own is not None and not str(own).startswith((TIMM, LOCAL)) else None
-        source = of_features(features, loaded, adapter, target, recipe, run_folder)
+        source = of_features(features, loaded, adapter, target, recipe)
     identity = {"head": loaded.digest, **source.identity}
     if known is not None:
         refuse_other(target, "predictions", known, identity, words={"list": "the list: it names other slides"})

@@ -28,7 +28,6 @@ from wsc_ray.predict.embedded import FEATURES, MANIFEST, of_cohort, of_list
 from wsc_ray.predict.encoder import encoder_name, fitted_recipe, needs_adapter, refuse_other_features, unknown_encoder
 from wsc_ray.predict.head import Head
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.run_folder import RunFolder
 from wsc_ray.slides.listing import read_list
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tiling.run import digest_of_list, tile_slides
@@ -140,9 +139,7 @@ def of_manifest(manifest: str, head: Head, encoder: str, out: AnyPath, recipe: R
     )
 
 
-def of_features(
-    features: str | Path, head: Head, encoder: AnyPath | None, out: AnyPath, recipe: Recipe, run: RunFolder | None
-) -> Source:
+def of_features(features: str | Path, head: Head, encoder: AnyPath | None, out: AnyPath, recipe: Recipe) -> Source:
     """Return the source for a feature store, or a folder of feature files as TRIDENT writes them; every file is read once, as a check.
 
     Args:
@@ -154,7 +151,7 @@ def of_features(
     place = as_path(features)
     identity = read_store_identity(place)
     if not (place / COHORT_FILE).is_file():
-        return _of_files(place, head, run)
+        return _of_files(place, head)
     cohort = read_slides(place)
     counts = dict(zip(cohort.ids, cohort.slides[PATCHES].to_pylist(), strict=True))
     digest = store_digest(identity, counts)
@@ -176,7 +173,7 @@ def of_features(
     )
 
 
-def _of_files(place: AnyPath, head: Head, run: RunFolder | None) -> Source:
+def _of_files(place: AnyPath, head: Head) -> Source:
     """Return the source for a folder of feature files without a table of slides."""
     files = {name: path for name, path in find_files(place).items() if path.suffix == ".h5"}
     if not files:
@@ -191,7 +188,7 @@ def _of_files(place: AnyPath, head: Head, run: RunFolder | None) -> Source:
     refuse_other_features(place, here, head)
     asked = [Asked(name, path=path) for name, path in sorted(files.items())]
     digest = digest_of_files(files)
-    asked = look_at(asked, head.width, encoder_name(head, run))
+    asked = look_at(asked, head.width, encoder_name(head))
     plan = {"features": shown(place), "slides": len(files)}
     return Source(
         plan, {"features": digest}, shown(place), place.name, digest, unknown_encoder(here, head), lambda store: asked

@@ -50,7 +50,7 @@ class Node:
         gpus_seen: number of GPUs that torch sees.
         ahead: seconds by which the node's clock is ahead of the clock of the node that gathers the facts; 0 if the difference is
             smaller than the time of the query.
-        manifest: why the node cannot read the manifest, "" if it can.
+        manifest: why the node cannot read the manifest or the features, "" if it can.
     """
 
     name: str

@@ -15,25 +15,25 @@ from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.preflight import storage_probe
 from wsc_ray.preflight.all_reduce import try_reduce
 from wsc_ray.preflight.facts import Facts, Node, Reduce, Storage
+from wsc_ray.preflight.inputs import Input, Opened, open_input
 from wsc_ray.preflight.mlflow_store import look_at_store
 from wsc_ray.preflight.node_facts import node_facts, now
 from wsc_ray.preflight.storage_probe import Probe
 from wsc_ray.pretrain.ray_train import check_resources, uses_gpu
-from wsc_ray.recipe.sections import Data, Recipe
+from wsc_ray.recipe.sections import Recipe
 from wsc_ray.storage import AnyPath
-from wsc_ray.stream.source import Source, named_source, open_source
 from wsc_ray.tracking_store import tracking_uri
 
 SECONDS = 120.0  # s for a node to answer: its first worker unpacks the job's package and imports torch
 
 
 def gather(
-    recipe: Recipe, data: Data | None, *, out: str | None, folders: Sequence[AnyPath], trains: bool, reduces: bool
+    recipe: Recipe, read: Input | None, *, out: str | None, folders: Sequence[AnyPath], trains: bool, reduces: bool
 ) -> Facts:
     """Return the facts about every node that is up; needs a Ray session.
 
     Args:
-        data: names the manifest or the features that every node must read; None: the command reads neither.
+        read: the manifest or the features that every node must read; None: the command reads neither.
         out: the folder of the results.
         folders: folders that may name an MLflow store, as in `tracking_uri`.
         trains: whether training workers will run, so that the CPUs have to suffice for them and their readers.
@@ -41,7 +41,7 @@ def gather(
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
     trial = storage_probe.begin(out) if out else None
-    manifest, problem = _open(data) if data else (None, "")
+    manifest, problem = _open(read, recipe) if read else (None, "")
     with ThreadPoolExecutor(1) as pool:  # in parallel, since both import torch
         reducing = pool.submit(_reduce, alive, uses_gpu(recipe)) if reduces else None
         nodes, silent = _ask(alive, trial, manifest)
@@ -55,7 +55,7 @@ def gather(
         nodes=tuple(nodes.values()),
         silent=silent,
         out=out,
-        manifest=named_source(data) if data else None,
+        manifest=read.place if read else None,
         tracking=look_at_store(tracking_uri(recipe.tracking.uri, *folders), recipe.tracking.experiment),
         cpus=_cpus(recipe) if trains else "",
         reduce=reduced,
@@ -63,7 +63,7 @@ def gather(
 
 
 def _ask(
-    alive: Sequence[dict[str, Any]], trial: Probe | None, manifest: Source | None
+    alive: Sequence[dict[str, Any]], trial: Probe | None, manifest: Opened | None
 ) -> tuple[dict[str, Node], tuple[str, ...]]:
     """Return the nodes by their ids, and the names of nodes that do not answer, with the reason."""
     task = ray.remote(num_cpus=0, max_retries=0)(node_facts)
@@ -103,9 +103,9 @@ def _ahead(node_id: str) -> float:
     return 0.0 if sent <= remote <= received else remote - (sent + received) / 2
 
 
-def _open(data: Data) -> tuple[Source | None, str]:
+def _open(read: Input, recipe: Recipe) -> tuple[Opened | None, str]:
     try:
-        return (open_source(data) if named_source(data) else None), ""
+        return open_input(read, recipe), ""
     except UserError as error:
         return None, str(error)
 

@@ -8,14 +8,13 @@ import platform
 import time
 from typing import Any
 
-from wsc_ray.errors import UserError
 from wsc_ray.preflight import storage_probe
 from wsc_ray.preflight.facts import NEEDED
+from wsc_ray.preflight.inputs import Opened, why_unreadable
 from wsc_ray.preflight.storage_probe import Probe
-from wsc_ray.stream.source import Source
 
 
-def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Source | None) -> dict[str, Any]:
+def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Opened | None) -> dict[str, Any]:
     """Return the facts that are measured on the node itself, by the names of `facts.Node`'s attributes.
 
     Args:
@@ -39,18 +38,10 @@ def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Source | 
         "versions": versions,
         "gpus_seen": seen,
         "storage": storage_probe.look(trial, node_id) if trial else None,
-        "manifest": _readable(manifest) if manifest else "",
+        "manifest": why_unreadable(manifest) if manifest is not None else "",
     }
 
 
 def now() -> float:
     """Return this node's time, in seconds since 1970."""
     return time.time()
-
-
-def _readable(manifest: Source) -> str:
-    try:
-        manifest.read_group(0, 0, ["slide_id"])
-    except (UserError, OSError) as error:
-        return str(error)
-    return ""

@@ -46,7 +46,7 @@ class Call:
         nodes: number of nodes that must be up before the preflight begins.
         cluster: the cluster file as YAML, without secrets, to keep beside the results; None if there is none.
         trains, resources: as in `Declaration`, for the preflight and the plan of a dry run.
-        checks_manifest: whether the preflight checks the recipe's manifest.
+        checks_manifest: whether the preflight checks a manifest or features, those of an argument or of the recipe.
     """
 
     command: str
@@ -138,7 +138,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
         environment=environment,
         trains=declaration.trains,
         resources=_resources(declaration, recipe),
-        checks_manifest=takes_recipe and declaration.reads_manifest,
+        checks_manifest=(takes_recipe and declaration.reads_manifest) or declaration.read_by(values) is not None,
     )
 
 
