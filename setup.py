@@ -44,6 +44,7 @@ setup(
         "numpy>=2",
         "scipy>=1.11",  # optimisation and distributions (BSD); mlflow brings it too
         "scikit-learn>=1.5",  # folds by patient and label, linear probes (BSD); mlflow brings it too
+        "threadpoolctl>=3.1",  # k-means on one thread, which rounds the same everywhere (BSD); scikit-learn brings it too
         "opencv-python-headless>=4.10",  # augmentation, and PNG
         "simplejpeg>=1.8",  # turbo JPEG without a detour (MIT): every patch is decoded once an epoch
         "pillow>=11",  # patches that are neither JPEG nor PNG, and timm's resizing (MIT-CMU); torchvision brings it too

@@ -11,8 +11,8 @@ from tests.manifest.cohort import cohort, write, write_images
 from wsc_ray.errors import DataError
 from wsc_ray.manifest import open_manifest
 from wsc_ray.pixels import decode
+from wsc_ray.stream.groups import Group
 from wsc_ray.stream.patches import Patches
-from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 
 ROWS = 4  # of a row group

@@ -80,7 +80,8 @@ def open_input(given: Input, recipe: Recipe) -> Opened:
     try:
         slides = read_slides(folder).slides
     except UserError:  # files of other tools have no table of slides
-        return FeatureFile(next(iter(sorted(folder.glob("*.h5"))), None))
+        files: list[AnyPath] = sorted(folder.glob("*.h5"))
+        return FeatureFile(files[0] if files else None)
     counts = zip(slides["slide_id"].to_pylist(), slides[PATCHES].to_pylist(), strict=True)
     return FeatureFile(next((slide_path(folder, slide) for slide, patches in counts if patches), None))
 

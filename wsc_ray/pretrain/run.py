@@ -17,6 +17,7 @@ from wsc_ray.feature_files.table import FeatureTable
 from wsc_ray.files import read_summary
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.checkpoint import load_state
+from wsc_ray.pretrain.clusters import clusters_of
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.pretrain.follow import followed
 from wsc_ray.pretrain.model import make_encoder, mlp_shape
@@ -26,6 +27,7 @@ from wsc_ray.recipe.sections import MLP, Recipe
 from wsc_ray.run_folder import FORMAT, RunFolder
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other
 from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.stream.clusters import CLUSTERS, Clusters, write_clusters
 from wsc_ray.stream.order import MIXED, PURE
 from wsc_ray.stream.plan import Plan, make_plan
 from wsc_ray.stream.quarantine import read_quarantine
@@ -37,6 +39,7 @@ from wsc_ray.uris import shown
 WORDS = {
     "manifest": "the manifest's content: it is another now",
     "features": "the features' content: it is another now",
+    "clusters": "the clusters of the pure class: patches are in others now (the features, the slides, or another library made them)",
     "cohort": "the training slides: other slides, patients or labels are chosen (data.cohort, data.target, data.split_column)",
 }
 
@@ -73,7 +76,8 @@ def pretrain_encoder(
     source = open_source(recipe.data)
     folder = RunFolder(out)
     require_method(recipe.loss)
-    plan = make_plan(source, recipe)
+    clusters = clusters_of(recipe, source, folder)
+    plan = make_plan(source, recipe, clusters.numbers if clusters else None)
     statistics = _statistics(recipe, start_from)
     kind, named = ("features", recipe.data.features) if recipe.data.features else ("manifest", recipe.data.manifest)
     identity = {
@@ -81,6 +85,7 @@ def pretrain_encoder(
         "training": recipe.training_part(),
         kind: {"uri": named, "digest": source.digest},
         "cohort": plan.cohort,
+        **({"clusters": clusters.digest} if clusters else {}),
         "start_from": shown(as_path(start_from)) if start_from else None,
         "pixels": statistics.to_json() if statistics else None,
     }
@@ -94,7 +99,7 @@ def pretrain_encoder(
         start_over = f"start from its weights (--from {folder.checkpoints}/<checkpoint>)"
         refuse_other(folder.path, "a run", before, _compared(identity), words=WORDS, way_out=start_over)
     if dry_run:
-        return {**_plan_summary(plan, recipe), "out": shown(folder.path), "resumes": earlier is not None}
+        return {**_plan_summary(plan, recipe, clusters), "out": shown(folder.path), "resumes": earlier is not None}
     done = read_summary(folder.path) if earlier is not None else None
     if done and _is_exported(folder):
         return {**done, "already_complete": True}
@@ -106,6 +111,8 @@ def pretrain_encoder(
 
     def work(tracker: Tracker) -> dict[str, Any]:
         folder.write_recipe(recipe.to_yaml())
+        if clusters is not None and not (folder.path / CLUSTERS).is_file():
+            write_clusters(folder.path / CLUSTERS, clusters)
         if state is not None:  # the weights that every worker starts from
             save_state(state, initial)
         tracker.log_dataset(name=as_path(str(named)).name, digest=source.digest, source=str(named))
@@ -119,7 +126,7 @@ def pretrain_encoder(
     stage: dict[str, Any] = {
         "out": folder.path,
         "identity": identity,
-        "plan": {**_plan_summary(plan, recipe), "out": shown(folder.path)},
+        "plan": {**_plan_summary(plan, recipe, clusters), "out": shown(folder.path)},
         "params": recipe.model_dump(mode="json", exclude={"embed", "tune", "evaluate", "tracking"}),
         "store": store,
         "work": work,
@@ -162,6 +169,7 @@ def _compared(identity: Mapping[str, Any]) -> dict[str, Any]:
     The path or URI of the patches is not among them: it may change.
     """
     names = {"--from": identity["start_from"], "pixels": identity["pixels"], "cohort": identity.get("cohort")}
+    names |= {"clusters": identity["clusters"]} if "clusters" in identity else {}
     names |= {kind: identity[kind]["digest"] for kind in ("manifest", "features") if kind in identity}
     training = identity["training"]
     data = {name: value for name, value in training["data"].items() if name != "manifest"}
@@ -249,7 +257,7 @@ def _finish(
     }
 
 
-def _plan_summary(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+def _plan_summary(plan: Plan, recipe: Recipe, clusters: Clusters | None) -> dict[str, Any]:
     return {
         "method": recipe.loss.method,
         "backbone": recipe.encoder.backbone,
@@ -258,6 +266,7 @@ def _plan_summary(plan: Plan, recipe: Recipe) -> dict[str, Any]:
         "notes": list(plan.notes),
         "labels": {"pure": list(plan.labels[: plan.pure]), "mixed": list(plan.labels[plan.pure :])},
         "patches": {"pure": plan.patches(PURE), "mixed": plan.patches(MIXED)},
+        **({"clusters": {**clusters.counts(), "digest": clusters.digest}} if clusters else {}),
         "workers": recipe.train.workers,
         "batch_size": plan.geometry.batch_size,
         "epochs": plan.epochs,

@@ -79,6 +79,13 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
             ("train.steps_per_epoch", "stream.sampling"),
             "null needs stream.sampling: epoch, since sampling with replacement has no end; give a number of steps",
         )
+    if stream.by == "cluster" and not (stream.features or data.features):
+        yield (
+            ("stream.features", "stream.by"),
+            "missing; by: cluster needs features of the training slides: a folder that `wsc-ray embed` wrote",
+        )
+    if stream.features and stream.by != "cluster":
+        yield ("stream.features", "stream.by"), "only by: cluster uses it; set stream.by: cluster, or this to null"
     both = sorted(set(data.pure) & set(data.mixed or []))
     if both:
         yield ("data.mixed", "data.pure"), f"{', '.join(both)} is in data.pure too; a label is either pure or mixed"

@@ -62,7 +62,10 @@ def absolute_paths(recipe: Recipe) -> Recipe:
     )
     if encoder.weights not in ("imagenet", "random"):
         encoder = encoder.model_copy(update={"weights": _absolute(encoder.weights)})
-    return recipe.model_copy(update={"data": data, "encoder": encoder})
+    stream = recipe.stream
+    if stream.features:
+        stream = stream.model_copy(update={"features": _absolute(stream.features)})
+    return recipe.model_copy(update={"data": data, "encoder": encoder, "stream": stream})
 
 
 def _absolute(place: str) -> str:

@@ -172,8 +172,16 @@ class Stream(Section):
     sampling: Literal["replacement", "epoch"] = Field(
         "replacement", description="replacement (the paper's), or epoch: each patch of the larger class once"
     )
-    by: Literal["patch", "slide", "patient"] = Field(
-        "patch", description="what has equal weight in a pass: every patch, or every slide or patient of a class"
+    by: Literal["patch", "slide", "patient", "cluster"] = Field(
+        "patch",
+        description="what has equal weight in a pass: every patch, or every slide or patient of a class; or in the pure class every cluster of "
+        "features",
+    )
+    clusters: Annotated[int, Field(ge=2, le=10_000)] = Field(
+        64, description="number of clusters of the pure class, for by: cluster"
+    )
+    features: Place | None = Field(
+        None, description="folder (or URI) of the features to cluster, for by: cluster; null: data.features"
     )
     shards: Annotated[int, Field(ge=1, le=65_536)] = Field(
         64, description="parts of the sample order; any number of workers that divides it sees the same order"
@@ -360,8 +368,10 @@ class Recipe(Section):
         for key in ("pixel_mean", "pixel_std"):  # a run stores and compares the resolved values
             del part["encoder"][key]
         del part["loss"]["on_collapse"]
-        for key in ("max_bad_fraction", "retries", "record"):
+        for key in ("max_bad_fraction", "retries", "record", "features"):  # a run compares the digest of its clusters
             del part["stream"][key]
+        if self.stream.by != "cluster":  # digests stay those from before clusters existed
+            del part["stream"]["clusters"]
         for key in ("workers", "min_workers", "max_failures", "device", "cpus_per_worker"):
             del part["train"][key]
         for key in ("log_every", "checkpoint_every", "keep_checkpoints", "profile"):

@@ -21,8 +21,8 @@ from wsc_ray.manifest import Manifest
 from wsc_ray.pixels import Unreadable, to_image
 from wsc_ray.pixels.retry import THREADS, read_all
 from wsc_ray.pixels.sources import Fetched
+from wsc_ray.stream.groups import Group
 from wsc_ray.stream.neighbours import COLUMNS, Neighbours
-from wsc_ray.stream.plan import Group
 from wsc_ray.stream.quarantine import Bad
 from wsc_ray.stream.source import Source, blank_of, contents_of
 

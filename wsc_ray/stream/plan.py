@@ -6,61 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from wsc_ray.cohort import choose_slides
 from wsc_ray.errors import DataError
-from wsc_ray.manifest.runs import Runs
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.stream.class_order import ClassOrder, equal_sources, whole_groups
+from wsc_ray.stream.class_order import ClassOrder
+from wsc_ray.stream.groups import Groups, Kind, by_cluster, groups_of, order_of
 from wsc_ray.stream.order import MIXED, PURE, Geometry, epoch_steps, worker_patches
 from wsc_ray.stream.source import Source, named_source
-
-
-@dataclass(frozen=True)
-class Group:
-    """Neighbouring rows of a row group that have one class and label.
-
-    Manifests are laid out so that this is a whole row group. Another target or other splits may divide a row group; each
-    piece is then a group of its own.
-
-    Attributes:
-        file, row_group: its file, and its row group in that file.
-        start: its first row inside the row group.
-        rows: its number of rows.
-        label: an index into `Plan.labels`.
-    """
-
-    file: int
-    row_group: int
-    start: int
-    rows: int
-    label: int
-
-
-@dataclass(frozen=True, eq=False)
-class Groups(Sequence[Group]):
-    """A sequence of `Group`, kept as one (groups, 5) int64 array, which is small to send and quick to open."""
-
-    values: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @overload
-    def __getitem__(self, index: int) -> Group: ...
-    @overload
-    def __getitem__(self, index: slice) -> Groups: ...
-    def __getitem__(self, index: int | slice) -> Group | Groups:
-        values = self.values[index]
-        return Groups(values) if isinstance(index, slice) else Group(*values.tolist())
-
-    @property
-    def rows(self) -> np.ndarray:
-        """Number of rows of each group, (groups,) int64."""
-        return self.values[:, 3]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +82,69 @@ def class_names(labels: set[str], recipe: Recipe) -> tuple[list[str], list[str]]
     return pure, mixed
 
 
-def make_plan(source: Source, recipe: Recipe) -> Plan:
+def pure_groups(source: Source, recipe: Recipe) -> Groups:
+    """Return the groups of the pure class in the order of `Plan.groups`, to cluster their patches before the plan is made.
+
+    Raises:
+        DataError, ManifestError: see `make_plan`.
+    """
+    return _divide(source, recipe).kinds[PURE].groups
+
+
+def make_plan(source: Source, recipe: Recipe, clusters: np.ndarray | None = None) -> Plan:
     """Return the plan of a run.
 
     This reads only footers and the table of slides of a manifest, or the table of a feature store.
+
+    Args:
+        clusters: (n,) int64, the cluster of each patch of the pure class, for `stream.by: cluster`; see `wsc_ray.stream.clusters`.
 
     Raises:
         DataError: the training split is empty, lacks a class, is too small for one step, or leaves a worker without
             patches in a short step; or the cohort does not fit the recipe.
         ManifestError: the table of slides or `data.cohort` cannot be used.
     """
+    found = _divide(source, recipe)
+    kinds, labels = found.kinds, found.labels
+    by, slides = recipe.stream.by, found.slides
+    if by == "cluster":
+        assert clusters is not None
+        orders = by_cluster(kinds[PURE], clusters), order_of(kinds[MIXED], "patch", found.patients)
+    else:
+        orders = order_of(kinds[PURE], by, found.patients), order_of(kinds[MIXED], by, found.patients)
+    geometry = _geometry(recipe, orders)
+    return Plan(
+        geometry,
+        recipe.train.epochs,
+        labels,
+        found.pure,
+        (kinds[PURE].groups, kinds[MIXED].groups),
+        orders,
+        _digest(slides, labels),
+        found.notes,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Divided:
+    """The training split, divided into the two classes.
+
+    Attributes:
+        slides: the training slides, by id.
+        labels, pure, notes: as in `Plan`.
+        kinds: the groups of each class, indexed by `PURE` and `MIXED`.
+        patients: (slides,) number of each slide's patient.
+    """
+
+    slides: Mapping[str, Mapping[str, Any]]
+    labels: tuple[str, ...]
+    pure: int
+    kinds: tuple[Kind, Kind]
+    patients: np.ndarray
+    notes: tuple[str, ...]
+
+
+def _divide(source: Source, recipe: Recipe) -> _Divided:
     split = recipe.data.train_split
     chosen = choose_slides(source.cohort(), recipe.data)
     runs = source.runs()
@@ -148,77 +157,11 @@ def make_plan(source: Source, recipe: Recipe) -> Plan:
     labels = (*pure, *mixed)
     label_of = np.array([_number(labels, train.get(slide)) for slide in runs.slides], dtype=np.int64)
     kinds = (
-        _groups(source, runs, label_of, range(len(pure))),
-        _groups(source, runs, label_of, range(len(pure), len(labels))),
+        groups_of(source, runs, label_of, range(len(pure))),
+        groups_of(source, runs, label_of, range(len(pure), len(labels))),
     )
     patients = _numbers([slides[slide]["patient_id"] if slide in slides else None for slide in runs.slides])
-    orders = _order(kinds[PURE], recipe.stream.by, patients), _order(kinds[MIXED], recipe.stream.by, patients)
-    geometry = _geometry(recipe, orders)
-    return Plan(
-        geometry,
-        recipe.train.epochs,
-        labels,
-        len(pure),
-        (kinds[PURE].groups, kinds[MIXED].groups),
-        orders,
-        _digest(train, labels),
-        chosen.notes,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Kind:
-    """The groups of a class, and the runs of slides inside them.
-
-    Attributes:
-        group, start, rows: (runs,) number of the group, first row inside it, and number of rows.
-        slide: (runs,) number of the slide.
-    """
-
-    groups: Groups
-    group: np.ndarray
-    start: np.ndarray
-    rows: np.ndarray
-    slide: np.ndarray
-
-
-def _groups(source: Source, runs: Runs, label_of: np.ndarray, labels: range) -> _Kind:
-    """Return the groups of a class; neighbouring runs of one row group and one label form a group.
-
-    Args:
-        label_of: (slides,) label of each slide of the runs; below 0 for slides that the run leaves out.
-        labels: labels of the class.
-    """
-    label = label_of[runs.slide]
-    begins = np.ones(len(label), dtype=bool)
-    begins[1:] = (np.diff(runs.group) != 0) | (np.diff(label) != 0)
-    own = np.isin(label, labels)
-    number = np.cumsum(begins & own) - 1  # number of the group, for runs that are `own`
-    first = np.flatnonzero(begins & own)
-    number, rows = number[own], runs.rows[own]
-    places = np.array([(group.file, group.row_group) for group in source.row_groups], dtype=np.int64).reshape(-1, 2)
-    values = np.column_stack(
-        [
-            places[runs.group[first]],
-            runs.start[first],
-            np.bincount(number, rows, len(first)).astype(np.int64),
-            label[first],
-        ]
-    )
-    return _Kind(Groups(values), number, runs.start[own] - runs.start[first][number], rows, runs.slide[own])
-
-
-def _order(kind: _Kind, by: str, patients: np.ndarray) -> ClassOrder:
-    """Return the order of a class.
-
-    Args:
-        by: what weighs the same, see `stream.by`.
-        patients: (slides,) number of each slide's patient.
-    """
-    if by == "patch":
-        return whole_groups(kind.groups.rows)
-    source = kind.slide if by == "slide" else patients[kind.slide]
-    return equal_sources(kind.group, kind.start, kind.rows, source, kind.slide)
+    return _Divided(train, labels, len(pure), kinds, patients, chosen.notes)
 
 
 def _number(labels: Sequence[str], row: Mapping[str, Any] | None) -> int:

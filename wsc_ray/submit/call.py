@@ -256,7 +256,10 @@ def _absolute(path: Any) -> str:
 
 def _data_of(recipe: Recipe | None) -> list[str]:
     """Return the paths and URIs of a recipe's data."""
-    return [uri for uri in (recipe.data.manifest, recipe.data.features, recipe.data.cohort) if uri] if recipe else []
+    if recipe is None:
+        return []
+    data = recipe.data
+    return [uri for uri in (data.manifest, data.features, data.cohort, recipe.stream.features) if uri]
 
 
 def _refuse_passwords(texts: Iterable[str]) -> None:

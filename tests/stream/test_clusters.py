@@ -1,0 +1,257 @@
+"""Clusters of the pure class: what they are, how they are drawn, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.feature_files.stores import write_store
+from tests.stream.test_plan import SLIDES, table
+from wsc_ray.commands import manifest_import
+from wsc_ray.errors import DataError, RecipeError, RunFolderError
+from wsc_ray.features.store import SlideFeatures, write_slide, write_slides
+from wsc_ray.manifest import open_manifest
+from wsc_ray.recipe.reading import absolute_paths, validate_recipe
+from wsc_ray.recipe.sections import Recipe
+from wsc_ray.stream.clusters import CLUSTERS, Clusters, cluster_patches, read_clusters, write_clusters
+from wsc_ray.stream.order import MIXED, PURE, window_picks
+from wsc_ray.stream.plan import Plan, make_plan, pure_groups
+from wsc_ray.stream.source import open_source
+
+RARE = 9  # every ninth patch of a slide is of a rare kind
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    pq.write_table(table(), tmp_path / "raw.parquet")
+    manifest_import(source=tmp_path / "raw.parquet", out=tmp_path / "m", row_group_rows=16, file_rows=48)
+    return tmp_path / "m"
+
+
+def kinds_of(rows: int) -> np.ndarray:
+    return np.where(np.arange(rows) % RARE == 0, 1, 0)
+
+
+def features_for(folder: Path, *, without: str = "", shuffled: bool = True, keep: int | None = None) -> Path:
+    """Features of two kinds, far apart, whose rows are in another order than the manifest's."""
+    rng, rows = np.random.default_rng(0), []
+    for slide, (_, _, patches) in SLIDES.items():
+        if slide == without:
+            continue
+        values = rng.normal(size=(patches, 5)) * 0.1
+        values[np.arange(patches), kinds_of(patches)] += 1
+        order = rng.permutation(patches)[:keep] if shuffled else np.arange(patches)
+        coords = np.stack([np.arange(patches)] * 2, 1)  # the table's y is its x
+        write_slide(
+            folder,
+            SlideFeatures(slide, values[order].astype(np.float32), coords[order]),
+            attributes={},
+            coords_attributes={},
+        )
+        rows.append((slide, slide, len(order)))
+    names = ("slide_id", "patient_id", "patches")
+    write_slides(folder, pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))))
+    return folder
+
+
+def recipe_of(manifest: Path, features: Path, *, clusters: int = 2, **stream: object) -> Recipe:
+    return validate_recipe(
+        {
+            "data": {"manifest": str(manifest)},
+            "stream": {
+                "sampling": "epoch",
+                "shards": 4,
+                "window": 3,
+                "by": "cluster",
+                "clusters": clusters,
+                "features": str(features),
+                **stream,
+            },
+            "train": {"epochs": 2, "batch_size": 16, "steps_per_epoch": None},
+        }
+    )
+
+
+def found_of(manifest: Path, features: Path, count: int = 2, seed: int = 0) -> Clusters:
+    source = open_manifest(str(manifest))
+    return cluster_patches(source, pure_groups(source, recipe_of(manifest, features)), features, count, seed)
+
+
+def picks(plan: Plan, kind: int, shards: list[range]) -> list[np.ndarray]:
+    """The patches of each step of the first epoch, joined over workers' shards."""
+    steps = []
+    for window in range(plan.geometry.windows):
+        parts = [window_picks(plan.geometry, plan.orders[kind], kind, 0, window, some) for some in shards]
+        steps += [np.concatenate(step) for step in zip(*parts, strict=True)]
+    return steps
+
+
+def test_kinds_that_lie_apart_are_clusters_whatever_the_order_of_the_features(manifest: Path, tmp_path: Path) -> None:
+    found = found_of(manifest, features_for(tmp_path / "f"))
+    rows = found.table.to_pylist()
+    assert {row["slide_id"] for row in rows} == {"a", "b", "c"}  # the pure slides
+    assert len(rows) == 126
+    (rare,) = {row["cluster"] for row in rows if row["x"] % RARE == 0}
+    (common,) = {row["cluster"] for row in rows if row["x"] % RARE}
+    assert rare != common
+    assert found.counts() == {"count": 2, "smallest": 15, "largest": 111}
+    assert found.digest == found_of(manifest, tmp_path / "f").digest
+
+
+def test_both_kinds_are_drawn_equally_often_and_the_mixed_class_as_before(manifest: Path, tmp_path: Path) -> None:
+    found = found_of(manifest, features_for(tmp_path / "f"))
+    source, recipe = open_manifest(str(manifest)), recipe_of(manifest, tmp_path / "f")
+    plan = make_plan(source, recipe, found.numbers)
+    offsets = np.cumsum([0, *plan.groups[PURE].rows])
+    drawn = np.concatenate(picks(plan, PURE, [range(4)]))
+    numbers = found.numbers[offsets[drawn[:, 0]] + drawn[:, 1]]
+    shares = np.bincount(numbers) / len(numbers)
+    assert shares == pytest.approx([0.5, 0.5], abs=0.08)
+    rare = drawn[numbers == numbers.min() + int(np.bincount(found.numbers).argmin())]
+    assert len(np.unique(rare, axis=0)) == 15  # every rare patch is shown
+    by_patch = make_plan(source, recipe.model_copy(update={"stream": recipe.stream.model_copy(update={"by": "patch"})}))
+    for one, other in zip(picks(plan, MIXED, [range(4)]), picks(by_patch, MIXED, [range(4)]), strict=False):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("sampling", ["epoch", "replacement"])
+def test_any_number_of_workers_sees_the_same_batches(manifest: Path, tmp_path: Path, sampling: str) -> None:
+    found = found_of(manifest, features_for(tmp_path / "f"))
+    recipe = recipe_of(manifest, tmp_path / "f", sampling="epoch")
+    values = recipe.model_dump()
+    values["stream"]["sampling"], values["train"]["steps_per_epoch"] = sampling, 7
+    plan = make_plan(open_manifest(str(manifest)), Recipe.model_validate(values), found.numbers)
+    for kind in (PURE, MIXED):
+        whole = picks(plan, kind, [range(4)])
+        for shards in ([range(2), range(2, 4)], [range(1), range(1, 2), range(2, 4)]):
+            for one, other in zip(whole, picks(plan, kind, shards), strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_a_row_group_with_a_slide_that_is_left_out_keeps_its_rows_apart(manifest: Path, tmp_path: Path) -> None:
+    """The class is then a part of a row group, whose first row is not 0."""
+    rows = [
+        f"{slide},{split},{label}"
+        for slide, split, label in [("b", "train", "negative"), ("c", "train", "negative"), ("d", "train", "positive")]
+    ]
+    (tmp_path / "cohort.csv").write_text("\n".join(["slide_id,split,label", *rows]) + "\n")
+    recipe = recipe_of(manifest, features_for(tmp_path / "f"))
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"cohort": str(tmp_path / "cohort.csv")})})
+    source = open_manifest(str(manifest))
+    groups = pure_groups(source, recipe)
+    found = cluster_patches(source, groups, tmp_path / "f", 2, 0)
+    plan = make_plan(source, recipe, found.numbers)
+    names = found.table.to_pylist()
+    assert sorted((row["slide_id"], row["x"]) for row in names) == sorted(
+        [*(("b", x) for x in range(6)), *(("c", x) for x in range(30))]
+    )
+    offsets = np.cumsum([0, *groups.rows])
+    for group, row in np.unique(np.concatenate(picks(plan, PURE, [range(4)])), axis=0).tolist():
+        place = plan.groups[PURE][group]
+        read = (
+            source.read_group(place.file, place.row_group, ["slide_id", "x"]).slice(place.start + row, 1).to_pylist()[0]
+        )
+        assert read.items() <= names[offsets[group] + row].items()
+
+
+def test_what_does_not_fit_is_a_sentence(manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no features of 1 of the 3 pure training slides, such as b"):
+        found_of(manifest, features_for(tmp_path / "other", without="b"))
+    with pytest.raises(DataError, match=r"lacks \d+ of the 90 patches of slide a, such as the one at \d+,\d+"):
+        found_of(manifest, features_for(tmp_path / "few", keep=20))
+    whole = features_for(tmp_path / "f", shuffled=False)
+    with pytest.raises(DataError, match="126 patches, fewer than the 127 clusters"):
+        found_of(manifest, whole, 127)
+    assert found_of(manifest, whole, 126).counts()["count"] == 126
+    (whole / "b.h5").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="features of slide b cannot be read"):
+        found_of(manifest, whole)
+    (whole / "b.h5").unlink()
+    with pytest.raises(DataError, match="features of slide b are missing"):
+        found_of(manifest, whole)
+    with pytest.raises(DataError, match="holds no features"):
+        found_of(manifest, tmp_path / "none")
+
+
+def test_nothing_but_finite_features_is_clustered(manifest: Path, tmp_path: Path) -> None:
+    folder = features_for(tmp_path / "f")
+    coords = np.stack([np.arange(6)] * 2, 1)
+    for values, why in (
+        (np.full((6, 5), np.nan), "not all finite"),
+        (np.zeros((6, 5)), "all zero"),
+        (np.ones((6, 4)), "one encoder"),
+    ):
+        write_slide(folder, SlideFeatures("b", values.astype(np.float32), coords), attributes={}, coords_attributes={})
+        with pytest.raises(DataError, match=why):
+            found_of(manifest, folder)
+    twice = np.zeros((6, 2), np.int64)
+    write_slide(folder, SlideFeatures("b", np.ones((6, 5), np.float32), twice), attributes={}, coords_attributes={})
+    with pytest.raises(DataError, match=r"lacks 5 of the 6 patches of slide b"):
+        found_of(manifest, folder)
+
+
+def test_the_kept_file_is_what_a_run_reads(manifest: Path, tmp_path: Path) -> None:
+    found = found_of(manifest, features_for(tmp_path / "f"))
+    write_clusters(tmp_path / CLUSTERS, found)
+    again = read_clusters(tmp_path / CLUSTERS, 126)
+    assert again.digest == found.digest
+    np.testing.assert_array_equal(again.numbers, found.numbers)
+    with pytest.raises(RunFolderError, match="has the clusters of 126 patches, and the pure class now has 125"):
+        read_clusters(tmp_path / CLUSTERS, 125)
+    data = bytearray((tmp_path / CLUSTERS).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / CLUSTERS).write_bytes(bytes(data))
+    with pytest.raises(RunFolderError, match="delete it, and the same command makes it again"):
+        read_clusters(tmp_path / CLUSTERS, 126)
+
+
+def test_another_process_with_more_threads_finds_the_same(manifest: Path, tmp_path: Path) -> None:
+    found = found_of(manifest, features_for(tmp_path / "f"), 7)
+    code = (
+        "import sys; from pathlib import Path; from tests.stream.test_clusters import found_of; "
+        "print(found_of(Path(sys.argv[1]), Path(sys.argv[2]), 7).digest)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(manifest), str(tmp_path / "f")],
+        env={"OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout.strip() == found.digest
+
+
+def test_a_feature_store_clusters_its_own_features(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store")
+    values = {"data": {"features": str(store)}, "encoder": {"backbone": "mlp", "weights": "random"}}
+    recipe = validate_recipe(
+        {**values, "stream": {"by": "cluster", "clusters": 3, "shards": 4}, "train": {"batch_size": 16}}
+    )
+    source = open_source(recipe.data)
+    found = cluster_patches(source, pure_groups(source, recipe), store, 3, 0)
+    plan = make_plan(source, recipe, found.numbers)
+    assert plan.orders[PURE].sizes.tolist() == np.bincount(found.numbers).tolist()
+    assert plan.orders[MIXED].sizes.sum() == plan.patches(MIXED)
+
+
+def test_a_recipe_names_the_features_to_cluster() -> None:
+    values = {"data": {"manifest": "m"}, "stream": {"by": "cluster"}}
+    with pytest.raises(RecipeError, match=r"stream\.features`: missing; by: cluster needs features"):
+        validate_recipe(values)
+    with pytest.raises(RecipeError, match="only by: cluster uses it"):
+        validate_recipe({"data": {"manifest": "m"}, "stream": {"features": "f"}})
+    with pytest.raises(RecipeError, match="greater than or equal to 2, not 1"):
+        validate_recipe({"data": {"manifest": "m"}, "stream": {"by": "cluster", "features": "f", "clusters": 1}})
+    recipe = validate_recipe({"data": {"manifest": "m"}, "stream": {"by": "cluster", "features": "f"}})
+    assert absolute_paths(recipe).stream.features == str(Path("f").absolute())
+    assert recipe.training_part()["stream"]["clusters"] == 64
+    assert "features" not in recipe.training_part()["stream"]
+    by_patch = validate_recipe({"data": {"manifest": "m"}})
+    assert set(by_patch.training_part()["stream"]) == {"sampling", "by", "shards", "window", "augment_on"}
