@@ -83,6 +83,7 @@ def test_scores_attention_and_failures_are_shown_and_no_labels(predicted: Path) 
     html = render(page)
     assert "All 7 predicted slides, the most undecided first." in html
     assert "label <b>" not in html
+    assert "1 slide has no prediction." in html
     assert "known to be positive" not in html
     assert any("slides without a prediction: 1" in note for note in result.notes)
     assert known["slides_shown"] == 7

@@ -47,7 +47,7 @@ def answer_page(run: str, answers: Answers) -> AnswerPage:
         table=_table(answers.classes, shown) if shown else None,
         told=told,
         without=failed if without else None,
-        told_without=f"{_all_or_few(len(failed.rows), len(without), 'slide')} without a prediction.",
+        told_without=_told_without(len(failed.rows), len(without)),
     )
 
 
@@ -95,6 +95,11 @@ def _predicted(classes: Sequence[str], answer: Answer) -> str:
 def _all_or_few(shown: int, count: int, word: str) -> str:
     words = f"{word}{'s' * (count != 1)}"
     return f"All {count:,} {words}" if shown == count > 1 else f"{shown:,} of {count:,} {words}"
+
+
+def _told_without(shown: int, count: int) -> str:
+    few = "" if shown == count else f" {shown:,} of them are listed."
+    return f"{count:,} slide{'s have' if count != 1 else ' has'} no prediction.{few}"
 
 
 def _table(classes: Sequence[str], rows: Sequence[Answer]) -> Table:
@@ -162,6 +167,8 @@ def _chart(run: str, answers: Answers) -> Chart:
             },
         ],
     }
+    several = any(each.member_sd is not None for _, each in found)
+    scatter = "A line is one standard deviation between the head's members in each direction." if several else ""
     few = "" if len(rows) == len(found) else f" {len(rows):,} of {len(found):,} slides are drawn, evenly spread."
     return Chart(
         f"{run}: scores",
@@ -169,6 +176,6 @@ def _chart(run: str, answers: Answers) -> Chart:
         f"{int((values >= 0.5).sum()):,} at 0.5 or above. The table of slides has the figures.",
         sized(spec, 260),
         {"scores": rows},
-        note=f"A line is one standard deviation between the head's members in each direction.{few}",
+        note=f"{scatter}{few}".strip(),
         wide=True,
     )
