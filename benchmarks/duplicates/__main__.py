@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.command_line import Comparison, whole_numbers
-from benchmarks.duplicates.copies import COLUMNS, make_encoder, search_copies
+from benchmarks.duplicates.copies import COLUMNS, make_encoder, search_copies, some_slides
 from benchmarks.duplicates.page import page, table_of
 from benchmarks.duplicates.size import QUERIES, measure, multiplied
 from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_cores, versions
@@ -29,6 +29,7 @@ PROGRAM = "python -m benchmarks.duplicates"
 @click.argument("patches", metavar="TABLE")
 @click.option("--encoder", required=True, metavar="ENCODER", help="Encoder, as `wsc-ray embed --encoder` takes it.")
 @click.option("--size", type=click.IntRange(8), help="Side that patches are resized to, px.  [default: the encoder's]")
+@click.option("--slides", type=click.IntRange(2), help="Slides of the table to use, drawn at random.  [default: all]")
 @click.option("--copies", default=64, show_default=True, type=click.IntRange(1), help="Slides to copy.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the slides to copy, and of made-up features.")
 @click.option("--many", metavar="N,N", help="Also measure the search among so many made-up patches, such as 1000000.")
@@ -52,7 +53,15 @@ def main(patches: str, markdown: str | None, **options: Any) -> None:
 
 
 def measure_copies(
-    patches: str, counts: list[int], *, encoder: str, size: int | None, copies: int, seed: int, queries: int
+    patches: str,
+    counts: list[int],
+    *,
+    encoder: str,
+    size: int | None,
+    slides: int | None,
+    copies: int,
+    seed: int,
+    queries: int,
 ) -> dict[str, Any]:
     """Return the results, without the parts that only the page needs.
 
@@ -62,16 +71,18 @@ def measure_copies(
     """
     started = time.monotonic()
     table = _read(patches)
+    if slides is not None:
+        table = some_slides(table, slides, seed)
     encode = make_encoder(encoder, size)
     results, vectors = search_copies(table, encode, copies, seed)
-    slides = len(set(table["slide_id"].to_pylist()))
+    count = len(set(table["slide_id"].to_pylist()))
     return {
         "copies": {what: asdict(each) for what, each in results.items()},
         "copied": copies,
         "patches": table.num_rows,
-        "slides": slides,
-        "pairs": slides * (slides - 1) // 2,
-        "sizes": [asdict(measure(multiplied(vectors, count, seed), queries, seed)) for count in counts],
+        "slides": count,
+        "pairs": count * (count - 1) // 2,
+        "sizes": [asdict(measure(multiplied(vectors, many, seed), queries, seed)) for many in counts],
         "machine": describe_machine(usable_cores()),
         "versions": versions(["wsc-ray", "faiss-cpu", "torch", "timm", "numpy"]),
         "commit": commit(),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from wsc_ray.encoders import normalise_pixels
@@ -27,6 +28,7 @@ from wsc_ray.random import permutation
 
 COLUMNS = ("slide_id", "patient_id", "x", "y", "image")
 SHIFT = 8  # px; all patches are cropped by this at the right and below, so that a shifted copy shows other pixels there
+_SOME = 1  # keeps the random numbers that draw slides apart from those that choose what is copied
 Encode = Callable[[list[np.ndarray]], np.ndarray]
 
 
@@ -110,6 +112,13 @@ def search_copies(table: pa.Table, encode: Encode, copies: int, seed: int) -> tu
         ]
         results[what] = look_for([*slides, *added], copied)
     return results, whole
+
+
+def some_slides(table: pa.Table, count: int, seed: int) -> pa.Table:
+    """Return the patches of `count` slides, drawn at random; of all where there are no more."""
+    names = np.unique(table["slide_id"].to_numpy())
+    chosen = [names[place] for place in permutation(len(names), seed, _SOME)[:count]]
+    return table.filter(pc.is_in(table["slide_id"], pa.array(chosen)))
 
 
 def make_encoder(name: str, size: int | None) -> Encode:

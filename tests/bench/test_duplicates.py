@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.duplicates.__main__ import main
-from benchmarks.duplicates.copies import ALTERATIONS, NONE, SHIFT, search_copies
+from benchmarks.duplicates.copies import ALTERATIONS, NONE, SHIFT, search_copies, some_slides
 from benchmarks.duplicates.size import NOISE, WIDTH, measure, multiplied
 from tests.conftest import invoke
 from wsc_ray.errors import DataError
@@ -46,6 +46,14 @@ def test_unchanged_copies_are_found_and_no_others(table) -> None:
     assert [found.wrong for found in results.values()] == [0] * len(results)
     with pytest.raises(DataError, match="30 slides, fewer than the 31"):
         search_copies(table, pixels, 31, 0)
+
+
+def test_some_slides_are_whole_and_the_same_each_time(table) -> None:
+    some = some_slides(table, 7, 0)
+    assert some.num_rows == 7 * 6
+    assert len(set(some["slide_id"].to_pylist())) == 7
+    assert some.equals(some_slides(table, 7, 0))
+    assert some_slides(table, 100, 0).num_rows == table.num_rows
 
 
 def test_made_up_features_lie_around_the_real_ones() -> None:
