@@ -16,20 +16,43 @@ AROUND = 17  # px: side of the square over which variances are averaged
 SHARP = 0.08  # smallest share that is in focus
 ROUNDING = 0.15  # variance that rounding to whole values causes
 FLAT = 0.7  # standard deviation below which focus cannot be judged
+BLOCK = 256  # px: side of the parts that are judged one by one, since parts without tissue need not be
+_REACH = (
+    round(4 * WIDE) + AROUND // 2
+)  # px around a px on which its judgement depends: OpenCV cuts a Gaussian at 4 sigma
 
 
-def details(lightness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a small blur and what a wide blur remove from a picture, (h, w) float32 each.
+def out_of_focus(lightness: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    """Return which px of the tissue are out of focus, (h, w) bool.
+
+    Args:
+        lightness: (h, w) uint8.
+        tissue: (h, w) bool.
+    """
+    found = np.zeros(tissue.shape, bool)
+    height, width = tissue.shape
+    for top in range(0, height, BLOCK):
+        for left in range(0, width, BLOCK):
+            inside = slice(top, top + BLOCK), slice(left, left + BLOCK)
+            if not tissue[inside].any():
+                continue
+            first = max(0, top - _REACH), max(0, left - _REACH)
+            around = lightness[first[0] : top + BLOCK + _REACH, first[1] : left + BLOCK + _REACH]
+            judged = _out_of_focus(around)[top - first[0] :, left - first[1] :]
+            found[inside] = judged[:BLOCK, :BLOCK] & tissue[inside]
+    return found
+
+
+def detail(lightness: np.ndarray, sigma: float = FINE) -> np.ndarray:
+    """Return what a blur of `sigma` px removes from a picture, (h, w) float32.
 
     Args:
         lightness: (h, w), 0 to 255.
     """
     lightness = lightness.astype(np.float32)
-    fine, wide = (lightness - cv2.GaussianBlur(lightness, (0, 0), sigma) for sigma in (FINE, WIDE))
-    return fine, wide
+    return lightness - cv2.GaussianBlur(lightness, (0, 0), sigma)
 
 
-def out_of_focus(fine: np.ndarray, wide: np.ndarray) -> np.ndarray:
-    """Return where a picture is out of focus, (h, w) bool, from the two results of `details`."""
-    fine, wide = (cv2.boxFilter(cv2.pow(detail, 2), -1, (AROUND, AROUND)) for detail in (fine, wide))
+def _out_of_focus(lightness: np.ndarray) -> np.ndarray:
+    fine, wide = (cv2.sqrBoxFilter(detail(lightness, sigma), -1, (AROUND, AROUND)) for sigma in (FINE, WIDE))
     return (cv2.scaleAdd(wide, -SHARP, fine) < ROUNDING) & (wide > FLAT**2)

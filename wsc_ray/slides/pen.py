@@ -7,9 +7,12 @@ the colours of common pens from those of real and simulated stains. Colours are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+from wsc_ray.slides.focus import detail
 from wsc_ray.slides.pieces import without_small
 
 # Range of hue angles in degrees, and smallest chroma of a pen; other hues are those of stains.
@@ -27,10 +30,12 @@ SAMPLE = 16_384  # px in the sample for k-means, about
 ROUNDS = 10
 GROW = 13  # px: diameter of the dilation that adds the soft, paler edge of a mark
 STAIN = (1 / 3, 2.5)  # share of the coloured px, and detail, above which a colour is a stain; see `find_pen`
+Lab = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 _SHIFT = 3  # lowest bits of L, a and b, ignored when colours are assigned to clusters
 
 
-def find_pen(lab: np.ndarray, coloured: np.ndarray, detail: np.ndarray, least: int) -> np.ndarray:
+def find_pen(lab: Lab, coloured: np.ndarray, lightness: np.ndarray, least: int) -> np.ndarray:
     """Return the pen marks, (h, w) bool, including black ones.
 
     Colours are clustered first, so that single px of a stain beyond a bound stay with the rest of the stain. Some stains, such as
@@ -38,21 +43,25 @@ def find_pen(lab: np.ndarray, coloured: np.ndarray, detail: np.ndarray, least: i
     px and their median detail is above `STAIN[1]`: tissue has detail, and ink is smooth.
 
     Args:
-        lab: (h, w, 3) uint8, in OpenCV's scale: L from 0 to 255, a and b centred at 128.
+        lab: L, a and b, each (h, w) uint8, in OpenCV's scale: L from 0 to 255, a and b centred at 128.
         coloured: (h, w) bool, px that are not glass.
-        detail: (h, w) float32, what a small blur removes from each px's lightness (0 to 255).
+        lightness: (h, w) uint8; a px's detail is what a small blur removes from it.
         least: size of the smallest mark, px.
     """
-    marks = lab[..., 0] < BLACK[0] * 2.55
-    marks[marks] = _chroma(lab[marks]) < BLACK[1]
-    colours = lab[coloured]
-    if len(colours) > CLUSTERS:
-        centres = _cluster(colours[:: max(1, len(colours) // SAMPLE)].astype(np.float32))
-        inked = np.zeros(coloured.shape, bool)
-        inked[coloured] = is_pen(centres)[_nearest(centres)][_bin(colours)]
-        share = np.count_nonzero(inked) / len(colours)
-        if share and not (share > STAIN[0] and np.median(np.abs(detail[inked])) > STAIN[1]):
-            marks |= inked
+    marks = lab[0] < BLACK[0] * 2.55
+    marks[marks] = _chroma(_at(lab, marks)) < BLACK[1]
+    count = np.count_nonzero(coloured)
+    if count > CLUSTERS:
+        colours = [channel[coloured] for channel in lab]  # ten times as fast as indexing three channels at once
+        step = max(1, count // SAMPLE)
+        centres = _cluster(np.stack([each[::step] for each in colours], axis=1).astype(np.float32))
+        pens = is_pen(centres)
+        if pens.any():
+            inked = np.zeros(coloured.shape, bool)
+            inked[coloured] = pens[_nearest(centres)].take(_bin(colours))
+            share = np.count_nonzero(inked) / count
+            if share and not (share > STAIN[0] and np.median(np.abs(detail(lightness)[inked])) > STAIN[1]):
+                marks |= inked
     marks = without_small(marks, least)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (GROW, GROW))
     return cv2.dilate(marks.astype(np.uint8), disc).astype(bool)
@@ -66,6 +75,11 @@ def is_pen(colours: np.ndarray) -> np.ndarray:
     """
     hue, chroma = np.degrees(np.arctan2(colours[:, 2] - 128.0, colours[:, 1] - 128.0)) % 360, _chroma(colours)
     return np.any([(low <= hue) & (hue < high) & (chroma >= least) for low, high, least in PENS], axis=0)
+
+
+def _at(lab: Lab, mask: np.ndarray) -> np.ndarray:
+    """Return the colours of a mask's px, (n, 3)."""
+    return np.stack([channel[mask] for channel in lab], axis=1)
 
 
 def _chroma(colours: np.ndarray) -> np.ndarray:
@@ -90,6 +104,6 @@ def _nearest(centres: np.ndarray) -> np.ndarray:
     return distance.argmin(axis=1)
 
 
-def _bin(colours: np.ndarray) -> np.ndarray:
-    x, y, z = (colours >> _SHIFT).astype(np.uint16).T
+def _bin(colours: Sequence[np.ndarray]) -> np.ndarray:
+    x, y, z = ((each >> _SHIFT).astype(np.uint16) for each in colours)
     return (x << 2 * (8 - _SHIFT)) + (y << (8 - _SHIFT)) + z

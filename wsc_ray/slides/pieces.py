@@ -25,10 +25,13 @@ def without_holes(mask: np.ndarray, least: int) -> np.ndarray:
 
 def connected(mask: np.ndarray, sure: np.ndarray) -> np.ndarray:
     """Return the pieces of a mask that hold at least one px of `sure`; all (h, w) bool."""
-    count, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    count, pieces = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    of = pieces[mask]
     kept = np.zeros(count, bool)
-    kept[pieces[mask & sure]] = True
-    return kept[pieces]
+    kept[of[sure[mask]]] = True
+    found = np.zeros(mask.shape, bool)
+    found[mask] = kept.take(of)
+    return found
 
 
 def _outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
