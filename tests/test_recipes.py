@@ -33,7 +33,7 @@ def test_the_papers_recipes_are_the_papers(name):
     """Written out, and equal to the defaults, which `test_recipe` compares with the paper's numbers, but for the constant weight."""
     path = FOLDER / f"{name}.yaml"
     written, recipe = yaml.safe_load(path.read_text()), load_recipe(path)
-    assert recipe == Recipe(data=recipe.data, loss=Loss(similarity_warmup=0))
+    assert recipe == Recipe(tile=recipe.tile, data=recipe.data, loss=Loss(similarity_warmup=0))
     for section, keys in {"encoder": 5, "loss": 5, "augment": 10, "stream": 1, "train": 12}.items():
         assert len(written[section]) >= keys, section
     assert (recipe.data.pure, recipe.data.mixed) == (["negative"], ["positive"])
@@ -49,6 +49,7 @@ def camelyon16(tmp_path, monkeypatch):
     """A folder as it is after the README's first step, with small slides; the slides' pictures."""
     monkeypatch.chdir(tmp_path)
     Path("CAMELYON16/evaluation").mkdir(parents=True)
+    Path("jobs").symlink_to(FOLDER.parent)
     names = ("normal_001", "normal_002", "tumor_001", "tumor_002", "test_001", "test_002", "test_003")
     pictures = {name: draw(1536, seed=number) for number, name in enumerate(names)}
     pictures["tumor_002"][:] = 245  # nothing on the glass

@@ -94,6 +94,8 @@ class Declaration:
         trains: whether the command starts training workers, for the preflight.
         reads_manifest: whether the command reads the manifest or the features that its recipe names, unless an argument names others (see
             `Option.read`); only then the preflight does.
+        cuts_first: whether the command cuts the recipe's slides first if the manifest is missing.
+        from_recipe: places that the recipe gives if the arguments do not, from the recipe, so that they are sent with a call.
         resources: what the job reserves on a cluster, in words, from the recipe.
         describe: formats a summary, or the plan of a dry run, as text.
         exit_status: the exit status of the command line, from the function's result.
@@ -112,6 +114,8 @@ class Declaration:
     works_on: str | None = None
     trains: bool = False
     reads_manifest: bool = True
+    cuts_first: bool = False
+    from_recipe: Callable[[Any], Mapping[str, Any]] = field(default=lambda recipe: {})
     resources: Callable[[Any], dict[str, str]] = field(default=lambda recipe: {})
     describe: Callable[[Any, bool], str] = field(default=lambda summary, dry_run: str(summary))
     exit_status: Callable[[Any], int] = field(default=lambda result: 0)

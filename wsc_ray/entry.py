@@ -38,6 +38,7 @@ from wsc_ray.run_folder import IDENTITY, RunFolder
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.submit.call import CALL
 from wsc_ray.submit.jobs import CLUSTER, JOB_ID
+from wsc_ray.tiling.arguments import tiles_first
 from wsc_ray.tracking import Tracker
 from wsc_ray.tracking_store import FILE, tracking_uri
 from wsc_ray.uris import values_without_secrets, without_secrets
@@ -73,7 +74,7 @@ def carry_out(call: Mapping[str, Any]) -> None:
     arguments = dict(call["arguments"])
     for parameter in declaration.parameters:
         if parameter.option.kind == "file" and parameter.name in arguments:
-            arguments[parameter.name] = str(Path(arguments[parameter.name]).absolute())
+            arguments[parameter.name] = str(as_path(arguments[parameter.name]))
     folder = RunFolder(arguments["run"]) if arguments.get("run") else None
     recipe = load_recipe()
     if declaration.takes("recipe"):
@@ -100,7 +101,8 @@ def _carried_out(
     alone = trains and declaration.takes("recipe") and recipe.train.workers == 1
 
     def look() -> Facts:
-        read = input_of(declaration, arguments, recipe)
+        cuts_first = declaration.cuts_first and tiles_first(recipe)
+        read = None if cuts_first else input_of(declaration, arguments, recipe)
         return gather(recipe, read, out=str(place), folders=folders, trains=trains, reduces=trains and not alone)
 
     with _prepared(beside, nodes, look) as facts:

@@ -1,4 +1,5 @@
-"""`wsc-ray run`: pretraining, embedding, tuning and evaluating in one run folder, one after the other.
+"""`wsc-ray run`: pretraining, embedding, tuning and evaluating in one run folder, one after the other; before them, cutting the recipe's
+slides if its manifest is missing.
 
 Each step resumes an interrupted step of the same name, so that the whole goes on where it was interrupted.
 """
@@ -17,6 +18,8 @@ from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import STEPS, STEPS_FILE, RunFolder
 from wsc_ray.storage import as_path
+from wsc_ray.tiling.arguments import tiles_first, tiling_arguments
+from wsc_ray.tiling.run import tile_slides
 
 
 def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict[str, Any]:
@@ -33,6 +36,13 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         UserError: a step raised it; the steps before are complete.
     """
     folder, run = as_path(out), str(as_path(out))
+    first = tiles_first(recipe)
+    if first and dry_run:
+        return {**tile_slides(**tiling_arguments(recipe), dry_run=True), "then": list(STEPS)}
+    cut: dict[str, float] = {}
+    if first:
+        print("before step 1: tile", flush=True)
+        cut["tile"] = tile_slides(**tiling_arguments(recipe))["seconds"]
     if dry_run:
         plan = pretrain_encoder(out=run, recipe=recipe, dry_run=True)
         return {**plan, "then": list(STEPS[1:])}
@@ -51,7 +61,7 @@ def run_steps(*, recipe: Recipe, out: str | Path, dry_run: bool = False) -> dict
         summary = work[name]()
         seconds[name] = summary["seconds"]
     write_json(folder / STEPS_FILE, {"step": None, "seconds": seconds})
-    return {"run": run, "seconds": seconds, "evaluate": summary}
+    return {"run": run, "seconds": cut | seconds, "evaluate": summary}
 
 
 def _embed(run: str, recipe: Recipe) -> dict[str, Any]:

@@ -165,12 +165,35 @@ def test_a_list_of_slides_travels_and_the_slides_stay(here):
         "constants": {"split": "train", "mpp": "0.5"},
         "mpp": 0.5,
         "skip_bad": True,
+        "recipe": "recipe.yaml",
     }
+    assert not made.checks_manifest
     (here / "lists" / "s.tsv").write_text("path\tlabel\tsplit\na.svs\tx\ttrain\n")
     assert make_call("tile", **options, mpp=0.5).digest != made.digest
     assert make_call("tile", **options | {"folder": "/data"}).arguments["folder"] == "/data"
     with pytest.raises(ManifestError, match="cannot be read: No such file"):
         make_call("tile", slides="none.csv", out="m")
+
+
+def test_the_list_that_a_recipe_names_travels_too(here):
+    (here / "s.csv").write_text("path,label,split\n")
+    recipe = validate_recipe({"tile": {"slides": "s.csv", "folder": "slides", "mpp": 1.0}, "data": {"manifest": "m"}})
+    made = make_call("tile", recipe=recipe)
+    assert made.out == str(here / "m")
+    assert made.files == {"slides.csv": "path,label,split\n"}
+    assert made.arguments == {
+        "slides": "slides.csv",
+        "folder": str(here / "slides"),
+        "out": str(here / "m"),
+        "recipe": "recipe.yaml",
+    }
+    assert made.recipe.tile.mpp == 1.0
+    run = make_call("run", recipe=recipe, out="run")
+    assert run.recipe.tile.slides == str(here / "s.csv")
+    assert not run.checks_manifest
+    assert make_call("tile", slides="s3://bucket/slides", out="m").arguments["slides"] == "s3://bucket/slides"
+    with pytest.raises(RecipeError, match=r"--out: missing; give it, or data\.manifest"):
+        make_call("tile", slides="s.csv")
 
 
 def test_what_is_missing_or_no_folder_is_said_before_anything_is_sent():

@@ -22,11 +22,12 @@ def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
 
 @command(
     "run",
-    reads="manifest",
+    reads="manifest or slides",
     writes="`RUN`, `RUN/features`, `RUN/mil`, `RUN/evaluate`",
     sent=True,
     default_out=default_out,
     trains=True,
+    cuts_first=True,
     resources=training_resources,
     describe=_describe,
 )
@@ -47,11 +48,12 @@ def run(
 ) -> dict[str, Any]:
     """Pretrain, embed, tune and evaluate, one after the other.
 
-    Each step runs the command of the same name on the run folder, with this recipe. After an interruption, type the same
+    Each step runs the command of the same name on the run folder, with this recipe. If the recipe names slides (tile.slides) and its
+    manifest is missing, `tile` goes first. After an interruption, type the same
     command again: it goes on with the step that is not complete.
 
     Returns:
-        `seconds` of each step and the summary of `evaluate`; for a dry run the plan of `pretrain`, and the steps after it.
+        `seconds` of each step and the summary of `evaluate`; for a dry run the plan of the first step, and the steps after it.
 
     Raises:
         UserError: see `wsc_ray.errors`.

@@ -6,7 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
-from wsc_ray.command import DryRun, ListFolder, Option, Where, command
+from wsc_ray.command import DryRun, ListFolder, Option, Overrides, Where, command
+
+
+def default_out(arguments: Mapping[str, Any], storage: str | None) -> str:
+    """Return the recipe's manifest.
+
+    Raises:
+        RecipeError: the recipe names none.
+    """
+    from wsc_ray.errors import RecipeError
+    from wsc_ray.recipe.reading import load_recipe
+    from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe
+
+    recipe = arguments.get("recipe")
+    named = None if recipe == DEFAULT_RECIPE else recipe
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(named, arguments.get("overrides", ()))
+    if loaded.data.manifest is None:
+        raise RecipeError("tile", ["--out: missing; give it, or data.manifest in the recipe"])
+    return loaded.data.manifest
 
 
 @command(
@@ -14,15 +32,22 @@ from wsc_ray.command import DryRun, ListFolder, Option, Where, command
     reads="your slides",
     writes="`DIR/patches/*.parquet`, `coords`, `previews`, `slides.html`",
     sent=True,
+    reads_manifest=False,
+    default_out=default_out,
+    from_recipe=lambda recipe: {name: getattr(recipe.tile, name) for name in ("slides", "folder")},
     resources=lambda recipe: {"tasks": "1 CPU each, on all CPUs of the cluster"},
 )
 def tile(
     *,
-    slides: Annotated[str | Path, Option(metavar="SLIDES", argument=True, kind="file")],
+    slides: Annotated[str | Path | None, Option(metavar="SLIDES", argument=True, kind="file")] = None,
     out: Annotated[
-        str | Path,
-        Option("Folder for the manifest; slides that it holds already are skipped.", metavar="DIR", kind="path"),
-    ],
+        str | Path | None,
+        Option(
+            "Folder for the manifest; slides that it holds already are skipped.  [default: the recipe's data.manifest]",
+            metavar="DIR",
+            kind="path",
+        ),
+    ] = None,
     folder: ListFolder = None,
     columns: Annotated[
         Mapping[str, str] | None,
@@ -52,16 +77,32 @@ def tile(
         ),
     ] = None,
     mpp: Annotated[
-        float | Sequence[float],
+        float | Sequence[float] | None,
         Option(
-            "Scale of the patches, in micrometres per pixel; 0.5 is about 20x. With several, such as 0.5,1.0, every slide is cut at each.",
+            "Scale of the patches, in micrometres per pixel; 0.5 is about 20x. With several, such as 0.5,1.0, every slide is cut at each.  "
+            "[default: the recipe's, or 0.5]",
             metavar="UM[,UM]",
             kind="numbers",
         ),
-    ] = 0.5,
-    patch_size: Annotated[int, Option("Side of a patch, in pixels at the scale --mpp.")] = 256,
-    overlap: Annotated[int, Option("Overlap of neighbouring patches, in pixels at the scale --mpp.")] = 0,
-    tissue: Annotated[float, Option("Smallest share of tissue in a patch; 0 keeps every patch.")] = 0.5,
+    ] = None,
+    patch_size: Annotated[
+        int | None,
+        Option("Side of a patch, in pixels at the scale --mpp.  [default: the recipe's, or 256]", metavar="INTEGER"),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        Option(
+            "Overlap of neighbouring patches, in pixels at the scale --mpp.  [default: the recipe's, or 0]",
+            metavar="INTEGER",
+        ),
+    ] = None,
+    tissue: Annotated[
+        float | None,
+        Option(
+            "Smallest share of tissue in a patch; 0 keeps every patch.  [default: the recipe's, or 0.5]",
+            metavar="FLOAT",
+        ),
+    ] = None,
     masks: Annotated[
         str | Path | None,
         Option(
@@ -71,24 +112,45 @@ def tile(
             kind="path",
         ),
     ] = None,
-    quality: Annotated[int, Option("JPEG quality of the patches, 1 to 100.")] = 90,
+    quality: Annotated[
+        int | None,
+        Option("JPEG quality of the patches, 1 to 100.  [default: the recipe's, or 90]", metavar="INTEGER"),
+    ] = None,
     link: Annotated[
         bool,
         Option("Write positions instead of pixels; training reads the slides, so that every node must see them."),
     ] = False,
     reader: Annotated[
-        str,
+        str | None,
         Option(
             "Slide reader: stored-tiles (decodes JPEG tiles once, and leaves the rest to OpenSlide), openslide, cucim, a plug-in's, "
-            "or auto, the first of these three that is installed."
+            "or auto, the first of these three that is installed.  [default: the recipe's, or auto]",
+            metavar="TEXT",
         ),
-    ] = "auto",
+    ] = None,
     skip_bad: Annotated[bool, Option("Skip slides and patches that cannot be read; the summary names them.")] = False,
     row_group_rows: Annotated[
-        int, Option("Largest number of rows in a row group, the unit that training reads.")
-    ] = 128,
-    file_rows: Annotated[int, Option("Largest number of rows in a file.")] = 4096,
-    seed: Annotated[int, Option("Seed of the slide order.", least=0)] = 0,
+        int | None,
+        Option(
+            "Largest number of rows in a row group, the unit that training reads.  [default: the recipe's, or 128]",
+            metavar="INTEGER",
+        ),
+    ] = None,
+    file_rows: Annotated[
+        int | None,
+        Option("Largest number of rows in a file.  [default: the recipe's, or 4096]", metavar="INTEGER"),
+    ] = None,
+    seed: Annotated[
+        int | None, Option("Seed of the slide order.  [default: the recipe's, or 0]", metavar="INTEGER", least=0)
+    ] = None,
+    recipe: Annotated[
+        Any,
+        Option(
+            "Recipe with the settings that are not given here, in its section tile.  [default: wsc-ray.yaml, if there is one]",
+            metavar="FILE",
+        ),
+    ] = None,
+    overrides: Overrides = (),
     dry_run: DryRun = False,
     **where: Unpack[Where],
 ) -> dict[str, Any]:
@@ -102,8 +164,10 @@ def tile(
     Lists of TRIDENT, CLAM and slide2vec are read too; options add what these lists lack:
       wsc-ray tile clam.csv --folder slides/ --label tumor_tissue=positive --label normal_tissue=negative \\
         --constant split=train --out manifest
+    A recipe may hold all of this, in its section tile:
+      wsc-ray tile --recipe recipe.yaml
 
-    With --link the manifest has no pixels, and training reads the slides.
+    Slides may be on an object store, named by URIs. With --link the manifest has no pixels, and training reads the slides.
 
     OUT/slides.html shows which parts of each slide were taken for tissue, suspicious slides first. After an interruption, type the
     same command again: it goes on with the missing slides.
@@ -114,9 +178,14 @@ def tile(
     Raises:
         UserError: see `wsc_ray.tiling.run`.
     """
+    from wsc_ray.recipe.reading import load_recipe
+    from wsc_ray.recipe.sections import Recipe
+
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    from wsc_ray.tiling.arguments import tiling_arguments
     from wsc_ray.tiling.run import tile_slides
 
-    return tile_slides(
+    given = dict(
         slides=slides,
         out=out,
         folder=folder,
@@ -135,5 +204,5 @@ def tile(
         row_group_rows=row_group_rows,
         file_rows=file_rows,
         seed=seed,
-        dry_run=dry_run,
     )
+    return tile_slides(**tiling_arguments(loaded, given), dry_run=dry_run)

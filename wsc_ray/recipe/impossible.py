@@ -19,6 +19,7 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         )
     if not recipe.tracking.experiment.strip() or not recipe.tracking.experiment.isprintable():
         yield ("tracking.experiment",), f"{recipe.tracking.experiment!r} is no name; use characters that can be printed"
+    yield from _impossible_to_cut(recipe)
     for name, labels in (("data.pure", data.pure), ("data.mixed", data.mixed or [])):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
@@ -131,6 +132,30 @@ def impossible(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
         yield from _impossible_on_features(recipe)
     if train.device == "cpu" and train.precision == "bf16":
         yield ("train.precision", "train.device"), "bf16 needs a GPU; on the CPU use fp32"
+
+
+def _impossible_to_cut(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:
+    """Yield the settings of `tile` that cannot be combined."""
+    tile = recipe.tile
+    for name in ("slides", "folder", "masks"):
+        if has_secrets(getattr(tile, name) or ""):
+            yield (
+                (f"tile.{name}",),
+                "it holds a password or key, which the run folder would keep; give it to the nodes in their environment",
+            )
+    if tile.overlap >= tile.patch_size:
+        yield (
+            ("tile.overlap", "tile.patch_size"),
+            f"{tile.overlap} px are not less than a patch (tile.patch_size: {tile.patch_size})",
+        )
+    if tile.row_group_rows > tile.file_rows:
+        yield (
+            ("tile.row_group_rows", "tile.file_rows"),
+            f"{tile.row_group_rows} is more than a file holds (tile.file_rows: {tile.file_rows})",
+        )
+    both = sorted(tile.columns.keys() & tile.constants.keys())
+    if both:
+        yield ("tile.constants", "tile.columns"), f"{', '.join(both)} has both a column and a constant; give one"
 
 
 def _impossible_on_features(recipe: Recipe) -> Iterable[tuple[tuple[str, ...], str]]:

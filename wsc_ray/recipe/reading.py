@@ -56,7 +56,10 @@ def load_recipe(path: str | AnyPath | None = None, overrides: Sequence[str] = ()
 
 def absolute_paths(recipe: Recipe) -> Recipe:
     """Return the recipe with absolute paths, so that it can be used from any folder, such as that of a job or of a later command."""
-    data, encoder = recipe.data, recipe.encoder
+    tile, data, encoder = recipe.tile, recipe.data, recipe.encoder
+    tile = tile.model_copy(
+        update={name: _absolute(value) for name in ("slides", "folder", "masks") if (value := getattr(tile, name))}
+    )
     data = data.model_copy(
         update={name: _absolute(value) for name in ("manifest", "features", "cohort") if (value := getattr(data, name))}
     )
@@ -65,7 +68,7 @@ def absolute_paths(recipe: Recipe) -> Recipe:
     stream = recipe.stream
     if stream.features:
         stream = stream.model_copy(update={"features": _absolute(stream.features)})
-    return recipe.model_copy(update={"data": data, "encoder": encoder, "stream": stream})
+    return recipe.model_copy(update={"tile": tile, "data": data, "encoder": encoder, "stream": stream})
 
 
 def _absolute(place: str) -> str:
