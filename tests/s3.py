@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 BUCKET, KEY, SECRET = "bucket", "tests", "tests-only"
 STALL = 30  # seconds that a stalled answer takes: longer than any client waits
 
-Kind = Literal["404", "500", "503", "close", "cut", "stall"]
+Kind = Literal["403", "404", "500", "503", "close", "cut", "stall"]
 
 
 @dataclass
@@ -61,6 +61,11 @@ class Store:
         login = f"{KEY}:{SECRET}@" if keys else ""
         return f"s3://{login}{BUCKET}/{path}?endpoint_override={door}&scheme=http&region=us-east-1"
 
+    @property
+    def sent(self) -> int:
+        """Bytes of objects that the proxy has passed on so far."""
+        return self._proxy.sent
+
     def upload(self, folder: Path, path: str) -> None:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             self.client.upload_file(str(file), BUCKET, f"{path}/{file.relative_to(folder)}")
@@ -100,11 +105,16 @@ class _Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target, self.fault = port, None
         self.ending = threading.Event()
+        self.sent = 0
         self._counting = threading.Lock()
 
     def shutdown(self) -> None:
         self.ending.set()
         super().shutdown()
+
+    def count(self, passed_on: int) -> None:
+        with self._counting:
+            self.sent += passed_on
 
     def fault_of(self, path: str) -> Kind | None:
         with self._counting:
@@ -120,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kind = self.server.fault_of(self.path)
-        if kind in ("404", "500", "503"):
+        if kind in ("403", "404", "500", "503"):
             self.send_response(int(kind))
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -145,6 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
                 self.send_header(name, value)
         self.end_headers()
+        self.server.count(len(body))
         self.wfile.write(body[: len(body) // 2] if cut else body)
         self.close_connection = cut
 

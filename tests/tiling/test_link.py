@@ -1,5 +1,6 @@
 """Rows that point into slides: the same order, record, stand-ins and features as with the same pixels in the manifest."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.schema import schema_for
 from wsc_ray.manifest.write import write_file
+from wsc_ray.pixels import PixelSource
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.slides import open_slides
 from wsc_ray.slides.slide import open_slide
@@ -244,3 +246,43 @@ def test_typing_it_again_does_nothing_and_other_options_are_refused(linked, slid
     with pytest.raises(DataError, match="--link: rows that point into slides are read by stored-tiles or openslide"):
         tile(slides=slides, out=tmp_path / "other", link=True, reader="cucim", **OPTIONS)
     assert "link" in json.loads((linked / "summary.json").read_text())
+
+
+def test_slides_on_an_object_store_are_cut_and_linked_as_those_on_a_disk(linked, slides, s3, tmp_path, monkeypatch):
+    """The same rows and pixels, for cut patches and for rows that point to objects; a password does not come into the manifest."""
+    monkeypatch.chdir(tmp_path)
+    s3.upload(slides.parent, "linked")
+
+    def list_of(**options: bool) -> Path:
+        header, *lines = slides.read_text().splitlines()
+        uri = s3.uri("linked/NAME", **options)
+        path = tmp_path / f"list{len(options)}.csv"
+        rows = [line.split(",", 1) for line in lines]
+        path.write_text("\n".join([header, *(f"{uri.replace('NAME', name)},{rest}" for name, rest in rows)]))
+        return path
+
+    near = tile(slides=slides, out="near", **OPTIONS)
+    far = tile(slides=list_of(keys=True), out="far", **OPTIONS)
+    assert far["digest"] == near["digest"]
+    assert not any(
+        "tests-only" in path.read_text(errors="replace") for path in Path("far").rglob("*") if path.is_file()
+    )
+    assert tile(slides=list_of(keys=True), out="far", **OPTIONS)["looked_at"] == len(NAMES)
+    with pytest.raises(DataError, match="holds a password or key"):
+        tile(slides=list_of(keys=True), out="no", link=True, **OPTIONS)
+    assert not Path("no").exists()
+    tile(slides=list_of(), out="linked", link=True, **OPTIONS)
+    assert manifest_check(manifest="linked", all=True)["patches"] == near["patches"]
+    assert _pixels("linked") == _pixels(linked)
+
+
+def _pixels(manifest: Path | str) -> str:
+    """A digest of the pixels of all rows, as the stream reads them."""
+    opened = open_manifest(str(manifest))
+    digest = hashlib.sha256()
+    source = PixelSource(opened.columns, opened.folder)
+    for group in opened.row_groups:
+        rows = opened.read_group(group.file, group.row_group, source.columns).to_pylist()
+        for image in source.read(rows):
+            digest.update(image.tobytes())
+    return digest.hexdigest()

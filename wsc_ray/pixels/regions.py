@@ -14,6 +14,7 @@ from wsc_ray.pixels.convert import check_size
 from wsc_ray.slides.open_slides import OpenSlides
 from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.slide import Slide
+from wsc_ray.storage import AnyPath, as_path
 
 _OPEN = OpenSlides()  # shared in this process, since every window makes a new source
 
@@ -30,7 +31,7 @@ def read_rows(
 
     Args:
         rows: `slide_uri`, `x`, `y`, `level`, `patch_size` and, where it is known, `patch_size_level0`.
-        folder: the folder where relative paths start.
+        folder: the folder where relative paths start, a path or URI.
         read_all: see `wsc_ray.pixels.retry`; its keys are slides here.
     """
     rows_of: dict[str, list[int]] = {}
@@ -66,11 +67,13 @@ def read_rows(
     return [results[number] for number in range(len(rows))]
 
 
-def _path(uri: str, folder: str) -> Path:
-    uri, folder = uri.removeprefix("file://"), folder.removeprefix("file://")
-    if "://" in uri or ("://" in folder and not uri.startswith("/")):
-        raise DataError(f"the slide {uri} is an object, and slides are read from a path that every node mounts")
-    return Path(folder, uri)
+def _path(uri: str, folder: str) -> AnyPath:
+    """Return the place of a slide; a relative one starts from the folder."""
+    uri = uri.removeprefix("file://")
+    if "://" in uri:
+        return as_path(uri)
+    place = as_path(folder)
+    return Path(uri) if uri.startswith("/") else place / uri
 
 
 def _square(row: Mapping[str, Any], slide: Slide) -> Square:

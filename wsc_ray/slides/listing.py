@@ -4,7 +4,7 @@ The list is a CSV, TSV or Parquet table. Its columns have these names, or the na
 
 | column | also called | meaning |
 | --- | --- | --- |
-| path | image_path, slide_path, wsi | the slide file; relative to the slides' folder |
+| path | image_path, slide_path, wsi | the slide file, a path or URI; relative to the slides' folder |
 | slide_id | sample_id | can be a file name; if missing, the path's stem |
 | patient_id | case_id | if missing, the slide's id |
 | label, split | | the slide's label and split |
@@ -16,12 +16,16 @@ Without a column of paths, as in CLAM's lists (https://github.com/mahmoodlab/CLA
 with the name `<slide_id>` or `<slide_id>.<suffix>`; files of annotations and tables beside it do not count.
 
 A folder may be given instead of a list: its slide files are the slides, and their names without the suffix are the ids.
+
+Slides, masks and folders may be on an object store (`wsc_ray.slides.objects`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +34,12 @@ import pyarrow as pa
 from wsc_ray.cohort.problems import alike, patients_in_several
 from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
 from wsc_ray.cohort.values import suggest
-from wsc_ray.errors import ManifestError
+from wsc_ray.errors import DataError, ManifestError, PlaceError
 from wsc_ray.files import is_file_name
-from wsc_ray.places import local_path
 from wsc_ray.plain_yaml import shortened
+from wsc_ray.slides.ranges import REQUESTS
+from wsc_ray.storage import AnyPath, StoragePath, as_path
+from wsc_ray.uris import reason_about, shown
 
 NAMES = {
     "path": ("image_path", "slide_path", "wsi"),
@@ -85,13 +91,13 @@ class Entry:
     """
 
     slide_id: str
-    path: Path
+    path: AnyPath
     patient_id: str
     label: str | None
     split: str | None
     mpp: float | None = None
     site: str | None = None
-    mask: Path | None = None
+    mask: AnyPath | None = None
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,8 @@ def read_list(
     Raises:
         ManifestError: the list cannot be read or is no list of slides, or slides in it are wrong; all problems are listed.
     """
-    source = local_path(source)
-    folder = local_path(folder) if folder else source.parent
+    source = as_path(source)
+    folder = as_path(folder) if folder else source.parent
     table = _files_of(source) if source.is_dir() else read_user_table(str(source))
     constants = {name: str(value).strip() for name, value in (constants or {}).items()}
     chosen, problems = _choose(table.names, dict(columns or {}), constants, labelled=labelled)
@@ -135,10 +141,11 @@ def read_list(
     values = {name: table.texts(column, label=name == "label") for name, column in chosen.items()}
     values |= {name: [value] * table.rows for name, value in constants.items()}
     by_name = None if "path" in chosen else _by_name(folder)
+    there = _objects_there(folder, [values.get(name, []) for name in ("path", "mask")])
     found: list[tuple[int, Entry]] = []
     for row in range(table.rows):
         told = {name: texts[row] for name, texts in values.items()}
-        entry = _entry(table.where(row), told, folder, by_name, label_names, problems, labelled=labelled)
+        entry = _entry(table.where(row), told, folder, by_name, there, label_names, problems, labelled=labelled)
         found += [(row, entry)] if entry is not None else []
     names_patients = "patient_id" in values
     _raise(source, problems + _contradictions(table, found, names_patients=names_patients))
@@ -151,12 +158,12 @@ def read_list(
     return SlideList(tuple(entry for _, entry in found), tuple(notes))
 
 
-def _files_of(folder: Path) -> UserTable:
+def _files_of(folder: AnyPath) -> UserTable:
     """Return the slide files of a folder as a table with a column of paths."""
     paths = pa.array([str(path) for path in _slide_files(folder)], pa.string())
     if not len(paths):
         raise ManifestError(f"{folder} holds no slide files; give a list of slides, or a folder of them")
-    return UserTable(str(folder), {"path": pa.chunked_array([paths])}, len(paths))
+    return UserTable(shown(folder), {"path": pa.chunked_array([paths])}, len(paths))
 
 
 def _choose(
@@ -192,41 +199,74 @@ def _choose(
     return chosen, problems
 
 
-def _by_name(folder: Path) -> dict[str, list[Path]]:
+def _by_name(folder: AnyPath) -> dict[str, list[AnyPath]]:
     """Return the slide files of a folder by their names, with and without the last suffix."""
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[AnyPath]] = {}
     for path in _slide_files(folder):
         for name in {path.name, path.stem}:
             found.setdefault(name, []).append(path)
     return found
 
 
-def _slide_files(folder: Path) -> list[Path]:
+def _slide_files(folder: AnyPath) -> list[AnyPath]:
     """Return the files of a folder that may be slides, sorted."""
     try:
         return [
             path
-            for path in sorted(folder.iterdir())
-            if path.is_file() and path.suffix.lower() not in _NO_SLIDES and not path.name.startswith(".")
+            for path in sorted(folder.iterdir(), key=lambda path: path.name)
+            if path.suffix.lower() not in _NO_SLIDES and not path.name.startswith(".") and path.is_file()
         ]
-    except OSError as error:
-        raise ManifestError(f"the slides' folder {folder} cannot be read: {error.strerror or error}") from None
+    except (OSError, DataError) as error:
+        raise ManifestError(f"the slides' folder {folder} cannot be read: {_reason(folder, error)}") from None
+
+
+def _place(named: str, folder: AnyPath) -> AnyPath:
+    """Return the place of a slide or mask that a list names by a path or URI."""
+    if "://" in named:
+        return as_path(named)
+    return Path(named) if named.startswith("/") else folder / named
+
+
+def _objects_there(folder: AnyPath, columns: Iterable[Sequence[str | None]]) -> dict[AnyPath, str]:
+    """Return the objects that columns of places name, each with the reason why it cannot be used, "" for none; many are asked for at once."""
+
+    def problem(path: AnyPath) -> str:
+        try:
+            return "" if path.is_file() else "is not there"
+        except (OSError, DataError) as error:
+            return f"cannot be read: {_reason(path, error)}"
+
+    objects: dict[AnyPath, str] = {}
+    for text in {text for column in columns for text in column if text}:
+        with contextlib.suppress(PlaceError):  # `_entry` says it
+            if isinstance(path := _place(text, folder), StoragePath):
+                objects[path] = ""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return dict(zip(objects, pool.map(problem, objects), strict=True))
+
+
+def _reason(path: AnyPath, error: Exception) -> str:
+    return (
+        error.strerror or str(error)
+        if isinstance(path, Path) and isinstance(error, OSError)
+        else reason_about(str(path), error)
+    )
 
 
 def _entry(
     line: str,
     values: Mapping[str, str | None],
-    folder: Path,
-    by_name: Mapping[str, list[Path]] | None,
+    folder: AnyPath,
+    by_name: Mapping[str, list[AnyPath]] | None,
+    there: Mapping[AnyPath, str],
     label_names: Mapping[str, str] | None,
     problems: list[str],
     *,
     labelled: bool,
 ) -> Entry | None:
     """Return the slide of a line; None if the line has problems, which are added to `problems`."""
-    wrong = []
-    named = values.get("path")
-    path = folder / named if named else None
+    wrong: list[str] = []
+    path, mask = (_named(values.get(name), folder, wrong) for name in ("path", "mask"))
     slide_id = values.get("slide_id") or (path.stem if path else "")
     if by_name is not None and slide_id:
         files = by_name.get(slide_id, [])
@@ -239,9 +279,9 @@ def _entry(
         elif path.name == slide_id:
             slide_id = path.stem  # an id in CLAM's lists may have the suffix; drop it, as with a column of paths
     elif path is None:
-        wrong.append("no path")
-    elif not _is_file(path):
-        wrong.append(f"{shortened(str(path), 500)} is not there")
+        wrong += [] if values.get("path") else ["no path"]
+    elif problem := _problem(path, there):
+        wrong.append(f"{shortened(shown(path), 500)} {problem}")
     where = line + (f" (slide {slide_id})" if slide_id else "")
     patient_id = values.get("patient_id") or slide_id
     for name, text in (("slide_id", slide_id), ("patient_id", patient_id)):
@@ -260,24 +300,34 @@ def _entry(
         label = label_names.get(label, label)
     mpp, said = _number(values.get("mpp") or "")
     wrong += [said] if said else []
-    named = values.get("mask")
-    mask = folder / named if named else None
-    if mask is not None and not _is_file(mask):
-        wrong.append(f"the mask {shortened(str(mask), 500)} is not there")
+    if mask is not None and (problem := _problem(mask, there)):
+        wrong.append(f"the mask {shortened(shown(mask), 500)} {problem}")
     if wrong or path is None:
         problems += [f"{where}: {each}" for each in wrong]
         return None
     split = values.get("split") or None
-    mask = None if mask is None else mask.absolute()
-    return Entry(slide_id, path.absolute(), patient_id, label, split, mpp, values.get("site"), mask)
+    path, mask = (each.absolute() if isinstance(each, Path) else each for each in (path, mask))
+    assert path is not None
+    return Entry(slide_id, path, patient_id, label, split, mpp, values.get("site"), mask)
 
 
-def _is_file(path: Path) -> bool:
-    """Return whether a file exists; False too for names that make Python raise an error: with a NUL, or too long."""
+def _named(text: str | None, folder: AnyPath, problems: list[str]) -> AnyPath | None:
+    """Return the place that a line names; None if there is none, or, with a problem, if no file can have this path or URI."""
     try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+        return _place(text, folder) if text else None
+    except PlaceError as error:
+        problems.append(str(error))
+        return None
+
+
+def _problem(path: AnyPath, there: Mapping[AnyPath, str]) -> str:
+    """Return why a file cannot be used, "" if it can."""
+    if path in there:
+        return there[path]
+    try:
+        return "" if path.is_file() else "is not there"
+    except (OSError, ValueError):  # for names that make Python raise an error: with a NUL, or too long
+        return "is not there"
 
 
 def _number(text: str) -> tuple[float | None, str]:
@@ -305,7 +355,7 @@ def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, nam
     for path, rows in _rows_of_files(found).items():
         same = [entry_of[row] for row in rows]
         ids = {entry.slide_id for entry in same}
-        one_name = len({os.path.normpath(entry.path) for entry in same}) < len(ids)
+        one_name = len({os.path.normpath(str(entry.path)) for entry in same}) < len(ids)
         several_patients = names_patients and len({entry.patient_id for entry in same}) > 1
         if len(ids) > 1 and (one_name or several_patients):
             problems.append(f"the file {path.name} is in the list under several ids ({_lines(table, rows)})")
@@ -315,11 +365,11 @@ def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, nam
     return problems + alike([each.split for each in entries], "split")
 
 
-def _rows_of_files(found: Sequence[tuple[int, Entry]]) -> dict[Path, list[int]]:
+def _rows_of_files(found: Sequence[tuple[int, Entry]]) -> dict[AnyPath, list[int]]:
     """Return the rows of each slide file, by its path with links resolved."""
-    rows: dict[Path, list[int]] = {}
+    rows: dict[AnyPath, list[int]] = {}
     for row, entry in found:
-        rows.setdefault(entry.path.resolve(), []).append(row)
+        rows.setdefault(entry.path.resolve() if isinstance(entry.path, Path) else entry.path, []).append(row)
     return rows
 
 
@@ -327,7 +377,7 @@ def _lines(table: UserTable, rows: Sequence[int]) -> str:
     return " and ".join(table.where(row) for row in rows[:4])
 
 
-def _raise(source: Path, problems: Sequence[str]) -> None:
+def _raise(source: AnyPath, problems: Sequence[str]) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         shown = [f"  {problem}" for problem in problems[:_SHOWN]]

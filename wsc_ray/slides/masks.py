@@ -20,7 +20,9 @@ import cv2
 import numpy as np
 
 from wsc_ray.errors import DataError
+from wsc_ray.files import first_line
 from wsc_ray.slides.geojson import draw_outlines
+from wsc_ray.storage import AnyPath
 
 SUFFIXES = (".geojson", ".json", ".png")
 MAX_BYTES, MAX_PX = 2**27, 2**30  # largest file, and largest PNG: a header can claim more
@@ -30,7 +32,7 @@ _GRANDQC = frozenset(range(8))
 _SHOWN = 5  # values that an error names
 
 
-def read_mask(path: Path, slide_size: tuple[int, int], shape: tuple[int, int], px: float) -> np.ndarray:
+def read_mask(path: AnyPath, slide_size: tuple[int, int], shape: tuple[int, int], px: float) -> np.ndarray:
     """Return a mask at the scale of a slide's small picture, (h, w) bool.
 
     Args:
@@ -42,7 +44,7 @@ def read_mask(path: Path, slide_size: tuple[int, int], shape: tuple[int, int], p
         DataError: the mask cannot be read, or has not the shape of the slide.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if (path.stat().st_size if isinstance(path, Path) else path.size() or 0) > MAX_BYTES:
             raise DataError(f"it has more than {MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
         if path.suffix.lower() == ".png":
@@ -51,12 +53,12 @@ def read_mask(path: Path, slide_size: tuple[int, int], shape: tuple[int, int], p
             return draw_outlines(data, slide_size, shape, px)
         raise DataError(f"give a mask as {', '.join(SUFFIXES)}")
     except OSError as error:
-        raise DataError(f"the mask {path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"the mask {path} cannot be read: {error.strerror or first_line(error)}") from None
     except DataError as error:
         raise DataError(f"the mask {path} cannot be used: {error}") from None
 
 
-def find_masks(folder: Path, slides: Iterable[tuple[str, Path]]) -> Mapping[str, Path]:
+def find_masks(folder: AnyPath, slides: Iterable[tuple[str, AnyPath]]) -> Mapping[str, AnyPath]:
     """Return the masks in a folder by slide id; slides without a mask are left out.
 
     A mask has the name of the slide's id, or of the slide's file with or without its suffix.
@@ -70,7 +72,7 @@ def find_masks(folder: Path, slides: Iterable[tuple[str, Path]]) -> Mapping[str,
     try:
         there = {path.name for path in folder.iterdir()}
     except OSError as error:
-        raise DataError(f"--masks {folder} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"--masks {folder} cannot be read: {error.strerror or first_line(error)}") from None
     found = {}
     for slide_id, path in slides:
         stems = dict.fromkeys([slide_id, path.stem, path.name])
@@ -88,7 +90,7 @@ def find_masks(folder: Path, slides: Iterable[tuple[str, Path]]) -> Mapping[str,
     return found
 
 
-def mask_identity(mask: Path) -> list[str | None]:
+def mask_identity(mask: AnyPath) -> list[str | None]:
     """Return what a mask's meaning depends on: the file's name and the SHA-256 (hex) of its bytes, None if it cannot be read."""
     try:
         return [mask.name, hashlib.sha256(mask.read_bytes()).hexdigest()]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from wsc_ray.errors import DataError
+from wsc_ray.slides.ranges import Stamp, stamp_of
 from wsc_ray.slides.slide import Slide, choose_reader, open_slide
+from wsc_ray.storage import AnyPath
 
 KEPT = 8  # slides that stay open while they are not in use
 USED = 4  # slides in use at a time: each may hold decoded tiles, see `tile_cache`
 
-_Key = tuple[Path, int, int]  # path, size in bytes and time of the last change, so that a replaced file is opened anew
+_Key = tuple[AnyPath, Stamp]  # so that a replaced file is opened anew
 
 
 class OpenSlides:
@@ -31,7 +31,7 @@ class OpenSlides:
         self._idle: list[tuple[_Key, Slide]] = []
 
     @contextmanager
-    def slide(self, path: Path) -> Iterator[Slide]:
+    def slide(self, path: AnyPath) -> Iterator[Slide]:
         """Lend the open slide at a path to the calling thread.
 
         Raises:
@@ -39,7 +39,7 @@ class OpenSlides:
             OSError: the storage fails.
         """
         with self._turns:
-            key = _key(path)
+            key = path, stamp_of(path)
             slide = self._take(key) or open_slide(path, choose_reader("auto"))
             try:
                 yield slide
@@ -69,11 +69,3 @@ class OpenSlides:
             over = [self._idle.pop(0) for _ in range(len(self._idle) - self._kept)]
         for _, oldest in over:
             oldest.close()
-
-
-def _key(path: Path) -> _Key:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there") from None
-    return path, found.st_size, found.st_mtime_ns

@@ -17,6 +17,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.registry import Registry
+from wsc_ray.storage import AnyPath, StoragePath
 
 
 class Region(NamedTuple):
@@ -79,6 +80,15 @@ class Slide(ABC):
         """Close the file; closing it again does nothing."""
 
     @classmethod
+    def of_object(cls, path: StoragePath) -> Slide | None:
+        """Open a slide on an object store by ranges of bytes; return None if the reader needs a copy on a disk, as most do.
+
+        Raises:
+            DataError: the object is missing or cannot be read.
+        """
+        return None
+
+    @classmethod
     def installed(cls) -> bool:
         """Return whether the reader's package is installed."""
         return importlib.util.find_spec(cls.package) is not None
@@ -107,15 +117,20 @@ def choose_reader(name: str) -> str:
     raise DataError("; ".join([f"{' or '.join(kind.title for kind in kinds)} is not installed", *extras]))
 
 
-def open_slide(path: Path, reader: str) -> Slide:
-    """Open a slide file with the reader of that name.
+def open_slide(path: AnyPath, reader: str) -> Slide:
+    """Open a slide file, or a slide on an object store, with the reader of that name.
 
     Raises:
         DataError: the file is missing or damaged, has a format that the reader does not know, or is larger than any slide.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is not there")
-    slide = READERS[reader](path)
+    if isinstance(path, Path):
+        if not path.is_file():
+            raise DataError(f"{path} is not there")
+        slide = READERS[reader](path)
+    else:
+        from wsc_ray.slides.objects import open_object
+
+        slide = open_object(path, READERS[reader])
     width, height = slide.size
     if width * height > MAX_SLIDE:
         slide.close()

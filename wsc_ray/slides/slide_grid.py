@@ -16,10 +16,11 @@ from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.masks import mask_identity, read_mask
 from wsc_ray.slides.picture import small_picture
 from wsc_ray.slides.preview import preview
+from wsc_ray.slides.ranges import stamp_of
 from wsc_ray.slides.scale import Scale, choose_scale, level0_mpp
 from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import Tissue, find_tissue
-from wsc_ray.storage import AnyPath
+from wsc_ray.storage import AnyPath, StoragePath
 
 # Why patches are dropped.
 NO_TISSUE, LITTLE, PEN, BLURRED = "no tissue", "little tissue", "pen", "out of focus"
@@ -163,5 +164,8 @@ def _facts(size: tuple[int, int], tissue: Tissue, square_mm: float, dropped: Map
 def _made(entry: Entry, settings: Settings) -> Mapping[str, Any]:
     """Return all that determines a slide's grids, apart from their scale."""
     values = {name: value for name, value in vars(settings).items() if name != "mpps"}
-    values |= {"given": entry.mpp, "bytes": entry.path.stat().st_size, "detector": DETECTOR}
+    stamp = stamp_of(entry.path)
+    values |= {"given": entry.mpp, "bytes": stamp.size, "detector": DETECTOR}
+    if isinstance(entry.path, StoragePath):  # an object is never touched without being written
+        values["changed"] = stamp.changed
     return values if entry.mask is None else {**values, "mask": mask_identity(entry.mask)}

@@ -16,7 +16,7 @@ from wsc_ray.slides.jpeg_tiles import RGB, YCBCR, read_tables
 _JPEG, _CONTIGUOUS, _REDUCED = 7, 1, 1  # values of tags in TIFF 6.0
 _COLOURS = {2: RGB, 6: YCBCR}  # by the value of PhotometricInterpretation
 # What tifffile raises on damaged files; its own error is a ValueError.
-_DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
+DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def tiled_levels(
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        # Opened here, since tifffile resolves links, and the head of an object is found by one (`wsc_ray.slides.objects`).
+        with path.open("rb") as opened, tifffile.TiffFile(opened) as file:
             pages = [page for page in _tiled(file) if page.index == 0 or not reduced or page.subfiletype & _REDUCED]
             pages.sort(key=lambda page: -page.imagewidth)
             told = [(page.imagewidth, page.imagelength) for page in pages]
@@ -69,7 +70,7 @@ def tiled_levels(
                 _level(page, size, padded) if padded or told.count(own) == 1 else None
                 for page, own, size in zip(pages, told, sizes, strict=True)
             ]
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise DataError(f"{path} has damaged tags: {str(error).splitlines()[0] if str(error) else error!r}") from None
 
 

@@ -27,6 +27,9 @@ class TileCache:
         """Set the plan of all uses to come, a key for each use; it replaces an earlier plan."""
         self._uses = Counter(keys)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._tiles
+
     def get(self, key: Hashable, decode: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the tile of a key, decoded if it is not kept."""
         tile = self._tiles.pop(key, None)

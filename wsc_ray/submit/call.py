@@ -22,7 +22,7 @@ from wsc_ray.plugins import VARIABLE as PLUGINS
 from wsc_ray.plugins import named_plugins
 from wsc_ray.recipe.reading import absolute_paths, load_recipe
 from wsc_ray.recipe.sections import DEFAULT_RECIPE, Recipe
-from wsc_ray.storage import as_path
+from wsc_ray.storage import StoragePath, as_path
 from wsc_ray.uris import has_secrets, shown
 
 CALL = "call.json"
@@ -105,7 +105,9 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
         named = given.get("recipe")
         recipe = absolute_paths(named if isinstance(named, Recipe) else load_recipe(named, overrides))
         given["recipe"], overrides = RECIPE, ()
-        if not declaration.takes("run") and not (recipe.data.manifest or recipe.data.features):
+        given = {name: value for name, value in declaration.from_recipe(recipe).items() if value is not None} | given
+        needs_data = declaration.reads_manifest and not declaration.takes("run")
+        if needs_data and not (recipe.data.manifest or recipe.data.features):
             raise RecipeError(
                 "recipe", ["`data.manifest`: missing; name the folder that `wsc-ray manifest import` wrote"]
             )
@@ -114,7 +116,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     for parameter in declaration.parameters:
         beside = parameter.option.beside
         if beside in given and parameter.name not in given:
-            values[parameter.name] = _absolute(local_path(given[beside]).parent)
+            values[parameter.name] = _absolute(as_path(given[beside]).parent)
         if parameter.name in given:
             values[parameter.name] = _value(parameter, given[parameter.name], files)
             if parameter.option.here_only:
@@ -138,7 +140,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
         environment=environment,
         trains=declaration.trains,
         resources=_resources(declaration, recipe),
-        checks_manifest=(takes_recipe and declaration.reads_manifest) or declaration.read_by(values) is not None,
+        checks_manifest=_checks(declaration, recipe, values),
     )
 
 
@@ -181,6 +183,8 @@ def _value(parameter: Parameter, value: Any, files: dict[str, str]) -> Any:
     """Return an argument as a value for JSON, and add the text of a `file` to `files`."""
     kind = parameter.option.kind
     if kind == "file":
+        if isinstance(as_path(value), StoragePath):
+            return _absolute(value)
         source = local_path(value)
         if source.is_dir():  # of slides, which every node has to see under this path
             return str(source)
@@ -231,6 +235,14 @@ def _plugins(files: dict[str, str]) -> str:
             name = path.stem
         names.append(name)
     return os.pathsep.join(names)
+
+
+def _checks(declaration: Declaration, recipe: Recipe | None, values: Mapping[str, Any]) -> bool:
+    """Return whether the preflight checks a manifest or features; not those that the job may have to cut itself."""
+    if declaration.cuts_first and recipe is not None and recipe.tile.slides:
+        return False
+    named = declaration.read_by(values) is not None
+    return named or (declaration.takes("recipe") and declaration.reads_manifest)
 
 
 def _resources(declaration: Declaration, recipe: Recipe | None) -> dict[str, str]:

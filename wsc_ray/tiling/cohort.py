@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.slide_grid import SlideGrid
+from wsc_ray.uris import shown
 
 
 def slide_table(entries: Sequence[Entry], grids: Sequence[SlideGrid], left_out: Collection[str]) -> pa.Table:
@@ -27,5 +28,5 @@ def slide_table(entries: Sequence[Entry], grids: Sequence[SlideGrid], left_out: 
     columns = {name: pa.array([getattr(each, name) for each, _ in pairs], pa.string()) for name in names}
     scales = [grid.scale.mpp_level0 if grid.scale is not None else None for _, grid in pairs]
     columns["mpp"] = pa.array(scales, pa.float32())
-    columns["slide_uri"] = pa.array([str(each.path) for each, _ in pairs], pa.string())
+    columns["slide_uri"] = pa.array([shown(each.path) for each, _ in pairs], pa.string())
     return pa.table(columns)

@@ -9,7 +9,6 @@ import csv
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +47,7 @@ class PatchFile:
     table: pa.Table
     slide: np.ndarray
     spans: Sequence[Span]
-    slides: Mapping[int, tuple[Path, Scale]]
+    slides: Mapping[int, tuple[AnyPath, Scale]]
     reader: str
     quality: int | None
     unreadable: AnyPath | None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from wsc_ray.manifest import open_manifest
 from wsc_ray.manifest.counts import NONE, count
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.write import ROW_GROUP_ROWS
-from wsc_ray.places import local_path
 from wsc_ray.slides.listing import Entry, read_list
 from wsc_ray.slides.masks import find_masks, mask_identity
+from wsc_ray.slides.ranges import REQUESTS
 from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import DETECTOR, Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
@@ -32,7 +33,7 @@ from wsc_ray.tiling.job import UNREADABLE, TilingJob, clear_unfinished, cut_all,
 from wsc_ray.tiling.layout import Layout, lay_out
 from wsc_ray.tiling.page import PAGE, dropped, write_page
 from wsc_ray.tracking import Tracker
-from wsc_ray.uris import shown
+from wsc_ray.uris import has_secrets, shown
 
 EXPERIMENT = "wsc-ray"
 FILE_ROWS = 4096  # a file is the work of one CPU, and the most that it loses in a crash
@@ -68,6 +69,7 @@ def tile_slides(
     seed: int = 0,
     to_predict: bool = False,
     tracking: str | None = None,
+    experiment: str = EXPERIMENT,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Cut the tissue of slides into patches and write them as a manifest; slides and files that are done are skipped.
@@ -93,6 +95,7 @@ def tile_slides(
         to_predict: the slides are to be predicted. They need no labels and splits, and it is no error if none of them has a patch:
             then no manifest is written, and the summary has 0 patches.
         tracking: URI of the MLflow store; None to find it as usual.
+        experiment: the MLflow experiment.
         dry_run: check the list and the output folder, and do nothing.
 
     Returns:
@@ -115,6 +118,7 @@ def tile_slides(
         label_names=label_names,
         labelled=not to_predict,
     )
+    _refuse_kept_secrets(listed.entries, link=link)
     entries, masked = _with_masks(listed.entries, masks)
     job = TilingJob(entries, settings, None if link else quality, out, skip_bad)
     cutting = {
@@ -125,9 +129,10 @@ def tile_slides(
     }
     identity = {**_identity(settings), **cutting, "list": digest_of_list(entries, link=link)}
     laid_out = _layout_there(out, identity)
-    looked = [known(entry, settings, out) for entry in entries]
+    with ThreadPoolExecutor(REQUESTS) as pool:  # which saves time only where slides or results are on an object store
+        looked = list(pool.map(lambda entry: known(entry, settings, out), entries))
     plan = {
-        "slides": str(slides),
+        "slides": shown(slides),
         "out": shown(out),
         "mpp": list(mpps) if len(mpps) > 1 else mpps[0],
         "patch_size": patch_size,
@@ -141,7 +146,7 @@ def tile_slides(
     }
     if dry_run:
         return {**plan, "splits": _splits(entries)}
-    store = open_store(tracking, EXPERIMENT, out)
+    store = open_store(tracking, experiment, out)
 
     def work(tracker: Tracker) -> dict[str, Any]:
         grids = look_at_all(job, looked)
@@ -188,11 +193,25 @@ def _with_masks(entries: Sequence[Entry], masks: str | Path | None) -> tuple[tup
     if masks is not None:
         if any(entry.mask is not None for entry in entries):
             raise DataError("--masks: the list has a column of masks, too; give one of them")
-        found = find_masks(local_path(masks), [(entry.slide_id, entry.path) for entry in entries])
+        found = find_masks(as_path(masks), [(entry.slide_id, entry.path) for entry in entries])
         entries = [replace(entry, mask=found.get(entry.slide_id)) for entry in entries]
     count = sum(entry.mask is not None for entry in entries)
     note = f"{count:,} of {len(entries):,} slides have a mask; tissue is looked for on the others"
     return tuple(entries), [note] if 0 < count < len(entries) else []
+
+
+def _refuse_kept_secrets(entries: Sequence[Entry], *, link: bool) -> None:
+    """Check that rows which point into slides hold no password.
+
+    Raises:
+        DataError: the address of a slide holds one.
+    """
+    for entry in entries if link else ():
+        if has_secrets(str(entry.path)):
+            raise DataError(
+                f"--link: the address of slide {entry.slide_id} holds a password or key, which the manifest would keep; take it out, and "
+                "give it to the nodes, as an IAM role or in their environment"
+            )
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
@@ -301,7 +320,7 @@ def digest_of_list(entries: Sequence[Entry], *, link: bool) -> str:
     lines = [
         [
             *(entry.slide_id, entry.patient_id, entry.label, entry.split, entry.mpp),
-            *([str(entry.path)] if link else []),
+            *([shown(entry.path)] if link else []),
             *([] if entry.mask is None else mask_identity(entry.mask)),
         ]
         for entry in entries

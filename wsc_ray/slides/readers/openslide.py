@@ -9,6 +9,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.slides.slide import MAX_TILE, READERS, Slide, on_white, pyramid
+from wsc_ray.storage import AnyPath
 
 
 @READERS.register("openslide")
@@ -17,11 +18,16 @@ class OpenSlideSlide(Slide):
 
     package, title, extra = "openslide", "OpenSlide", "slides"
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, named: AnyPath | None = None):
+        """Open a slide.
+
+        Args:
+            named: the path that errors name; None for `path`.
+        """
         import openslide
 
-        self._path = path
-        self._slide: Any = _open(path)
+        self._path, self._named = path, named or path
+        self._slide: Any = _open(path, self._named)
         properties = self._slide.properties
         self._vendor = properties.get(openslide.PROPERTY_NAME_VENDOR)
         self._level_sizes, self._level_downsamples = self._slide.level_dimensions, self._slide.level_downsamples
@@ -39,14 +45,14 @@ class OpenSlideSlide(Slide):
             if w * h > MAX_TILE:
                 self.close()
                 raise DataError(
-                    f"{path} says its tiles are {w:,} x {h:,} px, and {MAX_TILE:,} px are the most that are read"
+                    f"{self._named} says its tiles are {w:,} x {h:,} px, and {MAX_TILE:,} px are the most that are read"
                 )
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
         from openslide import OpenSlideError
 
         if self._slide is None:
-            self._slide = _open(self._path)
+            self._slide = _open(self._path, self._named)
         try:
             image = self._slide.read_region((x, y), level, (width, height))
         except OpenSlideError as error:
@@ -62,10 +68,10 @@ class OpenSlideSlide(Slide):
             self._slide = None
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, named: AnyPath) -> Any:
     import openslide
 
     try:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
-        raise DataError(f"{path} cannot be opened: {error}") from None
+        raise DataError(f"{named} cannot be opened: {error}") from None

@@ -11,8 +11,7 @@ readers interpolate between neighbours, and a value may differ by `TOLERANCE`, o
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,16 +19,21 @@ import cv2
 import numpy as np
 
 from wsc_ray.errors import DataError
+from wsc_ray.files import first_line
 from wsc_ray.slides.jpeg_tiles import decode_tile
+from wsc_ray.slides.objects import TiffObject
+from wsc_ray.slides.ranges import FileRanges, Ranges
 from wsc_ray.slides.readers.openslide import OpenSlideSlide
-from wsc_ray.slides.slide import READERS, Region
+from wsc_ray.slides.slide import READERS, Region, Slide
 from wsc_ray.slides.tiff_levels import TiledLevel, tiled_levels
 from wsc_ray.slides.tile_cache import TileCache
+from wsc_ray.storage import AnyPath, StoragePath
 
 TOLERANCE = 2  # of 255, where a region begins between two px of its level
 _GRIDS = ("aperio", "generic-tiff", "philips")  # vendors whose levels are plain grids of tiles to OpenSlide
 _BLOCK = 4096  # px of a level that OpenSlide reads at a time; it rounds the corner of each block to a px of level 0
 _EXACT = 256  # cairo counts positions in so many parts of a px
+_LOT = 64  # regions for which an object's tiles are fetched at a time
 _STORED = 4  # largest number of bytes per px of a JPEG tile; noise takes about two
 
 _Key = tuple[int, int, int]  # level, and column and row of the tile
@@ -41,26 +45,51 @@ class StoredTilesSlide(OpenSlideSlide):
 
     package, title, extra = "tifffile", "tifffile with OpenSlide", "slides"
 
-    _file = -1  # while it is not open
+    _source: Ranges | None = None  # while it is not open
 
     @classmethod
     def installed(cls) -> bool:
         return super().installed() and OpenSlideSlide.installed()
 
-    def __init__(self, path: Path):
-        super().__init__(path)
+    def __init__(self, path: Path, source: TiffObject | None = None, named: AnyPath | None = None):
+        """Open a slide.
+
+        Args:
+            source: where the tiles are, if `path` is only the head of an object.
+            named: as in `OpenSlideSlide`.
+        """
+        super().__init__(path, named)
+        self._by_range = source is not None
         try:
             self._levels = self._tiled_levels()
             self._cache = TileCache()
-            self._file = os.open(path, os.O_RDONLY)
-            self._bytes = os.fstat(self._file).st_size
+            self._source = source or FileRanges(path)
         except BaseException:
             self.close()
             raise
 
+    @classmethod
+    def of_object(cls, path: StoragePath) -> Slide | None:
+        source = TiffObject(path)
+        if source.head is None:
+            source.close()
+            return None
+        try:
+            slide = cls(source.head, source, path)
+        except DataError:  # OpenSlide needs more of the file than its tags
+            source.close()
+            return None
+        pairs = zip(slide._levels, slide.downsamples, strict=True)
+        if all(level is not None or math.isinf(downsample) for level, downsample in pairs):
+            return slide
+        slide.close()
+        return None
+
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
         region = Region(x, y, level, width, height)
         if not self._stored(region):
+            if self._by_range:
+                raise DataError(f"the region at {x}, {y} begins outside of {self._named}")
             return super().read(*region)
         if max(width, height) <= _BLOCK:
             return self._read_block(region)
@@ -76,15 +105,18 @@ class StoredTilesSlide(OpenSlideSlide):
     def read_regions(self, regions: Sequence[Region]) -> Iterator[np.ndarray | DataError]:
         keys = [self._keys(region) if self._stored(region) else [] for region in regions]
         self._cache.plan(key for each in keys for key in each)
-        for pixels, over in zip(super().read_regions(regions), keys, strict=True):
-            yield pixels
-            self._cache.used(over)
+        for start in range(0, len(regions), _LOT):
+            lot = slice(start, start + _LOT)
+            self._expect(key for each in keys[lot] for key in each)
+            for pixels, over in zip(super().read_regions(regions[lot]), keys[lot], strict=True):
+                yield pixels
+                self._cache.used(over)
 
     def close(self) -> None:
         super().close()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._source is not None:
+            self._source.close()
+            self._source = None
             self._cache.clear()
 
     def _tiled_levels(self) -> list[TiledLevel | None]:
@@ -146,7 +178,9 @@ class StoredTilesSlide(OpenSlideSlide):
         pixels = np.empty((height, width, 3), np.uint8)
         if not tiled.complete or edge != (left + width, top + height):
             pixels.fill(255)
-        for key in self._keys(region):
+        keys = self._keys(region)
+        self._expect(keys)
+        for key in keys:
             _, column, row = key
             if not tiled.counts[row * tiled.across + column]:
                 continue
@@ -158,20 +192,36 @@ class StoredTilesSlide(OpenSlideSlide):
                 pixels[y0 - top : y1 - top, x0 - left : x1 - left] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
         return pixels
 
-    def _decode(self, key: _Key) -> np.ndarray:
+    def _expect(self, keys: Iterable[_Key]) -> None:
+        """Prepare for reading tiles that are not in the cache."""
+        assert self._source is not None
+        if self._by_range:
+            ranges = (self._range(key) for key in keys if key not in self._cache)
+            self._source.expect((offset, count) for offset, count, most in ranges if 0 < count <= most)
+
+    def _range(self, key: _Key) -> tuple[int, int, int]:
+        """Return the offset and the length of a tile in the file, and the largest length that it can have, bytes."""
         level, column, row = key
         tiled = self._levels[level]
         assert tiled is not None
         number = row * tiled.across + column
-        offset, count = int(tiled.offsets[number]), int(tiled.counts[number])
-        where = f"tile {column}, {row} of level {level} of {self._path.name}"
-        if offset < 0 or offset + count > self._bytes:
+        most = max(_STORED * tiled.tile[0] * tiled.tile[1], 1 << 16)
+        return int(tiled.offsets[number]), int(tiled.counts[number]), most
+
+    def _decode(self, key: _Key) -> np.ndarray:
+        level, column, row = key
+        tiled, source = self._levels[level], self._source
+        assert tiled is not None
+        assert source is not None
+        offset, count, most = self._range(key)
+        where = f"tile {column}, {row} of level {level} of {self._named.name}"
+        if offset < 0 or offset + count > source.size:
             raise DataError(f"{where} lies beyond the end of the file, which was cut short or damaged")
-        if count > max(_STORED * tiled.tile[0] * tiled.tile[1], 1 << 16):
+        if count > most:
             raise DataError(f"{where} claims {count:,} bytes, more than a JPEG of its size can have")
         try:
-            return decode_tile(os.pread(self._file, count, offset), tiled.tables, tiled.colours, tiled.tile)
+            return decode_tile(source.read(offset, count), tiled.tables, tiled.colours, tiled.tile)
         except OSError as error:
-            raise DataError(f"{where} cannot be read: {error.strerror}") from error
+            raise DataError(f"{where} cannot be read: {error.strerror or first_line(error)}") from error
         except DataError as error:
             raise DataError(f"{where} cannot be read: {error}") from None
