@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -139,10 +139,12 @@ def _read_tags(file: _Recorded) -> bool:
 
     from wsc_ray.slides.tiff_levels import DAMAGED
 
+    opened: Any = file  # tifffile's types ask for a BinaryIO, and it takes any file
     try:
-        with tifffile.TiffFile(file, name="slide") as tiff:  # type: ignore[arg-type]  # takes any file, its types say BinaryIO
-            for page in tiff.pages:
-                for tag in page.tags:  # type: ignore[union-attr]
+        with tifffile.TiffFile(opened, name="slide") as tiff:
+            pages: Any = tiff.pages
+            for page in pages:
+                for tag in page.tags:
                     _ = tag.value
         return True
     except OSError:

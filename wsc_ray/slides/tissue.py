@@ -106,8 +106,8 @@ def _from_glass(lab: Lab) -> np.ndarray:
     """Return each px's distance from the glass in a and b, times `_PARTS` and 255 at most, (h, w) uint8. Glass is bright and nearly
     grey; if a picture has too little of it, white is taken for the glass."""
     lightness, *ab = lab
-    bright = cv2.inRange(lightness, int(GLASS[0] * 2.55) + 1, 254)  # type: ignore[call-overload]  # scalars are allowed
-    counts = cv2.calcHist(ab, [0, 1], bright, [256, 256], [0, 256, 0, 256]).astype(np.int64).ravel()
+    bright = (lightness > GLASS[0] * 2.55) & (lightness < 255)
+    counts = cv2.calcHist(ab, [0, 1], bright.view(np.uint8), [256, 256], [0, 256, 0, 256]).astype(np.int64).ravel()
     a, b = (np.indices((256, 256), dtype=np.float32) - 128).reshape(2, -1)
     counts *= np.hypot(a, b) < GLASS[1]
     x, y = (_median(each, counts) if counts.sum() >= GLASS[2] * lightness.size else 0.0 for each in (a, b))
