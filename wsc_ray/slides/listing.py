@@ -22,10 +22,8 @@ Slides, masks and folders may be on an object store (`wsc_ray.slides.objects`).
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +32,12 @@ import pyarrow as pa
 from wsc_ray.cohort.problems import alike, patients_in_several
 from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
 from wsc_ray.cohort.values import suggest
-from wsc_ray.errors import DataError, ManifestError, PlaceError
+from wsc_ray.errors import ManifestError, PlaceError
 from wsc_ray.files import is_file_name
 from wsc_ray.plain_yaml import shortened
-from wsc_ray.slides.ranges import REQUESTS
-from wsc_ray.storage import AnyPath, StoragePath, as_path
-from wsc_ray.uris import reason_about, shown
+from wsc_ray.slides.slide_files import objects_there, place_of, slide_files, slides_by_name
+from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.uris import shown
 
 NAMES = {
     "path": ("image_path", "slide_path", "wsi"),
@@ -52,30 +50,6 @@ NAMES = {
     "mask": ("mask_path",),
 }
 # Suffixes of files that lie beside slides and are no slides.
-_NO_SLIDES = frozenset(
-    [
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".xml",
-        ".json",
-        ".geojson",
-        ".qpdata",
-        ".annotations",
-        ".h5",
-        ".npy",
-        ".pt",
-        ".parquet",
-        ".yaml",
-        ".yml",
-        ".md",
-        ".md5",
-        ".log",
-        ".xlsx",
-        ".pdf",
-        ".png",
-    ]
-)
 _SHOWN = 20  # problems that are listed; further ones are counted
 
 
@@ -140,8 +114,8 @@ def read_list(
     _raise(source, problems)
     values = {name: table.texts(column, label=name == "label") for name, column in chosen.items()}
     values |= {name: [value] * table.rows for name, value in constants.items()}
-    by_name = None if "path" in chosen else _by_name(folder)
-    there = _objects_there(folder, [values.get(name, []) for name in ("path", "mask")])
+    by_name = None if "path" in chosen else slides_by_name(folder)
+    there = objects_there(folder, [values.get(name, []) for name in ("path", "mask")])
     found: list[tuple[int, Entry]] = []
     for row in range(table.rows):
         told = {name: texts[row] for name, texts in values.items()}
@@ -160,7 +134,7 @@ def read_list(
 
 def _files_of(folder: AnyPath) -> UserTable:
     """Return the slide files of a folder as a table with a column of paths."""
-    paths = pa.array([str(path) for path in _slide_files(folder)], pa.string())
+    paths = pa.array([str(path) for path in slide_files(folder)], pa.string())
     if not len(paths):
         raise ManifestError(f"{folder} holds no slide files; give a list of slides, or a folder of them")
     return UserTable(shown(folder), {"path": pa.chunked_array([paths])}, len(paths))
@@ -197,60 +171,6 @@ def _choose(
                 f"`{name}` is missing: name its column or give a constant, such as {example}{hints.get(name, '')}"
             )
     return chosen, problems
-
-
-def _by_name(folder: AnyPath) -> dict[str, list[AnyPath]]:
-    """Return the slide files of a folder by their names, with and without the last suffix."""
-    found: dict[str, list[AnyPath]] = {}
-    for path in _slide_files(folder):
-        for name in {path.name, path.stem}:
-            found.setdefault(name, []).append(path)
-    return found
-
-
-def _slide_files(folder: AnyPath) -> list[AnyPath]:
-    """Return the files of a folder that may be slides, sorted."""
-    try:
-        return [
-            path
-            for path in sorted(folder.iterdir(), key=lambda path: path.name)
-            if path.suffix.lower() not in _NO_SLIDES and not path.name.startswith(".") and path.is_file()
-        ]
-    except (OSError, DataError) as error:
-        raise ManifestError(f"the slides' folder {folder} cannot be read: {_reason(folder, error)}") from None
-
-
-def _place(named: str, folder: AnyPath) -> AnyPath:
-    """Return the place of a slide or mask that a list names by a path or URI."""
-    if "://" in named:
-        return as_path(named)
-    return Path(named) if named.startswith("/") else folder / named
-
-
-def _objects_there(folder: AnyPath, columns: Iterable[Sequence[str | None]]) -> dict[AnyPath, str]:
-    """Return the objects that columns of places name, each with the reason why it cannot be used, "" for none; many are asked for at once."""
-
-    def problem(path: AnyPath) -> str:
-        try:
-            return "" if path.is_file() else "is not there"
-        except (OSError, DataError) as error:
-            return f"cannot be read: {_reason(path, error)}"
-
-    objects: dict[AnyPath, str] = {}
-    for text in {text for column in columns for text in column if text}:
-        with contextlib.suppress(PlaceError):  # `_entry` says it
-            if isinstance(path := _place(text, folder), StoragePath):
-                objects[path] = ""
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        return dict(zip(objects, pool.map(problem, objects), strict=True))
-
-
-def _reason(path: AnyPath, error: Exception) -> str:
-    return (
-        error.strerror or str(error)
-        if isinstance(path, Path) and isinstance(error, OSError)
-        else reason_about(str(path), error)
-    )
 
 
 def _entry(
@@ -314,7 +234,7 @@ def _entry(
 def _named(text: str | None, folder: AnyPath, problems: list[str]) -> AnyPath | None:
     """Return the place that a line names; None if there is none, or, with a problem, if no file can have this path or URI."""
     try:
-        return _place(text, folder) if text else None
+        return place_of(text, folder) if text else None
     except PlaceError as error:
         problems.append(str(error))
         return None
