@@ -1,10 +1,14 @@
 """From what nodes say to lines: every wrong thing has its line, which says how to mend it."""
 
 import contextlib
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import ray
+import torch
 
 from wsc_ray import entry
 from wsc_ray.commands import find_command
@@ -108,3 +112,16 @@ def test_a_manifest_that_the_command_does_not_read_may_be_gone(command, tmp_path
     entry._carried_out(declaration, {}, recipe, tmp_path / "out", None, 1)
     wrong = [line["what"] for line in failures(preflight(replace(seen[0], out=None)))]
     assert wrong == (["manifest"] if command in ("embed", "pretrain") else [])
+
+
+def test_a_node_says_which_cuda_its_torch_is_built_for_without_torch():
+    """Importing torch takes seconds, on every node and in every job."""
+    code = "import json, sys; from wsc_ray.preflight.node_facts import node_facts; "
+    code += "print(json.dumps([node_facts('a', 0, None, None)['versions'], 'torch' in sys.modules]))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    versions, imported = json.loads(said)
+    assert (versions["torch"].partition("+")[0], versions["cuda"]) == (
+        torch.__version__.partition("+")[0],
+        torch.version.cuda,
+    )
+    assert not imported
