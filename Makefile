@@ -22,12 +22,9 @@ $(VENV)/.installed: setup.py constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/wsc-ray demo
 
-# Two files side by side: most of a test's time is processes that start. Not the launcher's, whose clusters have to come up
-# within the limits that a user waits for; they come first, so that the log ends with the summary of nearly everything.
-LAUNCHER := tests/cluster/test_launcher.py
+# Two files side by side: most of a test's time is processes that start. tests/conftest.py orders them.
 test: lint
-	$(BIN)/python -m pytest -m "not long" $(LAUNCHER)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" --ignore $(LAUNCHER)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # What starts neither Ray nor a benchmark.
 test-fast: lint

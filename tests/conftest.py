@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 # Before torch is imported anywhere: on a small machine threads of several processes only fight.
@@ -12,6 +13,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import settings as hypothesis_settings
+
+from wsc_ray.ray_loopback import loopback_only
+
+# Before a test's module does, and as a command does: Ray then keeps to this machine, and trainings meet in a file.
+with loopback_only():
+    import ray  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 COHORTS = os.environ.get("WSC_RAY_COHORTS")
@@ -56,9 +63,31 @@ SLOW = (
 )
 
 
+# Files that take longest, longest first. Where files run side by side, a long one that begins last would run on alone.
+LONGEST = (
+    "cluster/test_jobs.py",
+    "bench/test_scaling_command.py",
+    "mil/test_search.py",
+    "test_readme.py",
+    "anywhere/test_bucket.py",
+    "tiling/test_run.py",
+    "features/test_embed.py",
+    "pretrain/test_broken_input.py",
+    "mil/test_adaptive.py",
+    "mil/test_nested.py",
+    "pretrain/test_ray_train.py",
+    "cluster/test_slurm_jobs.py",
+)
+# Its machines wait for each other more than they work, and have to come up within the limits that a user waits for: it runs
+# beside the tests that start nothing.
+LAUNCHER = "cluster/test_launcher.py"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they start, so that `make test-fast` can leave them out."""
+    """Mark tests by what they start, so that `make test-fast` can leave them out, and put files in an order that two processes share
+    evenly: the launcher's, those that start nothing, the longest, the others."""
     here = Path(__file__).parent
+    places: dict[str, tuple[int, int]] = {}
     for item in items:
         name = item.path.relative_to(here).as_posix()
         if "ray_cluster" in getattr(item, "fixturenames", ()):
@@ -67,6 +96,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
         if name.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        starts = any(item.get_closest_marker(mark) for mark in ("ray", "cluster", "slow"))
+        own = (0, 0) if name == LAUNCHER else (2, LONGEST.index(name)) if name in LONGEST else (3 if starts else 1, 0)
+        places[name] = max(places.get(name, own), own)
+    items.sort(key=lambda item: places[item.path.relative_to(here).as_posix()])
 
 
 @pytest.fixture(autouse=True)
@@ -136,10 +169,26 @@ def manifest(cohort, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory):
+    """`new_store()`: URI of an MLflow store without runs. MLflow makes its tables once, which takes a second, and they are copied."""
+    from mlflow import MlflowClient
+
+    empty = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{empty}").search_experiments()
+
+    def copied() -> str:
+        store = tmp_path_factory.mktemp("store") / "mlflow.db"
+        shutil.copyfile(empty, store)
+        return f"sqlite:///{store}"
+
+    return copied
+
+
 @pytest.fixture
-def settings(manifest, tmp_path) -> dict:
+def settings(manifest, new_store) -> dict:
     """`small_recipe` with a store of the test's own, to change."""
-    return small_recipe(manifest, f"sqlite:///{tmp_path}/mlflow.db")
+    return small_recipe(manifest, new_store())
 
 
 def small_recipe(manifest: Path, store: str | None = None) -> dict:
@@ -161,7 +210,7 @@ def small_recipe(manifest: Path, store: str | None = None) -> dict:
             "log_every": 1,
             "checkpoint_every": 2,
         },
-        "tune": {"trials": 2, "epochs": 2},
+        "tune": {"trials": 2, "epochs": 2, "concurrent": 1},
         "evaluate": {"bootstrap": 100},
         "tracking": {"uri": store},
     }

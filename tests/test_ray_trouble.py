@@ -61,8 +61,15 @@ def test_it_becomes_a_sentence_and_nothing_else_does():
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-@pytest.mark.parametrize("what", ["working", "waiting"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("raylet", "working"),
+        ("gcs_server", "working"),
+        ("raylet", "waiting"),
+        pytest.param("gcs_server", "waiting", marks=pytest.mark.long),
+    ],
+)
 def test_a_process_of_rays_is_killed(name, what):
     started = time.monotonic()
     done = subprocess.run(

@@ -37,6 +37,7 @@ def ray_session(num_cpus: int | None = None, code: str | os.PathLike[str] | None
     set_ray_up()
     address = os.environ.get("RAY_ADDRESS")
     if not address:
+        set_train_up()
         prepare_token()
     with tempfile.TemporaryDirectory(prefix="wsc-ray-session-") as folder:  # the current folder of Ray's processes
         _connect(address, num_cpus, folder, code)
@@ -142,6 +143,17 @@ def set_ray_up() -> None:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
     # Ray warns at four times this number of processes; on a small machine most of them only wait.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+    # Ray starts a process per CPU before it knows what for. Training, encoders and trials could not use them, since they have
+    # environments of their own.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+
+
+def set_train_up() -> None:
+    """Set environment variables of Ray Train for trainings on this machine alone, unless the user has set them."""
+    # Nobody takes this machine away with a warning, as clouds do with theirs: no process needs to watch for that.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    # Ray Train asks its workers every 2 s how they are, and learns only then that training has ended. A few workers answer at once.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 
 
 def _answers(address: str) -> None:
@@ -152,12 +164,7 @@ def _answers(address: str) -> None:
 
 
 def quieten() -> None:
-    """Silence Ray's progress bars and notices, since a command shows its own."""
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    """Silence Ray's notices, since a command shows its own."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)

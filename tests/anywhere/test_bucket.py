@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from wsc_ray.commands import embed, evaluate, pretrain, tune
@@ -83,7 +84,7 @@ def recipe_of(manifest: str, **sections: dict):
                 "log_every": 1,
                 "checkpoint_every": 4,
             },
-            "tune": {"trials": 2, "epochs": 2},
+            "tune": {"trials": 2, "epochs": 2, "concurrent": 1},
             "evaluate": {"bootstrap": 100},
             **sections,
         }
@@ -102,6 +103,9 @@ def test_a_killed_run_ends_as_an_undisturbed_one_here(bucket_run, manifest, ray_
     assert there["steps_done"] == summary["steps_done"] == STEPS
     assert there["samples_sha256"] == summary["samples_sha256"]
     assert [line["step"] for line in metrics_file.read(bucket_run.metrics)] == list(range(1, STEPS + 1))
+    with local_file(bucket_run.path / "mlflow.db") as store:
+        history = MlflowClient(f"sqlite:///{store}").get_metric_history(there["mlflow"]["run_id"], "loss")
+    assert sorted(metric.step for metric in history) == list(range(1, STEPS + 1))
     ours = load_file(here.encoder / "model.safetensors")
     with local_file(bucket_run.encoder / "model.safetensors") as file:
         theirs = load_file(file)

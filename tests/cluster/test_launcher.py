@@ -213,6 +213,7 @@ def test_it_leaves_what_a_local_run_leaves_and_the_cluster(net, project, typed_t
     assert {"recipe.yaml", "encoder", "cluster.json", "cluster.yaml"} <= names
 
 
+@pytest.mark.long  # `anywhere/test_bucket.py` says the same of a run on two nodes, but for the job and the way to it
 def test_a_driver_killed_in_the_middle_and_typed_again_ends_as_a_run_left_alone(net, project, killed_in_a_bucket):
     """Runs go to the bucket that the cluster's file names."""
     there, here = killed_in_a_bucket, project.run
@@ -263,19 +264,27 @@ def test_a_cluster_that_does_not_stop_is_noticed_and_taken_down_once_it_can_be(n
     assert not net.connections()
 
 
-def test_no_secret_is_in_any_log_store_summary_or_run_folder(net, typed_twice, killed_in_a_bucket, s3):
+def secrets_of(net) -> list[bytes]:
     token = (net.folder / "laptop" / ".ray" / "auth_token").read_text()
-    planted = [secret.encode() for secret in (*SECRETS.values(), token, net.key.read_text(), store.SECRET)]
+    return [secret.encode() for secret in (*SECRETS.values(), token, net.key.read_text(), store.SECRET)]
+
+
+def test_no_secret_is_in_any_log_store_summary_or_run_folder(net, typed_twice):
+    planted = secrets_of(net)
     logs = [net.folder / f"machine-{number}" / "ray" for number in range(2)]
     files = [path for folder in (net.shared, *logs) for path in folder.rglob("*") if path.is_file()]
     assert any("job-driver-wsc-ray-pretrain-wsc-ray" in path.name for path in files)
     assert any(path.name == "mlflow.db" for path in files)
     # The head's autoscaler writes the launcher's file into its own log.
     files = [path for path in files if not path.name.startswith("monitor")]
-    leaks = [str(path) for path in files if any(secret in content(path) for secret in planted)]
+    assert not [str(path) for path in files if any(secret in content(path) for secret in planted)]
+
+
+@pytest.mark.long
+def test_no_secret_is_in_the_bucket(net, killed_in_a_bucket, s3):
+    planted = secrets_of(net)
     listed = s3.client.list_objects_v2(Bucket=store.BUCKET, Prefix="lab/")["Contents"]
     objects = {item["Key"]: s3.client.get_object(Bucket=store.BUCKET, Key=item["Key"])["Body"] for item in listed}
     assert "lab/runs/wsc-ray/summary.json" in objects
     texts = {key: body.read() for key, body in objects.items()}
-    leaks += [key for key, text in texts.items() if any(secret in text for secret in planted)]
-    assert not leaks
+    assert not [key for key, text in texts.items() if any(secret in text for secret in planted)]

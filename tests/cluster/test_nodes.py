@@ -8,12 +8,9 @@ import sys
 import pytest
 import yaml
 
-from wsc_ray.manifest import open_manifest
+from tests.one_process import digest_of_one_process
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.recipe.reading import validate_recipe
-from wsc_ray.stream.plan import make_plan
-from wsc_ray.stream.read import read_window
-from wsc_ray.stream.record import Recorder, samples_digest
 
 # A process of its own: this one may have a local Ray already. Of two nodes, one is lost in the middle of the run.
 SCRIPT = """
@@ -34,20 +31,6 @@ try:
 finally:
     cluster.shutdown()
 """
-
-
-def one_process(recipe, folder):
-    """What one process without Ray would feed to the model: its digest."""
-    manifest = open_manifest(recipe.data.manifest)
-    plan, recorder = make_plan(manifest, recipe), Recorder()
-    for epoch in range(plan.epochs):
-        for window in range(plan.geometry.windows):
-            shards = range(plan.geometry.shards)
-            for batch in read_window(plan, manifest, recipe.augment, epoch=epoch, window=window, shards=shards):
-                recorder.add(batch)
-    folder.mkdir()
-    recorder.save(folder, 0)
-    return samples_digest(folder)
 
 
 WHERE = """
@@ -104,7 +87,7 @@ def test_an_elastic_run_goes_on_with_the_nodes_that_are_left(settings, tmp_path)
     assert workers[0] == 2
     assert workers[-1] == 1
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["samples_sha256"] == one_process(validate_recipe(settings), tmp_path / "alone")
+    assert summary["samples_sha256"] == digest_of_one_process(validate_recipe(settings), tmp_path / "alone")
 
 
 def test_a_cluster_that_does_not_answer_is_a_sentence(settings, tmp_path):

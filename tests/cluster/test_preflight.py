@@ -1,10 +1,14 @@
 """From what nodes say to lines: every wrong thing has its line, which says how to mend it."""
 
 import contextlib
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import ray
+import torch
 
 from tests.features.manifests import write_manifest
 from tests.mil.cohort import write_store
@@ -152,3 +156,16 @@ def test_what_an_argument_names_is_checked_and_not_the_recipes(command, failing,
 
 def facts_with(facts, manifest):
     return replace(facts, nodes=(replace(facts.nodes[0], manifest=manifest),))
+
+
+def test_a_node_says_which_cuda_its_torch_is_built_for_without_torch():
+    """Importing torch takes seconds, on every node and in every job."""
+    code = "import json, sys; from wsc_ray.preflight.node_facts import node_facts; "
+    code += "print(json.dumps([node_facts('a', 0, None, None)['versions'], 'torch' in sys.modules]))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    versions, imported = json.loads(said)
+    assert (versions["torch"].partition("+")[0], versions["cuda"]) == (
+        torch.__version__.partition("+")[0],
+        torch.version.cuda,
+    )
+    assert not imported

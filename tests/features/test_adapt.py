@@ -33,9 +33,9 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def run(store, tmp_path):
+def run(store, new_store, tmp_path):
     """A run folder with an untrained adapter, which needs no Ray."""
-    recipe = small_recipe(store, f"sqlite:///{tmp_path}/mlflow.db")
+    recipe = small_recipe(store, new_store())
     recipe["train"]["epochs"] = 0
     pretrain(recipe=validate_recipe(recipe), out=tmp_path / "run")
     return tmp_path / "run"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import yaml
 from PIL import Image
 
 from tests.broken import damaged, import_table, names
+from tests.conftest import small_recipe
 from wsc_ray.commands import embed, pretrain
 from wsc_ray.encoders import load_exported, normalise_pixels
 from wsc_ray.errors import DataError, RecipeError, ResourceError, RunFolderError
@@ -33,16 +35,41 @@ from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.stream.augment import resize
 
 
-@pytest.fixture
-def run(settings, tmp_path):
+@pytest.fixture(scope="module")
+def untrained(manifest, new_store, tmp_path_factory):
     """A run folder with an untrained encoder, which needs no Ray."""
-    settings["train"]["epochs"] = 0
-    pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")
+    folder = tmp_path_factory.mktemp("untrained")
+    recipe = small_recipe(manifest, new_store())
+    recipe["train"]["epochs"] = 0
+    pretrain(recipe=validate_recipe(recipe), out=folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def finished(ray_cluster, untrained, tmp_path_factory):
+    """A copy of it, embedded by one worker and only read."""
+    folder = tmp_path_factory.mktemp("embedded") / "run"
+    shutil.copytree(untrained, folder)
+    embed(run=folder)
+    return folder
+
+
+@pytest.fixture
+def run(untrained, tmp_path):
+    """A run folder that is not embedded yet, of the test's own."""
+    shutil.copytree(untrained, tmp_path / "run")
     return tmp_path / "run"
 
 
-def test_every_slide_holds_the_encoders_features(ray_cluster, run, cohort):
-    summary = embed(run=run)
+@pytest.fixture
+def embedded(finished, tmp_path):
+    """A run folder that is embedded, of the test's own."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_every_slide_holds_the_encoders_features(finished, cohort):
+    run, summary = finished, read_json(finished / "features" / "summary.json")
     raw = pq.read_table(cohort).to_pandas()
     assert summary["patches_embedded"] == len(raw)
     slides = read_slides(run / "features").slides.to_pandas().set_index("slide_id")
@@ -61,9 +88,8 @@ def test_every_slide_holds_the_encoders_features(ray_cluster, run, cohort):
         np.testing.assert_allclose(found.features[rows], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_files_are_tridents(ray_cluster, run):
-    embed(run=run)
-    path = next((run / "features").glob("*.h5"))
+def test_files_are_tridents(finished):
+    path = next((finished / "features").glob("*.h5"))
     with h5py.File(path) as file:
         assert file["features"].dtype == np.float32
         assert file["coords"].dtype == np.int64
@@ -85,8 +111,8 @@ def test_overlap_follows_from_coordinates_also_where_pieces_have_grids_of_their_
     assert overlap_of(np.array([(5, 5)]), 128, 64) == 0
 
 
-def test_a_second_time_only_what_is_missing_is_done(ray_cluster, run):
-    embed(run=run)
+def test_a_second_time_only_what_is_missing_is_done(embedded):
+    run = embedded
     files = sorted((run / "features").glob("*.h5"))
     stamps = {path: path.stat().st_mtime_ns for path in files}
     before = read_slide(run / "features", files[4].stem)
@@ -102,8 +128,8 @@ def test_a_second_time_only_what_is_missing_is_done(ray_cluster, run):
     assert embed(run=run)["patches_embedded"] == 0
 
 
-def test_features_of_two_encoders_are_never_mixed(ray_cluster, run, settings, tmp_path):
-    embed(run=run)
+def test_features_of_two_encoders_are_never_mixed(embedded, tmp_path):
+    run = embedded
     with pytest.raises(RunFolderError, match="`size`: 32 there, 48 here"):
         embed(run=run, overrides=["embed.size=48"])
     other = yaml.safe_load((run / "recipe.yaml").read_text())
@@ -171,8 +197,8 @@ def test_an_encoder_whose_process_dies_is_started_again(ray_cluster, run):
     assert not list(features.glob(".*.h5.*"))
 
 
-def test_two_workers_write_what_one_does_and_no_row_comes_to_the_driver(ray_cluster, run, tmp_path, monkeypatch):
-    embed(run=run)
+def test_two_workers_write_what_one_does_and_no_row_comes_to_the_driver(finished, tmp_path, monkeypatch):
+    run = finished
 
     def refuse(*_):
         raise AssertionError("rows of patches are read where the command runs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,13 +44,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("store") / "features")
 
 
+@pytest.fixture(scope="module")
+def searched(store: Path, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """A search with a store of its own: its folder, its summary and the store."""
+    folder = tmp_path_factory.mktemp("searched")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        return folder / "mil", tune(features=store, out=folder / "mil", overrides=SETTINGS), uri
+
+
 @pytest.fixture
 def tuned(
-    store: Path, ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, dict[str, Any], str]:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return tmp_path / "mil", tune(features=store, out=tmp_path / "mil", overrides=SETTINGS), uri
+    """The same, whose store commands find in the environment."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", searched[2])
+    return searched
 
 
 def in_a_fresh_process(
@@ -96,9 +107,10 @@ def test_it_is_loaded_and_predicts_in_a_fresh_process(
 
 
 def test_a_version_is_registered_once_and_others_have_files_of_their_own(
-    tuned: tuple[Path, dict[str, Any], str], store: Path
+    tuned: tuple[Path, dict[str, Any], str], store: Path, tmp_path: Path
 ) -> None:
-    out, _, uri = tuned
+    out, uri = tmp_path / "mil", tuned[2]
+    shutil.copytree(tuned[0], out)
     (out / "summary.json").unlink()  # as when the command was killed just before its end
     assert tune(features=store, out=out, overrides=SETTINGS)["registered"]["version"] == 1
     assert tune(features=store, out=out, overrides=[*SETTINGS, "tune.seeds=3"])["registered"]["version"] == 2

@@ -28,6 +28,7 @@ FOLDS = ["a", "b", "c"]
 SETTINGS = [
     "data.fold=fold_0",
     "tune.trials=2",
+    "tune.concurrent=1",
     "tune.seeds=2",
     "tune.epochs=4",
     "tune.hidden=[8]",

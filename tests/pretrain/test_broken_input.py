@@ -95,7 +95,7 @@ def test_what_only_the_user_can_mend_is_not_tried_again(ray_cluster, epoch, coho
     epoch["stream"]["max_bad_fraction"] = 1.0
     epoch["train"] |= {"batch_size": 16, "max_failures": -1}
     with pytest.raises(
-        DataError, match=r"none of the \d+ patches of a class can be read; .* cannot be decoded"
+        DataError, match=r"none of the \d+ patches of a class can be read; .*slide .*: .*cannot be decoded"
     ) as raised:
         pretrain(recipe=validate_recipe(epoch), out=tmp_path / "run")
     assert not isinstance(raised.value, BadInputError)

@@ -100,7 +100,7 @@ def test_the_warning_names_the_setting():
 def test_training_warns_of_collapse_or_stops_as_the_recipe_says(settings, tmp_path, ray_cluster, capfd):
     # The similarity half outweighs everything from the first step.
     settings["loss"] = {"similarity_weight": 1000.0, "similarity_warmup": 0, "on_collapse": "stop"}
-    settings["train"] |= {"steps_per_epoch": 15, "lr": 0.001, "log_every": 5, "checkpoint_every": None}
+    settings["train"] |= {"steps_per_epoch": 15, "lr": 0.001, "log_every": 5, "checkpoint_every": None, "workers": 1}
     run = tmp_path / "run"
     with pytest.raises(CollapseError, match=r"stopped at step .* collapsed to one point .* loss.similarity_weight"):
         commands.pretrain(recipe=validate_recipe(settings), out=run)

@@ -9,17 +9,14 @@ import threading
 import time
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tests.conftest import small_recipe
-from wsc_ray import commands
 from wsc_ray.commands import pretrain
-from wsc_ray.errors import DataError, ResourceError, RunFolderError
+from wsc_ray.errors import ResourceError, RunFolderError
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.recipe.reading import validate_recipe
 
@@ -84,6 +81,7 @@ def test_a_run_is_the_contract_between_commands(run, transformer, tmp_path):
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.long  # `anywhere/test_bucket.py` says the same of a run on two nodes
 @pytest.mark.cluster
 def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, tmp_path):
     """SIGKILL of the whole command between two checkpoints; then the same command."""
@@ -149,20 +147,3 @@ def test_what_ray_would_wait_for_without_end_is_refused(ray_cluster, settings, t
     with pytest.raises(ResourceError, match="GPU"):
         pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_an_unreadable_image_ends_in_its_sentence(ray_cluster, settings, cohort, tmp_path):
-    table = pq.read_table(cohort)
-    broken = pa.array([b"no image"] * table.num_rows)
-    pq.write_table(table.set_column(table.schema.get_field_index("image"), "image", broken), tmp_path / "raw.parquet")
-    commands.manifest_import(
-        source=tmp_path / "raw.parquet",
-        out=tmp_path / "broken",
-        columns={"label": "slide_label"},
-        constants={"patch_size": 64},
-        label_names={"0": "negative", "1": "positive"},
-    )
-    settings["data"]["manifest"] = str(tmp_path / "broken")
-    settings["train"]["max_failures"] = 0
-    with pytest.raises(DataError, match=r"slide .*cannot be decoded"):
-        commands.pretrain(recipe=validate_recipe(settings), out=tmp_path / "run")

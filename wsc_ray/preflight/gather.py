@@ -19,7 +19,7 @@ from wsc_ray.preflight.inputs import Input, Opened, open_input
 from wsc_ray.preflight.mlflow_store import look_at_store
 from wsc_ray.preflight.node_facts import node_facts, now
 from wsc_ray.preflight.storage_probe import Probe
-from wsc_ray.pretrain.ray_train import check_resources, uses_gpu
+from wsc_ray.pretrain.ray_resources import check_resources, uses_gpu
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.storage import AnyPath
 from wsc_ray.tracking_store import tracking_uri

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import runpy
 import time
+from pathlib import Path
 from typing import Any
 
 from wsc_ray.preflight import storage_probe
@@ -30,16 +33,25 @@ def node_facts(node_id: str, gpus: int, trial: Probe | None, manifest: Opened | 
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
     versions["cuda"], seen = None, 0
-    if versions["torch"]:
+    if versions["torch"] and gpus:
         import torch
 
         versions["cuda"], seen = torch.version.cuda, torch.cuda.device_count()
+    elif versions["torch"]:
+        versions["cuda"] = _cuda_of_torch()
     return {
         "versions": versions,
         "gpus_seen": seen,
         "storage": storage_probe.look(trial, node_id) if trial else None,
         "manifest": why_unreadable(manifest) if manifest is not None else "",
     }
+
+
+def _cuda_of_torch() -> str | None:
+    """Return the CUDA version that torch is built for, from its file `version.py`: importing torch takes seconds."""
+    found = importlib.util.find_spec("torch")
+    assert found is not None  # it is installed
+    return runpy.run_path(str(Path(str(found.origin)).with_name("version.py")))["cuda"]
 
 
 def now() -> float:

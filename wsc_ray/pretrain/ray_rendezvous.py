@@ -4,6 +4,8 @@ Ray Train itself uses torch's TCPStore, which listens on every interface without
 could stop a training or mislead it. On one machine torch's FileStore does the same in a folder that only its user may
 read. The workers' own traffic then stays on the loopback interface. On a cluster of several machines Ray Train's way
 remains.
+
+Ray Train's controller imports this module, and no torch: it would spend seconds and 400 MB on what only workers need.
 """
 
 from __future__ import annotations
@@ -18,9 +20,6 @@ from typing import Any
 
 import ray
 from ray.train.backend import Backend, BackendConfig
-from ray.train.torch import TorchConfig
-
-from wsc_ray.distributed import join_group, leave_group
 
 LOOPBACK = ("127.0.0.1", "::1")
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
@@ -39,12 +38,26 @@ def loopback_variables() -> dict[str, str]:
 
 
 @dataclass
-class FileRendezvous(TorchConfig):
-    """Ray Train's settings of a process group whose workers find each other through a file."""
+class FileRendezvous(BackendConfig):
+    """Settings of a process group whose workers find each other through a file, for `TorchTrainer` in place of a `TorchConfig`.
+
+    Args:
+        backend: of torch's process group; by default nccl with GPUs, else gloo.
+        timeout_s: seconds that a collective may take.
+    """
+
+    backend: str | None = None
+    timeout_s: int = 1800
 
     @property
     def backend_cls(self) -> type[Backend]:
         return _FileRendezvousBackend
+
+    @property
+    def train_func_context(self) -> Any:
+        from ray.train.torch import TorchConfig  # called by the command, which has torch
+
+        return TorchConfig().train_func_context
 
 
 class _FileRendezvousBackend(Backend):
@@ -62,7 +75,7 @@ class _FileRendezvousBackend(Backend):
             [
                 worker_group.execute_single_async(
                     rank,
-                    join_group,
+                    _join_group,
                     rank,
                     size,
                     backend=backend_config.backend or ("nccl" if gpus else "gloo"),
@@ -75,9 +88,21 @@ class _FileRendezvousBackend(Backend):
 
     def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
         try:
-            ray.get(worker_group.execute_async(leave_group), timeout=30)
+            ray.get(worker_group.execute_async(_leave_group), timeout=30)
         except ray.exceptions.RayError:  # the workers have ended, or hang in a collective; Ray Train ends them next
             pass
         finally:
             if self.folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _join_group(rank: int, size: int, *, backend: str, url: str, timeout: timedelta) -> None:
+    from wsc_ray.distributed import join_group  # in a worker
+
+    join_group(rank, size, backend=backend, url=url, timeout=timeout)
+
+
+def _leave_group() -> None:
+    from wsc_ray.distributed import leave_group
+
+    leave_group()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from ray.train.torch import TorchTrainer
 from wsc_ray.distributed import all_gather_bytes
 from wsc_ray.encoders import PixelStatistics
 from wsc_ray.encoders.weights import read_state
-from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.errors import UserError
 from wsc_ray.files import local_folder
 from wsc_ray.pretrain import checkpoint, ending, metrics_file
 from wsc_ray.pretrain.clock import Clock
@@ -26,6 +27,7 @@ from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.model import make_encoder
 from wsc_ray.pretrain.objective import make_objective
 from wsc_ray.pretrain.ray_rendezvous import FileRendezvous, loopback_variables, on_loopback
+from wsc_ray.pretrain.ray_resources import cluster_cpus, uses_gpu
 from wsc_ray.pretrain.resume import checkpoint_name, forget_notes, keep_newest, newest_whole
 from wsc_ray.pretrain.watch import Watch
 from wsc_ray.ray_memory import KEEP_MEMORY
@@ -36,35 +38,6 @@ from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
 from wsc_ray.stream.readers import readers_for
 from wsc_ray.stream.source import Source
-
-
-def uses_gpu(recipe: Recipe) -> bool:
-    """Return whether training uses GPUs: the recipe says so, or says `auto` and the cluster has GPUs."""
-    if recipe.train.device == "auto":
-        return ray.cluster_resources().get("GPU", 0) > 0
-    return recipe.train.device == "cuda"
-
-
-def check_resources(recipe: Recipe) -> None:
-    """Check that the cluster has the GPUs and CPUs that training needs, and CPUs left to read patches.
-
-    Without them Ray would wait forever.
-
-    Raises:
-        ResourceError: too few GPUs, too few CPUs, or none left to read patches with.
-    """
-    have = ray.cluster_resources()
-    workers, cpus = recipe.train.fewest_workers, have.get("CPU", 0)
-    if uses_gpu(recipe) and have.get("GPU", 0) < workers:
-        raise ResourceError(
-            f"train.workers: {workers} workers need {workers} GPUs and the cluster has {have.get('GPU', 0):g}; set train.workers or train.device"
-        )
-    taken = workers * recipe.train.cpus_per_worker
-    if cpus - taken < 0.1 * workers:
-        raise ResourceError(
-            f"train.cpus_per_worker: {workers} workers at {recipe.train.cpus_per_worker:g} CPUs leave none of the cluster's {cpus:g} to read "
-            f"patches with; set it to {max(cpus / (2 * workers), 0.1):.2g} or less, or use fewer workers"
-        )
 
 
 def train(
@@ -87,18 +60,20 @@ def train(
         keep_newest(folder.checkpoints, resumed, kept)
     local = on_loopback()
     environment = {**({} if uses_gpu(recipe) else KEEP_MEMORY), **(loopback_variables() if local else {})}
+    config = {
+        "recipe": recipe,
+        "plan": plan,
+        "source": source,
+        "folder": str(folder.path),
+        "initial": str(initial),
+        "resumed": resumed,
+        "statistics": statistics,
+    }
+    # In the function, and not as its `train_loop_config`, which Ray Train's controller would read, importing torch and timm for it.
+    work = partial(_worker, config)
     trainer = TorchTrainer(
-        _worker,
-        train_loop_config={
-            "recipe": recipe,
-            "plan": plan,
-            "source": source,
-            "folder": str(folder.path),
-            "initial": str(initial),
-            "resumed": resumed,
-            "statistics": statistics,
-        },
-        torch_config=FileRendezvous() if local else None,
+        work,
+        torch_config=FileRendezvous() if local else None,  # type: ignore[arg-type]  # it has what is read of a `TorchConfig`
         scaling_config=ScalingConfig(
             num_workers=_workers(recipe),  # type: ignore[arg-type]  # typed as Ray Train's first version
             use_gpu=uses_gpu(recipe),
@@ -138,11 +113,6 @@ def _storage(folder: AnyPath) -> dict[str, Any]:
         return {"storage_path": str(folder)}
     files, path = folder.locate()
     return {"storage_filesystem": files, "storage_path": path}
-
-
-def cluster_cpus() -> dict[str, float]:
-    """Return the number of CPUs of every node that is up, by the node's id."""
-    return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
 
 
 def _workers(recipe: Recipe) -> int | tuple[int, int]:

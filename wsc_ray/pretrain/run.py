@@ -134,7 +134,8 @@ def pretrain_encoder(
     if plan.total_steps == 0:
         return carry_out("pretrain", **stage)
 
-    from wsc_ray.pretrain.ray_train import check_resources, train
+    from wsc_ray.pretrain.ray_resources import check_resources
+    from wsc_ray.pretrain.ray_train import train
     from wsc_ray.ray_session import ray_session
 
     with ray_session():

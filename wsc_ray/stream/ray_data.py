@@ -55,7 +55,6 @@ def worker_batches(
     block_bytes = max(1 << 20, least)  # small: the trainer gets a window's first step before its last is decoded
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
     context.target_max_block_size = block_bytes
     pace = start_pace(first_step)
     # A step is complete once the block with the first row of the next step has come, and Ray Data hands out a block once

@@ -33,6 +33,9 @@ def read_calls(
         concurrency: most calls at a time.
         node: id of the node that calls run on; None: any.
     """
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # a command shows its own
+    context.print_on_execution_start = False
     source = _Calls(ray.put(read), count)
     return ray.data.read_datasource(
         source,

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from wsc_ray.bench.scaling.figures import Row
 from wsc_ray.manifest import Manifest, open_manifest
 from wsc_ray.pretrain.clock import Clock, read_steps
-from wsc_ray.pretrain.ray_train import cluster_cpus
+from wsc_ray.pretrain.ray_resources import cluster_cpus
 from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stream.plan import Plan, make_plan
