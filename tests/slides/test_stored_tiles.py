@@ -1,5 +1,6 @@
 """Stored tiles: what OpenSlide reads, bit for bit, each tile decoded once, and a sentence where a file is damaged."""
 
+import contextlib
 import os
 import shutil
 from collections import Counter
@@ -263,6 +264,20 @@ def test_a_damaged_jpeg_is_a_sentence(slide, tmp_path):
     for name, wrong in (("g", b"\0" * count), ("h", bytes(data[offset : offset + count // 2]).ljust(count, b"\0"))):
         (tmp_path / f"{name}.svs").write_bytes(data[:offset] + wrong + data[offset + count :])
         refused(tmp_path / f"{name}.svs", f"tile 0, 0 of level 0 of {name}.svs cannot be read: a tile")
+
+
+def test_stored_tiles_are_read_after_an_error_of_openslide(slide, tmp_path):
+    """OpenSlide gives the regions that begin outside of a slide; its handle is lost with an error, the file is not."""
+    with tifffile.TiffFile(slide) as file:
+        offset, count = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    data = slide.read_bytes()
+    (tmp_path / "k.svs").write_bytes(data[:offset] + b"\0" * count + data[offset + count :])
+    good, outside = Region(480, 480, 0, 100, 100), Region(-20, -20, 0, 100, 100)
+    with contextlib.closing(open_slide(tmp_path / "k.svs", "stored-tiles")) as opened:
+        first, second, third = opened.read_regions([outside, good, outside])
+    assert isinstance(first, DataError)
+    assert isinstance(third, DataError)
+    np.testing.assert_array_equal(second, open_slide(slide, "openslide").read(*good))
 
 
 def test_a_tile_of_another_size_is_a_sentence(slide, tmp_path):

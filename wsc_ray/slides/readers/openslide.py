@@ -56,13 +56,17 @@ class OpenSlideSlide(Slide):
         try:
             image = self._slide.read_region((x, y), level, (width, height))
         except OpenSlideError as error:
-            self.close()  # after an error, a handle of OpenSlide reads nothing more
+            self._close_handle()  # after an error, it reads nothing more
             raise DataError(f"the region at {x}, {y} cannot be read: {error}") from None
         if image.getchannel("A").getextrema()[0] == 255:
             return np.asarray(image.convert("RGB"))
         return on_white(np.asarray(image))
 
     def close(self) -> None:
+        self._close_handle()
+
+    def _close_handle(self) -> None:
+        """Close OpenSlide's handle; the next region opens another."""
         if self._slide is not None:
             self._slide.close()
             self._slide = None

@@ -194,8 +194,8 @@ class StoredTilesSlide(OpenSlideSlide):
 
     def _expect(self, keys: Iterable[_Key]) -> None:
         """Prepare for reading tiles that are not in the cache."""
-        assert self._source is not None
         if self._by_range:
+            assert self._source is not None
             ranges = (self._range(key) for key in keys if key not in self._cache)
             self._source.expect((offset, count) for offset, count, most in ranges if 0 < count <= most)
 
