@@ -50,13 +50,13 @@ def page(summary: Mapping[str, Any]) -> str:
         environment(summary),
         *summary["remarks"],
         "## Copies",
-        f"{summary['patches']:,} real patches of PatchCamelyon in {summary['slides']:,} pseudo-slides, each of one patient; {summary['copied']} of them are copied, each kind of "
-        f"copy looked for by itself among all slides. Patches are cropped by {SHIFT} px at the right and below, so that those of a shifted copy show a strip that the "
-        "others do not. Features are ImageNet's, of a network that saw no such tissue.",
+        f"The table and the encoder are those of the command: {summary['patches']:,} patches of {summary['slides']:,} slides. {summary['copied']} slides are copied, and each kind of "
+        f"copy is looked for by itself among all slides. Patches are cropped by {SHIFT} px at the right and below, so that those of a shifted copy show a strip that the "
+        "others do not.",
         table_of(summary),
         f"`wsc_ray/neighbours/duplicates.py` has the rule: a patch whose nearest patch of another patient has a chance below {COPY:g} shows a copy by itself, and several below "
-        f"{ALIKE:g} make a pair of slides. False alarms are among {summary['pairs']:,} pairs of slides of different patients, and PatchCamelyon may hold true copies that nobody has listed: "
-        "pixel-identical patches were removed, others were not looked for.",
+        f"{ALIKE:g} make a pair of slides. False alarms are among {summary['pairs']:,} pairs of slides of different patients; some may be "
+        "true copies in the table that nobody has listed.",
     ]
     if summary["sizes"]:
         sections += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wsc_ray.bench.markdown import environment, table
@@ -32,7 +33,6 @@ def page(summary: Mapping[str, Any]) -> str:
         "`imagenet` are frozen features of EfficientNet-Lite0 at "
         f"{summary['pixels']} px, `weaksupcon` and `simclr` adapters of these that were trained on {summary['views']} views of each patch with the same settings, "
         "`untrained` the same network with random weights.",
-        f"It took {summary['seconds'] / 60:.0f} minutes.",
         environment(summary),
         "## Metrics",
         "All slides together, with 95% intervals over patients and seeds; [docs/statistics.md](../docs/statistics.md) defines them.",
@@ -47,11 +47,10 @@ def page(summary: Mapping[str, Any]) -> str:
 
 
 def _differences(summary: Mapping[str, Any]) -> str:
-    names = summary["encoders"]
     rows = []
     for row in summary["differences"]:
         if row["metric"] in ("auroc", "balanced_accuracy"):
-            first, second = (_encoder(row[key], names) for key in ("a", "b"))
+            first, second = (Path(row[key]).parent.name for key in ("a", "b"))  # OUT/<encoder>/evaluate
             interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
             rows.append(
                 [
@@ -63,11 +62,6 @@ def _differences(summary: Mapping[str, Any]) -> str:
                 ]
             )
     return table(["metric", "features", "difference", "95% interval", "p (Holm)"], rows)
-
-
-def _encoder(result: str, names: list[str]) -> str:
-    """Return the encoder whose result has this name, a path."""
-    return next(name for name in names if f"/{name}/" in result)
 
 
 def _chosen(summary: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ The encoders see the labels of training slides only. Heads are searched and meas
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from benchmarks.encoders.page import page, table_of
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file
 from wsc_ray.commands import cohort_folds, embed, evaluate, manifest_import, pretrain, tune
-from wsc_ray.errors import RunFolderError
+from wsc_ray.errors import DataError, RunFolderError, WeightsError
 from wsc_ray.files import atomic, read_json, read_summary, write_json, write_summary
 from wsc_ray.places import local_path
 from wsc_ray.ray_session import ray_session
@@ -48,8 +47,9 @@ def compare_encoders(*, patches: str, weights: str, out: str, quick: bool, markd
         RunFolderError: the folder holds another comparison.
         UserError: patches or weights cannot be used.
     """
-    started, file = time.monotonic(), require_file(markdown) if markdown else None
+    file = require_file(markdown) if markdown else None
     folder = local_path(out)
+    _require(local_path(patches), local_path(weights))
     _claim(folder, {"patches": str(local_path(patches)), "weights": str(local_path(weights)), "quick": quick})
     recipe = recipe_of(folder, quick)
     with ray_session():
@@ -80,7 +80,6 @@ def compare_encoders(*, patches: str, weights: str, out: str, quick: bool, markd
             "machine": describe_machine(usable_cores()),
             "versions": versions(["wsc-ray", "ray", "torch", "timm", "optuna"]),
             "commit": commit(),
-            "seconds": round(time.monotonic() - started, 1),
             "invocation": invocation(PROGRAM, given, markdown),
         },
     )
@@ -180,6 +179,18 @@ def _features(folder: Path, weights: Path, quick: bool) -> dict[str, Path]:
         pretrain(recipe=adapter_recipe(folder, method, quick), out=folder / method)
         embed(run=folder / method)
     return {name: folder / name / "features" for name in ENCODERS}
+
+
+def _require(patches: Path, weights: Path) -> None:
+    """Check that both inputs are there, before a folder is claimed for them.
+
+    Raises:
+        DataError, WeightsError: one is not.
+    """
+    if not patches.is_file():
+        raise DataError(f"{patches} is not there; give a Parquet table of patches as --patches")
+    if not (weights / "model.safetensors").is_file():
+        raise WeightsError(f"{weights} has no model.safetensors; give the folder of the weights as --weights")
 
 
 def _claim(folder: Path, options: dict[str, Any]) -> None:

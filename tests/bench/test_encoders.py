@@ -30,7 +30,7 @@ def test_the_page_has_every_pair_of_encoders_and_every_fold(tmp_path):
     names = ("auroc", "balanced_accuracy", "auprc", "brier")
     result = {"slides": 20, "metrics": dict.fromkeys(names, metric), "attention": {"auroc": metric}}
     differences = [
-        {"a": f"/x/{a}/evaluate", "b": f"/x/{b}/evaluate", "metric": "auroc", "p_holm": 0.5, **metric}
+        {"a": f"/imagenet/{a}/evaluate", "b": f"/imagenet/{b}/evaluate", "metric": "auroc", "p_holm": 0.5, **metric}
         for number, a in enumerate(ENCODERS)
         for b in ENCODERS[number + 1 :]
     ]
@@ -42,7 +42,6 @@ def test_the_page_has_every_pair_of_encoders_and_every_fold(tmp_path):
             "folds": 2,
             "pixels": 64,
             "views": 4,
-            "seconds": 600,
             "results": dict.fromkeys(ENCODERS, result),
             "searches": {name: {"searches": folds} for name in ENCODERS},
             "differences": differences,
@@ -58,12 +57,25 @@ def test_the_page_has_every_pair_of_encoders_and_every_fold(tmp_path):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    options = ["--patches", str(tmp_path / "p.parquet"), "--weights", str(tmp_path), "--out", str(tmp_path)]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    (tmp_path / "p.parquet").touch()
+    (tmp_path / "model.safetensors").touch()
+    options = ["--patches", str(tmp_path / "p.parquet"), "--weights", str(tmp_path), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, options)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "holds something else" in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("lacking", ["p.parquet", "model.safetensors"])
+def test_nothing_is_claimed_for_inputs_that_are_not_there(tmp_path, lacking):
+    for name in {"p.parquet", "model.safetensors"} - {lacking}:
+        (tmp_path / name).touch()
+    options = ["--patches", str(tmp_path / "p.parquet"), "--weights", str(tmp_path), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, options)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long
