@@ -110,10 +110,11 @@ def own_tracking(monkeypatch):
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """One local Ray for all tests in this process, since each start costs ten seconds."""
+    """One local Ray for all tests in this process, since each start costs ten seconds; its workers have the keys of `s3`."""
+    from tests.s3 import keys_in_environment
     from wsc_ray.ray_session import ray_session
 
-    with ray_session(num_cpus=4, code=ROOT):
+    with keys_in_environment(), ray_session(num_cpus=4, code=ROOT):
         yield
 
 

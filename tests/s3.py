@@ -86,12 +86,19 @@ class Store:
 
 
 @contextmanager
-def started_store() -> Iterator[Store]:
-    """A `Store`, with its keys in the environment."""
+def keys_in_environment() -> Iterator[None]:
+    """Have the keys in the environment, for processes that start meanwhile too."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", KEY)
         environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@contextmanager
+def started_store() -> Iterator[Store]:
+    """A `Store`, with its keys in the environment."""
+    with keys_in_environment():
         store = Store()
         yield store
         store.close()
