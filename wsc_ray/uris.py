@@ -68,6 +68,12 @@ def reason_about(uri: str, error: BaseException) -> str:
     return without_secrets(text)[:300]
 
 
+def unusable(place: object, error: BaseException) -> str:
+    """Return a sentence on why a place that a record names cannot be used, without the advice that an error's own sentence ends with."""
+    reason = reason_about(str(place), error).partition("; ")[0]
+    return f"{shown(place)} cannot be used: {reason}" if isinstance(error, OSError) else reason
+
+
 def _cleaned(scheme: str, rest: str) -> str:
     """Return the part after `scheme://` without secrets."""
     return _without_options(_parted(scheme, rest)[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,19 +94,73 @@ def test_a_head_of_other_features_than_the_runs_is_asked_about_its_own(run, tmp_
     assert load_head_of(run / "mil", RunFolder(run), Recipe()).features == run / "features"
 
 
-def test_features_of_another_encoder_are_not_the_heads(run, tmp_path):
-    head = blue_head(tmp_path / "head", embed={"encoder": "a" * 64, "size": 8})
-    write_summary(head, "tune", {"features": str(tmp_path / "gone")})
+def test_features_of_another_encoder_are_not_the_heads(run):
+    """Where the head's record names no features, those of the run count, unless they are of another encoder."""
+    head = blue_head(run / "mil", embed={"encoder": "a" * 64, "size": 8})
     assert load_head_of(head, RunFolder(run), Recipe()).features == run / "features"  # which do not say whose they are
     known = {"command": "embed", "encoder": "b" * 64, "size": 8}
     write_json(run / "features" / "identity.json", known)
     loaded = load_head_of(head, RunFolder(run), Recipe())
     assert loaded.features is None
     assert loaded.fitted == set()
-    assert "not known, or gone" in loaded.notes[0]
+    (note,) = loaded.notes
+    assert "not known, or gone" in note
+    assert f"{run / 'features'} has another encoder or patch size" in note
     with pytest.raises(
         DataError, match="give the scale and the size of the patches, no manifest of the head's features is known"
     ):
-        planned(run, head=head)
+        planned(run)
     write_json(run / "features" / "identity.json", known | {"encoder": "a" * 64})
     assert load_head_of(head, RunFolder(run), Recipe()).features == run / "features"
+
+
+def test_features_that_are_gone_are_not_replaced_by_the_runs(run, tmp_path):
+    """The run's may be of another cohort, although the encoder is the same: what is not known is said."""
+    write_json(run / "features" / "identity.json", {"command": "embed", "encoder": "a" * 64, "size": 8})
+    head = blue_head(tmp_path / "head", embed={"encoder": "a" * 64, "size": 8})
+    for gone in (tmp_path / "gone", tmp_path / "gone" / "features"):
+        write_summary(head, "tune", {"features": str(gone), "out": str(tmp_path / "gone" / "mil")})
+        loaded = load_head_of(head, RunFolder(run), Recipe())
+        assert loaded.features is None
+        plan = planned(run, head=head, mpp=0.5, patch_size=8)
+        (note,) = [note for note in plan["notes"] if "gone" in note]
+        assert f"{gone} is gone" in note
+        assert "the scale of patches cannot be compared with theirs" in note
+        assert "slides that the head was fitted to are not recognised" in note
+        with pytest.raises(DataError, match="give the scale and the size of the patches"):
+            planned(run, head=head)
+    assert [f"{gone} is gone" in note for note in load_head_of(head, None, Recipe()).notes] == [True]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_run_that_was_moved_has_its_own_features(run, tmp_path, inside):
+    """The search names them at their old place; features from elsewhere do not become the run's by a move."""
+    before = tmp_path / "before"
+    named = before / "features" if inside else tmp_path / "elsewhere" / "features"
+    write_summary(run / "mil", "tune", {"features": str(named), "out": str(before / "mil")})
+    loaded = load_head_of(run / "mil", RunFolder(run), Recipe())
+    assert loaded.features == (run / "features" if inside else None)
+    assert any("gone" in note for note in loaded.notes) != inside
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ("nosuch://bucket/features", "Protocol not known: nosuch"),
+        ("s3://bucket/f?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1", "cannot be used: .*connect"),
+        ("damaged", "identity.json cannot be read: "),
+    ],
+    ids=["no driver", "unreachable", "damaged"],
+)
+def test_features_that_cannot_be_looked_at_cost_no_prediction(run, tmp_path, monkeypatch, named, reason):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, "true")
+    if named == "damaged":
+        named = str(shutil.copytree(run / "features", tmp_path / "damaged"))
+        (tmp_path / "damaged" / "identity.json").write_text("{")
+    head = blue_head(tmp_path / "head")
+    write_summary(head, "tune", {"features": named})
+    plan = planned(run, head=head, mpp=0.5, patch_size=8)
+    (note,) = [note for note in plan["notes"] if "not known, or gone" in note]
+    assert re.search(reason, note)
+    assert "--out" not in note  # an advice for those who write there

@@ -1,6 +1,7 @@
 """A report of a prediction: what is known without labels, and nothing else."""
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from wsc_ray.report.answered import ROWS, answer_page
 from wsc_ray.report.answers import Answer, Answers, read_answers
 from wsc_ray.report.collect import Facts, collect
 from wsc_ray.report.looks import choose_slides, look
+from wsc_ray.report.originals import open_originals
 from wsc_ray.report.page import render
 from wsc_ray.report.places import Parts, find_results
 from wsc_ray.report.run import make_report
+from wsc_ray.stage import write_identity
 
 CLASSES = ("negative", "positive")
 
@@ -123,7 +126,7 @@ def test_a_prediction_stands_beside_an_evaluated_run(predicted: Path, run: Path)
     assert len(page.curves) == 3
 
 
-def test_what_is_damaged_costs_no_more_than_itself(predicted: Path, tmp_path: Path) -> None:
+def test_what_is_damaged_costs_no_more_than_itself(predicted: Path, run: Path, tmp_path: Path) -> None:
     alone = shutil.copytree(predicted, tmp_path / "alone")
     (alone / "attention" / "s0.h5").unlink()
     page, known = make_report([facts_of(alone)], 100)
@@ -134,13 +137,57 @@ def test_what_is_damaged_costs_no_more_than_itself(predicted: Path, tmp_path: Pa
         list(look(facts_of(alone), ["s0"]))
     table = alone / "predictions.csv"
     table.write_text(table.read_text().replace("prob_negative", "negative"))
+    summary = read_summary(alone) or {}
+    write_summary(alone, "predict", {**summary, "features": str(run / "features")})  # which can all be read
     page, known = make_report([facts_of(alone)], 100)
     assert not page.cards
+    assert not page.maps
     assert any("no column `prob_negative`" in note for note in known["notes"])
+    page, _ = make_report([collect(each) for each in find_results([alone, run / "features"])], 100)
+    titles = [chart.title for chart in page.maps]
+    assert titles
+    assert all(title.startswith("features: ") for title in titles)
     (alone / SUMMARY).unlink()
     with pytest.raises(RunFolderError, match="has not come to its end; type its `wsc-ray predict` again"):
         report(runs=[alone], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ("nosuch://bucket/mil", "nosuch://bucket/mil.* cannot be opened: Protocol not known"),
+        ("s3://bucket/f?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1", "cannot be used: .*connect"),
+    ],
+    ids=["no driver", "unreachable"],
+)
+def test_places_that_cannot_be_looked_at_cost_their_parts_alone(
+    predicted: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, reason: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, "true")
+    again = shutil.copytree(predicted, tmp_path / "again")
+    write_summary(again, "predict", {**(read_summary(predicted) or {}), "head": named, "features": named})
+    page, _ = make_report([collect(each) for each in find_results([again, run])], 100)
+    asked, evaluated = page.results
+    assert asked.answers is not None
+    assert evaluated.missing == []
+    assert sum(bool(re.search(reason, note)) for note in asked.missing) == 2
+    assert any("the head that it was predicted with has gone" in note for note in asked.missing)
+    assert page.curves
+    assert len(page.cards) == 7
+
+
+def test_a_damaged_record_of_features_costs_the_record_alone(predicted: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(predicted, tmp_path / "again")
+    summary = read_summary(predicted) or {}
+    features = shutil.copytree(summary["features"], tmp_path / "features")
+    write_summary(again, "predict", {**summary, "features": str(features)})
+    (features / "identity.json").write_text("{")
+    page, _ = make_report([facts_of(again)], 100)
+    assert len(page.cards) == 7
+    (note,) = [note for note in page.results[0].missing if "how its features were made is not known" in note]
+    assert "--out" not in note
 
 
 def test_a_table_that_was_edited_is_refused(predicted: Path, tmp_path: Path) -> None:
@@ -177,3 +224,52 @@ def test_ten_thousand_slides_are_sampled() -> None:
     assert "1,000 of 10,000 slides are drawn" in page.chart.note
     assert page.without is not None
     assert page.without.rows == [["bad", "-", HOSTILE]]
+
+
+def unknown_prediction(folder: Path, predicted: Path, cut: Path | None = None) -> Facts:
+    """A prediction whose features do not say what they are of; `cut` becomes the patches that it cut itself."""
+    place = shutil.copytree(predicted, folder)
+    summary = read_summary(predicted) or {}
+    shutil.copytree(summary["features"], place / "features")
+    for name in ("identity.json", SUMMARY):
+        (place / "features" / name).unlink()
+    if cut is not None:
+        shutil.copytree(cut, place / "manifest")
+    return facts_of(place)
+
+
+def test_a_prediction_never_shows_the_pixels_of_anothers_patches(run: Path, predicted: Path, tmp_path: Path) -> None:
+    cuts = []
+    for side in (8, 16):
+        (tmp_path / str(side)).mkdir()
+        cuts.append(write_manifest(tmp_path / str(side), CLASSES, side=side))
+    results = [unknown_prediction(tmp_path / f"p{n}", predicted, cut) for n, cut in enumerate([*cuts, None])]
+    one, other, without = open_originals(results).values()
+    corner = (0, 0)
+    assert one is not other
+    (first,), (second,) = (list(each.patches("s0", [corner]).values()) for each in (one, other))
+    assert first.shape != second.shape or np.any(first != second)
+    assert not without.known
+
+
+@pytest.mark.parametrize("reason", ["do not say which manifest", "has changed since", "gone"])
+def test_why_a_prediction_has_no_pixels_is_said_truly(predicted: Path, tmp_path: Path, reason: str) -> None:
+    """`predict --features` cuts no patches, so that a manifest in its folder is not what is missing."""
+    facts = unknown_prediction(tmp_path / "p", predicted)
+    features = facts.parts.features
+    assert features is not None
+    (tmp_path / "other").mkdir()
+    other = write_manifest(tmp_path / "other", CLASSES, side=16)
+    if reason != "do not say which manifest":
+        named = tmp_path / "gone" if reason == "gone" else other
+        write_summary(features, "embed", {"manifest": str(named)})
+        write_identity(features, "embed", {"encoder": "e" * 64, "size": 8, "manifest": "a" * 64})
+    _, known = make_report([facts_of(tmp_path / "p")], 100)
+    (note,) = [note for note in known["notes"] if "cannot be shown" in note]
+    assert reason in note
+    assert str(tmp_path / "p" / "manifest") not in note
+    shutil.copytree(other, tmp_path / "p" / "manifest")  # with such patches of its own, the first reason stays
+    _, known = make_report([facts_of(tmp_path / "p")], 100)
+    if reason != "do not say which manifest":
+        (note,) = [note for note in known["notes"] if "cannot be shown" in note]
+        assert reason in note

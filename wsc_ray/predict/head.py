@@ -71,10 +71,12 @@ def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
     if len(widths) > 1 or any(each != embeds[0] for each in embeds):
         raise DataError(f"members of {place} were fitted to features of several encoders; tune again")
     digest = digest_of_members(members)
-    features = features_of_head(place, embeds[0], run)
+    features, problem = features_of_head(place, embeds[0], run)
     slides, unknown = _cohort(members, features, run, recipe)
     fitted, folds = _known_slides(members, slides, recipe)
     notes = (f"slides that the head was fitted to are not recognised: {unknown}",) if unknown else ()
+    if features is None and (problem or run is not None):
+        notes = (_without_features(problem),)
     return Head(
         place,
         members,
@@ -101,7 +103,7 @@ def _cohort(
     if run is None:
         return None, "without --run its cohort is not known"  # nor are the splits that its recipe names
     if features is None:
-        return None, "the features that it was fitted to are not known, or gone"
+        return None, ""  # a note of its own says so
     try:
         cohort = read_slides(features)
     except UserError as error:
@@ -112,6 +114,15 @@ def _cohort(
         if isinstance(error, DataError) and _in_folds(members):
             raise
         return None, str(error)  # so may the table `data.cohort`
+
+
+def _without_features(problem: str) -> str:
+    """Return what it means that a head's features are not there; `problem` is why, "" if no record names them."""
+    why = f" ({problem})" if problem else ""
+    return (
+        f"the features that the head was fitted to are not known, or gone{why}: the scale of patches cannot be compared with theirs, and "
+        "slides that the head was fitted to are not recognised"
+    )
 
 
 def _in_folds(members: Sequence[Member]) -> bool:

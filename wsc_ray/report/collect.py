@@ -17,6 +17,7 @@ from wsc_ray.report.head_record import HeadRecord, read_head
 from wsc_ray.report.places import Parts
 from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import unusable
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Facts:
         recipe: the text of the run's recipe.
         missing: a sentence for each part that is missing or cannot be read.
         asked: summary of `predict`; empty if the result is no prediction.
-        answers: its predictions, without labels; None likewise.
+        answers: its predictions, without labels; None likewise, or if their table cannot be used.
         head: the record of the head that it used; None likewise, or if that head has gone.
     """
 
@@ -101,7 +102,7 @@ def collect(parts: Parts) -> Facts:
         openings=read_ledger(ledger) if ledger is not None else [],
         predictions=predictions,
         recipe=recipe,
-        missing=(*missing, *_absent(parts, bool(metrics))),
+        missing=(*missing, *parts.notes, *_absent(parts, bool(metrics))),
     )
 
 
@@ -116,11 +117,16 @@ def _of_prediction(parts: Parts, place: AnyPath) -> Facts:
     head, problem = read_head(parts.head, identity.get("head"))
     if parts.features is None:
         missing.append("its features are in no feature store here, so that there is no map of its patches")
+    embedded_by: Mapping[str, Any] = {}
+    try:
+        embedded_by = (read_identity(parts.features, "embed") or {}) if parts.features is not None else {}
+    except (UserError, OSError) as error:
+        missing.append(f"how its features were made is not known: {unusable(parts.features, error)}")
     return Facts(
         parts=parts,
         identity=head.identity if head else {},
         trained=head.trained if head else {},
-        embedded_by=(read_identity(parts.features, "embed") or {}) if parts.features is not None else {},
+        embedded_by=embedded_by,
         embedded=_summary(parts.features),
         tuned=head.tuned if head else {},
         evaluated={},
@@ -128,7 +134,7 @@ def _of_prediction(parts: Parts, place: AnyPath) -> Facts:
         openings=[],
         predictions=None,
         recipe=None,
-        missing=(*missing, *([problem] if problem else [])),
+        missing=(*missing, *parts.notes, *([problem] if problem else [])),
         asked={**asked, "head_digest": identity.get("head"), "wsc_ray": identity.get("wsc_ray")},
         answers=answers,
         head=head,

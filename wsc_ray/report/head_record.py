@@ -14,6 +14,7 @@ from wsc_ray.mil.inputs import encoder_of
 from wsc_ray.run_folder import RunFolder
 from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath
+from wsc_ray.uris import unusable
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def read_head(place: AnyPath | None, digest: object) -> tuple[HeadRecord | None,
         return None, "the head that it was predicted with has gone, and with it the record of its making"
     try:
         members = load_members(place)
-    except UserError as error:
-        return None, f"the head that it was predicted with cannot be read: {error}"
+    except (UserError, OSError) as error:
+        return None, f"the head that it was predicted with cannot be read: {unusable(place, error)}"
     if digest_of_members(members) != digest:
         return (
             None,
@@ -51,8 +52,11 @@ def read_head(place: AnyPath | None, digest: object) -> tuple[HeadRecord | None,
         )
     embed = members[0].config.get("embed") or {}
     run = RunFolder(place.parent)
-    identity = _of_pretrain(run)
-    made = (encoder_of(run.features) or {}).get("encoder") if identity else None
+    try:
+        identity = _of_pretrain(run)
+        made = (encoder_of(run.features) or {}).get("encoder") if identity else None
+    except (UserError, OSError) as error:
+        return HeadRecord(embed, read_summary(place) or {}, {}, {}), f"the run of its head: {unusable(run.path, error)}"
     if made is None or made != embed.get("encoder"):
         return HeadRecord(embed, read_summary(place) or {}, {}, {}), ""
     return HeadRecord(embed, read_summary(place) or {}, identity, read_summary(run.path) or {}), ""

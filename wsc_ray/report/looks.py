@@ -75,14 +75,15 @@ def choose_slides(results: Sequence[Facts], stores: Mapping[str, Cohort], most: 
 
 
 def look(facts: Facts, slides: Sequence[str]) -> Iterator[Look]:
-    """Yield those of the slides that the result has features of, one in memory at a time.
+    """Yield those of the slides that the result has features of, one in memory at a time; none of a prediction without answers.
 
     Raises:
         DataError: the features or the head cannot be used, or are not those that were evaluated.
         RunFolderError, WeightsError: the head cannot be read.
     """
-    if facts.answers is not None:
-        yield from _look_at_prediction(facts, slides)
+    if facts.parts.prediction is not None:
+        if facts.answers is not None:
+            yield from _look_at_prediction(facts, slides)
         return
     features = facts.parts.features
     if features is None:

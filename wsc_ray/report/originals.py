@@ -120,11 +120,13 @@ def open_originals(results: Sequence[Facts]) -> dict[str, Originals]:
     """The pixels behind each result's features, by the names of results; results of one manifest share them."""
     digests = {each.name: _text(each.embedded_by.get("manifest")) for each in results}
     uris = {each.name: None if each.parts.features is None else manifest_of(each.parts.features) for each in results}
-    # A prediction that was moved has the patches that it cut beside it.
-    cut = {each.name: str(each.parts.prediction / MANIFEST) for each in results if each.parts.prediction is not None}
-    sharing: dict[str | None, list[str]] = {}
+    # A prediction of slides that was moved has the patches that it cut beside it.
+    places_cut = {each.name: each.parts.prediction / MANIFEST for each in results if each.parts.prediction is not None}
+    cut = {name: str(place) for name, place in places_cut.items() if place.is_dir()}
+    # Without a digest nothing tells whether a prediction's own patches are those of another result.
+    sharing: dict[str | tuple[str | None, str | None], list[str]] = {}
     for name in uris:
-        sharing.setdefault(digests[name] or uris[name], []).append(name)
+        sharing.setdefault(digests[name] or (uris[name], cut.get(name)), []).append(name)
     opened: dict[str, Originals] = {}
     for names in sharing.values():
         places = dict.fromkeys(uri for name in names if (uri := uris[name]) is not None)
@@ -134,17 +136,17 @@ def open_originals(results: Sequence[Facts]) -> dict[str, Originals]:
 
 
 def _open(uris: Sequence[str], digest: str | None) -> Originals:
-    """The pixels of the first manifest that can be opened and has this digest; None: any."""
-    absent = "the features do not say which manifest they were made of"
+    """The pixels of the first manifest that can be opened and has this digest (None: any); if none can, why the first cannot."""
+    absent = []
     for uri in uris:
         try:
             manifest = open_manifest(uri, labelled=False)
             if digest in (None, manifest.digest):
                 return Originals(manifest)
-            absent = f"{shown(uri)} has changed since the features were made of it"
+            absent.append(f"{shown(uri)} has changed since the features were made of it")
         except (UserError, OSError) as error:
-            absent = str(error)
-    return Originals(None, absent)
+            absent.append(str(error))
+    return Originals(None, absent[0] if absent else "the features do not say which manifest they were made of")
 
 
 def _text(value: object) -> str | None:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.cohort import COHORT_FILE
-from wsc_ray.errors import RecipeError, RunFolderError
+from wsc_ray.errors import RecipeError, RunFolderError, UserError
 from wsc_ray.files import read_summary
 from wsc_ray.run_folder import RunFolder
 from wsc_ray.stage import read_identity
 from wsc_ray.storage import AnyPath, as_path, check_store
-from wsc_ray.uris import shown
+from wsc_ray.uris import shown, unusable
 
 FEATURES, MANIFEST = "features", "manifest"  # in a folder of `predict`: what it embedded, and the patches that it cut
+_HEAD = "config.json"  # in the folder of a head
 _ASK = "give a run folder, a folder of `evaluate` or `predict`, or one of features"
 
 
@@ -27,6 +28,7 @@ class Parts:
         name: a short name, unique in the report.
         place: the folder that was given.
         run, features, head, evaluation, prediction: folders; None if the result has no such part.
+        notes: a sentence for each folder that a record names and that cannot be looked at, so that it counts as gone.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Parts:
     head: AnyPath | None
     evaluation: AnyPath | None
     prediction: AnyPath | None = None
+    notes: tuple[str, ...] = ()
 
 
 def find_results(given: Sequence[str | Path]) -> list[Parts]:
@@ -69,17 +72,19 @@ def _find_parts(place: AnyPath, name: str) -> Parts:
         run = RunFolder(place)
         run.read_info()
         evaluated = read_summary(run.evaluate) or {}
-        features = _folder(evaluated, "features", run.features, COHORT_FILE)
-        head = _folder(evaluated, "head", run.mil, "config.json")
-        return Parts(name, place, run, features, head, run.evaluate if evaluated else None)
+        features, unread = _folder(evaluated, "features", run.features, COHORT_FILE)
+        head, unread_head = _folder(evaluated, "head", run.mil, _HEAD)
+        notes = (*unread, *unread_head)
+        return Parts(name, place, run, features, head, run.evaluate if evaluated else None, None, notes)
     if command == "evaluate":
         evaluated = read_summary(place) or {}
         if not evaluated:
             raise RunFolderError(
                 f"the evaluation in {place} has not come to its end; type its `wsc-ray evaluate` again"
             )
-        features = _folder(evaluated, "features", None, COHORT_FILE)
-        return Parts(name, place, None, features, _folder(evaluated, "head", None, "config.json"), place)
+        features, unread = _folder(evaluated, "features", None, COHORT_FILE)
+        head, unread_head = _folder(evaluated, "head", None, _HEAD)
+        return Parts(name, place, None, features, head, place, None, (*unread, *unread_head))
     if command == "predict":
         return _of_prediction(place, name)
     if (place / COHORT_FILE).is_file() and command in ("embed", "features import"):
@@ -93,22 +98,35 @@ def _of_prediction(place: AnyPath, name: str) -> Parts:
     if not predicted:
         raise RunFolderError(f"the prediction in {place} has not come to its end; type its `wsc-ray predict` again")
     own = place / FEATURES
-    features = own if (own / COHORT_FILE).is_file() else _folder(predicted, "features", None, COHORT_FILE)
-    named = predicted.get("head")
-    heads = [
-        *([as_path(named)] if isinstance(named, str) else []),
-        place.parent / "mil",
-    ]  # the latter if the run was moved
-    return Parts(name, place, None, features, next((each for each in heads if each.is_dir()), None), None, place)
+    features, unread = (own, ()) if (own / COHORT_FILE).is_file() else _folder(predicted, "features", None, COHORT_FILE)
+    beside = RunFolder(place.parent).mil  # of the run, if that was moved
+    head, unread_head = _folder(predicted, "head", beside, "")
+    return Parts(name, place, None, features, head, None, place, (*unread, *unread_head))
 
 
-def _folder(evaluated: Mapping[str, Any], key: str, default: AnyPath | None, holds: str) -> AnyPath | None:
-    """Return the folder that an evaluation names; if that is gone (the run was moved), `default`; None if neither has the file `holds`."""
-    named = evaluated.get(key)
-    for folder in (as_path(named) if isinstance(named, str) else None, default):
-        if folder is not None and (folder / holds).is_file():
-            return folder
-    return None
+def _folder(
+    record: Mapping[str, Any], key: str, default: AnyPath | None, holds: str
+) -> tuple[AnyPath | None, tuple[str, ...]]:
+    """Return the folder that a record names; if that is gone (the run was moved), `default`; None if neither is there.
+
+    Args:
+        holds: a file that the folder has; "": any folder counts.
+
+    Returns:
+        The folder; and, where none is found, sentences on those that cannot be looked at.
+    """
+    named = record.get(key)
+    notes = []
+    for place in (named if isinstance(named, str) else None, default):
+        if place is None:
+            continue
+        try:
+            folder = as_path(place)
+            if (folder / holds).is_file() if holds else folder.is_dir():
+                return folder, ()
+        except (UserError, OSError) as error:
+            notes.append(unusable(place, error))
+    return None, tuple(notes)
 
 
 def _short_names(places: Sequence[str]) -> list[str]:

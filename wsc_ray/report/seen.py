@@ -45,8 +45,8 @@ def read_stores(results: Sequence[Facts]) -> tuple[dict[str, Cohort], dict[str, 
     stores: dict[str, Cohort] = {}
     failed: dict[str, str] = {}
     for each in results:
-        if each.parts.features is None:
-            continue
+        if each.parts.features is None or (each.parts.prediction is not None and each.answers is None):
+            continue  # without its answers, nothing of a prediction is shown
         try:
             stores[each.name] = read_slides(each.parts.features)
         except UserError as error:
@@ -112,7 +112,7 @@ def _slide_facts(facts: Facts, cohort: Cohort | None) -> dict[str, dict[str, str
     """Return the values that colour the map, by slide id: the site, and the label that was evaluated."""
     if cohort is None:
         return {}
-    wanted = (SITE,) if facts.answers is not None else (SITE, LABEL)  # a prediction is shown without labels
+    wanted = (SITE,) if facts.parts.prediction is not None else (SITE, LABEL)  # a prediction is shown without labels
     columns = [name for name in wanted if name in cohort.columns]
     found = {name: dict(zip(cohort.ids, cohort.texts(name), strict=True)) for name in columns}
     if facts.predictions is not None:
