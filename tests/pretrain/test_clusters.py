@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.feature_files.stores import small_recipe, write_store
+from tests.feature_files.stores import SLIDES, small_recipe, write_store
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.files import SUMMARY, read_json
@@ -16,7 +16,9 @@ from wsc_ray.pretrain.clusters import clusters_of
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import IDENTITY, RunFolder
+from wsc_ray.stage import write_identity
 from wsc_ray.stream.clusters import CLUSTERS, write_clusters
+from wsc_ray.stream.plan import pure_class
 from wsc_ray.stream.source import open_source
 
 
@@ -44,18 +46,85 @@ def test_the_kept_file_counts_and_not_the_features_of_today(tmp_path: Path) -> N
     recipe = recipe_of(store, tmp_path)
     recipe = recipe.model_copy(update={"stream": recipe.stream.model_copy(update={"features": str(other)})})
     source, run = open_source(recipe.data), RunFolder(tmp_path / "run")
-    made = clusters_of(recipe, source, run)
-    assert made is not None
+    pure, _ = pure_class(source, recipe)
+    made = clusters_of(recipe, source, pure, run)
     run.path.mkdir()
     write_clusters(run.path / CLUSTERS, made)
     shutil.rmtree(other)
-    kept = clusters_of(recipe, source, run)
-    assert kept is not None
-    assert kept.digest == made.digest
+    assert clusters_of(recipe, source, pure, run).digest == made.digest
     (run.path / CLUSTERS).unlink()
     with pytest.raises(DataError, match="holds no features"):
-        clusters_of(recipe, source, run)
-    assert clusters_of(Recipe.model_validate({}), source, run) is None
+        clusters_of(recipe, source, pure, run)
+
+
+def without_features(recipe: Recipe, tmp_path: Path) -> Recipe:
+    """The recipe with a folder that holds no features, so that nothing can be clustered."""
+    stream = recipe.stream.model_copy(update={"features": str(tmp_path / "none")})
+    return recipe.model_copy(update={"stream": stream})
+
+
+def test_a_folder_that_is_taken_is_refused_before_patches_are_clustered(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store")
+    recipe = recipe_of(store, tmp_path)
+    source = open_source(recipe.data)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    write_clusters(foreign / CLUSTERS, clusters_of(recipe, source, pure_class(source, recipe)[0], RunFolder(tmp_path)))
+    recipe = without_features(recipe, tmp_path)
+    with pytest.raises(RunFolderError, match=rf"is taken: it holds {CLUSTERS}"):
+        pretrain(recipe=recipe, out=foreign)
+    with pytest.raises(RunFolderError, match="cannot be used"):
+        pretrain(recipe=recipe, out="s3://bucket/run?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1")
+    with pytest.raises(DataError, match="holds no features"):
+        pretrain(recipe=recipe, out=tmp_path / "new")
+
+
+def test_a_run_with_other_settings_is_refused_before_patches_are_clustered(tmp_path: Path) -> None:
+    store, run = write_store(tmp_path / "store"), tmp_path / "run"
+    recipe = recipe_of(store, tmp_path)
+    plan = pretrain(recipe=recipe, out=run, dry_run=True)
+    source = open_source(recipe.data)
+    identity = {
+        "format": 1,
+        "training": recipe.training_part(),
+        "features": {"uri": str(store), "digest": source.digest},
+        "cohort": pure_class(source, recipe)[1],
+        "clusters": plan["clusters"]["digest"],
+        "start_from": None,
+        "pixels": None,
+    }
+    write_identity(run, "pretrain", identity)
+    assert pretrain(recipe=recipe, out=run, dry_run=True)["resumes"]
+    write_identity(run, "pretrain", {**identity, "clusters": "0" * 64})
+    with pytest.raises(RunFolderError, match="the clusters of the pure class: patches are in others now"):
+        pretrain(recipe=recipe, out=run, dry_run=True)
+    write_identity(run, "pretrain", identity)
+
+    recipe = without_features(recipe, tmp_path)
+    with pytest.raises(RunFolderError, match=r"stream\.clusters`: 4 there, 3 here"):
+        pretrain(recipe=without_features(recipe_of(store, tmp_path, clusters=3), tmp_path), out=run)
+    with pytest.raises(RunFolderError, match=r"seed`: 0 there, 1 here"):
+        pretrain(recipe=recipe.model_copy(update={"seed": 1}), out=run)
+    write_identity(run, "pretrain", {**identity, "cohort": "0" * 64})
+    with pytest.raises(RunFolderError, match="the training slides"):
+        pretrain(recipe=recipe, out=run)
+    changed = recipe.training_part()
+    changed["stream"]["by"] = "patch"
+    write_identity(run, "pretrain", {**identity, "training": changed})
+    with pytest.raises(RunFolderError, match=r"stream\.by`: patch there, cluster here"):
+        pretrain(recipe=recipe, out=run)
+
+
+def test_a_plan_says_how_many_patches_have_no_features(tmp_path: Path) -> None:
+    store, features = write_store(tmp_path / "store"), tmp_path / "features"
+    write_store(features, {slide: values for slide, values in SLIDES.items() if slide != "n0"})
+    recipe = recipe_of(store, tmp_path)
+    stream = {"features": str(features), "max_bad_fraction": 0.1}
+    recipe = recipe.model_copy(update={"stream": recipe.stream.model_copy(update=stream)})
+    plan = pretrain(recipe=recipe, out=tmp_path / "run", dry_run=True)
+    (note,) = plan["notes"]
+    assert note.startswith("9 of the 69 pure training patches (13.0%) have no features")
+    assert plan["clusters"]["count"] == 4
 
 
 def test_clusters_are_kept_for_every_worker_and_every_restart(ray_cluster: str, tmp_path: Path) -> None:

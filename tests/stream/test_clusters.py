@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ from wsc_ray.features.store import SlideFeatures, write_slide, write_slides
 from wsc_ray.manifest import open_manifest
 from wsc_ray.recipe.reading import absolute_paths, validate_recipe
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.stream.clusters import CLUSTERS, Clusters, cluster_patches, read_clusters, write_clusters
+from wsc_ray.stream import clusters
+from wsc_ray.stream.cluster_features import read_places
+from wsc_ray.stream.clusters import CLUSTERS, LACKING, Clusters, cluster_patches, read_clusters, write_clusters
+from wsc_ray.stream.groups import Groups
 from wsc_ray.stream.order import MIXED, PURE, window_picks
-from wsc_ray.stream.plan import Plan, make_plan, pure_groups
+from wsc_ray.stream.plan import Plan, make_plan, pure_class
 from wsc_ray.stream.source import open_source
 
 RARE = 9  # every ninth patch of a slide is of a rare kind
@@ -78,9 +82,10 @@ def recipe_of(manifest: Path, features: Path, *, clusters: int = 2, **stream: ob
     )
 
 
-def found_of(manifest: Path, features: Path, count: int = 2, seed: int = 0) -> Clusters:
+def found_of(manifest: Path, features: Path, count: int = 2, seed: int = 0, bad: float = 0.0) -> Clusters:
     source = open_manifest(str(manifest))
-    return cluster_patches(source, pure_groups(source, recipe_of(manifest, features)), features, count, seed)
+    groups, _ = pure_class(source, recipe_of(manifest, features))
+    return cluster_patches(source, groups, features, count, seed, max_bad_fraction=bad)
 
 
 def picks(plan: Plan, kind: int, shards: list[range]) -> list[np.ndarray]:
@@ -144,7 +149,7 @@ def test_a_row_group_with_a_slide_that_is_left_out_keeps_its_rows_apart(manifest
     recipe = recipe_of(manifest, features_for(tmp_path / "f"))
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"cohort": str(tmp_path / "cohort.csv")})})
     source = open_manifest(str(manifest))
-    groups = pure_groups(source, recipe)
+    groups, _ = pure_class(source, recipe)
     found = cluster_patches(source, groups, tmp_path / "f", 2, 0)
     plan = make_plan(source, recipe, found.numbers)
     names = found.table.to_pylist()
@@ -161,9 +166,9 @@ def test_a_row_group_with_a_slide_that_is_left_out_keeps_its_rows_apart(manifest
 
 
 def test_what_does_not_fit_is_a_sentence(manifest: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no features of 1 of the 3 pure training slides, such as b"):
+    with pytest.raises(DataError, match=r"at least 6 of the 126 pure training patches .* at 0,0 of slide b"):
         found_of(manifest, features_for(tmp_path / "other", without="b"))
-    with pytest.raises(DataError, match=r"lacks \d+ of the 90 patches of slide a, such as the one at \d+,\d+"):
+    with pytest.raises(DataError, match=r"at least 70 of the 126 .* such as the one at \d+,\d+ of slide a"):
         found_of(manifest, features_for(tmp_path / "few", keep=20))
     whole = features_for(tmp_path / "f", shuffled=False)
     with pytest.raises(DataError, match="126 patches, fewer than the 127 clusters"):
@@ -192,8 +197,96 @@ def test_nothing_but_finite_features_is_clustered(manifest: Path, tmp_path: Path
             found_of(manifest, folder)
     twice = np.zeros((6, 2), np.int64)
     write_slide(folder, SlideFeatures("b", np.ones((6, 5), np.float32), twice), attributes={}, coords_attributes={})
-    with pytest.raises(DataError, match=r"lacks 5 of the 6 patches of slide b"):
+    with pytest.raises(DataError, match="several patches of slide b at one place"):
         found_of(manifest, folder)
+
+
+def test_few_patches_without_features_are_a_cluster_of_their_own(manifest: Path, tmp_path: Path) -> None:
+    """`embed --skip-bad` leaves out slides of which a patch cannot be read, and `pretrain` tolerates such patches."""
+    features = features_for(tmp_path / "f", without="b")
+    found = found_of(manifest, features, bad=0.02)  # 2.5 of 126 and three standard deviations: 7 patches
+    rows = found.table.to_pylist()
+    assert {row["slide_id"] for row in rows if row["cluster"] == LACKING} == {"b"}
+    assert {row["slide_id"] for row in rows if row["cluster"] != LACKING} == {"a", "c"}
+    assert found.counts() == {"count": 2, "smallest": 14, "largest": 106}
+    (note,) = found.notes
+    assert note.startswith("6 of the 126 pure training patches (4.8%) have no features")
+    assert found_of(manifest, features_for(tmp_path / "whole"), bad=0.02).notes == ()
+    plan = make_plan(open_manifest(str(manifest)), recipe_of(manifest, features), found.numbers)
+    assert sorted(plan.orders[PURE].sizes.tolist()) == [6, 14, 106]
+    write_clusters(tmp_path / CLUSTERS, found)
+    assert read_clusters(tmp_path / CLUSTERS, 126).notes == found.notes
+
+    with pytest.raises(DataError) as error:
+        found_of(manifest, features, bad=0.01)
+    for words in ("6 of the 126", "4.8%", "stream.max_bad_fraction allows 0.01", "embed them", "data.cohort"):
+        assert words in str(error.value)
+    with pytest.raises(DataError, match="has 120 patches with features, fewer than the 121 clusters"):
+        found_of(manifest, features, 121, bad=0.02)
+
+
+def test_patches_that_a_slide_lacks_are_counted_too(manifest: Path, tmp_path: Path) -> None:
+    features = features_for(tmp_path / "f")
+    coords = np.stack([np.arange(1, 6)] * 2, 1)
+    write_slide(features, SlideFeatures("b", np.eye(5, dtype=np.float32), coords), attributes={}, coords_attributes={})
+    found = found_of(manifest, features, bad=0.01)
+    lacking = [(row["slide_id"], row["x"]) for row in found.table.to_pylist() if row["cluster"] == LACKING]
+    assert lacking == [("b", 0)]
+    with pytest.raises(DataError, match=r"at least 1 of the 126 .* at 0,0 of slide b"):
+        found_of(manifest, features)
+
+
+def test_names_of_slides_are_kept_once(manifest: Path, tmp_path: Path) -> None:
+    """An array of strings ends at 2 GiB, which 100 M patches with names of 22 letters exceed."""
+    table = found_of(manifest, features_for(tmp_path / "f")).table
+    column = table["slide_id"]
+    assert pa.types.is_dictionary(column.type)
+    assert sum(len(chunk.dictionary) for chunk in column.chunks) == 3
+    rows = table.to_pylist()
+    digest = hashlib.sha256("".join(f"{row['slide_id']}\0" for row in rows).encode())
+    for name in ("x", "y", "cluster"):
+        digest.update(np.array([row[name] for row in rows], "<i8").tobytes())
+    assert Clusters(table).digest == digest.hexdigest()
+    halves = pa.concat_tables([table.slice(0, 50), table.slice(50)])
+    assert Clusters(halves).digest == digest.hexdigest(), "however the file is cut into chunks"
+
+
+class LongNames:
+    """A source of 40 groups, in which every row has a name of 8 MiB: 10 GiB as strings."""
+
+    name = "s" * 2**23
+
+    def read_group(self, file: int, group: int, columns: list[str]) -> pa.Table:
+        x = np.arange(32) + 32 * group
+        names = ["another", self.name + str(group % 2)]
+        slide = pa.DictionaryArray.from_arrays(np.ones(32, np.int32), names)
+        return pa.table({"slide_id": slide, "x": x, "y": x})
+
+
+def test_names_of_more_than_two_gigabytes_are_read() -> None:
+    groups = Groups(np.array([(0, number, 0, 32, 0) for number in range(40)]))
+    places = read_places(LongNames(), groups)  # type: ignore[arg-type]
+    assert [len(slide) for slide in places.slides] == [2**23 + 1] * 2
+    assert [len(rows) for rows in places.rows_by_slide().values()] == [640, 640]
+    np.testing.assert_array_equal(places.coords[:, 0], np.arange(1280))
+
+
+def test_what_k_means_sees_is_bounded(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = features_for(tmp_path / "f")
+    seen = []
+
+    def centres(vectors: np.ndarray, *values: int) -> np.ndarray:
+        seen.append(vectors.shape)
+        return original(vectors, *values)
+
+    original = clusters._centres
+    monkeypatch.setattr(clusters, "_centres", centres)
+    for sample in (100_000, 50):
+        monkeypatch.setattr(clusters, "SAMPLE", sample)
+        assert found_of(manifest, features).counts()["count"] == 2
+    assert seen == [(126, 5), (50, 5)]
+    with pytest.raises(RecipeError, match="less than or equal to 1000, not 1001"):
+        recipe_of(manifest, features, clusters=1001)
 
 
 def test_the_kept_file_is_what_a_run_reads(manifest: Path, tmp_path: Path) -> None:
@@ -235,7 +328,7 @@ def test_a_feature_store_clusters_its_own_features(tmp_path: Path) -> None:
         {**values, "stream": {"by": "cluster", "clusters": 3, "shards": 4}, "train": {"batch_size": 16}}
     )
     source = open_source(recipe.data)
-    found = cluster_patches(source, pure_groups(source, recipe), store, 3, 0)
+    found = cluster_patches(source, pure_class(source, recipe)[0], store, 3, 0)
     plan = make_plan(source, recipe, found.numbers)
     assert plan.orders[PURE].sizes.tolist() == np.bincount(found.numbers).tolist()
     assert plan.orders[MIXED].sizes.sum() == plan.patches(MIXED)

@@ -109,7 +109,7 @@ class Stream(Section):
         description="what has equal weight in a pass: every patch, or every slide or patient of a class; or in the pure class every cluster of "
         "features",
     )
-    clusters: Annotated[int, Field(ge=2, le=10_000)] = Field(
+    clusters: Annotated[int, Field(ge=2, le=1000)] = Field(
         64, description="number of clusters of the pure class, for by: cluster"
     )
     features: Place | None = Field(

@@ -82,13 +82,14 @@ def class_names(labels: set[str], recipe: Recipe) -> tuple[list[str], list[str]]
     return pure, mixed
 
 
-def pure_groups(source: Source, recipe: Recipe) -> Groups:
-    """Return the groups of the pure class in the order of `Plan.groups`, to cluster their patches before the plan is made.
+def pure_class(source: Source, recipe: Recipe) -> tuple[Groups, str]:
+    """Return `Plan.groups` of the pure class and `Plan.cohort`, to compare runs and cluster patches before the plan is made.
 
     Raises:
         DataError, ManifestError: see `make_plan`.
     """
-    return _divide(source, recipe).kinds[PURE].groups
+    found = _divide(source, recipe)
+    return found.kinds[PURE].groups, _digest(found.slides, found.labels)
 
 
 def make_plan(source: Source, recipe: Recipe, clusters: np.ndarray | None = None) -> Plan:
