@@ -116,6 +116,7 @@ def test_a_run_on_a_manifest_whose_uri_has_keys(wsc_ray_command, s3, manifest, s
     assert SECRET in uri
     settings["data"]["manifest"] = uri
     settings["train"]["epochs"] = 0
+    settings["tracking"]["uri"] = f"sqlite:///{tmp_path}/mlflow.db"  # to look into it, too
     (tmp_path / "recipe.json").write_text(json.dumps(settings))
     arguments = ("pretrain", tmp_path / "recipe.json", "--out", tmp_path / "run")
     texts = [wsc_ray_command(*arguments, "--dry-run"), wsc_ray_command(*arguments), wsc_ray_command(*arguments)]

@@ -1,4 +1,4 @@
-"""One Ray session and one MLflow store for all tests here: starting either costs seconds."""
+"""One MLflow store for all tests here: starting one costs seconds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from wsc_ray.tracking_store import connect
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """A local Ray of two CPUs, which commands find already there."""
-    from wsc_ray.ray_session import ray_session
-
-    with ray_session(num_cpus=2):
-        yield
+def ray_here(ray_cluster: None) -> None:
+    """The Ray of all tests, which commands find already there."""
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ from wsc_ray.cohort.values import suggest
 from wsc_ray.errors import ManifestError, PlaceError
 from wsc_ray.files import is_file_name
 from wsc_ray.plain_yaml import shortened
-from wsc_ray.slides.slide_files import objects_there, place_of, slide_files, slides_by_name
+from wsc_ray.slides.slide_files import is_folder, objects_there, place_of, slide_files, slides_by_name
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.uris import shown
 
@@ -106,7 +106,7 @@ def read_list(
     """
     source = as_path(source)
     folder = as_path(folder) if folder else source.parent
-    table = _files_of(source) if source.is_dir() else read_user_table(str(source))
+    table = _files_of(source) if is_folder(source) else read_user_table(str(source))
     constants = {name: str(value).strip() for name, value in (constants or {}).items()}
     chosen, problems = _choose(table.names, dict(columns or {}), constants, labelled=labelled)
     if not table.rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 from wsc_ray.errors import DataError, ManifestError, PlaceError
 from wsc_ray.slides.ranges import REQUESTS
 from wsc_ray.storage import AnyPath, StoragePath, as_path
-from wsc_ray.uris import reason_about
+from wsc_ray.uris import reason_about, shown
 
 _NO_SLIDES = frozenset(
     [
@@ -58,6 +58,18 @@ def slide_files(folder: AnyPath) -> list[AnyPath]:
         ]
     except (OSError, DataError) as error:
         raise ManifestError(f"the slides' folder {folder} cannot be read: {_reason(folder, error)}") from None
+
+
+def is_folder(place: AnyPath) -> bool:
+    """Return whether a place is a folder.
+
+    Raises:
+        ManifestError: it cannot be asked.
+    """
+    try:
+        return place.is_dir()
+    except (OSError, DataError) as error:
+        raise ManifestError(f"{shown(place)} cannot be read: {_reason(place, error)}") from None
 
 
 def place_of(named: str, folder: AnyPath) -> AnyPath:

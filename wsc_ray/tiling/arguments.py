@@ -10,7 +10,7 @@ from wsc_ray.files import SUMMARY
 from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import read_identity
-from wsc_ray.storage import as_path
+from wsc_ray.storage import as_path, check_store
 
 
 def tiling_arguments(recipe: Recipe, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -43,10 +43,15 @@ def tiling_arguments(recipe: Recipe, given: Mapping[str, Any] | None = None) -> 
 
 
 def tiles_first(recipe: Recipe) -> bool:
-    """Return whether the manifest has to be cut before a run: the recipe names slides, and the manifest is missing or half cut."""
+    """Return whether the manifest has to be cut before a run: the recipe names slides, and the manifest is missing or half cut.
+
+    Raises:
+        RunFolderError: the manifest's store cannot be used.
+    """
     if not recipe.tile.slides or not recipe.data.manifest:
         return False
     place = as_path(recipe.data.manifest)
+    check_store(place)
     if place.is_file() or (place / SUMMARY).is_file():
         return False
     identity = read_identity(place, "tile") or {}
