@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.command_line import Comparison
 from wsc_ray.bench.environment import commit, cpu_model, versions
 from wsc_ray.bench.markdown import table
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.picture import MPP, small_picture
 from wsc_ray.slides.scale import level0_mpp
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import find_tissue
 
 DRAWN = (3125, 2500)  # px: a slide of 25 x 20 mm

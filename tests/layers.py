@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,22 @@ def imports(package: Path) -> Iterator[tuple[str, str]]:
                 yield from ((str(path.relative_to(package)), f"{node.module}.{alias.name}") for alias in node.names)
             elif isinstance(node, ast.Import):
                 yield from ((str(path.relative_to(package)), alias.name) for alias in node.names)
+
+
+def circle(package: Path) -> list[str]:
+    """A circle of files that import each other, as one sentence; none where there is no circle."""
+    modules = {".".join(path.relative_to(package.parent).with_suffix("").parts): path for path in package.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): str(path.relative_to(package)) for name, path in modules.items()}
+    needs: dict[str, set[str]] = {file: set() for file in modules.values()}
+    for file, name in imports(package):
+        target = modules.get(name) or modules.get(name.rpartition(".")[0])
+        if target not in (None, file):
+            needs[file].add(target)
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return [f"files import each other in a circle: {' <- '.join(error.args[1])}"]
+    return []
 
 
 def room_of(file: str) -> str:
@@ -64,4 +81,4 @@ def problems(package: Path, page: str) -> list[str]:
             found.append(
                 f"{file} imports {name}: worker communication belongs into {', '.join(sorted(may_distributed))}"
             )
-    return found
+    return found + circle(package)

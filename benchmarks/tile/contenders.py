@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.patches import Square, read_patches
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.tiling.cut import encode
 
 QUALITY = 90  # of the patches, as `tile` has it

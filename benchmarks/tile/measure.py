@@ -14,7 +14,7 @@ from benchmarks.memory import peak_of
 from benchmarks.tile.contenders import LOOP, STORED, Corners, contenders
 from wsc_ray.bench.rounds import rotations
 from wsc_ray.slides.grid import grid
-from wsc_ray.slides.slide import open_slide
+from wsc_ray.slides.opening import open_slide
 
 
 class Sample(NamedTuple):

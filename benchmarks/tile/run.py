@@ -21,7 +21,7 @@ from wsc_ray.errors import DataError, UserError
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.places import local_path
 from wsc_ray.progress import Progress
-from wsc_ray.slides.slide import open_slide
+from wsc_ray.slides.opening import open_slide
 
 COMMAND = "benchmarks.tile"
 PACKAGES = (

@@ -14,7 +14,7 @@ from tests.conftest import invoke
 from tests.slides.drawn import draw
 from tests.slides.jpeg_slides import write_jpeg_slide
 from wsc_ray.bench.verdict import MISSED, REACHED, UNKNOWN
-from wsc_ray.slides.slide import open_slide
+from wsc_ray.slides.opening import open_slide
 
 pytestmark = pytest.mark.slow
 ROUNDS = 2

@@ -16,7 +16,7 @@ from wsc_ray.pixels.regions import read_rows
 from wsc_ray.pixels.retry import read_all
 from wsc_ray.slides import open_slides as module
 from wsc_ray.slides.open_slides import OpenSlides
-from wsc_ray.slides.slide import open_slide
+from wsc_ray.slides.opening import open_slide
 
 PICTURE = draw(600, seed=1)
 

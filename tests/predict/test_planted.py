@@ -21,9 +21,9 @@ from wsc_ray.mil.head import save_head
 from wsc_ray.mil.heads.abmil import AttentionSettings
 from wsc_ray.slides.grid import grid
 from wsc_ray.slides.listing import Entry
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.scale import Scale, choose_scale
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.slide_grid import Settings, slide_grids
 
 SIDE, SIZE, PLANTED = 1024, 64, 3  # px of the slide and of a patch; patches along a side of the planted corner

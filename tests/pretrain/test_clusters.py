@@ -18,7 +18,8 @@ from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import IDENTITY, RunFolder
 from wsc_ray.stage import write_identity
 from wsc_ray.stream.clusters import CLUSTERS, write_clusters
-from wsc_ray.stream.plan import pure_class
+from wsc_ray.stream.order import PURE
+from wsc_ray.stream.plan import divide
 from wsc_ray.stream.source import open_source
 
 
@@ -46,7 +47,7 @@ def test_the_kept_file_counts_and_not_the_features_of_today(tmp_path: Path) -> N
     recipe = recipe_of(store, tmp_path)
     recipe = recipe.model_copy(update={"stream": recipe.stream.model_copy(update={"features": str(other)})})
     source, run = open_source(recipe.data), RunFolder(tmp_path / "run")
-    pure, _ = pure_class(source, recipe)
+    pure = divide(source, recipe).kinds[PURE].groups
     made = clusters_of(recipe, source, pure, run)
     run.path.mkdir()
     write_clusters(run.path / CLUSTERS, made)
@@ -69,7 +70,9 @@ def test_a_folder_that_is_taken_is_refused_before_patches_are_clustered(tmp_path
     source = open_source(recipe.data)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
-    write_clusters(foreign / CLUSTERS, clusters_of(recipe, source, pure_class(source, recipe)[0], RunFolder(tmp_path)))
+    write_clusters(
+        foreign / CLUSTERS, clusters_of(recipe, source, divide(source, recipe).kinds[PURE].groups, RunFolder(tmp_path))
+    )
     recipe = without_features(recipe, tmp_path)
     with pytest.raises(RunFolderError, match=rf"is taken: it holds {CLUSTERS}"):
         pretrain(recipe=recipe, out=foreign)
@@ -88,7 +91,7 @@ def test_a_run_with_other_settings_is_refused_before_patches_are_clustered(tmp_p
         "format": 1,
         "training": recipe.training_part(),
         "features": {"uri": str(store), "digest": source.digest},
-        "cohort": pure_class(source, recipe)[1],
+        "cohort": divide(source, recipe).cohort,
         "clusters": plan["clusters"]["digest"],
         "start_from": None,
         "pixels": None,

@@ -13,7 +13,7 @@ from tests.report.runs import write_manifest, write_run
 from wsc_ray.commands import predict, report
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import SUMMARY, read_summary, write_summary
-from wsc_ray.report.answered import ROWS, answer_page
+from wsc_ray.report.answer_page import ROWS, answer_page
 from wsc_ray.report.answers import Answer, Answers, read_answers
 from wsc_ray.report.collect import Facts, collect
 from wsc_ray.report.looks import choose_slides, look

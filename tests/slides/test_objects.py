@@ -26,9 +26,10 @@ from wsc_ray.slides.masks import find_masks, read_mask
 from wsc_ray.slides.node_copies import node_copy
 from wsc_ray.slides.objects import CopiedSlide
 from wsc_ray.slides.open_slides import OpenSlides
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.ranges import GAP, LONGEST, join, stamp_of
 from wsc_ray.slides.readers.stored_tiles import StoredTilesSlide
-from wsc_ray.slides.slide import Region, open_slide
+from wsc_ray.slides.slide import Region
 from wsc_ray.storage import as_path
 
 SIDE = 3000

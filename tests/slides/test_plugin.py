@@ -13,7 +13,8 @@ from PIL import Image
 
 from tests.slides.drawn import draw
 from wsc_ray.errors import DataError
-from wsc_ray.slides.slide import READERS, Region, choose_reader, open_slide
+from wsc_ray.slides.opening import open_slide
+from wsc_ray.slides.slide import READERS, Region, choose_reader
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "add-a-reader.md").read_text()

@@ -8,10 +8,10 @@ from tests.slides.drawn import draw, write
 from wsc_ray.errors import DataError
 from wsc_ray.pixels import decode
 from wsc_ray.slides import preview as module
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.picture import small_picture
 from wsc_ray.slides.preview import SIDE, preview
 from wsc_ray.slides.preview import draw as draw_on
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import Tissue, find_tissue
 
 

@@ -8,9 +8,10 @@ import pytest
 from tests.slides.drawn import draw, write
 from wsc_ray.errors import DataError
 from wsc_ray.slides import slide as module
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.picture import small_picture
 from wsc_ray.slides.scale import choose_scale
-from wsc_ray.slides.slide import Region, choose_reader, on_white, open_slide, pyramid
+from wsc_ray.slides.slide import Region, choose_reader, on_white, pyramid
 
 READERS = [
     "openslide",

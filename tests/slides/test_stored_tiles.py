@@ -18,10 +18,11 @@ from tests.slides.drawn import draw, write
 from tests.slides.jpeg_slides import Jpeg, write_jpeg_slide
 from wsc_ray.errors import DataError
 from wsc_ray.slides.grid import grid
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.picture import small_picture
 from wsc_ray.slides.readers.stored_tiles import TOLERANCE, StoredTilesSlide
-from wsc_ray.slides.slide import Region, open_slide
+from wsc_ray.slides.slide import Region
 
 REAL = os.environ.get("WSC_RAY_SLIDES")
 PICTURE = draw(1100, seed=7)

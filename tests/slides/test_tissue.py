@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.slides.drawn import draw, write
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.picture import small_picture
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import find_tissue
 
 SIDE = 600  # px of a picture at 8 um/px

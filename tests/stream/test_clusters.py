@@ -25,8 +25,8 @@ from wsc_ray.stream.cluster_features import read_places
 from wsc_ray.stream.clusters import CLUSTERS, LACKING, Clusters, cluster_patches, read_clusters, write_clusters
 from wsc_ray.stream.groups import Groups
 from wsc_ray.stream.order import MIXED, PURE, window_picks
-from wsc_ray.stream.plan import Plan, make_plan, pure_class
-from wsc_ray.stream.source import open_source
+from wsc_ray.stream.plan import Plan, divide, make_plan, plan_of
+from wsc_ray.stream.source import Source, open_source
 
 RARE = 9  # every ninth patch of a slide is of a rare kind
 
@@ -84,8 +84,12 @@ def recipe_of(manifest: Path, features: Path, *, clusters: int = 2, **stream: ob
 
 def found_of(manifest: Path, features: Path, count: int = 2, seed: int = 0, bad: float = 0.0) -> Clusters:
     source = open_manifest(str(manifest))
-    groups, _ = pure_class(source, recipe_of(manifest, features))
+    groups = divide(source, recipe_of(manifest, features)).kinds[PURE].groups
     return cluster_patches(source, groups, features, count, seed, max_bad_fraction=bad)
+
+
+def planned(source: Source, recipe: Recipe, found: Clusters) -> Plan:
+    return plan_of(divide(source, recipe), recipe, found.numbers)
 
 
 def picks(plan: Plan, kind: int, shards: list[range]) -> list[np.ndarray]:
@@ -112,7 +116,7 @@ def test_kinds_that_lie_apart_are_clusters_whatever_the_order_of_the_features(ma
 def test_both_kinds_are_drawn_equally_often_and_the_mixed_class_as_before(manifest: Path, tmp_path: Path) -> None:
     found = found_of(manifest, features_for(tmp_path / "f"))
     source, recipe = open_manifest(str(manifest)), recipe_of(manifest, tmp_path / "f")
-    plan = make_plan(source, recipe, found.numbers)
+    plan = planned(source, recipe, found)
     offsets = np.cumsum([0, *plan.groups[PURE].rows])
     drawn = np.concatenate(picks(plan, PURE, [range(4)]))
     numbers = found.numbers[offsets[drawn[:, 0]] + drawn[:, 1]]
@@ -131,7 +135,7 @@ def test_any_number_of_workers_sees_the_same_batches(manifest: Path, tmp_path: P
     recipe = recipe_of(manifest, tmp_path / "f", sampling="epoch")
     values = recipe.model_dump()
     values["stream"]["sampling"], values["train"]["steps_per_epoch"] = sampling, 7
-    plan = make_plan(open_manifest(str(manifest)), Recipe.model_validate(values), found.numbers)
+    plan = planned(open_manifest(str(manifest)), Recipe.model_validate(values), found)
     for kind in (PURE, MIXED):
         whole = picks(plan, kind, [range(4)])
         for shards in ([range(2), range(2, 4)], [range(1), range(1, 2), range(2, 4)]):
@@ -149,9 +153,9 @@ def test_a_row_group_with_a_slide_that_is_left_out_keeps_its_rows_apart(manifest
     recipe = recipe_of(manifest, features_for(tmp_path / "f"))
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"cohort": str(tmp_path / "cohort.csv")})})
     source = open_manifest(str(manifest))
-    groups, _ = pure_class(source, recipe)
+    groups = divide(source, recipe).kinds[PURE].groups
     found = cluster_patches(source, groups, tmp_path / "f", 2, 0)
-    plan = make_plan(source, recipe, found.numbers)
+    plan = planned(source, recipe, found)
     names = found.table.to_pylist()
     assert sorted((row["slide_id"], row["x"]) for row in names) == sorted(
         [*(("b", x) for x in range(6)), *(("c", x) for x in range(30))]
@@ -212,7 +216,7 @@ def test_few_patches_without_features_are_a_cluster_of_their_own(manifest: Path,
     (note,) = found.notes
     assert note.startswith("6 of the 126 pure training patches (4.8%) have no features")
     assert found_of(manifest, features_for(tmp_path / "whole"), bad=0.02).notes == ()
-    plan = make_plan(open_manifest(str(manifest)), recipe_of(manifest, features), found.numbers)
+    plan = planned(open_manifest(str(manifest)), recipe_of(manifest, features), found)
     assert sorted(plan.orders[PURE].sizes.tolist()) == [6, 14, 106]
     write_clusters(tmp_path / CLUSTERS, found)
     assert read_clusters(tmp_path / CLUSTERS, 126).notes == found.notes
@@ -328,8 +332,8 @@ def test_a_feature_store_clusters_its_own_features(tmp_path: Path) -> None:
         {**values, "stream": {"by": "cluster", "clusters": 3, "shards": 4}, "train": {"batch_size": 16}}
     )
     source = open_source(recipe.data)
-    found = cluster_patches(source, pure_class(source, recipe)[0], store, 3, 0)
-    plan = make_plan(source, recipe, found.numbers)
+    found = cluster_patches(source, divide(source, recipe).kinds[PURE].groups, store, 3, 0)
+    plan = planned(source, recipe, found)
     assert plan.orders[PURE].sizes.tolist() == np.bincount(found.numbers).tolist()
     assert plan.orders[MIXED].sizes.sum() == plan.patches(MIXED)
 

@@ -29,7 +29,7 @@ from wsc_ray.manifest.write import write_file
 from wsc_ray.pixels import PixelSource
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.slides import open_slides
-from wsc_ray.slides.slide import open_slide
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.stream.quarantine import from_json
 from wsc_ray.stream.record import Recorder, samples_digest
 

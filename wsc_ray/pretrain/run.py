@@ -29,7 +29,7 @@ from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.stream.clusters import CLUSTERS, Clusters, write_clusters
 from wsc_ray.stream.order import MIXED, PURE
-from wsc_ray.stream.plan import Plan, make_plan, pure_class
+from wsc_ray.stream.plan import Plan, divide, plan_of
 from wsc_ray.stream.quarantine import read_quarantine
 from wsc_ray.stream.record import samples_digest
 from wsc_ray.stream.source import Source, named_source, open_source
@@ -76,21 +76,14 @@ def pretrain_encoder(
     source = open_source(recipe.data)
     folder = RunFolder(out)
     require_method(recipe.loss)
-    clusters, plan = None, None
-    if (
-        recipe.stream.by == "cluster"
-    ):  # is planned below: clustering takes long, and all that can be compared comes first
-        pure, cohort = pure_class(source, recipe)
-    else:
-        plan = make_plan(source, recipe)
-        cohort = plan.cohort
+    split = divide(source, recipe)
     statistics = _statistics(recipe, start_from)
     kind, named = ("features", recipe.data.features) if recipe.data.features else ("manifest", recipe.data.manifest)
     identity = {
         "format": FORMAT,
         "training": recipe.training_part(),
         kind: {"uri": named, "digest": source.digest},
-        "cohort": cohort,
+        "cohort": split.cohort,
         "start_from": shown(as_path(start_from)) if start_from else None,
         "pixels": statistics.to_json() if statistics else None,
     }
@@ -99,17 +92,18 @@ def pretrain_encoder(
         folder.read_info()  # refuses another format
         # Identities of earlier versions lack `pixels`, when all pixels were normalised with ImageNet's statistics, and
         # `cohort`, when the manifest's digest covered the slides, too.
-        own = {} if recipe.data.cohort else {"cohort": cohort}
+        own = {} if recipe.data.cohort else {"cohort": split.cohort}
         before = _compared({"pixels": IMAGENET.to_json(), **own, **earlier})
         start_over = f"start from its weights (--from {folder.checkpoints}/<checkpoint>)"
         refuse_other(folder.path, "a run", before, _compared(identity), words=WORDS, way_out=start_over)
-    if plan is None:
-        clusters = clusters_of(recipe, source, pure, folder)
+    clusters = None
+    if recipe.stream.by == "cluster":  # now that all else is compared, since clustering takes long
+        clusters = clusters_of(recipe, source, split.kinds[PURE].groups, folder)
         identity["clusters"] = clusters.digest
         if earlier is not None:
             now = {"clusters": clusters.digest}
             refuse_other(folder.path, "a run", earlier, now, words=WORDS, way_out=start_over)
-        plan = make_plan(source, recipe, clusters.numbers)
+    plan = plan_of(split, recipe, clusters.numbers if clusters else None)
     if dry_run:
         return {**_plan_summary(plan, recipe, clusters), "out": shown(folder.path), "resumes": earlier is not None}
     done = read_summary(folder.path) if earlier is not None else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsc_ray.evaluate.describe import metric_name
-from wsc_ray.report.answered import measured, tiles
+from wsc_ray.report.answer_page import measured, tiles
 from wsc_ray.report.charts import Table
 from wsc_ray.report.collect import Facts
 from wsc_ray.report.predictive import interval_text

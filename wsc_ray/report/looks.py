@@ -18,7 +18,7 @@ from wsc_ray.evaluate.report import MEMBERS
 from wsc_ray.features.store import read_slide, read_slides
 from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.ensemble import load_members
-from wsc_ray.report.answered import by_doubt
+from wsc_ray.report.answer_page import by_doubt
 from wsc_ray.report.collect import Facts
 
 _SAME = 1e-3  # allowed difference from the evaluation's probabilities: processors round differently

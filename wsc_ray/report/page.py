@@ -19,7 +19,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from wsc_ray.report.answered import AnswerPage
+from wsc_ray.report.answer_page import AnswerPage
 from wsc_ray.report.cards import Card
 from wsc_ray.report.charts import CONFIG, Chart, Table
 

@@ -11,7 +11,7 @@ import wsc_ray
 from wsc_ray.files import atomic
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
-from wsc_ray.report.answered import answer_page
+from wsc_ray.report.answer_page import answer_page
 from wsc_ray.report.cards import Card
 from wsc_ray.report.collect import Facts, collect
 from wsc_ray.report.lineage import (
@@ -27,7 +27,7 @@ from wsc_ray.report.looks import choose_slides
 from wsc_ray.report.page import Report, ResultPage, render
 from wsc_ray.report.places import find_results
 from wsc_ray.report.predictive import curve_charts, interval_chart, reliability_chart
-from wsc_ray.report.seen import look_at_slides, read_stores
+from wsc_ray.report.slides_seen import look_at_slides, read_stores
 from wsc_ray.report.training import training_charts
 from wsc_ray.stage import carry_out, claim_folder, open_store
 from wsc_ray.storage import as_path

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wsc_ray.mil.auroc import auroc
-from wsc_ray.report.answered import spread_text
+from wsc_ray.report.answer_page import spread_text
 from wsc_ray.report.cards import Card, Cut, PatchView, Seen
 from wsc_ray.report.charts import number
 from wsc_ray.report.collect import Facts

@@ -88,18 +88,16 @@ def limit_bytes() -> int:
 def _shared(copy: Path, path: StoragePath, stamp: Stamp) -> IO[str]:
     """Return the lock of a complete copy, held together with other users; the copy is made if it is missing."""
     while True:
-        lock = (copy.parent / _LOCK).open("a")
-        try:
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context((copy.parent / _LOCK).open("a"))
             fcntl.flock(lock, fcntl.LOCK_SH)
             if copy.exists():
+                stack.pop_all()  # the lock stays held
                 return lock
             fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that is writing it
             if not copy.exists():
                 _write(copy, path, stamp)
-        except BaseException:
-            lock.close()
-            raise
-        lock.close()  # a lock cannot be made shared without letting go of it: take it anew, and look whether the copy is still there
+        # A lock cannot be made shared without letting go of it: take it anew, and look whether the copy is still there.
 
 
 def _write(copy: Path, path: StoragePath, stamp: Stamp) -> None:

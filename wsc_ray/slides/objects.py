@@ -24,16 +24,6 @@ SEVERAL_FILES = frozenset((".mrxs", ".vms", ".vmu", ".ndpis", ".dcm"))  # suffix
 BLOCK = 64 << 10  # bytes of a request for a slide's head
 
 
-def open_object(path: StoragePath, kind: type[Slide]) -> Slide:
-    """Open a slide on an object store with a reader.
-
-    Raises:
-        DataError: the object is missing or damaged, cannot be read, or has no room on the node's disk.
-    """
-    slide = kind.of_object(path)
-    return slide if slide is not None else CopiedSlide(path, kind)
-
-
 class CopiedSlide(Slide):
     """A slide that a reader reads from a copy on the node's disk."""
 
@@ -81,13 +71,12 @@ class TiffObject(ObjectRanges):
         if self.read(0, 4)[:4] not in _TIFFS or not hasattr(os, "memfd_create"):
             return
         self._memory = os.memfd_create("wsc-ray-slide")
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.close)
             os.ftruncate(self._memory, self.size)
             if _read_tags(_Recorded(self, self._memory)):
                 self.head = Path(f"/proc/self/fd/{self._memory}")
-        except BaseException:
-            self.close()
-            raise
+            stack.pop_all()  # it stays open
 
     def close(self) -> None:
         super().close()

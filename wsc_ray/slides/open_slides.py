@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.ranges import Stamp, stamp_of
-from wsc_ray.slides.slide import Slide, choose_reader, open_slide
+from wsc_ray.slides.slide import Slide, choose_reader
 from wsc_ray.storage import AnyPath
 
 KEPT = 8  # slides that stay open while they are not in use

@@ -17,7 +17,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 from wsc_ray.registry import Registry
-from wsc_ray.storage import AnyPath, StoragePath
+from wsc_ray.storage import StoragePath
 
 
 class Region(NamedTuple):
@@ -115,27 +115,6 @@ def choose_reader(name: str) -> str:
     kinds = [READERS[each] for each in names if name != "auto" or each != "stored-tiles"]  # OpenSlide and more
     extras = [f"`pip install 'wsc-ray[{kind.extra}]'` installs {kind.title}" for kind in kinds if kind.extra]
     raise DataError("; ".join([f"{' or '.join(kind.title for kind in kinds)} is not installed", *extras]))
-
-
-def open_slide(path: AnyPath, reader: str) -> Slide:
-    """Open a slide file, or a slide on an object store, with the reader of that name.
-
-    Raises:
-        DataError: the file is missing or damaged, has a format that the reader does not know, or is larger than any slide.
-    """
-    if isinstance(path, Path):
-        if not path.is_file():
-            raise DataError(f"{path} is not there")
-        slide = READERS[reader](path)
-    else:
-        from wsc_ray.slides.objects import open_object
-
-        slide = open_object(path, READERS[reader])
-    width, height = slide.size
-    if width * height > MAX_SLIDE:
-        slide.close()
-        raise DataError(f"{path} says it is {width:,} x {height:,} px, more than any scanner makes")
-    return slide
 
 
 def pyramid(sizes: Sequence[tuple[int, int]], downsamples: Sequence[float]) -> tuple[float, ...]:

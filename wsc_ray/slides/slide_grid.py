@@ -14,11 +14,11 @@ from wsc_ray.slides.coords import Facts, preview_path, read_coords, write_coords
 from wsc_ray.slides.grid import covered, grid
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.masks import mask_identity, read_mask
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.picture import small_picture
 from wsc_ray.slides.preview import preview
 from wsc_ray.slides.ranges import stamp_of
 from wsc_ray.slides.scale import Scale, choose_scale, level0_mpp
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.slides.tissue import Tissue, find_tissue
 from wsc_ray.storage import AnyPath, StoragePath
 

@@ -93,7 +93,7 @@ def cluster_patches(
     """Assign every patch of some groups to one of `count` clusters of its features' directions.
 
     Args:
-        groups: the groups of the pure class; see `wsc_ray.stream.plan.pure_class`.
+        groups: the groups of the pure class; see `wsc_ray.stream.plan.divide`.
         features: the feature store.
         seed: seed of k-means' first centres (k-means++, Arthur and Vassilvitskii 2007).
         max_bad_fraction: share of the patches that may lack features; see `wsc_ray.stream.quarantine.allowed`.

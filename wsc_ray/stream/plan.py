@@ -82,70 +82,33 @@ def class_names(labels: set[str], recipe: Recipe) -> tuple[list[str], list[str]]
     return pure, mixed
 
 
-def pure_class(source: Source, recipe: Recipe) -> tuple[Groups, str]:
-    """Return `Plan.groups` of the pure class and `Plan.cohort`, to compare runs and cluster patches before the plan is made.
-
-    Raises:
-        DataError, ManifestError: see `make_plan`.
-    """
-    found = _divide(source, recipe)
-    return found.kinds[PURE].groups, _digest(found.slides, found.labels)
-
-
-def make_plan(source: Source, recipe: Recipe, clusters: np.ndarray | None = None) -> Plan:
-    """Return the plan of a run.
-
-    This reads only footers and the table of slides of a manifest, or the table of a feature store.
-
-    Args:
-        clusters: (n,) int64, the cluster of each patch of the pure class, for `stream.by: cluster`; see `wsc_ray.stream.clusters`.
-
-    Raises:
-        DataError: the training split is empty, lacks a class, is too small for one step, or leaves a worker without
-            patches in a short step; or the cohort does not fit the recipe.
-        ManifestError: the table of slides or `data.cohort` cannot be used.
-    """
-    found = _divide(source, recipe)
-    kinds, labels = found.kinds, found.labels
-    by, slides = recipe.stream.by, found.slides
-    if by == "cluster":
-        assert clusters is not None
-        orders = by_cluster(kinds[PURE], clusters), order_of(kinds[MIXED], "patch", found.patients)
-    else:
-        orders = order_of(kinds[PURE], by, found.patients), order_of(kinds[MIXED], by, found.patients)
-    geometry = _geometry(recipe, orders)
-    return Plan(
-        geometry,
-        recipe.train.epochs,
-        labels,
-        found.pure,
-        (kinds[PURE].groups, kinds[MIXED].groups),
-        orders,
-        _digest(slides, labels),
-        found.notes,
-    )
-
-
 @dataclass(frozen=True, eq=False)
-class _Divided:
-    """The training split, divided into the two classes.
+class TrainingSplit:
+    """The training split, divided into the two classes: all of a plan that does not depend on the order of patches.
 
     Attributes:
-        slides: the training slides, by id.
-        labels, pure, notes: as in `Plan`.
+        labels, pure, notes, cohort: as in `Plan`.
         kinds: the groups of each class, indexed by `PURE` and `MIXED`.
         patients: (slides,) number of each slide's patient.
     """
 
-    slides: Mapping[str, Mapping[str, Any]]
     labels: tuple[str, ...]
     pure: int
     kinds: tuple[Kind, Kind]
     patients: np.ndarray
+    cohort: str
     notes: tuple[str, ...]
 
 
-def _divide(source: Source, recipe: Recipe) -> _Divided:
+def divide(source: Source, recipe: Recipe) -> TrainingSplit:
+    """Return the training split of a run.
+
+    This reads only footers and the table of slides of a manifest, or the table of a feature store.
+
+    Raises:
+        DataError: the split is empty or lacks a class, or the cohort does not fit the recipe.
+        ManifestError: the table of slides or `data.cohort` cannot be used.
+    """
     split = recipe.data.train_split
     chosen = choose_slides(source.cohort(), recipe.data)
     runs = source.runs()
@@ -162,7 +125,37 @@ def _divide(source: Source, recipe: Recipe) -> _Divided:
         groups_of(source, runs, label_of, range(len(pure), len(labels))),
     )
     patients = _numbers([slides[slide]["patient_id"] if slide in slides else None for slide in runs.slides])
-    return _Divided(train, labels, len(pure), kinds, patients, chosen.notes)
+    return TrainingSplit(labels, len(pure), kinds, patients, _digest(train, labels), chosen.notes)
+
+
+def make_plan(source: Source, recipe: Recipe) -> Plan:
+    """Return the plan of a run whose `stream.by` is not `cluster`.
+
+    Raises:
+        DataError, ManifestError: see `divide` and `plan_of`.
+    """
+    return plan_of(divide(source, recipe), recipe)
+
+
+def plan_of(split: TrainingSplit, recipe: Recipe, clusters: np.ndarray | None = None) -> Plan:
+    """Return the plan of a run.
+
+    Args:
+        clusters: (n,) int64, the cluster of each patch of the pure class, for `stream.by: cluster`; see `wsc_ray.stream.clusters`.
+
+    Raises:
+        DataError: a class is too small for one step, or leaves a worker without patches in a short step.
+    """
+    pure, mixed = split.kinds
+    by = recipe.stream.by
+    if by == "cluster":
+        assert clusters is not None
+        orders = by_cluster(pure, clusters), order_of(mixed, "patch", split.patients)
+    else:
+        orders = order_of(pure, by, split.patients), order_of(mixed, by, split.patients)
+    groups = pure.groups, mixed.groups
+    geometry = _geometry(recipe, orders)
+    return Plan(geometry, recipe.train.epochs, split.labels, split.pure, groups, orders, split.cohort, split.notes)
 
 
 def _number(labels: Sequence[str], row: Mapping[str, Any] | None) -> int:

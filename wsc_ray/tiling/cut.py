@@ -19,9 +19,9 @@ from wsc_ray.errors import DataError
 from wsc_ray.files import atomic
 from wsc_ray.manifest.schema import conform, schema_for
 from wsc_ray.manifest.write import Span, write_file
+from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.patches import Square, read_patches
 from wsc_ray.slides.scale import Scale
-from wsc_ray.slides.slide import open_slide
 from wsc_ray.storage import AnyPath
 
 
