@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from wsc_ray.errors import UserError
+from wsc_ray.errors import RunFolderError, UserError
+from wsc_ray.files import read_json, write_json
 
 
 class Comparison(click.Command):
@@ -30,3 +34,51 @@ def whole_numbers(option: str, text: str) -> list[int]:
         return [int(word) for word in text.split(",")]
     except ValueError:
         raise UserError(f"--{option} {text}: write whole numbers with commas between them") from None
+
+
+def _below(variable: str, *names: str) -> str | None:
+    """Return a path in the folder that an environment variable names; None if the variable is not set."""
+    return str(Path(folder, *names)) if (folder := os.environ.get(variable)) else None
+
+
+def _named(option: str, variable: str, names: tuple[str, ...], metavar: str, text: str) -> Callable[..., Any]:
+    """Return an option for a path, by default one in the folder that an environment variable names."""
+    default = _below(variable, *names)
+    shown = "/".join((variable, *names))
+    return click.option(
+        option, default=default, required=default is None, metavar=metavar, help=f"{text}  [default: {shown}]"
+    )
+
+
+def patches_option(columns: str) -> Callable[..., Any]:
+    """Return the option `--patches`, a Parquet table of patches with these columns."""
+    place = ("pcam", "patches.parquet")
+    return _named("--patches", "WSC_RAY_COHORTS", place, "FILE", f"Parquet table of patches: {columns}.")
+
+
+weights_option = _named(
+    "--weights",
+    "WSC_RAY_WEIGHTS",
+    ("tf_efficientnet_lite0",),
+    "DIR",
+    "Folder with ImageNet weights of tf_efficientnet_lite0.",
+)
+
+
+def claim(folder: Path, what: str, options: Mapping[str, Any]) -> None:
+    """Write the options of a comparison that can go on after an interruption, or check that its folder holds them.
+
+    Args:
+        what: the comparison, for errors, such as `a grid`.
+
+    Raises:
+        RunFolderError: the folder holds other options, or something else.
+    """
+    known = folder / "options.json"
+    if known.exists():
+        if read_json(known) != options:
+            raise RunFolderError(f"{folder} holds {what} of other options; give another --out")
+    elif folder.exists() and any(folder.iterdir()):
+        raise RunFolderError(f"{folder} holds something else; give a folder that is new as --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(known, dict(options))

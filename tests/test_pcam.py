@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(COHORTS or "/nonexistent") / "pcam" / "patches.parquet"
 
 
-@pytest.mark.long  # `test_readme.py` goes the whole way in short, `stream/test_plan.py` and `test_views.py` take another target
 @pytest.mark.skipif(not TABLE.is_file(), reason="WSC_RAY_COHORTS names no folder with pcam/patches.parquet")
 def test_real_patches_go_the_whole_way(ray_cluster, wsc_ray_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

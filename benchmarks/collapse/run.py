@@ -14,10 +14,10 @@ from benchmarks.collapse.encoders import Encoders, Kind
 from benchmarks.collapse.gradients import escape, fall, measure
 from benchmarks.collapse.page import page, table_of
 from benchmarks.collapse.training import WARMUPS, Setting, train
+from benchmarks.command_line import claim
 from wsc_ray import checksums
 from wsc_ray.bench.environment import commit, describe_machine, versions
 from wsc_ray.bench.output import invocation, require_file
-from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic, read_json, write_json, write_summary
 from wsc_ray.places import local_path
 
@@ -54,7 +54,8 @@ def measure_collapse(*, patches: str, weights: str, out: str, quick: bool, markd
     """
     started, file = time.monotonic(), require_file(markdown) if markdown else None
     folder, table, start = local_path(out), local_path(patches), local_path(weights)
-    _claim(folder, {"patches": str(table), "weights": str(start), "quick": quick})
+    claim(folder, "a grid", {"patches": str(table), "weights": str(start), "quick": quick})
+    (folder / "runs").mkdir(exist_ok=True)
     count, views = (16, 2) if quick else (COUNT, VIEWS)
     encoders, runs = Encoders(folder, table, start, count=count, views=views), folder / "runs"
     torch.set_num_threads(1)
@@ -99,22 +100,6 @@ def measure_collapse(*, patches: str, weights: str, out: str, quick: bool, markd
 
 def _away(encoders: Encoders, batch_size: int) -> dict[str, Any]:
     return {"fall": fall(encoders, batch_size), "escape": escape(encoders, batch_size)}
-
-
-def _claim(folder: Path, options: dict[str, Any]) -> None:
-    """Write the options of a grid to a new folder, or check that the folder holds the same grid.
-
-    Raises:
-        RunFolderError: the folder holds something else.
-    """
-    known = folder / "options.json"
-    if known.exists():
-        if {name: read_json(known).get(name) for name in options} != options:
-            raise RunFolderError(f"{folder} holds a grid of other options; give another --out")
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunFolderError(f"{folder} holds something else; give a folder that is new as --out")
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
-    write_json(known, options)
 
 
 def _once(file: Path, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:

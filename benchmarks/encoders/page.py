@@ -58,7 +58,7 @@ def _differences(summary: Mapping[str, Any]) -> str:
                     f"{first} - {second}",
                     f"{row['value']:+.3f}",
                     interval,
-                    f"{row['p_holm']:.3f}",
+                    "below 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
                 ]
             )
     return table(["metric", "features", "difference", "95% interval", "p (Holm)"], rows)

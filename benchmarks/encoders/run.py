@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from benchmarks.command_line import claim
 from benchmarks.encoders.page import page, table_of
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file
 from wsc_ray.commands import cohort_folds, embed, evaluate, manifest_import, pretrain, tune
-from wsc_ray.errors import DataError, RunFolderError, WeightsError
-from wsc_ray.files import atomic, read_json, read_summary, write_json, write_summary
+from wsc_ray.errors import DataError, WeightsError
+from wsc_ray.files import atomic, read_summary, write_summary
 from wsc_ray.places import local_path
 from wsc_ray.ray_session import ray_session
 from wsc_ray.recipe.reading import validate_recipe
@@ -50,7 +51,8 @@ def compare_encoders(*, patches: str, weights: str, out: str, quick: bool, markd
     file = require_file(markdown) if markdown else None
     folder = local_path(out)
     _require(local_path(patches), local_path(weights))
-    _claim(folder, {"patches": str(local_path(patches)), "weights": str(local_path(weights)), "quick": quick})
+    options = {"patches": str(local_path(patches)), "weights": str(local_path(weights)), "quick": quick}
+    claim(folder, "a comparison", options)
     recipe = recipe_of(folder, quick)
     with ray_session():
         _cohort(local_path(patches), folder)
@@ -191,19 +193,3 @@ def _require(patches: Path, weights: Path) -> None:
         raise DataError(f"{patches} is not there; give a Parquet table of patches as --patches")
     if not (weights / "model.safetensors").is_file():
         raise WeightsError(f"{weights} has no model.safetensors; give the folder of the weights as --weights")
-
-
-def _claim(folder: Path, options: dict[str, Any]) -> None:
-    """Write the options of a comparison to a new folder, or check that the folder holds the same comparison.
-
-    Raises:
-        RunFolderError: the folder holds something else.
-    """
-    known = folder / "options.json"
-    if known.exists():
-        if read_json(known) != options:
-            raise RunFolderError(f"{folder} holds a comparison of other options; give another --out")
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunFolderError(f"{folder} holds something else; give a folder that is new as --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(known, options)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.command_line import claim
 from benchmarks.evidence.adapters import Setting, train_adapter
 from benchmarks.evidence.embedding import Features, embed_pool, used_rows
 from benchmarks.evidence.measure import ABMIL, HEADS, Head, distance_auroc, fit, knn_auroc, linear_auroc
 from benchmarks.evidence.pool import CHOOSE, FIT, TEST, Slides, draw_apart, draw_sharing, read_pool
 from wsc_ray.bench.environment import usable_cores
-from wsc_ray.errors import RunFolderError
 from wsc_ray.files import read_json, write_json
 
 FROZEN = "frozen"
@@ -175,11 +175,8 @@ def carry_out(
         DataError: the pool cannot be used.
     """
     values = json.loads(json.dumps(asdict(options)))
-    known = out / "options.json"
-    if known.exists() and read_json(known) != values:
-        raise RunFolderError(f"{out} holds a study of other options; give another --out")
-    (out / "runs").mkdir(parents=True, exist_ok=True)
-    write_json(known, values)
+    claim(out, "a study", values)
+    (out / "runs").mkdir(exist_ok=True)
     Study(out, pool_file, weights, options)  # embeds the pool
     workers = processes or usable_cores()
     context = multiprocessing.get_context("spawn")

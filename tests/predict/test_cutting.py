@@ -115,7 +115,7 @@ def test_features_of_another_encoder_are_not_the_heads(run):
 
 
 def test_features_that_are_gone_are_not_replaced_by_the_runs(run, tmp_path):
-    """The run's may be of another cohort, although the encoder is the same: what is not known is said."""
+    """The run's features may be of another cohort. `predict` does not use them, and a note names the features that are gone."""
     write_json(run / "features" / "identity.json", {"command": "embed", "encoder": "a" * 64, "size": 8})
     head = blue_head(tmp_path / "head", embed={"encoder": "a" * 64, "size": 8})
     for gone in (tmp_path / "gone", tmp_path / "gone" / "features"):
