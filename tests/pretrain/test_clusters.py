@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +16,7 @@ from tests.feature_files.stores import SLIDES, small_recipe, write_store
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.files import SUMMARY, read_json
+from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.clusters import clusters_of
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.recipe.sections import Recipe
@@ -153,3 +158,27 @@ def test_clusters_are_kept_for_every_worker_and_every_restart(ray_cluster: str, 
     pq.write_table(table, tmp_path / "one" / CLUSTERS)
     with pytest.raises(RunFolderError):
         pretrain(recipe=recipe_of(store, tmp_path), out=tmp_path / "one")
+
+
+@pytest.mark.long
+def test_a_killed_run_goes_on_in_the_same_order(ray_cluster: None, tmp_path: Path) -> None:
+    """SIGKILL of the whole command between two checkpoints; then the same command, against one worker that nobody disturbs."""
+    store, run = write_store(tmp_path / "store"), tmp_path / "run"
+    recipe = recipe_of(store, tmp_path, workers=2, epochs=4, steps_per_epoch=15, checkpoint_every=7)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    command = [sys.executable, "-m", "wsc_ray", "pretrain", str(tmp_path / "recipe.yaml"), "--out", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 600
+        while len(metrics_file.read(run / "metrics.jsonl")) < 10:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert len(metrics_file.read(run / "metrics.jsonl")) < 60
+    again = pretrain(recipe=recipe, out=run)
+    alone = pretrain(
+        recipe=recipe_of(store, tmp_path, workers=1, epochs=4, steps_per_epoch=15, checkpoint_every=7),
+        out=tmp_path / "alone",
+    )
+    assert again["samples_sha256"] == alone["samples_sha256"]
+    assert [line["step"] for line in metrics_file.read(run / "metrics.jsonl")] == list(range(1, 61))
