@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from wsc_ray.demo.picture import PICTURE
+from wsc_ray.demo.recipes import PIXELS
+from wsc_ray.demo.run import ENCODERS
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -63,15 +67,16 @@ def test_the_first_screens_commands_are_the_makefiles():
 
 
 def table(text):
-    return re.findall(r"^(?:weaksupcon|simclr|untrained) +\d.*", text, re.MULTILINE)
+    return re.findall(rf"^(?:{'|'.join(ENCODERS)}) +\d.*", text, re.MULTILINE)
 
 
 def test_the_demo_runs_to_its_table(newcomer, ray_cluster, wsc_ray_command):
     status, text = wsc_ray_command("demo", "--quick", "--out", newcomer / "quick")
     assert status == 0, text
-    assert [line.split()[0] for line in table(text)] == ["weaksupcon", "simclr", "untrained"]
+    assert [line.split()[:2] for line in table(text)] == [[name, "96" if name == PIXELS else "2"] for name in ENCODERS]
     page = (newcomer / "quick" / "report" / "report.html").read_text()
-    assert all(f">{name}</h3>" in page for name in ("weaksupcon", "simclr", "untrained"))
+    assert all(f">{name}</h3>" in page for name in ENCODERS)
+    assert (newcomer / "quick" / PICTURE).read_bytes().startswith(b"\x89PNG")
     status, again = wsc_ray_command("demo", "--quick", "--out", newcomer / "quick")
     assert status == 0
     assert table(again) == table(text)

@@ -10,7 +10,7 @@ from wsc_ray.command import Option, command
 
 
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
-    return f"{summary['table']}\n\nlook at every run: {summary['look']}\nread the report:   {summary['report']}"
+    return f"{summary['table']}\n\nlook at every run: {summary['look']}\nread the report:   {summary['report']}\nsee the patches:   {summary['picture']}"
 
 
 @command("demo", writes="`demo`", describe=_describe)
@@ -24,7 +24,8 @@ def demo(
 ) -> dict[str, Any]:
     """Run the whole pipeline on a synthetic cohort.
 
-    Pretraining with WeakSupCon, pretraining with SimCLR and an untrained encoder are compared in one table, and in a report.
+    An encoder of patches is trained without labels. WeakSupCon, SimCLR and SupCon then adapt its features, with two numbers left for a patch.
+    One table, one picture of the patches and one report compare all four.
 
     Returns:
         The summary, also in `OUT/summary.json`: `results`, a list of name, value and unit, and the `table` as text.

@@ -1,6 +1,8 @@
-"""The command: the whole way on a synthetic cohort, for three encoders, with one table at the end.
+"""The command: the whole way on a synthetic cohort, for four encoders, with one table and one picture at the end.
 
-It calls what the commands call and nothing else; each run folder it leaves can be gone on with by hand.
+An encoder of pixels is trained without labels. Then three methods adapt its features with slide labels, or without, into two numbers a
+patch, so that each has to choose what it keeps. The demo calls what the commands call and nothing else; each run folder that it leaves can be
+gone on with by hand.
 """
 
 from __future__ import annotations
@@ -8,11 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsc_ray.demo.cohort import write_cohort
+from wsc_ray.demo.picture import PICTURE, TestPatches, draw, read_test_patches
+from wsc_ray.demo.recipes import METHODS, NUMBERS, PIXELS, VIEWS, adapter_recipe, pixel_recipe
 from wsc_ray.evaluate.run import evaluate_head
 from wsc_ray.features.embed import embed_slides
 from wsc_ray.files import read_summary, write_summary
@@ -22,22 +27,20 @@ from wsc_ray.mil.search import search_head
 from wsc_ray.places import local_path
 from wsc_ray.pretrain.run import pretrain_encoder
 from wsc_ray.ray_session import ray_session
-from wsc_ray.recipe.reading import validate_recipe
-from wsc_ray.recipe.sections import Recipe
 from wsc_ray.report.run import REPORT, write_report
 from wsc_ray.stage import claim_folder, refuse_other, write_identity
 
-ENCODERS = ("weaksupcon", "simclr", "untrained")
+ENCODERS = (*METHODS, PIXELS)
+_TITLES = {"weaksupcon": "WeakSupCon", "simclr": "SimCLR", "supcon": "SupCon", PIXELS: "before adapting"}
+_COHORT = "2 of 24"  # tumour patches of a positive slide; demos of older versions had more
+_TUMOUR = 2 / 24  # share of a positive slide's patches
 
 
 def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
-    """Draw a cohort, pretrain WeakSupCon and SimCLR on two workers, embed, search a head and evaluate, beside the
-    untrained encoder; then write the report of the three.
-
-    The same call again goes on where an interrupted one stopped.
+    """Run the demo; the same call goes on where an interrupted one stopped.
 
     Args:
-        out: folder for the cohort and a run folder each encoder.
+        out: folder for the cohort, the report, the picture, and a run folder for each encoder.
         seed: of the cohort and of training.
         quick: a few steps of everything; the table means nothing then.
 
@@ -48,81 +51,55 @@ def run_demo(*, out: str | Path, seed: int, quick: bool) -> dict[str, Any]:
         RunFolderError: `out` is taken by something else, or by a demo of another seed or size.
     """
     out = local_path(out)
-    identity = {"seed": seed, "quick": quick}
+    identity = {"seed": seed, "quick": quick, "cohort": _COHORT}
     known = claim_folder("demo", out)
     if known is not None:
         refuse_other(out, "a demo", known, identity)
     write_identity(out, "demo", identity)
     say = _Stages(2 + 4 * len(ENCODERS))
     started = time.time()
-    say("drawing a cohort: one label a slide, a rare tumour texture, a stain of its own for every slide")
+    say(
+        "drawing a cohort: one label a slide, 2 tumour patches of 24 in a positive one, a stain of its own for every slide"
+    )
     manifest = _cohort(out, seed, quick)
+    uri = None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{out}/mlflow.db"
+    shared: dict[str, Any] = {"tracking": uri, "seed": seed, "quick": quick}
     results = {}
     with ray_session():
-        for name in ENCODERS:
-            run = out / name
-            say(
-                f"{name}: pretraining on 2 workers"
-                if name != "untrained"
-                else "untrained: random weights, to compare with"
-            )
-            pretrain_encoder(recipe=demo_recipe(name, manifest=manifest, out=out, seed=seed, quick=quick), out=run)
-            say(f"{name}: embedding every patch")
+        say("pixels: SimCLR from random weights on 2 workers, without labels")
+        pretrain_encoder(recipe=pixel_recipe(manifest, **shared), out=out / PIXELS)
+        say(f"pixels: embedding every patch and {VIEWS} views of it")
+        embed_slides(run=out / PIXELS, views=VIEWS)
+        results[PIXELS] = _judge(PIXELS, out / PIXELS, say)
+        for method in METHODS:
+            run = out / method
+            say(f"{method}: an adapter of these features, {NUMBERS} numbers a patch")
+            pretrain_encoder(recipe=adapter_recipe(method, out / PIXELS / "features", **shared), out=run)
+            say(f"{method}: embedding every patch")
             embed_slides(run=run)
-            say(f"{name}: searching an MIL head on training and validation slides")
-            search_head(run=run)
-            say(f"{name}: evaluating it on test slides")
-            results[name] = evaluate_head(run=run)
-    say("writing the report of all three")
+            results[method] = _judge(method, run, say)
+    say("writing the report and the picture")
     write_report(runs=[out / name for name in ENCODERS], out=out / "report")
+    patches = {name: read_test_patches(out / name / "features") for name in ENCODERS}
+    draw({_TITLES[name]: patches[name] for name in ENCODERS}, out / PICTURE)
+    rows = [_row(name, results[name], patches[name]) for name in ENCODERS]
     summary = {
-        "results": [row for name, result in results.items() for row in _rows(name, result)],
-        "table": _table(results),
+        "results": [each for row in rows for each in row.results()],
+        "table": _table(rows),
         "report": str(out / "report" / REPORT),
+        "picture": str(out / PICTURE),
         "seconds": round(time.time() - started, 1),
         "look": results[ENCODERS[0]]["mlflow"]["look"],
     }
     return write_summary(out, "demo", summary)
 
 
-def demo_recipe(name: str, *, manifest: Path, out: Path, seed: int, quick: bool) -> Recipe:
-    """The recipe of one of `ENCODERS`: a small encoder and small crops, so that two CPU cores train it in a minute.
-
-    From random weights the similarity half would pull everything to one point at the paper's weight of 1 (see
-    `loss.similarity_weight` in the README), so that it is small and rises slowly. Momentum is 0
-    because with 0.9 training did not leave its plateau for some seeds (seed 1, of 0 and 1 tried).
-    """
-    uri = None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{out}/mlflow.db"
-    epochs = 0 if name == "untrained" else 1 if quick else 15
-    values = {
-        "seed": seed,
-        "data": {"manifest": str(manifest)},
-        "encoder": {"backbone": "test_resnet", "weights": "random", "head_hidden": 128, "head_dim": 64},
-        "loss": {
-            "method": "simclr" if name == "simclr" else "weaksupcon",
-            "similarity_weight": 0.01,
-            "similarity_warmup": 400,
-        },
-        "augment": {"size": 32, "scale": [0.4, 1.0], "vflip": 0.5, "grayscale": 0.3},
-        "stream": {"sampling": "epoch", "shards": 8, "window": 64},
-        "train": {
-            "epochs": epochs,
-            "steps_per_epoch": 3 if quick else None,
-            "batch_size": 64,
-            "workers": 2,
-            "cpus_per_worker": 0.5,
-            "lr": 0.4,
-            "momentum": 0.0,
-            "warmup_epochs": 0 if quick else 0.6,
-            "schedule": "cosine",
-            "log_every": 10,
-        },
-        "embed": {"size": 48},
-        "tune": {"trials": 2, "epochs": 2, "seeds": 1} if quick else {"trials": 6, "epochs": 40, "seeds": 1},
-        "evaluate": {"bootstrap": 200 if quick else 1000},
-        "tracking": {"uri": uri, "experiment": "wsc-ray demo"},
-    }
-    return validate_recipe(values, source=f"demo recipe of {name}")
+def _judge(name: str, run: Path, say: _Stages) -> dict[str, Any]:
+    """Search an MIL head on a run's features, and evaluate it; return the summary of the evaluation."""
+    say(f"{name}: searching an MIL head on training and validation slides")
+    search_head(run=run)
+    say(f"{name}: evaluating it on test slides")
+    return evaluate_head(run=run)
 
 
 class _Stages:
@@ -142,10 +119,8 @@ def _cohort(out: Path, seed: int, quick: bool) -> Path:
     if read_summary(manifest) is None:
         table = out / "cohort" / "patches.parquet"
         if not table.exists():
-            if quick:
-                write_cohort(table.parent, seed=seed, slides=(12, 6, 8), patches_per_slide=12)
-            else:
-                write_cohort(table.parent, seed=seed)
+            sizes: dict[str, Any] = {"slides": (12, 6, 8), "patches_per_slide": 12} if quick else {}
+            write_cohort(table.parent, seed=seed, tumour_fraction=(_TUMOUR, _TUMOUR), **sizes)
         import_manifest(
             source=str(table),
             out=str(manifest),
@@ -157,25 +132,59 @@ def _cohort(out: Path, seed: int, quick: bool) -> Path:
     return manifest
 
 
-def _rows(name: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    metrics = {key: result["metrics"][key]["value"] for key in ("balanced_accuracy", "auroc")}
-    return [
-        {"name": f"{name} {key}", "value": value, "unit": "1", "baseline": None, "ratio": None}
-        for key, value in metrics.items()
-    ]
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table: metrics of the head on test slides with their intervals, and of the features of test patches.
+
+    Attributes:
+        numbers: width of the features.
+        distance: AUROC for tumour patches of the distance from normal tissue.
+    """
+
+    name: str
+    numbers: int
+    balanced_accuracy: Mapping[str, Any]
+    auroc: Mapping[str, Any]
+    attention: Mapping[str, Any]
+    distance: float
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return the figures as a benchmark's: name, value and unit."""
+        values = {
+            "balanced_accuracy": self.balanced_accuracy["value"],
+            "auroc": self.auroc["value"],
+            "attention_auroc": self.attention["value"],
+            "distance_auroc": self.distance,
+        }
+        return [
+            {"name": f"{self.name} {key}", "value": value, "unit": "1", "baseline": None, "ratio": None}
+            for key, value in values.items()
+        ]
 
 
-def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The comparison, a line an encoder: test metrics of the MIL head with their intervals."""
-    lines = [
-        f"{'encoder':<12} {'balanced accuracy':<22} {'AUROC':<22} attention finds tumour patches (AUROC)",
-        f"{'-' * 12} {'-' * 22} {'-' * 22} {'-' * 39}",
-    ]
-    for name, result in results.items():
-        metrics = result["metrics"]
-        cells = [_cell(metrics["balanced_accuracy"]), _cell(metrics["auroc"]), _cell(result["attention"]["auroc"])]
-        lines.append(f"{name:<12} {cells[0]:<22} {cells[1]:<22} {cells[2]}")
-    return "\n".join(lines)
+def _row(name: str, result: Mapping[str, Any], patches: TestPatches) -> _Row:
+    metrics = result["metrics"]
+    return _Row(
+        name,
+        patches.width,
+        metrics["balanced_accuracy"],
+        metrics["auroc"],
+        result["attention"]["auroc"],
+        patches.distance_auroc(),
+    )
+
+
+def _table(rows: Sequence[_Row]) -> str:
+    """Return the comparison, a line for each encoder."""
+    header = ("encoder", "numbers", "balanced accuracy", "AUROC", "attention: tumour", "distance: tumour")
+    widths = (10, 7, 19, 19, 19, 16)
+    lines = [header, tuple("-" * width for width in widths)]
+    for row in rows:
+        cells = (_cell(row.balanced_accuracy), _cell(row.auroc), _cell(row.attention), f"{row.distance:.3f}")
+        lines.append((row.name, str(row.numbers), *cells))
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def _cell(metric: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Drawn H&E-like tissue, in which tumour differs from normal by the shape of its nuclei and by nothing else.
+"""Drawn H&E-like tissue, in which tumour differs from normal by the size and shape of its nuclei and by nothing else.
 
 A patch is two maps, haematoxylin and eosin, that become RGB through optical density (Beer-Lambert; stain vectors after
 Ruifrok and Johnston 2001 and Macenko 2009). Normal tissue mixes lymphocytes, spindle-shaped stromal nuclei and large
-pale histiocytes, each regular and uniform; tumour nuclei differ in size from one to the next, are irregular, have
+pale histiocytes, each regular and uniform; tumour nuclei are larger, differ in size from one to the next, are irregular, have
 nucleoli and cleared chromatin, and some are in mitosis. How much of a patch is nucleus, how dark its nuclei are and how
 its grey values spread are drawn without looking at the class, and the drawn map is remapped by rank to them: colour
 statistics do not know the class. Stain, scanner light, focus and scale belong to the slide.
@@ -51,7 +51,7 @@ class _Nuclei:
 _LYMPHOCYTE = _Nuclei((3.2, 4.1), 0.07, (1.0, 1.15), 0.03, 0.0, 0, 0.0, 0.97)
 _SPINDLE = _Nuclei((3.3, 4.4), 0.12, (2.2, 3.6), 0.03, 0.0, 0, 0.0, 0.75)
 _HISTIOCYTE = _Nuclei((4.8, 6.4), 0.07, (1.1, 1.4), 0.03, 0.15, 1, 0.0, 0.97)
-_TUMOUR = _Nuclei((4.4, 6.6), 0.33, (1.0, 1.7), 0.09, 0.95, 3, 0.08, 0.82)
+_TUMOUR = _Nuclei((6.0, 8.5), 0.33, (1.0, 1.7), 0.09, 0.95, 3, 0.08, 0.82)
 _NORMAL = (_LYMPHOCYTE, _SPINDLE, _HISTIOCYTE)
 
 
