@@ -13,7 +13,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 
-EXACT = 10**11  # largest number of comparisons of an exact search: half an hour on two cores at 512 dimensions (benchmarks/duplicates.md)
+EXACT = 10**11  # most comparisons of an exact search: half an hour on two cores (benchmarks/duplicates.md)
 _PROBES = 32  # number of cells that are searched
 _TRAINING = 64  # number of patches per cell on which k-means is trained
 _SAMPLE = 200  # number of queries with which recall is measured
