@@ -57,6 +57,9 @@ def test_a_folder_has_one_run(uri, tmp_path):
     assert run.last_step("loss") == 2
     assert run.last_step("never") == -1
     assert run.ui_command == f"mlflow ui --backend-store-uri {uri}"
+    assert found.data.tags["mlflow.source.name"] == "wsc-ray pretrain"
+    # What MLflow's interface goes by when it chooses between runs and chats.
+    assert client.get_experiment_by_name("x").tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,7 @@ def test_a_folder_has_one_run(uri, tmp_path):
         ("tune", "camelyon16/nested", "tune camelyon16/nested"),
         ("evaluate", "camelyon16/evaluate", "evaluate camelyon16"),
         ("tune", "mil", "tune mil"),
+        ("report", "report", "report"),
     ],
 )
 def test_a_run_is_named_after_what_it_is(uri, tmp_path, command, folder, name):

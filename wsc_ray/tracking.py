@@ -57,7 +57,8 @@ class Tracker:
             earlier = read_link(folder)
             self.run_id = earlier["run_id"] if earlier and earlier["uri"] == shown(uri) else None
             if self.run_id is None:
-                tags = {"wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
+                source = {"mlflow.source.name": f"wsc-ray {command}", "mlflow.source.type": "LOCAL"}
+                tags = {**source, "wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
                 if parent:
                     tags["mlflow.parentRunId"] = parent
                 name = run_name(command, folder)
@@ -226,7 +227,7 @@ def run_name(command: str, folder: AnyPath) -> str:
         folder: the command's output folder; it is named with the folder of wsc-ray that it lies in, if there is one.
     """
     if not (folder.parent / IDENTITY).is_file():
-        return f"{command} {folder.name}"
+        return command if folder.name == command else f"{command} {folder.name}"
     usual = folder.name == _USUAL.get(command, command)
     return f"{command} {folder.parent.name}" + ("" if usual else f"/{folder.name}")
 

@@ -30,6 +30,9 @@ from wsc_ray.uris import reason_about, shown
 FILE = "mlflow.json"
 STORE = "mlflow.db"
 SQLITE = "sqlite:///"
+_KIND = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # MLflow's interface then shows runs, and not traces of chats
 
 _copies: dict[str, Path] = {}  # this process's copies of SQLite files on object stores, by URI
 
@@ -97,7 +100,7 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
         elif on_object_store(uri):
             place = shown(as_path(uri).parent / "mlartifacts" / _folder_of(experiment))
         try:
-            return client, client.create_experiment(experiment, artifact_location=place)
+            return client, client.create_experiment(experiment, artifact_location=place, tags=_KIND)
         except MlflowException:  # another process created it in between
             existing = client.get_experiment_by_name(experiment)
             if existing is None:
