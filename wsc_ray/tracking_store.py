@@ -30,9 +30,6 @@ from wsc_ray.uris import reason_about, shown
 FILE = "mlflow.json"
 STORE = "mlflow.db"
 SQLITE = "sqlite:///"
-_KIND = {
-    "mlflow.experimentKind": "custom_model_development"
-}  # MLflow's interface then shows runs, and not traces of chats
 
 _copies: dict[str, Path] = {}  # this process's copies of SQLite files on object stores, by URI
 
@@ -100,7 +97,7 @@ def connect(uri: str, experiment: str) -> tuple[Any, str]:
         elif on_object_store(uri):
             place = shown(as_path(uri).parent / "mlartifacts" / _folder_of(experiment))
         try:
-            return client, client.create_experiment(experiment, artifact_location=place, tags=_KIND)
+            return client, client.create_experiment(experiment, artifact_location=place)
         except MlflowException:  # another process created it in between
             existing = client.get_experiment_by_name(experiment)
             if existing is None:
