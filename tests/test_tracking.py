@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from wsc_ray import tracking_store
 from wsc_ray.errors import TrackingError
+from wsc_ray.stage import write_identity
 from wsc_ray.storage import as_path
 from wsc_ray.tracking import Tracker
 from wsc_ray.tracking_store import tracking_uri
@@ -56,6 +57,27 @@ def test_a_folder_has_one_run(uri, tmp_path):
     assert run.last_step("loss") == 2
     assert run.last_step("never") == -1
     assert run.ui_command == f"mlflow ui --backend-store-uri {uri}"
+    assert found.data.tags["mlflow.source.name"] == "wsc-ray pretrain"
+
+
+@pytest.mark.parametrize(
+    ("command", "folder", "name"),
+    [
+        ("pretrain", "camelyon16", "pretrain camelyon16"),
+        ("embed", "camelyon16/features", "embed camelyon16"),
+        ("tune", "camelyon16/mil", "tune camelyon16"),
+        ("tune", "camelyon16/nested", "tune camelyon16/nested"),
+        ("evaluate", "camelyon16/evaluate", "evaluate camelyon16"),
+        ("tune", "mil", "tune mil"),
+        ("report", "report", "report"),
+    ],
+)
+def test_a_run_is_named_after_what_it_is(uri, tmp_path, command, folder, name):
+    write_identity(tmp_path / "camelyon16", "pretrain", {})
+    (tmp_path / folder).mkdir(exist_ok=True)
+    with tracker(uri, tmp_path / folder, command=command) as run:
+        pass
+    assert MlflowClient(tracking_uri=uri).get_run(run.run_id).info.run_name == name
 
 
 def test_a_folder_with_odd_characters(tmp_path, monkeypatch):

@@ -17,11 +17,13 @@ from typing import Any, Self
 
 from wsc_ray.errors import TrackingError
 from wsc_ray.files import local_file, local_folder, write_json
+from wsc_ray.run_folder import IDENTITY
 from wsc_ray.storage import AnyPath
 from wsc_ray.tracking_store import FILE, STORE, connect, on_object_store, read_link, unreachable, write_back
 from wsc_ray.uris import shown, values_without_secrets
 
 MODEL = "model"  # folder among a run's artifacts
+_USUAL = {"embed": "features", "tune": "mil"}  # names of output folders in a run folder; the others' are the commands'
 
 
 class Tracker:
@@ -55,10 +57,11 @@ class Tracker:
             earlier = read_link(folder)
             self.run_id = earlier["run_id"] if earlier and earlier["uri"] == shown(uri) else None
             if self.run_id is None:
-                tags = {"wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
+                source = {"mlflow.source.name": f"wsc-ray {command}", "mlflow.source.type": "LOCAL"}
+                tags = {**source, "wsc_ray.command": command, "wsc_ray.folder": shown(folder)}
                 if parent:
                     tags["mlflow.parentRunId"] = parent
-                name = f"{command} {folder.name}"
+                name = run_name(command, folder)
                 self.run_id = self.client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
                 write_back(uri)  # first, so that the folder never names a run that the store lacks
                 write_json(folder / FILE, {"uri": shown(uri), "run_id": self.run_id})
@@ -215,6 +218,18 @@ class Tracker:
         if on_object_store(uri):
             return f"mlflow ui --backend-store-uri sqlite:///{STORE} (beside a copy of {uri})"
         return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def run_name(command: str, folder: AnyPath) -> str:
+    """Return the name of a command's run, which says what it is in a list of many: `tune camelyon16` for the folder camelyon16/mil.
+
+    Args:
+        folder: the command's output folder; it is named with the folder of wsc-ray that it lies in, if there is one.
+    """
+    if not (folder.parent / IDENTITY).is_file():
+        return command if folder.name == command else f"{command} {folder.name}"
+    usual = folder.name == _USUAL.get(command, command)
+    return f"{command} {folder.parent.name}" + ("" if usual else f"/{folder.name}")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

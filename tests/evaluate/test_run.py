@@ -16,7 +16,7 @@ from wsc_ray.evaluate.assess import Result, assess
 from wsc_ray.evaluate.describe import describe
 from wsc_ray.evaluate.inputs import fold_of, measured_slides, predict_members
 from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
-from wsc_ray.files import read_json
+from wsc_ray.files import read_json, write_summary
 from wsc_ray.mil.bags import load_bags, slides_of
 from wsc_ray.mil.ensemble import load_members
 from wsc_ray.mil.fit import fit_head, predict
@@ -67,6 +67,8 @@ def change(features: Path, column: str, new) -> None:
 
 
 def test_what_an_evaluation_leaves(places: dict[str, Path], mlflow_store: str) -> None:
+    registered = {"name": "heads", "version": 3, "uri": "models:/heads/3"}
+    write_summary(places["head"], "tune", {"registered": registered})
     summary = evaluate(**places, overrides=FAST)
     out = places["out"]
     assert summary == read_json(out / "summary.json")
@@ -95,6 +97,8 @@ def test_what_an_evaluation_leaves(places: dict[str, Path], mlflow_store: str) -
     run = MlflowClient(mlflow_store).get_run(summary["mlflow"]["run_id"])
     assert run.data.metrics["auroc"] == summary["metrics"]["auroc"]["value"]
     assert run.data.metrics["attention_auroc_low"] == attention["auroc"]["low"]
+    assert run.data.tags["wsc_ray.model"] == "models:/heads/3"
+    assert run.data.params["evaluate.bootstrap"] == str(summary["bootstrap"]["samples"])
     text = describe(summary)
     assert "16 slides of 8 patients, split test (positive: positive)" in text
     assert "balanced accuracy" in text

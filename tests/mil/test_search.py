@@ -97,7 +97,7 @@ def test_what_a_search_leaves(searched: tuple[Path, dict[str, Any]], mlflow_stor
     client = MlflowClient(mlflow_store)
     run = client.get_run(summary["mlflow"]["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["trials"] == str(TRIALS)
+    assert run.data.params["tune.trials"] == str(TRIALS)
     assert run.data.metrics["val_auroc"] == summary["val"]["auroc"]
     assert run.inputs.dataset_inputs[0].dataset.name == store.name
     runs = children(out, mlflow_store)

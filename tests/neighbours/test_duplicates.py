@@ -86,6 +86,21 @@ def test_what_looks_alike_everywhere_is_no_copy(slides):
     assert named(blank) == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tissue_that_one_slide_alone_has_makes_no_copies_of_the_rest(seed):
+    """Its patches are far from the other slide, at nearly equal distances, as in a space of hundreds of dimensions."""
+    rng = np.random.default_rng(seed)
+
+    def tissue(which: int, count: int, spread: float) -> np.ndarray:
+        found = np.zeros((count, WIDTH))
+        found[:, which] = 1
+        found[:, 8:14] = spread * rng.normal(size=(count, 6))
+        return found
+
+    both = np.concatenate([tissue(0, 60, 0.4), tissue(1, 20, 0.04)])
+    assert named({"a": ("p", unit_vectors(both, "a")), "b": ("q", unit_vectors(tissue(0, 60, 0.4), "b"))}) == []
+
+
 def test_three_copies_of_a_slide_are_three_pairs(slides):
     for copy in ("a", "b"):
         slides[copy] = (f"q{copy}", slides["s0"][1])

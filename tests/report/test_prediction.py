@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +225,16 @@ def test_ten_thousand_slides_are_sampled() -> None:
     assert "1,000 of 10,000 slides are drawn" in page.chart.note
     assert page.without is not None
     assert page.without.rows == [["bad", "-", HOSTILE]]
+
+
+@pytest.mark.parametrize(("count", "ticks"), [(1, {"values": [1]}), (2, {"values": [1, 2]}), (11, {"tickCount": 5})])
+def test_the_axis_of_scores_counts_whole_slides(count: int, ticks: dict[str, Any]) -> None:
+    rows = [Answer(f"s{n}", None, 5, np.array([0.3, 0.7]), 0.1, 0.2) for n in range(count)]
+    chart = answer_page("x", Answers(CLASSES, rows)).chart
+    assert chart is not None
+    x = chart.spec["layer"][0]["encoding"]["x"]
+    assert {name: x["axis"][name] for name in ticks} == ticks
+    assert x["scale"]["domain"] == [0.5, count + 0.5]
 
 
 def unknown_prediction(folder: Path, predicted: Path, cut: Path | None = None) -> Facts:

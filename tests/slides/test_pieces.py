@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsc_ray.slides.pieces import connected, without_holes, without_small
+from wsc_ray.slides.pieces import box_of, connected, without_holes, without_small
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.55])
@@ -40,3 +40,21 @@ def test_pieces_that_hold_something():
     sure = np.array([[0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
     expected = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
     np.testing.assert_array_equal(connected(mask, sure), expected)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6])
+@pytest.mark.parametrize("known", [0.0, 0.02, 0.5, 1.0])
+def test_pieces_that_hold_something_beside_labels(share, known):
+    rng = np.random.default_rng(round(100 * share))
+    mask, sure = rng.random((70, 90)) < share, rng.random((70, 90)) < known
+    pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+    held = np.setdiff1d(pieces[sure], 0)
+    np.testing.assert_array_equal(connected(mask, sure), np.isin(pieces, held))
+
+
+def test_the_box_around_a_mask():
+    mask = np.zeros((20, 30), bool)
+    assert box_of(mask, 2) == (slice(0, 3), slice(0, 3))  # nothing, yet a box
+    mask[5, 7] = mask[9, 27] = True
+    assert box_of(mask, 0) == (slice(5, 10), slice(7, 28))
+    assert box_of(mask, 6) == (slice(0, 16), slice(1, 30))

@@ -4,12 +4,14 @@ import importlib.util
 
 import numpy as np
 import pytest
+from openslide import OpenSlide
 
 from tests.slides.drawn import draw, write
 from wsc_ray.errors import DataError
 from wsc_ray.slides import slide as module
 from wsc_ray.slides.opening import open_slide
 from wsc_ray.slides.picture import small_picture
+from wsc_ray.slides.readers import openslide
 from wsc_ray.slides.scale import choose_scale
 from wsc_ray.slides.slide import Region, choose_reader, on_white, pyramid
 
@@ -26,6 +28,23 @@ READERS = [
 def drawn(tmp_path_factory):
     picture = draw(1024, seed=3)
     return picture, write(tmp_path_factory.mktemp("slides") / "a.tif", picture, mpp=0.5)
+
+
+def test_a_large_region_is_asked_for_in_parts(drawn, monkeypatch):
+    picture, path = drawn
+    monkeypatch.setattr(openslide, "AT_ONCE", 50_000)
+    asked = []
+    read = OpenSlide.read_region
+
+    def recorded(self, location, level, size):
+        asked.append(size[0] * size[1])
+        return read(self, location, level, size)
+
+    monkeypatch.setattr(OpenSlide, "read_region", recorded)
+    slide = open_slide(path, "openslide")
+    np.testing.assert_array_equal(slide.read(3, 5, 0, 1000, 901), picture[5:906, 3:1003])
+    assert sum(asked) == 1000 * 901
+    assert max(asked) <= 50_000
 
 
 @pytest.mark.parametrize("reader", READERS)

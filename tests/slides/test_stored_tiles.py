@@ -192,12 +192,12 @@ def test_a_closed_slide_can_be_closed_and_leaves_no_handle(slide):
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
-def refused(path: Path, sentence: str, region=(0, 0, 0, 100, 100)) -> None:
+def refused(path: Path, sentence: str, region=(0, 0, 0, 100, 100), reader: str = "stored-tiles") -> None:
     """Opening or reading says so in one line, and takes little memory."""
 
     def work():
         with pytest.raises(DataError, match=sentence) as caught:
-            open_slide(path, "stored-tiles").read(*region)
+            open_slide(path, reader).read(*region)
         assert "\n" not in str(caught.value)
 
     assert peak_of(work).extra < 64 * MB
@@ -232,6 +232,15 @@ def test_a_truncated_slide_is_a_sentence(slide, tmp_path):
     refused(tmp_path / "c.svs", "cannot be opened: ")
 
 
+@pytest.mark.parametrize("side", [65_000, 1_000])
+def test_a_size_that_the_listed_tiles_do_not_fill_is_a_sentence(slide, tmp_path, side):
+    def change(page, tags):
+        tags["ImageWidth"].overwrite(side)
+        tags["ImageLength"].overwrite(side)
+
+    refused(damaged(slide, tmp_path / "f.svs", change), r"f.svs has damaged tags: \d+ tiles are listed, and .* px take")
+
+
 @pytest.mark.parametrize("count", [2**32 - 1, 10**6])
 def test_bytes_that_a_header_claims_are_not_believed(slide, tmp_path, count):
     path = damaged(slide, tmp_path / "d.svs", lambda page, tags: put(tags, "TileByteCounts", 0, count))
@@ -255,7 +264,9 @@ def test_a_slide_that_claims_to_be_larger_than_any_is_a_sentence(slide, tmp_path
         tags["ImageWidth"].overwrite(8192 * 20 * 5)
         tags["ImageLength"].overwrite(8192 * 4 * 10)
 
-    refused(damaged(slide, tmp_path / "f.svs", change), "says it is 819,200 x 327,680 px, more than any scanner makes")
+    path = damaged(slide, tmp_path / "f.svs", change)
+    refused(path, "says it is 819,200 x 327,680 px, more than any scanner makes", reader="openslide")
+    refused(path, r"f.svs has damaged tags: \d+ tiles are listed, and 819,200 x 327,680 px take 4,000")
 
 
 def test_a_damaged_jpeg_is_a_sentence(slide, tmp_path):

@@ -1,5 +1,6 @@
 """The page of all slides: which come first and why, that nothing of a list becomes HTML, and what a browser makes of it."""
 
+import base64
 import functools
 import http.server
 import json
@@ -9,6 +10,7 @@ import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ from wsc_ray.slides.coords import Facts
 from wsc_ray.slides.listing import Entry
 from wsc_ray.slides.scale import Scale
 from wsc_ray.slides.slide_grid import BLURRED, LITTLE, NO_TISSUE, PEN, Settings, SlideGrid, slide_grids
-from wsc_ray.tiling.page import cards_of, render, suspicions, write_page
+from wsc_ray.tiling import artifact
+from wsc_ray.tiling.page import Card, cards_of, render, suspicions, write_page
 
 SETTINGS = Settings(mpps=(0.5,), size=64, overlap=0, tissue=0.5, reader="openslide")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -124,6 +127,32 @@ def test_a_page_of_thousands_of_slides_is_small_and_loads_pictures_when_they_are
     pictures = [attrs for tag, attrs in _Tags(text).found if tag == "img"]
     assert len(pictures) == 2000
     assert all(attrs["loading"] == "lazy" for attrs in pictures)
+
+
+class _Artifacts:
+    """Stands for an MLflow run, and keeps the text of what is logged."""
+
+    keeps_artifacts = True
+
+    def log_artifact(self, path):
+        self.text = path.read_text()
+
+
+def test_the_page_in_mlflow_is_one_file_with_the_first_slides(made, monkeypatch):
+    monkeypatch.setattr(artifact, "SLIDES", 2)
+    cards = [Card("glass", ("no patch is kept",), 1, "previews/glass.jpg", {}), Card("c", (), 9, "previews/c.jpg", {})]
+    cards.append(Card("a (1) & b", (), 9, "previews/a.jpg", {}))
+    logged = _Artifacts()
+    artifact.log_page(logged, made, cards)
+    page = _Tags(logged.text)
+    sources = [attrs["src"] for tag, attrs in page.found if tag == "img"]
+    assert [source[:23] for source in sources] == ["data:image/jpeg;base64,"] * 2
+    assert not [tag for tag, _ in page.found if tag == "a"]
+    assert "3 slides, 1 of them suspicious" in page.text
+    assert "Here are the first 2." in page.text
+    assert str(made / "slides.html") in page.text
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(sources[1][23:]), np.uint8), cv2.IMREAD_COLOR)
+    assert max(decoded.shape) == artifact.SIDE
 
 
 @pytest.fixture(scope="module")

@@ -124,6 +124,7 @@ def test_begun_by_options_it_goes_on_by_the_recipe(ray_cluster, here):
     assert only.info.run_id == again["mlflow"]["run_id"] == made["mlflow"]["run_id"]
     assert only.data.tags["wsc_ray.command"] == "tile"
     assert only.data.params["patch_size"] == "64"
+    assert [each.path for each in client.list_artifacts(only.info.run_id)] == ["slides.html"]
     with pytest.raises(RunFolderError, match="`mpp`"):
         tile(mpp=1.0)
     result = invoke("tile", "--set", "tile.overlap=8", "--dry-run")

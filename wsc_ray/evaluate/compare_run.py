@@ -81,7 +81,7 @@ def compare_results(
         tracker.log_artifact(folder / DIFFERENCES)
         return values
 
-    params = {"results": ", ".join(names), **settings.model_dump(mode="json")}
+    params = {"results": ", ".join(names), "evaluate": settings.model_dump(mode="json")}
     # Existing results are replaced, so that there is no identity to compare.
     return carry_out(COMMAND, out=folder, identity={}, plan=plan, params=params, store=store, work=work)
 

@@ -42,6 +42,7 @@ from wsc_ray.features.store import read_slides
 from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.ensemble import Member, load_members
 from wsc_ray.mil.inputs import encoder_of
+from wsc_ray.mil.mlflow_registry import model_tag
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath
@@ -127,6 +128,7 @@ def evaluate_head(
     def work(tracker: Tracker) -> dict[str, Any]:
         ledger = record(ledger_folder, opening)  # first, since the results below show the test slides
         tracker.set_tags({f"wsc_ray.test.{name}": str(value) for name, value in asdict(opening).items()})
+        tracker.set_tags(model_tag(head))
         tracker.log_metrics({"test_openings": ledger["opening"]}, step=ledger["opening"])
         write_predictions(out / PREDICTIONS, result)
         write_members(out / MEMBERS, result)
@@ -137,8 +139,8 @@ def evaluate_head(
             tracker.log_artifact(out / name)
         return {**measured, "head_digest": opening.head, "ledger": {"path": shown(ledger_folder / LEDGER), **ledger}}
 
-    params = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
-    params |= recipe.evaluate.model_dump(mode="json")
+    params: dict[str, Any] = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
+    params["evaluate"] = recipe.evaluate.model_dump(mode="json")
     # Existing results are replaced, so that there is no identity to compare.
     return carry_out("evaluate", out=out, identity={}, plan=plan, params=params, store=store, work=work)
 

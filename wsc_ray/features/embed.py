@@ -155,7 +155,7 @@ def embed_slides(
         embedded = lots.patches - sum(counts[slide] for slide in left_out)
         return {"patches_embedded": embedded, "patches_per_second": rate, "slides_left_out": left_out}
 
-    params = {**plan, "batch_size": recipe.embed.batch_size}
+    params = {**plan, "embed": {"batch_size": recipe.embed.batch_size}}
     return carry_out("embed", out=out, identity=identity, plan=plan, params=params, store=store, work=work)
 
 

@@ -192,7 +192,9 @@ def _check_files(
             except DataError as error:
                 wrong.append(f"{path.name}: {error}")
             except (OSError, RuntimeError, ValueError, TypeError) as error:
-                wrong.append(f"{path.name}: cannot be read: {str(error).splitlines()[0] if str(error) else error!r}")
+                wrong.append(
+                    f"{path.name}: cannot be read: {str(error).splitlines()[0] if str(error) else repr(error)}"
+                )
             progress.advance(1)
     if wrong:
         hint = (

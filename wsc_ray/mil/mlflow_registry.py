@@ -19,7 +19,7 @@ import wsc_ray
 from wsc_ray.cohort import Cohort
 from wsc_ray.errors import DataError
 from wsc_ray.features.store import read_file
-from wsc_ray.files import local_folder
+from wsc_ray.files import local_folder, read_summary
 from wsc_ray.mil.ensemble import MEMBERS, Member
 from wsc_ray.mil.head import CONFIG, WEIGHTS
 from wsc_ray.mil.one_bag import predict_bag, speaking
@@ -58,6 +58,12 @@ def register_members(
     tags = {**lineage, "wsc_ray.members": _members_digest(out)}
     with _packed_model(out, classes, tags) as model:
         return tracker.register(model, name, tags)
+
+
+def model_tag(head: AnyPath) -> dict[str, str]:
+    """Return the tag that names the registered model of a head, for the runs that use it; none if it is not registered."""
+    registered = (read_summary(head) or {}).get("registered")
+    return {"wsc_ray.model": registered["uri"]} if registered else {}
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def search_head(
             "searches": {str(task.fold): _summary(search) for task, search in zip(tasks, searches, strict=True)},
         }
 
-    params = {"seed": recipe.seed, **recipe.tune.model_dump(mode="json")}
+    params = {"seed": recipe.seed, "tune": recipe.tune.model_dump(mode="json")}
     from wsc_ray.mil.ray_members import require_resources
     from wsc_ray.ray_session import ray_session
 

@@ -7,7 +7,9 @@ patches that merely look alike, as in Lowe 2004 (doi:10.1023/B:VISI.0000029664.9
 
 Patches that merely look alike are distributed around each other in some number m of dimensions, so that ratio^(m/2) is the smallest
 of nine uniform random numbers (Levina and Bickel 2004, Maximum likelihood estimation of intrinsic dimension). m is estimated from
-the patches themselves. For each patch,
+the patches themselves, twice: from the ratios of the nearest, and from those of the fifth nearest, which is the middle one of the nine
+numbers. The first is robust against copies. But if a tenth of the patches is of a tissue that no other patient has, it is far too large,
+since these patches are about equally far from all others; the smaller estimate counts. For each patch,
 
     chance = 1 - (1 - ratio^(m/2))^9
 
@@ -26,6 +28,7 @@ from wsc_ray.neighbours.vectors import PatchVectors
 from wsc_ray.progress import Progress
 
 REFERENCE = 10  # distances are compared with that of this neighbour
+_MIDDLE = 5  # the neighbour whose ratio, to the power m/2, has the median 1/2
 COPY = 1e-8  # chance below which one patch alone shows a copy
 ALIKE = 1e-3  # chance below which a patch counts as evidence that two slides are copies
 SLIDE_PATCHES = 4  # least number of such patches, in both slides together, that make two slides copies
@@ -61,24 +64,33 @@ def nearest_of_others(patches: PatchVectors) -> tuple[np.ndarray, np.ndarray, Pa
         The row of the nearest patch (n,), -1 if there is no other patient; the chance (n,), 1 in that case; and the index.
     """
     index = PatchIndex(patches.vectors, len(patches))
-    nearest, ratio = np.full(len(patches), -1), np.ones(len(patches))
+    nearest, ratio, middle = np.full(len(patches), -1), np.ones(len(patches)), np.full(len(patches), np.nan)
     with Progress("comparing patches", len(patches), unit="patches") as progress:
         for patient in patches.rows_of_patients():
             for start in range(patient.start, patient.stop, _AT_ONCE):
                 rows = slice(start, min(start + _AT_ONCE, patient.stop))
                 cosines, neighbours = index.search(patches.vectors[rows], REFERENCE, without=patient)
-                nearest[rows], ratio[rows] = neighbours[:, 0], _ratio(cosines, neighbours)
+                nearest[rows], ratio[rows] = neighbours[:, 0], _ratio(cosines, neighbours, 1)
+                middle[rows] = np.where(neighbours[:, -1] >= 0, _ratio(cosines, neighbours, _MIDDLE), np.nan)
                 progress.advance(rows.stop - rows.start)
-    return nearest, chance_of(ratio), index
+    return nearest, chance_of(ratio, middle), index
 
 
-def chance_of(ratio: np.ndarray) -> np.ndarray:
-    """Return the chance of each ratio, (n,); see the module's docstring."""
+def chance_of(ratio: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Return the chance of each ratio, (n,); see the module's docstring.
+
+    Args:
+        middle: the same ratio of the fifth nearest, (n,); NaN for a patch with too few neighbours.
+    """
     usual = float(np.quantile(ratio, _USUAL))
     if not 0 < usual < 1:  # nearly all patches are copies, or all are equal: m cannot be estimated
         return np.where(ratio < _SAME, 0.0, 1.0)
     others = REFERENCE - 1
     half_dimension = np.log(1 - (1 - _USUAL) ** (1 / others)) / np.log(usual)
+    known = middle[np.isfinite(middle)]
+    typical = float(np.median(known)) if len(known) else 0.0
+    if 0 < typical < 1:  # otherwise most patches have five copies, or none has a fifth neighbour
+        half_dimension = min(half_dimension, np.log(0.5) / np.log(typical))
     return -np.expm1(others * np.log1p(-np.minimum(ratio**half_dimension, 1 - 1e-12)))
 
 
@@ -116,10 +128,14 @@ def find_copies(patches: PatchVectors, nearest: np.ndarray, chance: np.ndarray) 
     return sorted(pairs, key=lambda copies: (-copies.patches, copies.slides))
 
 
-def _ratio(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return the ratio of each query, (q,), from cosines (q, k) and rows (q, k), which are -1 past the last patch."""
+def _ratio(cosines: np.ndarray, found: np.ndarray, neighbour: int) -> np.ndarray:
+    """Return the ratio of each query, (q,), from cosines (q, k) and rows (q, k), which are -1 past the last patch.
+
+    Args:
+        neighbour: whose distance is divided by that of the last, 1 for the nearest.
+    """
     distances = np.clip(1 - cosines.astype(np.float64), 0, None)
     last = np.maximum((found >= 0).sum(axis=1) - 1, 0)
     reference = distances[np.arange(len(distances)), last]
-    ratio = np.where(reference > _SAME, distances[:, 0] / np.maximum(reference, _SAME), 1.0)
+    ratio = np.where(reference > _SAME, distances[:, neighbour - 1] / np.maximum(reference, _SAME), 1.0)
     return np.where(last > 0, ratio, 1.0)  # a single neighbour gives no distance to compare with

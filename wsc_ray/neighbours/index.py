@@ -1,6 +1,6 @@
 """Nearest patches by the cosine of their features, with faiss (https://github.com/facebookresearch/faiss).
 
-The search is exact as long as that takes minutes. For more patches, these are sorted into cells by k-means and only the nearest cells
+The search is exact as long as that takes no hours. For more patches, these are sorted into cells by k-means and only the nearest cells
 are searched (Jégou et al. 2011, doi:10.1109/TPAMI.2010.57); the recall of that search is measured.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from wsc_ray.errors import DataError
 
-EXACT = 10**11  # largest number of comparisons of an exact search: some minutes on a core at 512 dimensions
+EXACT = 10**11  # most comparisons of an exact search: half an hour on two cores (benchmarks/duplicates.md)
 _PROBES = 32  # number of cells that are searched
 _TRAINING = 64  # number of patches per cell on which k-means is trained
 _SAMPLE = 200  # number of queries with which recall is measured

@@ -12,6 +12,7 @@ from wsc_ray.attention.file import ATTENTION, AttentionMap, write_attention
 from wsc_ray.attention.geojson import GEOJSON, feature_collection, write_geojson
 from wsc_ray.encoders.choose import LOCAL, TIMM
 from wsc_ray.errors import DataError, RecipeError
+from wsc_ray.mil.mlflow_registry import model_tag
 from wsc_ray.mil.one_bag import predict_bag, speaking
 from wsc_ray.predict.bag import Asked, load_bag
 from wsc_ray.predict.cutting import choose_cutting, compare_with_features, manifest_of_features
@@ -126,6 +127,7 @@ def predict_slides(
         write_table(target / PREDICTIONS, found, loaded.classes, loaded.calibration)
         tracker.log_dataset(name=source.name, digest=source.digest, source=source.place, context="inference")
         tracker.log_artifact(target / PREDICTIONS)
+        tracker.set_tags(model_tag(place))
         counted = _counts(found, loaded)
         tracker.log_metrics({"slides": len(found), "slides_predicted": counted["slides_predicted"]})
         return {**counted, "notes": _notes(source, found, loaded), "predictions": shown(target / PREDICTIONS)}

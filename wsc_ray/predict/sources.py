@@ -89,7 +89,7 @@ def of_slides(
     digest = digest_of_list(listed.entries, link=cutting.link)
 
     def prepare(store: str) -> list[Asked]:
-        tiled = tile_slides(**arguments, tracking=store)
+        tiled = tile_slides(**arguments, tracking=store, experiment=recipe.tracking.experiment)
         left_out: dict[str, str] = {}
         if tiled["patches"]:
             left_out = _embed(encoder, str(out / MANIFEST), out / FEATURES, _with_store(fitted, store))

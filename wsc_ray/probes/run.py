@@ -125,10 +125,11 @@ def probe_features(
                 probabilities,
             )
             tracker.log_artifact(out / f"{probe}.csv")
+        tracker.log_dataset(name=features.name, digest=bags.digest(), source=shown(features), context="evaluation")
         tracker.log_metrics(_flat(values))
         return {**values, "ledger": ledger}
 
-    params = {"features": shown(features), "test": test, **recipe.evaluate.model_dump(mode="json")}
+    params = {"features": shown(features), "test": test, "evaluate": recipe.evaluate.model_dump(mode="json")}
     # Existing results are replaced, so that there is no identity to compare.
     return carry_out("probe", out=out, identity={}, plan=plan, params=params, store=store, work=work)
 

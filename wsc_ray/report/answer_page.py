@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from wsc_ray.report.charts import COLOURS, Chart, Table, number, quantitative, s
 
 ROWS = 500  # slides of a table at most
 POINTS = 1000  # slides of a chart at most
+_FEW = 10  # slides of a chart whose axis has a tick for each
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,12 @@ def _chart(run: str, answers: Answers) -> Chart:
         }
         rows.append({"rank": rank, "slide": each.slide, **numbers})
     values = np.array([value for value, _ in found])
+    ticks: dict[str, Any] = {"values": list(range(1, len(found) + 1))} if len(found) <= _FEW else {"tickCount": 5}
     x = {
         "field": "rank",
         "type": "quantitative",
-        "axis": {"title": "slides, by their probability", "tickCount": 5, "tickMinStep": 1},
+        "axis": {"title": "slides, by their probability", "format": ",d", **ticks},
+        "scale": {"domain": [0.5, len(found) + 0.5], "nice": False},
     }
     y = quantitative("probability", what, (0, 1))
     spec = {

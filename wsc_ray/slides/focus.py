@@ -49,10 +49,12 @@ def detail(lightness: np.ndarray, sigma: float = FINE) -> np.ndarray:
     Args:
         lightness: (h, w), 0 to 255.
     """
-    lightness = lightness.astype(np.float32)
-    return lightness - cv2.GaussianBlur(lightness, (0, 0), sigma)
+    lightness = lightness.astype(np.float32, copy=False)
+    blurred = cv2.GaussianBlur(lightness, (0, 0), sigma)
+    return np.subtract(lightness, blurred, out=blurred)
 
 
 def _out_of_focus(lightness: np.ndarray) -> np.ndarray:
+    lightness = lightness.astype(np.float32)
     fine, wide = (cv2.sqrBoxFilter(detail(lightness, sigma), -1, (AROUND, AROUND)) for sigma in (FINE, WIDE))
     return (cv2.scaleAdd(wide, -SHARP, fine) < ROUNDING) & (wide > FLAT**2)

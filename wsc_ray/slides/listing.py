@@ -49,7 +49,6 @@ NAMES = {
     "mpp": ("spacing_at_level_0",),
     "mask": ("mask_path",),
 }
-# Suffixes of files that lie beside slides and are no slides.
 _SHOWN = 20  # problems that are listed; further ones are counted
 
 

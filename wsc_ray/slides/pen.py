@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from wsc_ray.slides.focus import detail
-from wsc_ray.slides.pieces import without_small
+from wsc_ray.slides.pieces import box_of, without_small
 
 # Range of hue angles in degrees, and smallest chroma of a pen; other hues are those of stains.
 PENS = (
@@ -24,7 +24,7 @@ PENS = (
     (285, 298, 46),
     (298, 310, 66),  # violet blue: a hue of haematoxylin too
 )
-BLACK = (28, 12)  # lightness and chroma below which a px is black: pens, and the black around a scan
+BLACK = (72, 12)  # lightness (0 to 255) and chroma below which a px is black: pens, and the black around a scan
 CLUSTERS = 10
 SAMPLE = 16_384  # px in the sample for k-means, about
 ROUNDS = 10
@@ -48,7 +48,7 @@ def find_pen(lab: Lab, coloured: np.ndarray, lightness: np.ndarray, least: int) 
         lightness: (h, w) uint8; a px's detail is what a small blur removes from it.
         least: size of the smallest mark, px.
     """
-    marks = lab[0] < BLACK[0] * 2.55
+    marks = lab[0] < BLACK[0]
     marks[marks] = _chroma(_at(lab, marks)) < BLACK[1]
     count = np.count_nonzero(coloured)
     if count > CLUSTERS:
@@ -62,9 +62,10 @@ def find_pen(lab: Lab, coloured: np.ndarray, lightness: np.ndarray, least: int) 
             share = np.count_nonzero(inked) / count
             if share and not (share > STAIN[0] and np.median(np.abs(detail(lightness)[inked])) > STAIN[1]):
                 marks |= inked
-    marks = without_small(marks, least)
+    box = box_of(marks, GROW)  # marks are few
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (GROW, GROW))
-    return cv2.dilate(marks.astype(np.uint8), disc).astype(bool)
+    marks[box] = cv2.dilate(without_small(marks[box], least).astype(np.uint8), disc)
+    return marks
 
 
 def is_pen(colours: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Removing the small pieces and holes of a mask, and selecting pieces."""
+"""Removing the small pieces and holes of a mask, selecting pieces, and the box around a mask."""
 
 from __future__ import annotations
 
@@ -25,13 +25,29 @@ def without_holes(mask: np.ndarray, least: int) -> np.ndarray:
 
 def connected(mask: np.ndarray, sure: np.ndarray) -> np.ndarray:
     """Return the pieces of a mask that hold at least one px of `sure`; all (h, w) bool."""
-    count, pieces = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    of = pieces[mask]
+    found = mask & sure
+    rest = mask & ~sure  # usually few px: a piece of these is kept if it touches one that is sure
+    count, pieces = cv2.connectedComponents(rest.view(np.uint8), connectivity=8)
     kept = np.zeros(count, bool)
-    kept[of[sure[mask]]] = True
-    found = np.zeros(mask.shape, bool)
-    found[mask] = kept.take(of)
+    kept[pieces[rest & _grown(found)]] = True
+    found[rest] = kept.take(pieces[rest])
     return found
+
+
+def box_of(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns that a mask covers, with `margin` px around them inside the picture; at least one px."""
+    found = []
+    for axis, length in ((1, mask.shape[0]), (0, mask.shape[1])):
+        (at,) = np.nonzero(mask.any(axis=axis))
+        low, high = (int(at[0]), int(at[-1])) if len(at) else (0, 0)
+        found.append(slice(max(0, low - margin), min(length, high + 1 + margin)))
+    rows, columns = found
+    return rows, columns
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """Return a mask with the eight px around each of its px."""
+    return cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
 
 
 def _outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[int]]:

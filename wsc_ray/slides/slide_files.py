@@ -12,7 +12,7 @@ from wsc_ray.slides.ranges import REQUESTS
 from wsc_ray.storage import AnyPath, StoragePath, as_path
 from wsc_ray.uris import reason_about, shown
 
-_NO_SLIDES = frozenset(
+_NO_SLIDES = frozenset(  # suffixes of files that lie beside slides
     [
         ".csv",
         ".tsv",

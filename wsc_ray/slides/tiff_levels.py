@@ -71,7 +71,9 @@ def tiled_levels(
                 for page, own, size in zip(pages, told, sizes, strict=True)
             ]
     except DAMAGED as error:
-        raise DataError(f"{path} has damaged tags: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        raise DataError(
+            f"{path} has damaged tags: {str(error).splitlines()[0] if str(error) else repr(error)}"
+        ) from None
 
 
 def _tiled(file: Any) -> Iterator[Any]:
@@ -88,7 +90,10 @@ def _level(page: Any, size: tuple[int, int], padded: bool) -> TiledLevel | None:
         return None
     across, down = (-(-whole // part) for whole, part in zip(told, tile, strict=True))
     offsets, counts = (np.asarray(values, np.int64) for values in (page.dataoffsets, page.databytecounts))
-    if len(offsets) != across * down or len(counts) != across * down:
+    listed = min(len(offsets), len(counts))
+    if listed < across * down:  # OpenSlide would show other tiles in their place
+        raise ValueError(f"{listed:,} tiles are listed, and {told[0]:,} x {told[1]:,} px take {across * down:,}")
+    if max(len(offsets), len(counts)) > across * down:
         return None
     tables, colours = read_tables(page.jpegtables), _COLOURS[page.photometric]
     return TiledLevel(tile, across, down, offsets, counts, tables, colours, bool(counts.all()))

@@ -19,12 +19,12 @@ import numpy as np
 from wsc_ray.slides.focus import out_of_focus
 from wsc_ray.slides.pen import Lab, find_pen
 from wsc_ray.slides.picture import MPP
-from wsc_ray.slides.pieces import connected, without_holes, without_small
+from wsc_ray.slides.pieces import box_of, connected, without_holes, without_small
 
 BLUR = 5  # px: side of the median filter
-GLASS = (80, 10, 0.01)  # lightness (0 to 100) above and chroma below which px can be glass; their smallest share
-SURE = (5.0, 10.0)  # distance in a and b from the glass: bounds of Otsu's threshold
-PALE = 4.0  # smallest distance in a and b of tissue from the glass
+GLASS = (204, 10, 0.01)  # lightness (0 to 255) above and chroma below which px can be glass; their smallest share
+SURE = (5, 10)  # distance in a and b from the glass: bounds of Otsu's threshold
+PALE = 4  # smallest distance in a and b of tissue from the glass
 CLOSE = 7  # px: gaps between cells up to this are closed
 SPECK = 0.01  # mm^2: smaller pieces are dust
 HOLE = 0.05  # mm^2: smaller holes are lumina and folds, which belong to the tissue around them
@@ -58,7 +58,7 @@ def find_tissue(picture: np.ndarray) -> Tissue:
     """
     lightness, a, b = _smooth_lab(picture)
     colour = _from_glass((lightness, a, b))
-    box = _box(colour > PALE * _PARTS)
+    box = box_of(colour > PALE * _PARTS, MARGIN)
     found = _in_box(picture[box], (lightness[box], a[box], b[box]), colour[box])
     whole = (np.zeros(colour.shape, bool) for _ in range(3))
     masks = []
@@ -81,17 +81,6 @@ def _in_box(picture: np.ndarray, lab: Lab, colour: np.ndarray) -> tuple[np.ndarr
     return mask & ~blurred, pen, blurred
 
 
-def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns that a mask covers, with `MARGIN` px around them; at least one px."""
-    found = []
-    for axis, length in ((1, mask.shape[0]), (0, mask.shape[1])):
-        (at,) = np.nonzero(mask.any(axis=axis))
-        low, high = (int(at[0]), int(at[-1])) if len(at) else (0, 0)
-        found.append(slice(max(0, low - MARGIN), min(length, high + 1 + MARGIN)))
-    rows, columns = found
-    return rows, columns
-
-
 def _smooth_lab(picture: np.ndarray) -> Lab:
     """Return a picture behind a median filter as L, a and b, (h, w) uint8 each; made from bands of rows, which stay in a CPU's cache."""
     lightness, a, b = np.empty((3, *picture.shape[:2]), np.uint8)
@@ -106,7 +95,7 @@ def _from_glass(lab: Lab) -> np.ndarray:
     """Return each px's distance from the glass in a and b, times `_PARTS` and 255 at most, (h, w) uint8. Glass is bright and nearly
     grey; if a picture has too little of it, white is taken for the glass."""
     lightness, *ab = lab
-    bright = (lightness > GLASS[0] * 2.55) & (lightness < 255)
+    bright = (lightness > GLASS[0]) & (lightness < 255)
     counts = cv2.calcHist(ab, [0, 1], bright.view(np.uint8), [256, 256], [0, 256, 0, 256]).astype(np.int64).ravel()
     a, b = (np.indices((256, 256), dtype=np.float32) - 128).reshape(2, -1)
     counts *= np.hypot(a, b) < GLASS[1]
@@ -125,12 +114,12 @@ def _median(values: np.ndarray, counts: np.ndarray) -> float:
     return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
 
 
-def _sure(colour: np.ndarray) -> float:
-    """Return Otsu's threshold within its bounds, times `_PARTS` as `colour` is."""
+def _sure(colour: np.ndarray) -> int:
+    """Return Otsu's threshold within its bounds, times `_PARTS` as `colour` is; whole numbers are compared ten times as fast."""
     if not colour.size:
         return SURE[1] * _PARTS
     threshold, _ = cv2.threshold(colour.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    return float(np.clip(threshold, SURE[0] * _PARTS, SURE[1] * _PARTS))
+    return int(np.clip(threshold, SURE[0] * _PARTS, SURE[1] * _PARTS))
 
 
 def _px(square_mm: float) -> int:

@@ -40,7 +40,7 @@ class Card:
     Attributes:
         reasons: why the slide is suspicious, the worst reason first.
         rank: how bad the first reason is, 0 the worst; slides with the same rank keep the list's order.
-        preview: the picture's address relative to the page; None if there is no picture.
+        preview: the picture's address, relative to the page or with the picture in it (`data:`); None if there is no picture.
         facts: name -> value, as texts.
     """
 
@@ -53,8 +53,8 @@ class Card:
 
 def write_page(
     out: AnyPath, entries: Sequence[Entry], grids: Sequence[Sequence[SlideGrid]], settings: Settings
-) -> None:
-    """Write the page of a manifest in one step.
+) -> list[Card]:
+    """Write the page of a manifest in one step, and return its slides.
 
     Args:
         grids: the grids of each entry, one for each scale.
@@ -63,10 +63,15 @@ def write_page(
     cards = cards_of(entries, grids, settings, there)
     with atomic(out / PAGE) as temporary:
         temporary.write_text(render(cards, title=out.name), encoding="utf-8")
+    return cards
 
 
-def render(cards: Sequence[Card], *, title: str) -> str:
-    """Return the page as HTML, in which all texts of the list are escaped."""
+def render(cards: Sequence[Card], *, title: str, some: Sequence[Card] | None = None, whole: str = "") -> str:
+    """Return the page as HTML, in which all texts of the list are escaped.
+
+    Args:
+        some: the slides to show, if not all of `cards`; their pictures are inside the page, which then says where the `whole` page is.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wsc_ray.tiling", "templates"),
         autoescape=True,
@@ -75,7 +80,12 @@ def render(cards: Sequence[Card], *, title: str) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(PAGE).render(
-        title=title, cards=cards, rule=RULE, suspicious=sum(bool(card.reasons) for card in cards)
+        title=title,
+        cards=cards if some is None else some,
+        total=len(cards),
+        whole=whole,
+        rule=RULE,
+        suspicious=sum(bool(card.reasons) for card in cards),
     )
 
 

@@ -28,6 +28,7 @@ from wsc_ray.slides.slide import choose_reader
 from wsc_ray.slides.slide_grid import DETECTOR, Settings, SlideGrid, known
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, write_identity
 from wsc_ray.storage import AnyPath, as_path
+from wsc_ray.tiling.artifact import log_page
 from wsc_ray.tiling.cohort import slide_table
 from wsc_ray.tiling.job import UNREADABLE, TilingJob, clear_unfinished, cut_all, look_at_all, problems_of
 from wsc_ray.tiling.layout import Layout, lay_out
@@ -150,7 +151,7 @@ def tile_slides(
 
     def work(tracker: Tracker) -> dict[str, Any]:
         grids = look_at_all(job, looked)
-        write_page(out, entries, grids, settings)
+        log_page(tracker, out, write_page(out, entries, grids, settings))
         bad = problems_of(job, grids)
         pairs = [(entry, grid) for entry, found in zip(entries, grids, strict=True) for grid in found]
         rows = lay_out(pairs, row_group_rows=row_group_rows, file_rows=file_rows, seed=seed)

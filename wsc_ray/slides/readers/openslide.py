@@ -11,6 +11,8 @@ from wsc_ray.errors import DataError
 from wsc_ray.slides.slide import MAX_TILE, READERS, Slide, on_white, pyramid
 from wsc_ray.storage import AnyPath
 
+AT_ONCE = 2**24  # px of level 0 that OpenSlide is asked for at a time: it takes five times the memory of the result
+
 
 @READERS.register("openslide")
 class OpenSlideSlide(Slide):
@@ -49,6 +51,15 @@ class OpenSlideSlide(Slide):
                 )
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
+        if level > 0 or width * height <= AT_ONCE:  # at other levels OpenSlide rounds the corner of each part
+            return self._read(x, y, level, width, height)
+        pixels = np.empty((height, width, 3), np.uint8)
+        rows = max(1, AT_ONCE // width)
+        for top in range(0, height, rows):
+            pixels[top : top + rows] = self._read(x, y + top, level, width, min(rows, height - top))
+        return pixels
+
+    def _read(self, x: int, y: int, level: int, width: int, height: int) -> np.ndarray:
         from openslide import OpenSlideError
 
         if self._slide is None:
