@@ -53,6 +53,8 @@ def test_a_good_table_has_no_problem():
         (column("mpp", row8=float("nan")), "mpp must be above 0 um/px: 1 row: row 8"),
         ({"slide_id": ["a/b"] * 3 + [".c"] * 3 + ["d"] * 3}, "slide_id that cannot be a file name"),
         ({"slide_id": ["a/b"] * 3 + [".c"] * 3 + ["d"] * 3}, "2 slides: 'a/b' (row 0), '.c' (row 3)"),
+        ({"patient_id": ["p"] * 3 + ["P"] * 3 + ["r"] * 3}, "`patient_id` has values that differ only in how"),
+        ({"slide_id": ["s"] * 3 + ["S"] * 3 + ["t"] * 3}, "slides whose ids differ only in capitals"),
         ({"patient_id": ["p\n"] * 3 + ["q"] * 3 + ["r"] * 3}, "patient_id that cannot be a file name"),
     ],
 )

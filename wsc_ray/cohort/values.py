@@ -3,7 +3,8 @@
 | in the table | read as |
 | --- | --- |
 | empty, blanks, and texts that `pandas.read_csv` reads as missing (`NA`, `NaN`, `null`, `None`, ...); NaN among numbers | missing |
-| `na`, `n.a.`, `-`, `--`, `?`, `.`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); except `-` in a column with `+` | missing |
+| `n.a.`, `-`, `--`, `?`, `.`, `...`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); except `-` in a column with `+` | missing |
+| `na`, `n/a`, `nan`, `null` in any capitals; but `none` and `NONE` stay | missing |
 | blanks before and after a value | removed |
 | a column of whole numbers with a decimal point (`1.0`, `0.0`), as pandas writes integers beside missing ones | `1`, `0` |
 | booleans, and a column of labels that holds only `True` and `False` in any capitals | `true`, `false` |
@@ -27,10 +28,11 @@ MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]
     + ["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 )
+_MINUS = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")  # the hyphen, and dashes that editors put in its place
 _PLACEHOLDERS = frozenset(
-    ["na", "Na", "n.a.", "N.A.", "-", "--", "---", "?", "??", "."]
-    + ["#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"]
+    ["--", "---", "?", "??", ".", "..", "...", "\u2026"] + ["#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"]
 )
+_IN_ANY_CAPITALS = frozenset(["na", "n.a.", "n/a", "#n/a", "<na>", "nan", "null"])
 CODED = pa.dictionary(pa.int32(), pa.string())
 _LISTED, _COMPARED = 30, 1000  # most options that a suggestion lists, and that it compares
 _WHOLE = re.compile(r"(-?\d+)\.0+")
@@ -64,8 +66,8 @@ def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.Ch
 def tidy(values: Iterable[str | None], *, label: bool = False) -> list[str | None]:
     """Return values by the rules above, None where one is missing; `values` are a whole column, or its distinct values."""
     stripped = [None if value is None else value.strip() for value in values]
-    missing = (MISSING | _PLACEHOLDERS) - ({"-"} if "+" in stripped else set())
-    texts = [None if text in missing else text for text in stripped]
+    missing = MISSING | _PLACEHOLDERS | (frozenset() if "+" in stripped else _MINUS)
+    texts = [None if text is None or text in missing or text.lower() in _IN_ANY_CAPITALS else text for text in stripped]
     if label:
         texts = [text and _WHOLE.sub(r"\1", text) if text and _WHOLE.fullmatch(text) else text for text in texts]
         lower = {text.lower() for text in texts if text is not None}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.cohort.problems import alike
+from wsc_ray.cohort.problems import alike, slides_of_one_file
 from wsc_ray.files import is_file_name
 from wsc_ray.manifest.schema import OF_SLIDE, PIXELS, REQUIRED, SLIDE_COLUMNS, missing_columns
 
@@ -60,9 +60,11 @@ def find_problems(
     for owner, value in _ONE_EACH:
         if owner in coded and value in coded:
             problems += _one_each(owner, value, coded)
-    for name in ("label", "split"):
+    for name in ("patient_id", "label", "split"):
         if name in coded:
             problems += alike(coded[name].names, name)
+    if "slide_id" in coded:
+        problems += slides_of_one_file(coded["slide_id"].names)
     if "slide_id" in coded and {"x", "y", "level"} <= set(table.column_names):
         problems += _duplicates(table, coded["slide_id"].codes, where)
     return problems
