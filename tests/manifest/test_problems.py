@@ -102,6 +102,18 @@ def test_rows_without_pixels():
     assert find_problems(table) == ["no pixels (image_uri null): 1 row: row 1 (slide s0, x 8, y 0)"]
 
 
+def test_one_image_under_two_slides():
+    table = cohort(3, 3).drop_columns("image")
+    uris = [f"a/{row}.png" for row in range(9)]
+    for name in ("a/2.png", "./a/2.png", "a/./2.png"):
+        changed = table.append_column("image_uri", pa.array([*uris[:5], name, *uris[6:]]))
+        assert find_problems(changed) == [
+            "one image under several slides: 1 row: row 5 (slide s1, x 16, y 1) has that of row 2"
+        ]
+    once_more = table.append_column("image_uri", pa.array([*uris[:4], "a/3.png", None, *uris[6:]]))
+    assert [each for each in find_problems(once_more) if "several slides" in each] == [], "twice in one slide"
+
+
 def test_dictionaries_in_several_chunks_are_read_as_strings():
     table = cohort(4, 3).drop_columns("image").append_column("image_uri", pa.array([f"u{n}" for n in range(12)]))
     coded = [table.set_column(0, "slide_id", table["slide_id"].dictionary_encode()).slice(start, 6) for start in (0, 6)]

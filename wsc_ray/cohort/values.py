@@ -34,6 +34,7 @@ _PLACEHOLDERS = frozenset(
 )
 _IN_ANY_CAPITALS = frozenset(["na", "n.a.", "n/a", "#n/a", "<na>", "nan", "null"])
 CODED = pa.dictionary(pa.int32(), pa.string())
+DID_YOU_MEAN = ", did you mean "
 _LISTED, _COMPARED = 30, 1000  # most options that a suggestion lists, and that it compares
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _TRUTHS = {"true", "false"}
@@ -52,6 +53,8 @@ def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.Ch
         column = pa.chunked_array([column])
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_float16(column.type):  # which Arrow can neither round nor write as text
+        column = column.cast(pa.float32())
     if pa.types.is_floating(column.type):
         column = _without_nan(column)
         if pc.all(pc.equal(pc.round(column), column)).as_py() is not False:
@@ -98,7 +101,7 @@ def suggest(name: str, options: Sequence[str]) -> str:
     lower = {option.lower(): option for option in options[:_COMPARED]}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     if near:
-        return f", did you mean `{lower[near[0]]}`?"
+        return f"{DID_YOU_MEAN}`{lower[near[0]]}`?"
     more = f" and {len(options) - _LISTED:,} more" if len(options) > _LISTED else ""
     return f"; there are {', '.join(shortened(option) for option in options[:_LISTED]) or 'none'}{more}"
 
