@@ -260,6 +260,12 @@ def test_a_job_whose_number_stands_among_a_sites_own_lines_is_kept(sent, tmp_pat
     assert read_json(sent.parent / job_id / "slurm.json")["slurm"] == "12345"
 
 
+def test_a_home_that_cannot_be_written_is_a_sentence(sent, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/proc")
+    with pytest.raises(ClusterError, match=r"/proc/.wsc-ray/slurm/\S+ cannot be made: .*; jobs are kept in your home"):
+        SlurmJobs(tmp_path / "slurm.sh").submit(Call(command="manifest check", arguments={}, out="/b"))
+
+
 def test_a_machine_without_slurm_is_a_sentence(slurm, wsc_ray_command, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     status, text = wsc_ray_command("manifest", "check", "m", "--cluster", slurm.script)

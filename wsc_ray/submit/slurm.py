@@ -63,7 +63,7 @@ class SlurmJobs:
         self.script = local_path(script)
         self.option = f"--cluster {self.script}"
         self.address = f"Slurm, by {self.script}"
-        self.folder = Path(FOLDER).expanduser()
+        self.folder = local_path(FOLDER)
         missing = [tool for tool in ("sbatch", "squeue", "scancel") if shutil.which(tool) is None]
         if missing:
             raise ClusterError(
@@ -106,7 +106,7 @@ class SlurmJobs:
         """Write the job's folder, submit the script with `sbatch`, and return the job's id, which is the folder's name.
 
         Raises:
-            ClusterError: Slurm refuses the job, or somebody submits the same call at the same moment.
+            ClusterError: Slurm refuses the job, the home cannot be written, or somebody submits the same call at the same moment.
         """
         job_id = self.next_id(call)
         place = self.folder / job_id
@@ -114,6 +114,10 @@ class SlurmJobs:
             place.mkdir(parents=True, mode=0o700)
         except FileExistsError:
             raise ClusterError(f"{place} exists already: somebody has just sent the same command") from None
+        except OSError as error:
+            raise ClusterError(
+                f"{place} cannot be made: {error.strerror}; jobs are kept in your home, which the nodes share: set HOME to a folder that you may write"
+            ) from None
         working_dir(place, call)
         variables = dict(zip(VARIABLES, (str(place), f"jobs/{entry_file(call.command).name}", job_id), strict=True))
         command = ["sbatch", "--parsable", f"--output={place / _LOG}", str(self.script)]
