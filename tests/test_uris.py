@@ -35,6 +35,9 @@ SHOWN = {
     "s3://b/x?access_key=SEKRIT&secret_key=SEKRIT&region=a": "s3://b/x?region=a",
     "https://h/b?X-Amz-Credential=SEKRIT%2Fa&X-Amz-Signature=SEKRIT&v=1": "https://h/b?v=1",
     "https://acct.blob.core.windows.net/c?sv=2020&sig=SEKRIT&se=1": "https://acct.blob.core.windows.net/c?sv=2020&se=1",
+    "https://h/b?code=SEKRIT&jwt=SEKRIT&v=1": "https://h/b?v=1",
+    "sqlserver://h:1433;user=u;password=SEKRIT;x=1": "sqlserver://h:1433;user=u;x=1",
+    "mssql+pyodbc:///?odbc_connect=Driver%3D%7BX%7D%3BServer%3Dh%3BUID%3Du%3BPWD%3DSEKRIT": "mssql+pyodbc:///",
     # URIs inside of URIs
     "zip://a.zip::s3://K:SEKRIT@b/x.zip": "zip://a.zip::s3://b/x.zip",
     "simplecache::s3://K:SEKRIT@b/x": "simplecache::s3://b/x",
@@ -50,6 +53,7 @@ HARMLESS = [
     "abfs://box@a.dfs.core.windows.net/p",
     "sqlite:////a@b/c.db?timeout=3",
     "file:///a@b#c",
+    "file:///a;b/c;d=e",
     "/a@b:c/d?password=e",
     "s3://b/design=x?region=a&scheme=http&allow_bucket_creation=true",
 ]

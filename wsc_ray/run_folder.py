@@ -116,6 +116,7 @@ def step_of(run: str | AnyPath) -> str | None:
 
     Raises:
         OSError: the folder cannot be read from here.
+        ValueError, KeyError: the file is damaged, or holds something else.
     """
     try:
         return read_json(as_path(run) / STEPS_FILE)["step"]

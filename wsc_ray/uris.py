@@ -1,9 +1,9 @@
 """Remove secrets from URIs before they are printed or written.
 
 Removed are the login (`user:password@`, a token, an access key), also where the password holds a `/`, `@`, `?` or `#`
-that should have been encoded; options and fragments with names of secrets (`?password=`, `?token=`, `X-Amz-Signature`, a
-shared access signature's `sig`); and all of these in URIs inside URIs, such as fsspec's (`zip://a.zip::s3://...`) and
-those in options.
+that should have been encoded; options, parameters and fragments with names of secrets (`?password=`, `;password=`, `?token=`, `X-Amz-Signature`, a
+shared access signature's `sig`), also where an option's value is a text of such pairs (`odbc_connect=...%3BPWD%3D...`);
+and all of these in URIs inside URIs, such as fsspec's (`zip://a.zip::s3://...`) and those in options.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]{0,30}://"
 _URI = re.compile(rf"({_SCHEME})((?:(?!{_SCHEME}).)*)", re.DOTALL)
 _URI_IN_TEXT = re.compile(rf"({_SCHEME})((?:(?!{_SCHEME})\S)*)")
 _CHAIN = re.compile(rf"(?:[a-z]+::)*{_SCHEME}")
-_SECRET = re.compile(r"pass|pwd|secret|token|key|^sig$|signature|cred|auth|^sas$|bearer", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|token|key|^sig$|signature|cred|auth|^sas$|bearer|jwt|^code$", re.IGNORECASE)
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # schemes where the part before the @ names a container
+_PAIRS = 100  # most pairs that are looked at inside an option's value
 _BUCKETS = ("s3", "s3a", "gs", "gcs")  # schemes whose host has no port
 
 
@@ -110,8 +111,8 @@ def _parted(scheme: str, rest: str) -> tuple[str, str]:
 
 
 def _without_options(text: str) -> str:
-    """Return the text without the options after `?` and `#` that are secrets."""
-    for mark in "#?":
+    """Return the text without the options after `?`, `#` and `;` that are secrets."""
+    for mark in "#?;":
         before, separator, options = text.partition(mark)
         if not separator:
             continue
@@ -123,8 +124,10 @@ def _without_options(text: str) -> str:
 
 
 def _is_secret(pair: str) -> bool:
-    name, equals, _ = pair.lstrip("&;").partition("=")
-    return bool(equals) and bool(_SECRET.search(unquote(name)))
+    name, equals, value = pair.lstrip("&;").partition("=")
+    inner = [each for each in unquote(value).split(";")[:_PAIRS] if "=" in each]
+    names = [name, *(each.partition("=")[0].strip() for each in inner)]
+    return bool(equals) and any(_SECRET.search(unquote(each)) for each in names)
 
 
 def _cleaned_option(pair: str) -> str:

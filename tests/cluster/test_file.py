@@ -176,6 +176,12 @@ def test_means_that_are_missing_are_said_together(written, tmp_path, monkeypatch
     file = read_cluster_file(written(LOCAL | {"auth": auth, "file_mounts": mounts}))
     with pytest.raises(ClusterError, match=r"no-key.*get-auth-token --generate.*there is no nowhere here"):
         check_requirements(file)
+    odd = {
+        "auth": {**auth, "ssh_private_key": "~nosuchuser/key"},
+        "file_mounts": {"~/x": "~nosuchuser/x", "~/y": "a\0b"},
+    }
+    with pytest.raises(ClusterError, match=r"there is no ~nosuchuser/key.*there is no ~nosuchuser/x here"):
+        check_requirements(read_cluster_file(written(LOCAL | odd)))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match=r"ssh is not on this machine.*rsync is not on this machine"):
         check_requirements(file)

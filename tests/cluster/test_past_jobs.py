@@ -1,6 +1,7 @@
 """`job list`: what is written down of jobs, read where the cluster is gone."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -58,6 +59,27 @@ def test_past_jobs_with_their_time_and_cost(cluster, wsc_ray_command):
     assert "wsc-ray-pretrain-a-3: the cluster was taken down after 1 hours" in text
     status, text = wsc_ray_command("job", "list", "wsc-ray-pretrain-a-1", "--cluster", cluster, "--json")
     assert [row["dollars"] for row in json.loads(text)] == [2.0, 1.5], "the id of two clusters, one after the other"
+
+
+def test_files_that_are_no_records_and_damaged_ones_are_left_out(cluster, wsc_ray_command):
+    storage = str(cluster.parent / "storage")
+    run = cluster.parent / "run"
+    run.mkdir()
+    (run / "steps.json").write_text('{"step"')
+    write_record(storage, replace(record(1, out=str(run)), command="run"))
+    folder = cluster.parent / "storage" / "jobs"
+    (good,) = folder.iterdir()
+    values = read_json(good)
+    (folder / "flipped.json").write_text(good.read_text().replace("succeeded", "succeedee"))
+    for number, change in enumerate(({"started": "noon"}, {"started": 1e300}, {"ended": []}, {"dollars_an_hour": "3"})):
+        (folder / f"other-{number}.json").write_text(json.dumps(values | change))
+    for number, content in enumerate((b"", b"[1]", b"\xff", b"[" * 100_000)):
+        (folder / f"foreign-{number}.json").write_bytes(content)
+    (folder / "folder.json").mkdir()
+    assert read_records(storage) == [replace(record(1, out=str(run)), command="run")]
+    status, text = wsc_ray_command("job", "list", "--cluster", cluster)
+    assert status == 0
+    assert len(text.splitlines()) == 2
 
 
 def test_nothing_to_list_is_said(cluster):

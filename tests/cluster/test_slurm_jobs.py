@@ -16,7 +16,10 @@ import pytest
 
 from tests.cluster.files import CLUSTER
 from tests.cluster.test_jobs import Said
-from wsc_ray.files import read_json
+from wsc_ray.errors import ClusterError
+from wsc_ray.files import read_json, write_json
+from wsc_ray.submit.call import Call
+from wsc_ray.submit.slurm import SlurmJobs
 
 SBATCH = f"""\
 #!{sys.executable}
@@ -197,6 +200,70 @@ def test_what_slurm_refuses_is_a_sentence_and_leaves_nothing(slurm):
     status, text = slurm.run("manifest", "check", slurm.folder / "other", "--max-hours", "2")
     assert status == 2
     assert "#SBATCH --time" in text
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch):
+    """A home with one job that was sent, and a Slurm whose `squeue` says what the file `state` holds."""
+    place = tmp_path / ".wsc-ray" / "slurm" / "wsc-ray-tune-a-1"
+    place.mkdir(parents=True)
+    facts = {"slurm": "7", "script": str(tmp_path / "slurm.sh"), "started": 1000.0}
+    write_json(place / "slurm.json", {**facts, "command": "tune", "out": "/a", "digest": "0"})
+    (tmp_path / "bin").mkdir()
+    for name in ("sbatch", "squeue", "scancel"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ncat {tmp_path}/state\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        *((each, "RUNNING") for each in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING")),
+        *((each, "RUNNING") for each in ("STAGE_OUT", "A_STATE_OF_TOMORROW")),
+        *((each, "PENDING") for each in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")),
+        *((each, "FAILED") for each in ("TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "CANCELLED")),
+    ],
+)
+def test_every_state_that_slurm_documents(sent, tmp_path, state, status):
+    os.utime(sent / "slurm.json", (0, 0))  # not so fresh that an exit status may still appear
+    (tmp_path / "state").write_text(f"{state}\n")
+    (job,) = SlurmJobs(tmp_path / "slurm.sh").all()
+    assert job.status == status
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "cannot be read"), (b'{"script": "s"}', "lacks slurm, started"), (b"[]", "not a JSON object")],
+)
+def test_a_damaged_file_of_a_job_is_named(sent, tmp_path, content, said):
+    (sent / "slurm.json").write_bytes(content)
+    with pytest.raises(ClusterError, match=rf"wsc-ray-tune-a-1/slurm.json .*{said}.*; delete its folder, if `squeue"):
+        SlurmJobs(tmp_path / "slurm.sh").all()
+
+
+def test_an_exit_status_that_is_none(sent, tmp_path):
+    """A full disk leaves an empty file."""
+    (tmp_path / "state").write_text("")
+    (sent / "exit").write_text("")
+    (job,) = SlurmJobs(tmp_path / "slurm.sh").all()
+    assert (job.status, job.exit_status) == ("FAILED", None)
+
+
+def test_a_job_whose_number_stands_among_a_sites_own_lines_is_kept(sent, tmp_path):
+    (tmp_path / "state").write_text("Welcome to the cluster\n12345;west\n")
+    (tmp_path / "slurm.sh").touch()
+    call = Call(command="manifest check", arguments={}, out="/b")
+    job_id = SlurmJobs(tmp_path / "slurm.sh").submit(call)
+    assert read_json(sent.parent / job_id / "slurm.json")["slurm"] == "12345"
+
+
+def test_a_home_that_cannot_be_written_is_a_sentence(sent, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/proc")
+    with pytest.raises(ClusterError, match=r"/proc/.wsc-ray/slurm/\S+ cannot be made: .*; jobs are kept in your home"):
+        SlurmJobs(tmp_path / "slurm.sh").submit(Call(command="manifest check", arguments={}, out="/b"))
 
 
 def test_a_machine_without_slurm_is_a_sentence(slurm, wsc_ray_command, monkeypatch):

@@ -99,3 +99,8 @@ def test_what_takes_part(cohort, tmp_path):
     (tmp_path / "c.csv").write_text("slide_id,split\na,train\nb,test\n")
     with pytest.raises(DataError, match="patient p has slides in test and in train"):
         choose_slides(cohort, Data(cohort=str(tmp_path / "c.csv")))
+    (tmp_path / "c.csv").write_text("slide_id,patient_id,split\na,P,train\nb,p,test\n")
+    with pytest.raises(
+        DataError, match="`patient_id` has values that differ only in how they are written: 'P' and 'p'"
+    ):
+        choose_slides(cohort, Data(cohort=str(tmp_path / "c.csv")))

@@ -45,6 +45,28 @@ def test_what_pandas_takes_for_missing(tmp_path):
     assert tidy(["none", "negative", "N"]) == ["none", "negative", "N"]
 
 
+def test_what_people_write_for_missing():
+    words = [
+        "NAN",
+        "Nan",
+        "nAn",
+        "Null",
+        "N/a",
+        "#n/a",
+        "<na>",
+        "nA",
+        "n.A.",
+        "\u2013",
+        "\u2014",
+        "\u2212",
+        "...",
+        "\u2026",
+    ]
+    assert tidy(words) == [None] * len(words)
+    assert tidy(["NONE", "nana", "nullipara"]) == ["NONE", "nana", "nullipara"]
+    assert tidy(["+", "\u2212", "-"]) == ["+", "\u2212", "-"], "positive and negative"
+
+
 def test_a_column_of_true_and_false_and_others_stays():
     assert tidy(["True", "False"], label=True) == ["true", "false"]
     assert tidy(["True", "maybe"], label=True) == ["True", "maybe"]

@@ -223,6 +223,36 @@ def test_what_a_user_can_do_wrong(tables: list[Path], tmp_path: Path, spoil, err
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(("True", "False"), ("true", "false")), (("1.0", "0.0"), ("1", "0")), (("1", "0"), ("1", "0"))],
+)
+def test_names_of_classes_follow_the_rules_for_labels(tmp_path: Path, written, read) -> None:
+    first, second = written
+    path = tmp_path / "a.csv"
+    path.write_text(f"slide_id,label,prob_{first},prob_{second}\ns0,{first},0.75,0.25\ns1,{second},0.5,0.5\n")
+    predictions = read_predictions(path)
+    assert predictions.classes == read
+    assert predictions.labels == {"s0": read[0], "s1": read[1]}
+    np.testing.assert_array_equal(predictions.members.probabilities[0, 0], [0.75, 0.25])
+
+
+@pytest.mark.parametrize("columns", ["prob_,prob_b", "prob_1,prob_1.0", "prob_NaN,prob_b"])
+def test_columns_of_no_class_or_of_one_class_twice(tmp_path: Path, columns: str) -> None:
+    (tmp_path / "a.csv").write_text(f"slide_id,{columns}\ns0,0.5,0.5\n")
+    with pytest.raises(DataError, match="give one for each label, with the label in its name"):
+        read_predictions(tmp_path / "a.csv")
+
+
+def test_a_seed_that_is_no_number_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("slide_id,prob_a,prob_b\ns0,0.5,0.5\n")
+    for seed in ("x", "1.5", "9" * 5000):
+        text = f"slide_id,member,seed,fold,prob_a,prob_b\ns0,m,{seed},,0.5,0.5\n"
+        (tmp_path / "member_predictions.csv").write_text(text)
+        with pytest.raises(DataError, match="column `seed` holds values that are no whole numbers; evaluate again"):
+            read_predictions(tmp_path)
+
+
 def test_tables_that_disagree_are_named(tables: list[Path]) -> None:
     a, _, c = tables
     replaced(c, "s3,p1,positive", "s3,p1,negative")

@@ -204,9 +204,32 @@ def without_coords(folder):
         del file["coords"]
 
 
+def of_type(dtype, width=4):
+    def change(folder):
+        with h5py.File(folder / "features_uni" / "a.h5", "r+") as file:
+            del file["features"]
+            file["features"] = np.ones((5, width), dtype)
+
+    return change
+
+
+def with_attribute(name, value):
+    def change(folder):
+        with h5py.File(folder / "features_uni" / "a.h5", "r+") as file:
+            file["coords"].attrs[name] = value
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (of_type(np.complex64), r"a\.h5: features of type complex64, where real numbers belong"),
+        (of_type(np.float32, width=0), r"a\.h5: features of shape \(5, 0\)"),
+        (with_attribute("patch_size_level0", -5), r"a\.h5: its attribute `patch_size_level0` is -5"),
+        (with_attribute("patch_size", "big"), r"a\.h5: its attribute `patch_size` is 'big'"),
+        (with_attribute("mpp", np.nan), r"a\.h5: its attribute `mpp` is nan"),
+        (with_attribute("overlap", np.ones(3)), r"a\.h5: its attribute `overlap` is "),
         (nan, r"c-1\.h5: features are NaN or infinite in 1 rows or more, first row 7"),
         (narrow, "are of several widths: a has 3, b has 4; a store is of one encoder"),
         (short, r"a\.h5: features of shape \(5, 4\) and coordinates of shape \(4, 2\)"),
@@ -269,6 +292,22 @@ def test_a_wrong_table_is_one_sentence(tmp_path, text, said):
     with pytest.raises(ManifestError, match=said):
         features_import(source=source, cohort=tmp_path / "wrong.csv", out=tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("tile_size_um", "wide"), ("tile_size_px", -1), ("tile_size_px", [1, 2])])
+def test_sizes_of_stamp_that_are_none(table, tmp_path, name, value):
+    source = write(tmp_path, "stamp")
+    with h5py.File(source / "a.h5", "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(UserError, match=rf"a\.h5: its attribute `{name}` is "):
+        features_import(source=source, cohort=table, out=tmp_path / "store")
+
+
+def test_complex_tensors_are_refused(table, tmp_path):
+    source = write(tmp_path, "pt")
+    torch.save(torch.ones(5, WIDTH, dtype=torch.complex64), source / "pt_files" / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt: features of type torch.complex64, where real numbers belong"):
+        features_import(source=source, cohort=table, out=tmp_path / "store")
 
 
 def test_stamps_coordinates_need_the_slides_scale(tmp_path):

@@ -114,6 +114,7 @@ def test_all_patches_of_a_slide_are_numbered_if_one_name_has_no_coordinates(root
             {},
             "another number of values than the 2 columns (path, label): line 2 (1)",
         ),
+        ("Path,label\ns0/patch_0_0.png,n\n", "list.csv", {}, "has no column `path`, did you mean `Path`?"),
         ("path,label\n,negative\n", "list.csv", {}, "no path: line 2 of"),
         (
             "s0/patch_0_0.png\n",

@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -53,6 +54,8 @@ def test_pixels_come_from_one_column():
         (chunked([1, 0, None], pa.int8()), ["1", "0", None]),
         (chunked([1.0, 0.0, None]), ["1", "0", None]),
         (chunked([1.5, 0.0]), ["1.5", "0"]),
+        (chunked(np.array([1.0, 0.0, np.nan], np.float16)), ["1", "0", None]),
+        (chunked(np.array([1.5, 0.0], np.float16)), ["1.5", "0"]),
         (chunked(["1.0", " a ", "007"]), ["1", "a", "007"]),
         (chunked(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
         (chunked([True, False]), ["true", "false"]),
@@ -85,6 +88,8 @@ def test_build_table_fills_defaults_and_constants():
 
 
 def test_build_table_names_the_row_of_a_wrong_value():
+    far = build_table({"x": chunked([1, 2**63], pa.uint64())}, 2, {}, {})[1]
+    assert far == ["`x` cannot be int64: row 1 is 9223372036854775808"]
     values = {"x": chunked(["1", "2", "left"]), "y": chunked([1, 2, 2.5])}
     _, problems = build_table(values, 3, {"level": "top"}, {})
     assert problems == [

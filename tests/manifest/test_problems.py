@@ -53,6 +53,8 @@ def test_a_good_table_has_no_problem():
         (column("mpp", row8=float("nan")), "mpp must be above 0 um/px: 1 row: row 8"),
         ({"slide_id": ["a/b"] * 3 + [".c"] * 3 + ["d"] * 3}, "slide_id that cannot be a file name"),
         ({"slide_id": ["a/b"] * 3 + [".c"] * 3 + ["d"] * 3}, "2 slides: 'a/b' (row 0), '.c' (row 3)"),
+        ({"patient_id": ["p"] * 3 + ["P"] * 3 + ["r"] * 3}, "`patient_id` has values that differ only in how"),
+        ({"slide_id": ["s"] * 3 + ["S"] * 3 + ["t"] * 3}, "slides whose ids differ only in capitals"),
         ({"patient_id": ["p\n"] * 3 + ["q"] * 3 + ["r"] * 3}, "patient_id that cannot be a file name"),
     ],
 )
@@ -98,6 +100,18 @@ def test_missing_columns_and_no_patches():
 def test_rows_without_pixels():
     table = cohort(3, 3).drop_columns("image").append_column("image_uri", pa.array(["a", None, *"bcdefgh"]))
     assert find_problems(table) == ["no pixels (image_uri null): 1 row: row 1 (slide s0, x 8, y 0)"]
+
+
+def test_one_image_under_two_slides():
+    table = cohort(3, 3).drop_columns("image")
+    uris = [f"a/{row}.png" for row in range(9)]
+    for name in ("a/2.png", "./a/2.png", "a/./2.png"):
+        changed = table.append_column("image_uri", pa.array([*uris[:5], name, *uris[6:]]))
+        assert find_problems(changed) == [
+            "one image under several slides: 1 row: row 5 (slide s1, x 16, y 1) has that of row 2"
+        ]
+    once_more = table.append_column("image_uri", pa.array([*uris[:4], "a/3.png", None, *uris[6:]]))
+    assert [each for each in find_problems(once_more) if "several slides" in each] == [], "twice in one slide"
 
 
 def test_dictionaries_in_several_chunks_are_read_as_strings():

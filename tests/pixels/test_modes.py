@@ -197,14 +197,36 @@ def test_tiffs_of_8_bits():
 
 
 @pytest.mark.parametrize("turn", range(2, 9))
-def test_a_patch_is_as_it_was_cut(turn):
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_an_image_that_viewers_turn_is_refused(name, turn):
     image, exif = Image.fromarray(picture()), Image.Exif()
     exif[0x0112] = turn
-    for name, options in (("PNG", {}), ("JPEG", {}), ("WEBP", {"lossless": True})):
-        turned = decode(encode(image, name, exif=exif, **options))
-        np.testing.assert_array_equal(turned, decode(encode(image, name, **options)))
     with pytest.raises(DataError, match=rf"turned or mirrored \(orientation {turn}\); save it upright"):
-        decode(encode(image, "TIFF", exif=exif))
+        decode(encode(image, name, exif=exif))
+
+
+def test_exif_that_turns_nothing_changes_nothing():
+    image = Image.fromarray(picture())
+    for tags in ({0x0112: 1}, {0x0112: 0}, {0x010F: "a scanner"}):
+        exif = Image.Exif()
+        exif.update(tags)
+        for name, options in (("PNG", {}), ("JPEG", {}), ("WEBP", {"lossless": True})):
+            np.testing.assert_array_equal(
+                decode(encode(image, name, exif=exif, **options)), decode(encode(image, name, **options))
+            )
+    damaged = encode(image, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    np.testing.assert_array_equal(decode(damaged), decode(encode(image, "JPEG")))
+
+
+def test_exif_behind_the_pixels_of_a_png():
+    image, exif = Image.fromarray(picture()), Image.Exif()
+    exif[0x0112] = 6
+    plain, turned = encode(image, "PNG"), encode(image, "PNG", exif=exif)
+    chunk = turned[turned.index(b"eXIf") - 4 :]
+    chunk = chunk[: 12 + int.from_bytes(chunk[:4], "big")]
+    end = plain.index(b"IEND") - 4
+    with pytest.raises(DataError, match="orientation 6"):
+        decode(plain[:end] + chunk + plain[end:])
 
 
 @pytest.mark.parametrize("name", ["TIFF", "GIF", "WEBP", "PNG"])

@@ -127,6 +127,28 @@ def test_a_wrong_list_is_a_sentence(folder, lines, options, said):
 
 
 @pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("a.svs,a1,P1,x,train", "b.tif,b1,p1,x,test"), "`patient_id` has values .* 'P1' and 'p1'"),
+        (("a.svs,a1,P 1,x,train", "b.tif,b1,P  1,x,train"), "`patient_id` has values .* 'P  1' and 'P 1'"),
+        (("a.svs,s1,p,x,train", "b.tif,S1,q,x,train"), "slides whose ids differ only in capitals.*: S1 and s1"),
+    ],
+)
+def test_ids_that_people_take_for_one_are_refused_before_a_slide_is_looked_at(folder, rows, said):
+    source = written(folder, "path,slide_id,patient_id,label,split", *rows)
+    with pytest.raises(ManifestError, match=said):
+        read_list(source, folder=folder / "slides")
+
+
+def test_patients_with_numbers_keep_their_zeros(folder):
+    rows = ("a.svs,a1,12,x,train", "b.tif,b1,012,x,test", "c.ndpi,c1,1e1,x,test", "a2.svs,a2,10,x,train")
+    (folder / "slides" / "a2.svs").touch()
+    source = written(folder, "path,slide_id,patient_id,label,split", *rows)
+    patients = [entry.patient_id for entry in read_list(source, folder=folder / "slides").entries]
+    assert patients == ["12", "012", "1e1", "10"]
+
+
+@pytest.mark.parametrize(
     "rows",
     [
         ("a.svs,a1,p,x,train", "a.svs,a2,q,x,test"),

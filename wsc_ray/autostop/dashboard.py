@@ -6,6 +6,7 @@ https://docs.ray.io/en/latest/cluster/running-applications/job-submission/rest.h
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -20,6 +21,8 @@ from wsc_ray.autostop.verdict import SeenJob
 ADDRESS = "http://127.0.0.1:8265"
 TOKEN = "~/.ray/auth_token"
 _SECONDS = 10.0  # for an answer
+# Errors of a dashboard that is away, or ends in the middle of its answer.
+_AWAY = (OSError, http.client.HTTPException)
 
 
 def jobs(address: str = ADDRESS) -> list[SeenJob] | None:
@@ -27,7 +30,7 @@ def jobs(address: str = ADDRESS) -> list[SeenJob] | None:
     try:
         answer = json.loads(_ask(f"{address}/api/jobs/", "GET"))
         return [_job(details) for details in answer]
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (*_AWAY, ValueError, TypeError, LookupError, AttributeError):
         return None
 
 
@@ -35,7 +38,7 @@ def stop(job_id: str, address: str = ADDRESS) -> None:
     """Ask the dashboard to stop a job. If it does not answer, nothing is done: then no job runs."""
     try:
         _ask(f"{address}/api/jobs/{urllib.parse.quote(job_id)}/stop", "POST")
-    except OSError:
+    except _AWAY:
         return
 
 
@@ -51,7 +54,7 @@ def _ask(url: str, method: str) -> bytes:
 def _token() -> str | None:
     try:
         return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or TOKEN).expanduser().read_text().strip()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -5,7 +5,6 @@ The cluster itself loses its list of jobs when it is taken down, and the client 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from wsc_ray.storage import as_path
 
 FOLDER = "jobs"
 WHERE = "cluster.json"  # beside a command's summary
+_LATEST = 2.0**40  # s since 1970, in some 35,000 years; such a time can still be printed
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,15 @@ class Record:
         return None if self.dollars_an_hour is None else self.seconds / 3600 * self.dollars_an_hour
 
 
+_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("job", "command", "out", "status", "cluster"), str),
+    "started": float | int,
+    "exit_status": int | None,
+    "ended_by": str | None,
+    **dict.fromkeys(("ended", "dollars_an_hour"), float | int | None),
+}
+
+
 def record_of(job: SeenJob, *, cluster: str, dollars_an_hour: float | None, ended_by: str | None = None) -> Record:
     """Return the record of a job of wsc-ray."""
     return Record(
@@ -74,15 +83,30 @@ def write_record(storage: str, record: Record) -> None:
 
 
 def read_records(storage: str) -> list[Record]:
-    """Return all records, the latest last; files that hold no record are skipped."""
+    """Return all records, the latest last; files that hold no record, or a damaged one, are skipped."""
     folder = as_path(storage) / FOLDER
     records = []
     for path in folder.glob("*.json") if folder.exists() else ():
         try:
-            records.append(Record(**read_json(path)))
-        except (TypeError, json.JSONDecodeError):
+            records.append(_record(read_json(path)))
+        except (IsADirectoryError, FileNotFoundError, TypeError, ValueError):
             continue
     return sorted(records, key=lambda record: (record.started, record.job))
+
+
+def _record(values: Mapping[str, Any]) -> Record:
+    """Return the record with these values.
+
+    Raises:
+        TypeError: they are not a record's: another program's file, or a value of another type.
+    """
+    record = Record(**values)
+    for name, kind in _KINDS.items():
+        value = getattr(record, name)
+        wrong = not isinstance(value, kind) or isinstance(value, bool)
+        if wrong or (isinstance(value, float | int) and not abs(value) < _LATEST):
+            raise TypeError(f"{name} is {value!r}")
+    return record
 
 
 def note_in_run(record: Record) -> None:

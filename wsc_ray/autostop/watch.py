@@ -126,7 +126,9 @@ def _write(orders: Orders, job: SeenJob, reason: str | None) -> None:
 
 
 def say(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+    """Write a line to the watch's log. On a full disk it is lost, since the cluster must be taken down all the same."""
+    with contextlib.suppress(OSError):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
 if __name__ == "__main__":

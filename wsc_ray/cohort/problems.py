@@ -41,13 +41,18 @@ def find_problems(slides: pa.Table) -> list[str]:
     twice = sorted(name for name, count in _counted(keys[SLIDE]).items() if count > 1)
     if twice:
         problems.append(f"slides that are listed several times: {listed(twice)}")
+    return problems + slides_of_one_file(keys[SLIDE])
+
+
+def slides_of_one_file(ids: Iterable[str | None]) -> list[str]:
+    """Return a problem that names slides whose files would be one file on disks that ignore capitals; none if there are none."""
     twins: dict[str, set[str]] = defaultdict(set)
-    for name in filter(None, keys[SLIDE]):
+    for name in filter(None, ids):
         twins[name.casefold()].add(name)
     pairs = sorted(" and ".join(sorted(names)) for names in twins.values() if len(names) > 1)
-    if pairs:
-        problems.append(f"slides whose ids differ only in capitals, which name one file on many disks: {listed(pairs)}")
-    return problems
+    if not pairs:
+        return []
+    return [f"slides whose ids differ only in capitals, which name one file on many disks: {listed(pairs)}"]
 
 
 def _is_text(column: pa.ChunkedArray) -> bool:
@@ -60,14 +65,14 @@ def _is_text(column: pa.ChunkedArray) -> bool:
 
 
 def find_contradictions(slides: pa.Table, *, target: str = LABEL, splits: Sequence[str | None] = (SPLIT,)) -> list[str]:
-    """Return contradictions in the target and splits that would spoil training or evaluation, one sentence each.
+    """Return contradictions in patients, target and splits that would spoil training or evaluation, one sentence each.
 
     Args:
         target: column of the label.
         splits: columns of splits or folds, if there are any.
     """
-    problems = []
     patients = slides[PATIENT].cast(pa.string()).to_pylist()
+    problems = alike(patients, PATIENT)
     for split in splits:
         if split in slides.column_names:
             names = slides[split].cast(pa.string()).to_pylist()
@@ -93,21 +98,27 @@ def patients_in_several(patients: Sequence[str | None], splits: Sequence[str | N
 def alike(values: Iterable[str | None], column: str) -> list[str]:
     """Return a problem that names different values of a column that people take for the same; none if there are none.
 
-    Such values differ in capitals, blanks, composed letters (NFC, NFD), invisible characters, quotation marks, or in how
-    a number or a truth value is written (`1`, `01`, `1e0`, `True`).
+    Such values differ in capitals, blanks, composed letters (NFC, NFD), invisible characters or quotation marks; and,
+    unless they are patients, in how a number or a truth value is written (`1`, `01`, `1e0`, `True`).
     """
+    meaning = _letters if column == PATIENT else _meaning  # `12` and `012` may be two patients
     spellings: dict[str, set[str]] = defaultdict(set)
     for value in dict.fromkeys(values):
         if value is not None:
-            spellings[_meaning(value)].add(value)
+            spellings[meaning(value)].add(value)
     pairs = [" and ".join(map(ascii, sorted(names))) for names in spellings.values() if len(names) > 1]
     return [f"`{column}` has values that differ only in how they are written: {listed(sorted(pairs))}"] if pairs else []
 
 
-def _meaning(value: str) -> str:
-    """Return the same text for all spellings of a value."""
+def _letters(value: str) -> str:
+    """Return the same text for all spellings of a text."""
     seen = "".join(mark for mark in unicodedata.normalize("NFKC", value) if unicodedata.category(mark) not in _UNSEEN)
-    text = "".join(seen.split()).casefold().strip("\"'`\u2018\u2019\u201c\u201d\u00b4")
+    return "".join(seen.split()).casefold().strip("\"'`\u2018\u2019\u201c\u201d\u00b4")
+
+
+def _meaning(value: str) -> str:
+    """Return the same text for all spellings of a value, which may be a number or a truth value."""
+    text = _letters(value)
     text = {"true": "1", "false": "0"}.get(text, text)
     try:
         number = float(text)

@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from wsc_ray import storage
-from wsc_ray.cohort.values import as_text, suggest
+from wsc_ray.cohort.values import DID_YOU_MEAN, as_text, suggest
 from wsc_ray.errors import DataError, ManifestError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
@@ -97,7 +97,7 @@ def choose_column(names: Sequence[str], wanted: str, aliases: Sequence[str] = ()
     for name in (wanted, *aliases):
         near = [other for other in names if other.strip().lower() == name.lower()]
         if near:
-            return None, f", did you mean `{near[0]}`?"
+            return None, f"{DID_YOU_MEAN}`{near[0]}`?"
     return None, suggest(wanted, names)
 
 

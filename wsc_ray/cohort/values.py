@@ -3,7 +3,8 @@
 | in the table | read as |
 | --- | --- |
 | empty, blanks, and texts that `pandas.read_csv` reads as missing (`NA`, `NaN`, `null`, `None`, ...); NaN among numbers | missing |
-| `na`, `n.a.`, `-`, `--`, `?`, `.`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); except `-` in a column with `+` | missing |
+| `n.a.`, `-`, `--`, `?`, `.`, `...`, and a spreadsheet's errors (`#REF!`, `#DIV/0!`, ...); except `-` in a column with `+` | missing |
+| `na`, `n/a`, `nan`, `null` in any capitals; but `none` and `NONE` stay | missing |
 | blanks before and after a value | removed |
 | a column of whole numbers with a decimal point (`1.0`, `0.0`), as pandas writes integers beside missing ones | `1`, `0` |
 | booleans, and a column of labels that holds only `True` and `False` in any capitals | `true`, `false` |
@@ -27,11 +28,13 @@ MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]
     + ["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 )
+_MINUS = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")  # the hyphen, and dashes that editors put in its place
 _PLACEHOLDERS = frozenset(
-    ["na", "Na", "n.a.", "N.A.", "-", "--", "---", "?", "??", "."]
-    + ["#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"]
+    ["--", "---", "?", "??", ".", "..", "...", "\u2026"] + ["#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"]
 )
+_IN_ANY_CAPITALS = frozenset(["na", "n.a.", "n/a", "#n/a", "<na>", "nan", "null"])
 CODED = pa.dictionary(pa.int32(), pa.string())
+DID_YOU_MEAN = ", did you mean "
 _LISTED, _COMPARED = 30, 1000  # most options that a suggestion lists, and that it compares
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _TRUTHS = {"true", "false"}
@@ -50,6 +53,8 @@ def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.Ch
         column = pa.chunked_array([column])
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_float16(column.type):  # which Arrow can neither round nor write as text
+        column = column.cast(pa.float32())
     if pa.types.is_floating(column.type):
         column = _without_nan(column)
         if pc.all(pc.equal(pc.round(column), column)).as_py() is not False:
@@ -64,8 +69,8 @@ def as_text(column: pa.ChunkedArray | pa.Array, *, label: bool = False) -> pa.Ch
 def tidy(values: Iterable[str | None], *, label: bool = False) -> list[str | None]:
     """Return values by the rules above, None where one is missing; `values` are a whole column, or its distinct values."""
     stripped = [None if value is None else value.strip() for value in values]
-    missing = (MISSING | _PLACEHOLDERS) - ({"-"} if "+" in stripped else set())
-    texts = [None if text in missing else text for text in stripped]
+    missing = MISSING | _PLACEHOLDERS | (frozenset() if "+" in stripped else _MINUS)
+    texts = [None if text is None or text in missing or text.lower() in _IN_ANY_CAPITALS else text for text in stripped]
     if label:
         texts = [text and _WHOLE.sub(r"\1", text) if text and _WHOLE.fullmatch(text) else text for text in texts]
         lower = {text.lower() for text in texts if text is not None}
@@ -96,7 +101,7 @@ def suggest(name: str, options: Sequence[str]) -> str:
     lower = {option.lower(): option for option in options[:_COMPARED]}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     if near:
-        return f", did you mean `{lower[near[0]]}`?"
+        return f"{DID_YOU_MEAN}`{lower[near[0]]}`?"
     more = f" and {len(options) - _LISTED:,} more" if len(options) > _LISTED else ""
     return f"; there are {', '.join(shortened(option) for option in options[:_LISTED]) or 'none'}{more}"
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from wsc_ray.cohort.problems import listed
 from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
-from wsc_ray.cohort.values import as_number
+from wsc_ray.cohort.values import as_number, tidy
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.report import MEMBERS, PREDICTIONS
@@ -125,11 +125,18 @@ def _known(table: UserTable, column: str, slides: Sequence[str]) -> dict[str, st
 
 
 def _probabilities(table: UserTable, name: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the classes in the order of their columns, and the probabilities (n, C)."""
-    classes = [column.removeprefix(PROBABILITY) for column in table.names if column.startswith(PROBABILITY)]
-    if not classes:
+    """Return the classes in the order of their columns, and the probabilities (n, C).
+
+    Names of classes follow the rules for labels: `prob_True` and `prob_1.0` are of the labels `true` and `1`.
+    """
+    columns = [column for column in table.names if column.startswith(PROBABILITY)]
+    if not columns:
         raise DataError(f"{name} has no column `{PROBABILITY}<label>`; give one for each label")
-    values = np.stack([_numbers(table, name, PROBABILITY + label) for label in classes], axis=1)
+    labels = tidy([column.removeprefix(PROBABILITY) for column in columns], label=True)
+    classes = [label for label in labels if label is not None]
+    if len(set(classes)) < len(columns):
+        raise DataError(f"{name} has columns {', '.join(columns)}; give one for each label, with the label in its name")
+    values = np.stack([_numbers(table, name, column) for column in columns], axis=1)
     if len(classes) == 1:
         return tuple(classes), values
     off = np.flatnonzero(np.abs(values.sum(axis=1) - 1) > _SUM)
@@ -166,8 +173,12 @@ def _read_members(
         raise DataError(f"{path} has no column `{lacking[0]}`; evaluate again")
     values = np.stack([_numbers(table, str(path), PROBABILITY + each) for each in classes], axis=1)
     row = {slide: number for number, slide in enumerate(slides)}
-    names, seeds, folds = (table.texts(column) for column in ("member", "seed", "fold"))
-    about = {str(n): (int(s or 0), f) for n, s, f in zip(names, seeds, folds, strict=True)}
+    names, folds = (table.texts(column) for column in ("member", "fold"))
+    try:
+        seeds = as_number(table.columns["seed"], pa.int64()).to_pylist()
+    except pa.ArrowException:
+        raise DataError(f"{path}: column `seed` holds values that are no whole numbers; evaluate again") from None
+    about = {str(n): (s or 0, f) for n, s, f in zip(names, seeds, folds, strict=True)}
     place = {name: number for number, name in enumerate(about)}
     probabilities = np.full((len(about), len(slides), len(classes)), np.nan)
     for name, slide, each in zip(names, _slides(table, str(path)), values, strict=True):

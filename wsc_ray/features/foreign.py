@@ -26,6 +26,7 @@ import torch
 
 from wsc_ray.errors import DataError
 from wsc_ray.files import local_file
+from wsc_ray.plain_yaml import quoted
 from wsc_ray.storage import AnyPath
 
 ROWS = 8192  # rows to read at a time
@@ -40,6 +41,8 @@ _KEPT = (
     "level0_width",
     "level0_height",
 )
+
+_CHECKED = frozenset(["patch_size", "patch_size_level0", "overlap", "mpp"])  # what a slide's geometry is computed from
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +120,28 @@ def open_foreign(path: AnyPath, mpp: float | None) -> Iterator[ForeignSlide]:
             raise DataError("the file is cut short, or is not HDF5") from None
         with file:
             slide = _of_stamp(file, mpp) if "feats" in file else _of_trident(file)
-            shape = slide.features.shape
-            if len(shape) != 2 or slide.coords.shape != (shape[0], 2):
-                raise DataError(
-                    f"features of shape {shape} and coordinates of shape {slide.coords.shape}, where (N, D) and (N, 2) belong"
-                )
+            _check(slide)
             yield slide
+
+
+def _check(slide: ForeignSlide) -> None:
+    """Check shapes, types and attributes of a slide.
+
+    Raises:
+        DataError: they are none of features, or an attribute is no number that it can be.
+    """
+    shape = slide.features.shape
+    if len(shape) != 2 or shape[1] == 0 or slide.coords.shape != (shape[0], 2):
+        raise DataError(
+            f"features of shape {shape} and coordinates of shape {slide.coords.shape}, where (N, D) and (N, 2) belong"
+        )
+    if slide.features.dtype.kind not in "fiu":
+        raise DataError(f"features of type {slide.features.dtype}, where real numbers belong")
+    for name in _CHECKED & slide.attributes.keys():
+        value, least = slide.attributes[name], 0 if name == "overlap" else 1e-9
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not least <= value < float("inf"):
+            raise DataError(f"its attribute `{name}` is {quoted(value)}, which it cannot be")
 
 
 def _of_tensor(path: Path) -> ForeignSlide:
@@ -130,11 +149,13 @@ def _of_tensor(path: Path) -> ForeignSlide:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError):
         raise DataError("the file is cut short, or holds something else than a tensor") from None
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2:
+    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2 or tensor.shape[1] == 0:
         shape = (
             f"a tensor of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         )
         raise DataError(f"the file holds {shape}, where a tensor (N, D) belongs")
+    if tensor.is_complex():
+        raise DataError(f"features of type {tensor.dtype}, where real numbers belong")
     features = tensor.detach().to(torch.float32).numpy()
     return ForeignSlide(features, np.full((len(features), 2), -1, np.int64))
 
@@ -163,6 +184,9 @@ def _of_stamp(file: h5py.File, mpp: float | None) -> ForeignSlide:
         raise DataError("its coordinates are in um, and the slide's um/px are not known")
     attributes: dict[str, Any] = {"overlap": 0}
     side, px = (_plain(file.attrs.get(name)) for name in ("tile_size_um", "tile_size_px"))
+    for name, value in (("tile_size_um", side), ("tile_size_px", px)):
+        if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
+            raise DataError(f"its attribute `{name}` is {quoted(value)}, which it cannot be")
     if side:
         attributes["patch_size_level0"] = round(float(side) / mpp)
     if px:
@@ -184,4 +208,6 @@ def _plain(value: Any) -> Any:
     """Return an attribute as a type of Python."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    if isinstance(value, np.ndarray) and value.size == 1:  # as MATLAB and some writers of HDF5 keep a number
+        value = value.reshape(-1)[0]
     return value.item() if isinstance(value, np.generic) else value

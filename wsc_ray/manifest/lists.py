@@ -27,7 +27,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from wsc_ray import storage
-from wsc_ray.cohort.tables import is_text_table, read_header, read_text_table
+from wsc_ray.cohort.tables import choose_column, is_text_table, read_header, read_text_table
+from wsc_ray.cohort.values import DID_YOU_MEAN
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.mapping import build_table, choose_columns
 from wsc_ray.manifest.pixels import UriImages
@@ -183,7 +184,12 @@ def _parse_table(
     entry: PatchList, path_column: str, problems: list[str]
 ) -> tuple[dict[str, list[str | None]], list[int]]:
     try:
-        header = path_column in read_header(entry.path)
+        names = read_header(entry.path)
+        header = path_column in names
+        _, hint = choose_column(names, path_column)
+        if not header and hint.startswith(DID_YOU_MEAN):
+            problems.append(f"the list {entry.path} has no column `{path_column}`{hint}")
+            return {}, []
         table = read_text_table(entry.path, header=header)
     except ManifestError as error:
         problems.append(f"the list {error}")

@@ -113,7 +113,7 @@ def _first_bad(name: str, column: pa.ChunkedArray) -> str | None:
     """Return `row 7 is 'abc'` for the first bad value; slow, and only called for an error."""
     for row, value in enumerate(column):
         try:
-            as_number(pa.chunked_array([pa.array([value.as_py()])]), COLUMNS.field(name).type)
+            as_number(column.slice(row, 1), COLUMNS.field(name).type)
         except pa.ArrowException:
             return f"row {row} is {value.as_py()!r}"
     return None

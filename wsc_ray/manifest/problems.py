@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsc_ray.cohort.problems import alike
+from wsc_ray.cohort.problems import alike, slides_of_one_file
 from wsc_ray.files import is_file_name
 from wsc_ray.manifest.schema import OF_SLIDE, PIXELS, REQUIRED, SLIDE_COLUMNS, missing_columns
 
@@ -60,9 +60,13 @@ def find_problems(
     for owner, value in _ONE_EACH:
         if owner in coded and value in coded:
             problems += _one_each(owner, value, coded)
-    for name in ("label", "split"):
+    for name in ("patient_id", "label", "split"):
         if name in coded:
             problems += alike(coded[name].names, name)
+    if "slide_id" in coded:
+        problems += slides_of_one_file(coded["slide_id"].names)
+    if "slide_id" in coded and "image_uri" in table.column_names:
+        problems += _images_of_several_slides(table["image_uri"], coded["slide_id"], where)
     if "slide_id" in coded and {"x", "y", "level"} <= set(table.column_names):
         problems += _duplicates(table, coded["slide_id"].codes, where)
     return problems
@@ -168,6 +172,20 @@ def _one_each(owner: str, value: str, coded: dict[str, Codes]) -> list[str]:
         return []
     plural = {"label": "two labels", "patient_id": "two patients", "split": "two splits", "site": "two sites"}[value]
     return [f"{_PLAIN[owner]} with {plural}: {_count(len(several), _PLAIN[owner])}: {examples(several, describe)}"]
+
+
+def _images_of_several_slides(uris: pa.ChunkedArray, slides: Codes, where: _Where) -> list[str]:
+    """Return a problem that names the rows whose image belongs to an earlier row of another slide, too."""
+    plain = pc.replace_substring_regex(pc.replace_substring_regex(uris, r"^(\./)+", ""), r"/(\./)+", "/")
+    images = pc.fill_null(plain.combine_chunks().dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
+    known = np.flatnonzero((images >= 0) & (slides.codes >= 0))
+    _, first, inverse = np.unique(images[known], return_index=True, return_inverse=True)
+    earlier = known[first[inverse]]
+    again = np.flatnonzero(slides.codes[earlier] != slides.codes[known])
+    if not len(again):
+        return []
+    named = examples(again, lambda place: f"{where(known[place])} has that of row {earlier[place]}")
+    return [f"one image under several slides: {_count(len(again), 'row')}: {named}"]
 
 
 def _duplicates(table: pa.Table, slides: np.ndarray, where: _Where) -> list[str]:

@@ -23,6 +23,8 @@ DAMAGED = (
     ValueError,
     struct.error,
 )
+UPRIGHT = 1
+ORIENTATION = 274  # the tag of TIFF and EXIF that says how a viewer turns or mirrors the stored pixels
 FEW_BITS = 14  # scanners that store 10, 12 or 14 bits in 16 leave the upper bits empty
 
 
@@ -49,6 +51,46 @@ def check_frames(frames: int) -> None:
     """
     if frames > 1:
         raise DataError(f"the file holds {frames:,} pictures, and a patch is one; save the right one by itself")
+
+
+def check_exif(exif: bytes | None) -> None:
+    """Check that viewers show an image as it is stored.
+
+    Args:
+        exif: the image's EXIF, with or without `Exif` before it; None where it has none. What is damaged says nothing.
+
+    Raises:
+        DataError: they turn or mirror it.
+    """
+    if exif:
+        check_upright(_orientation(exif.removeprefix(b"Exif\0\0")), "image")
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the tag `ORIENTATION` of an EXIF, whose tags are those of a TIFF's first page."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return UPRIGHT
+    try:
+        (at,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, at)
+        for entry in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, at + 2 + 12 * entry)
+            if tag == ORIENTATION:
+                return int(value)
+    except struct.error:
+        pass
+    return UPRIGHT
+
+
+def check_upright(turn: object, kind: str) -> None:
+    """Check the tag `ORIENTATION` of a `kind`, such as "image".
+
+    Raises:
+        DataError: viewers turn or mirror the image.
+    """
+    if turn in range(UPRIGHT + 1, 9):
+        raise DataError(f"the {kind} is stored turned or mirrored (orientation {turn}); save it upright")
 
 
 def to_eight_bits(image: np.ndarray) -> np.ndarray:

@@ -17,14 +17,13 @@ def decode(data: bytes | memoryview) -> np.ndarray:
 
     JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and PNM are recognised by content, not by name. Grey, palettes and 1 to 8
     bits become RGB. Transparent pixels become white, as the glass of a slide is. Of 16 bits a channel the upper 8 are
-    used. EXIF's orientation is ignored in every format: a patch is used as it was cut, and `x` and `y` refer to its
-    pixels as stored. Colour profiles are ignored, too.
+    used. Colour profiles are ignored.
 
     Raises:
         DataError: the image is empty, damaged, cut short or of another format; its header claims more than `MAX_PIXELS`
             pixels; it has several pages or frames, CMYK or Lab colours, or floating-point, signed or 32-bit numbers; it
-            uses 14 or fewer of 16 bits a channel (nearly black, as 12 bits of a camera are); or it is a TIFF whose own
-            orientation is not upright.
+            uses 14 or fewer of 16 bits a channel (nearly black, as 12 bits of a camera are); or viewers show it turned or
+            mirrored, by its EXIF or a TIFF's own tag: `x` and `y` belong to the pixels as they are stored.
     """
     if len(data) == 0:
         raise DataError("the image is empty (0 bytes)")

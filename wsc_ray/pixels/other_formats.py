@@ -10,13 +10,24 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wsc_ray.errors import DataError
-from wsc_ray.pixels.convert import DAMAGED, check_bits, check_frames, check_size, far_too_large, to_eight_bits
+from wsc_ray.pixels.convert import (
+    DAMAGED,
+    ORIENTATION,
+    UPRIGHT,
+    check_bits,
+    check_exif,
+    check_frames,
+    check_size,
+    check_upright,
+    far_too_large,
+    to_eight_bits,
+)
 from wsc_ray.slides.slide import on_white
 
 FORMATS = ("TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES, _SAMPLE_FORMAT = 258, 262, 274, 284, 339  # tags of TIFF 6.0
-_UPRIGHT, _MIN_IS_WHITE, _SEPARATE, _UNSIGNED = 1, 0, 2, 1  # values of these tags
+_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF 6.0
+_MIN_IS_WHITE, _SEPARATE, _UNSIGNED = 0, 2, 1  # values of these tags
 
 
 def decode_other(data: bytes | memoryview) -> np.ndarray | None:
@@ -24,12 +35,13 @@ def decode_other(data: bytes | memoryview) -> np.ndarray | None:
 
     Raises:
         DataError: the image is too large, holds several pictures, has values that are not colours of 8 or 16 bits, or is
-            a TIFF that is stored turned or of a kind that Pillow does not read.
+            stored turned, or a TIFF of a kind that Pillow does not read.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(*image.size)
             check_frames(getattr(image, "n_frames", 1))
+            check_exif(image.info.get("exif"))
             bits = _check_tiff(image.tag_v2) if isinstance(image, TiffImageFile) else 8
             return _convert(image, bits)
     except DataError:
@@ -48,9 +60,7 @@ def decode_other(data: bytes | memoryview) -> np.ndarray | None:
 
 def _check_tiff(tags: Any) -> int:
     """Check that viewers show a TIFF with these tags in one way, and return its bits per channel."""
-    turn = tags.get(_ORIENTATION, _UPRIGHT)
-    if turn != _UPRIGHT:
-        raise DataError(f"the TIFF is stored turned or mirrored (orientation {turn}); save it upright")
+    check_upright(tags.get(ORIENTATION, UPRIGHT), "TIFF")
     if set(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}:
         raise DataError("the TIFF holds signed or floating-point numbers, not colours; save it with 8 bits a channel")
     bits = max(tags.get(_BITS, (1,)))

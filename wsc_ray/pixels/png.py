@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wsc_ray.pixels.convert import check_frames, check_size, to_eight_bits
+from wsc_ray.pixels.convert import check_exif, check_frames, check_size, to_eight_bits
 from wsc_ray.slides.slide import on_white
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -16,13 +16,14 @@ _GREY, _GREY_ALPHA, _RGBA = 0, 4, 6  # colour types
 
 
 class Header(NamedTuple):
-    """The chunks of a PNG before its pixels.
+    """What a PNG's chunks say about its pixels.
 
     Attributes:
         bits: bits of a channel, or of an index into the palette.
         colour: colour type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
         transparent: the chunk tRNS, which names the transparent grey, colour or palette entries; None without it.
         frames: number of frames of an animation, else 1.
+        exif: the chunk eXIf; None without it.
     """
 
     width: int
@@ -31,6 +32,7 @@ class Header(NamedTuple):
     colour: int
     transparent: bytes | None
     frames: int
+    exif: bytes | None
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -40,25 +42,27 @@ def read_header(data: bytes | memoryview) -> Header:
         struct.error: the header is cut short.
     """
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
-    transparent, frames = None, 1
+    transparent, frames, exif = None, 1, None
+    pixels = False  # whether they have begun: only eXIf may follow them
     at = len(SIGNATURE)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IDAT":
-            break
-        if kind == b"tRNS":
+        pixels = pixels or kind == b"IDAT"
+        if kind == b"eXIf":
+            exif = bytes(data[at + 8 : at + 8 + length])
+        elif kind == b"tRNS" and not pixels:
             transparent = bytes(data[at + 8 : at + 8 + length])
-        elif kind == b"acTL":
+        elif kind == b"acTL" and not pixels:
             (frames,) = struct.unpack_from(">I", data, at + 8)
         at += 12 + length
-    return Header(width, height, bits, colour, transparent, frames)
+    return Header(width, height, bits, colour, transparent, frames, exif)
 
 
 def decode_png(data: bytes | memoryview) -> np.ndarray | None:
     """Return the image, (h, w, 3) uint8, RGB, white where it is transparent; None where it is damaged.
 
     Raises:
-        DataError: the image is too large, is animated, or uses few of 16 bits.
+        DataError: the image is too large, is animated, is stored turned, or uses few of 16 bits.
         cv2.error: OpenCV cannot read it.
     """
     try:
@@ -67,6 +71,7 @@ def decode_png(data: bytes | memoryview) -> np.ndarray | None:
         return None
     check_size(header.width, header.height)
     check_frames(header.frames)
+    check_exif(header.exif)
     values = np.frombuffer(data, np.uint8)
     if header.bits <= 8 and header.transparent is None and header.colour not in (_GREY_ALPHA, _RGBA):
         return cv2.imdecode(values, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsc_ray.errors import ClusterError
+from wsc_ray.errors import ClusterError, PlaceError
+from wsc_ray.places import local_path
 from wsc_ray.provision.cluster_file import ClusterFile
 
 TOKEN = "~/.ray/auth_token"
@@ -43,16 +45,24 @@ def _missing(file: ClusterFile) -> Iterator[str]:
     if file.kind == "kuberay":
         return
     key = (file.config.get("auth") or {}).get("ssh_private_key")
-    if key and not Path(key).expanduser().is_file():
+    if key and not _place(key).is_file():
         yield f"auth.ssh_private_key: there is no {key}; name the key that logs in to the machines"
     for source in (file.config.get("file_mounts") or {}).values():
-        if source == TOKEN and not Path(TOKEN).expanduser().is_file():
+        if source == TOKEN and not _place(TOKEN).is_file():
             yield (
                 f"{TOKEN} is missing; make one: ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token"
             )
-        elif source != TOKEN and not Path(source).expanduser().exists():
+        elif source != TOKEN and not _place(source).exists():
             yield f"file_mounts: there is no {source} here; type the command in the project's folder"
     yield from _CREDENTIALS.get(file.provider, lambda: [])()
+
+
+def _place(text: object) -> Path:
+    """Return the path of a file that the cluster file names; of what no path can be, such as `~nosuchuser/key`, one where nothing is."""
+    try:
+        return local_path(str(text))
+    except PlaceError:
+        return Path(os.devnull) / "nothing"
 
 
 def _aws() -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsc_ray.autostop.limits import duration
 from wsc_ray.autostop.records import Record, read_records
-from wsc_ray.errors import ClusterError, UserError
+from wsc_ray.errors import ClusterError
 from wsc_ray.provision.cluster_file import read_cluster_file
 from wsc_ray.run_folder import step_of
 from wsc_ray.storage import as_path, check_store
@@ -76,7 +76,7 @@ def _step(record: Record) -> str | None:
         return None
     try:
         return step_of(record.out)
-    except (OSError, UserError):
+    except (OSError, ValueError, KeyError):  # of another machine, or damaged: the list goes on
         return None
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wsc_ray.cohort.problems import alike, patients_in_several
+from wsc_ray.cohort.problems import alike, patients_in_several, slides_of_one_file
 from wsc_ray.cohort.tables import UserTable, choose_column, read_user_table
 from wsc_ray.cohort.values import suggest
 from wsc_ray.errors import ManifestError, PlaceError
@@ -258,7 +258,8 @@ def _number(text: str) -> tuple[float | None, str]:
 
 
 def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, names_patients: bool) -> list[str]:
-    """Return sentences on slides and files that are there twice, patients in several splits, and labels and splits with two spellings.
+    """Return sentences on slides and files that are there twice, patients in several splits, and patients, labels and
+    splits with two spellings.
 
     Links can give one file several names. That is a problem if the list gives it several patients; if the list names no patients,
     `read_list` only adds a note.
@@ -280,6 +281,8 @@ def _contradictions(table: UserTable, found: Sequence[tuple[int, Entry]], *, nam
             problems.append(f"the file {path.name} is in the list under several ids ({_lines(table, rows)})")
     entries = [entry for _, entry in found]
     problems += patients_in_several([each.patient_id for each in entries], [each.split for each in entries], "split")
+    problems += slides_of_one_file([each.slide_id for each in entries])
+    problems += alike([each.patient_id for each in entries], "patient_id") if names_patients else []
     problems += alike([each.label for each in entries], "label")
     return problems + alike([each.split for each in entries], "split")
 

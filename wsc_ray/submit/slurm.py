@@ -28,14 +28,16 @@ from wsc_ray.submit.jobs import Job, entry_file, working_dir
 FOLDER = "~/.wsc-ray/slurm"
 VARIABLES = ("WSC_RAY_CALL", "WSC_RAY_ENTRY", "WSC_RAY_JOB")  # the script's environment: see `cluster/slurm.sh`
 _INFO, _LOG, _EXIT, _STOPPED = "slurm.json", "log", "exit", "stopped"
-_ALIVE = {
-    "PENDING": JobStatus.PENDING,
-    "CONFIGURING": JobStatus.PENDING,
-    "REQUEUED": JobStatus.PENDING,
-    "RUNNING": JobStatus.RUNNING,
-    "COMPLETING": JobStatus.RUNNING,
-    "SUSPENDED": JobStatus.RUNNING,
-}
+_FACTS = {"slurm": str, "script": str, "started": float | int, "command": str, "out": str, "digest": str}
+_TIDY = "delete its folder, if `squeue --me` shows that no job of yours runs there"
+# "Job state codes" of https://slurm.schedmd.com/squeue.html; a job in any other state holds machines, as SUSPENDED and SIGNALING do.
+_ENDED = frozenset(
+    ["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED"]
+    + ["TIMEOUT"]
+)
+_WAITING = frozenset(
+    ["PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"]
+)
 _PAUSE = 2.0  # s between two queries of the job's state
 _WRITTEN = 20.0  # s until a written exit status appears on every machine of a shared file system
 _LOST = 600.0  # s without an answer from Slurm after which a job is no longer followed
@@ -61,7 +63,7 @@ class SlurmJobs:
         self.script = local_path(script)
         self.option = f"--cluster {self.script}"
         self.address = f"Slurm, by {self.script}"
-        self.folder = Path(FOLDER).expanduser()
+        self.folder = local_path(FOLDER)
         missing = [tool for tool in ("sbatch", "squeue", "scancel") if shutil.which(tool) is None]
         if missing:
             raise ClusterError(
@@ -71,7 +73,7 @@ class SlurmJobs:
     def all(self) -> list[Job]:
         """Return the jobs of this script, the latest last."""
         infos = sorted(self.folder.glob(f"*/{_INFO}")) if self.folder.is_dir() else []
-        jobs = [self._job(path.parent) for path in infos if read_json(path)["script"] == str(self.script)]
+        jobs = [self._job(path.parent) for path in infos if self._info(path.parent)["script"] == str(self.script)]
         return sorted(jobs, key=lambda job: (job.started, job.id))
 
     def find(self, job_id: str | None = None) -> Job:
@@ -104,7 +106,7 @@ class SlurmJobs:
         """Write the job's folder, submit the script with `sbatch`, and return the job's id, which is the folder's name.
 
         Raises:
-            ClusterError: Slurm refuses the job, or somebody submits the same call at the same moment.
+            ClusterError: Slurm refuses the job, the home cannot be written, or somebody submits the same call at the same moment.
         """
         job_id = self.next_id(call)
         place = self.folder / job_id
@@ -112,16 +114,21 @@ class SlurmJobs:
             place.mkdir(parents=True, mode=0o700)
         except FileExistsError:
             raise ClusterError(f"{place} exists already: somebody has just sent the same command") from None
+        except OSError as error:
+            raise ClusterError(
+                f"{place} cannot be made: {error.strerror}; jobs are kept in your home, which the nodes share: set HOME to a folder that you may write"
+            ) from None
         working_dir(place, call)
         variables = dict(zip(VARIABLES, (str(place), f"jobs/{entry_file(call.command).name}", job_id), strict=True))
         command = ["sbatch", "--parsable", f"--output={place / _LOG}", str(self.script)]
         done = _ask(command, {**os.environ, **call.environment, **variables})
-        number = done.stdout.strip().partition(";")[0]
-        if done.returncode or not re.fullmatch(r"\d+", number):
+        # A site's own lines may stand around the number and the name of the cluster.
+        number = re.search(r"^(\d+)(;\S*)?$", done.stdout, re.MULTILINE)
+        if done.returncode or number is None:
             shutil.rmtree(place)
             raise ClusterError(f"sbatch refuses {self.script}: {' '.join((done.stderr or done.stdout).split())[:300]}")
         about = {"command": call.command, "out": call.out, "digest": call.digest}
-        write_json(place / _INFO, {"slurm": number, "script": str(self.script), "started": time.time(), **about})
+        write_json(place / _INFO, {"slurm": number[1], "script": str(self.script), "started": time.time(), **about})
         return job_id
 
     def stop(self, job_id: str) -> bool:
@@ -195,7 +202,8 @@ class SlurmJobs:
         stopped = (place / _STOPPED).exists()
         while not stopped and not (place / _EXIT).exists() and self._fresh(place) and time.monotonic() < deadline:
             time.sleep(0.2)
-        code = int((place / _EXIT).read_text()) if (place / _EXIT).exists() else None
+        written = (place / _EXIT).read_text(errors="replace").strip() if (place / _EXIT).exists() else ""
+        code = int(written) if re.fullmatch(r"\d{1,3}", written) else None
         if stopped:
             return JobStatus.STOPPED, code
         return JobStatus.SUCCEEDED if code == 0 else JobStatus.FAILED, code
@@ -207,10 +215,17 @@ class SlurmJobs:
 
     @staticmethod
     def _info(place: Path) -> dict[str, Any]:
+        path = place / _INFO
         try:
-            return read_json(place / _INFO)
+            info = read_json(path)
         except OSError:
             raise ClusterError(f"{place} holds no job") from None
+        except ValueError as error:
+            raise ClusterError(f"{path} cannot be read: {error}; {_TIDY}") from None
+        wrong = [name for name, kind in _FACTS.items() if not isinstance(info.get(name), kind)]
+        if wrong:
+            raise ClusterError(f"{path} lacks {', '.join(wrong)}; {_TIDY}")
+        return info
 
 
 def _alive(number: str) -> JobStatus | None:
@@ -222,8 +237,10 @@ def _alive(number: str) -> JobStatus | None:
     done = _ask(["squeue", "--noheader", f"--jobs={number}", "--format=%T"])
     if done.returncode and "Invalid job id" not in done.stderr:  # squeue's answer for a job that ended some minutes ago
         raise ClusterError(f"squeue does not answer: {' '.join(done.stderr.split())[:300]}")
-    states = done.stdout.split()
-    return _ALIVE.get(states[0]) if states else None
+    state = next(iter(done.stdout.split()), None)
+    if state is None or state in _ENDED:
+        return None
+    return JobStatus.PENDING if state in _WAITING else JobStatus.RUNNING
 
 
 def _ask(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
