@@ -70,6 +70,12 @@ def test_other_content_is_a_difference(two, name):
     assert compared(two) == [f"round-1: {name} differs"]
 
 
+def test_a_file_that_is_not_what_its_name_says_is_named(two):
+    (two[1] / "state.json").write_bytes(b"\x80\x05")
+    (two[1] / "b.h5").write_bytes(b"cut")
+    assert compared(two) == ["round-1: b.h5 was left", "round-1: state.json was left"]
+
+
 def test_other_arrays_and_tables_are_a_difference(two):
     with h5py.File(two[1] / "a.h5", "a") as file:
         file["features"][0, 0] = 3

@@ -275,6 +275,20 @@ def test_members_of_a_search_that_has_not_ended_are_not_evaluated(
         load_members(out)
 
 
+def test_what_tune_needed_is_gone_though_every_trial_was_there(
+    searched: tuple[Path, dict[str, Any]], store: Path, tmp_path: Path
+) -> None:
+    """A search that was killed between its last trial and the removal of Tune's own files."""
+    out = tmp_path / "mil"
+    shutil.copytree(searched[0], out)
+    (out / "summary.json").unlink()
+    (out / SCRATCH / "search").mkdir(parents=True)
+    (out / SCRATCH / "search" / "basic-variant-state.json").write_bytes(b"\x80")
+    tune(features=store, out=out, overrides=SETTINGS)
+    assert not (out / SCRATCH).exists()
+    assert outcome(out) == outcome(searched[0])
+
+
 def test_seeds_of_members_are_shared_by_no_two_recipes() -> None:
     seeds = [member_seed(recipe, number) for recipe in range(20) for number in range(20)]
     assert len(set(seeds)) == len(seeds)

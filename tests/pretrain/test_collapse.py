@@ -89,12 +89,15 @@ def test_by_default_the_first_steps_keep_features_apart():
 
 
 def test_the_warning_names_the_setting():
-    said = sentence(1200, {"mean_cosine": 0.9996, "effective_rank": 1.04})
+    health = {"mean_cosine": 0.9996, "effective_rank": 1.04}
+    said = sentence(1200, health, "weaksupcon")
     assert said.startswith(
         "step 1,200: the features have collapsed to one point (mean cosine 1.000, effective rank 1.0)"
     )
     assert "loss.similarity_warmup: progress" in said
     assert "loss.similarity_weight or train.lr" in said
+    assert "similarity" not in sentence(1200, health, "supcon")
+    assert "loss.temperature" in sentence(1200, health, "supcon")
 
 
 def test_training_warns_of_collapse_or_stops_as_the_recipe_says(settings, tmp_path, ray_cluster, capfd):

@@ -75,7 +75,7 @@ def test_steps_wait_for_a_store_that_is_away(server, tmp_path, capsys, monkeypat
     folder = RunFolder(tmp_path / "run")
     values = {"uri": server.uri, "experiment": "e", "folder": folder.path, "command": "pretrain", "params": {}}
     with Tracker(**values) as tracker:
-        with followed(folder, Plan(), tracker):
+        with followed(folder, Plan(), tracker, "weaksupcon"):
             writer = metrics_file.MetricsWriter(folder.metrics, 0)
             for step in range(1, 41):
                 writer.append(step, {"loss": 1 / step})
@@ -96,7 +96,7 @@ def test_steps_wait_for_a_store_that_is_away(server, tmp_path, capsys, monkeypat
 
 
 def away_for_good(folder, tracker, server):
-    with followed(folder, Plan(), tracker):
+    with followed(folder, Plan(), tracker, "weaksupcon"):
         server.stop()
         writer = metrics_file.MetricsWriter(folder.metrics, 0)
         for step in range(1, 6):

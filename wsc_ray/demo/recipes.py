@@ -44,6 +44,8 @@ def pixel_recipe(manifest: Path, *, tracking: str | None, seed: int, quick: bool
 def adapter_recipe(method: str, features: Path, *, tracking: str | None, seed: int, quick: bool) -> Recipe:
     """Return the recipe of an adapter; those of different methods differ in the loss alone.
 
+    SupCon's temperature is higher, since at the others' its features become one point.
+
     Args:
         features: the features of `PIXELS`, with views.
     """
@@ -51,6 +53,8 @@ def adapter_recipe(method: str, features: Path, *, tracking: str | None, seed: i
     loss: dict[str, Any] = {"method": method}
     if method == "weaksupcon":
         loss |= {"similarity_weight": WEIGHT, "similarity_warmup": steps // 2}
+    elif method == "supcon":
+        loss["temperature"] = 0.5
     values = {
         "data": {"features": str(features)},
         "encoder": {
@@ -67,7 +71,7 @@ def adapter_recipe(method: str, features: Path, *, tracking: str | None, seed: i
             "steps_per_epoch": steps,
             "batch_size": 32 if quick else 256,
             "workers": 1,
-            "lr": 0.1,
+            "lr": 0.01,
             "warmup_epochs": 0.1,
         },
     }

@@ -23,10 +23,9 @@ from wsc_ray.mil.fit import Fit, Source
 from wsc_ray.mil.head import settings_from, settings_values
 from wsc_ray.mil.random_search import random_settings
 from wsc_ray.mil.task import REDUCTION, RETRIES, Task
-from wsc_ray.mil.trials import Trial, read_losses, read_trial, write_fit, write_record
+from wsc_ray.mil.trials import SCRATCH, Trial, read_losses, read_trial, write_fit, write_record
 from wsc_ray.storage import AnyPath
 
-SCRATCH = ".tune"
 EPOCHS, LOSS = "epochs", "lowest_loss"  # what ASHA compares: epochs so far, and the lowest validation loss among them
 
 
@@ -54,7 +53,6 @@ def run_trials(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints tables even with verbose=0
     # Tune's own files are not needed afterwards. If the output is on an object store, they stay on the driver's machine.
     scratch = task.out / SCRATCH if isinstance(task.out, Path) else Path(tempfile.mkdtemp(prefix="wsc-ray-tune-"))
-    shutil.rmtree(scratch, ignore_errors=True)  # left over by a killed search
     drawn = _drawn(task)
     trainable = tune.with_parameters(_trial, train=train, val=val, task=task, drawn=drawn)
     space, searched = _search(task, finished, missing)

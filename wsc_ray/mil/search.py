@@ -26,7 +26,7 @@ from wsc_ray.mil.mlflow_registry import lineage_of, register_members
 from wsc_ray.mil.plan import search_identity, search_plan
 from wsc_ray.mil.stored import find_bags
 from wsc_ray.mil.task import Task
-from wsc_ray.mil.trials import head_of_trial, write_table
+from wsc_ray.mil.trials import clear_scratch, head_of_trial, write_table
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, refuse_other, resolve_paths, resolve_run
 from wsc_ray.storage import AnyPath
@@ -97,6 +97,7 @@ def search_head(
 
     def work(tracker: Tracker) -> dict[str, Any]:
         (out / SUMMARY).unlink(missing_ok=True)  # the summary of a complete search with fewer seeds
+        clear_scratch(out)
         tracker.log_dataset(name=features.name, digest=identity["features"], source=shown(features))
         searches: list[Chosen] = []
         for task, side in zip(tasks, sides, strict=True):

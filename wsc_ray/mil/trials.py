@@ -9,8 +9,10 @@ OUT/trials/trial-000/
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError, WeightsError
@@ -20,6 +22,7 @@ from wsc_ray.mil.head import PackedHead, Settings, load_head, save_head, setting
 from wsc_ray.storage import AnyPath
 
 RECORD, HISTORY = "trial.json", "history.json"
+SCRATCH = ".tune"  # folder of Tune's own files, which only a running search needs
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Trial:
     def described(self) -> dict[str, Any]:
         """The settings as a dictionary, with the head's name first."""
         return settings_values(self.setting)
+
+
+def clear_scratch(out: AnyPath) -> None:
+    """Delete Tune's own files, which a killed search leaves; an object store never has such files."""
+    if isinstance(out, Path):
+        shutil.rmtree(out / SCRATCH, ignore_errors=True)
 
 
 def trial_name(number: int) -> str:

@@ -49,10 +49,16 @@ def has_collapsed(health: dict[str, float]) -> bool:
     return health["mean_cosine"] > MEAN_COSINE and health["effective_rank"] < EFFECTIVE_RANK
 
 
-def sentence(step: int, health: dict[str, float]) -> str:
-    """Return the sentence that tells the user of a collapse and what to do."""
+def sentence(step: int, health: dict[str, float], method: str) -> str:
+    """Return the sentence that tells the user of a collapse and what to do.
+
+    Args:
+        method: name of the loss, on which the advice depends.
+    """
+    advice = "a smaller train.lr or a larger loss.temperature"
+    if method == "weaksupcon":
+        advice = "loss.similarity_warmup: progress, or where it is that already with a smaller loss.similarity_weight or train.lr"
     return (
         f"step {step:,}: the features have collapsed to one point (mean cosine {health['mean_cosine']:.3f}, effective "
-        f"rank {health['effective_rank']:.1f}), and training will hardly undo it; start again with "
-        "loss.similarity_warmup: progress, or where it is that already with a smaller loss.similarity_weight or train.lr"
+        f"rank {health['effective_rank']:.1f}), and training will hardly undo it; start again with {advice}"
     )

@@ -36,11 +36,12 @@ def is_exported(folder: RunFolder) -> bool:
     return True
 
 
-def check_complete(folder: RunFolder, weights: AnyPath, plan: Plan) -> None:
+def check_complete(folder: RunFolder, weights: AnyPath, plan: Plan, method: str) -> None:
     """Check that training reached its last step; else `loss.on_collapse: stop` has stopped it.
 
     Args:
         weights: the last checkpoint.
+        method: name of the loss.
 
     Raises:
         CollapseError: training has stopped early.
@@ -55,7 +56,7 @@ def check_complete(folder: RunFolder, weights: AnyPath, plan: Plan) -> None:
         )
     if step < plan.total_steps:
         raise CollapseError(
-            f"stopped at {sentence(last['step'], last)}; loss.on_collapse: warn goes on with this run from there"
+            f"stopped at {sentence(last['step'], last, method)}; loss.on_collapse: warn goes on with this run from there"
         )
 
 

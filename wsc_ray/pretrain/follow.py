@@ -23,11 +23,14 @@ POLL_STORE_SECONDS = 2.0
 
 
 @contextmanager
-def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
+def followed(folder: RunFolder, plan: Plan, tracker: Tracker, method: str) -> Iterator[None]:
     """Show progress and log to MLflow while the block runs, from the metrics that worker 0 writes.
 
     A run killed between two checkpoints repeats some steps; MLflow gets each step once. While the MLflow store does not
     answer, the steps wait in the run folder; when the block has ended, logging is tried for another `PATIENCE_SECONDS`.
+
+    Args:
+        method: name of the loss, for the warning of a collapse.
 
     Raises:
         TrackingError: the store has not taken some steps by then; the same command logs them once the store is back.
@@ -79,7 +82,7 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker) -> Iterator[None]:
                 metrics = {key: value for key, value in line.items() if key != "step"}
                 log(step, metrics)
                 if metrics.get("collapsed") and not collapsed:
-                    progress.say(f"warning: {sentence(step, metrics)}")
+                    progress.say(f"warning: {sentence(step, metrics, method)}")
                 collapsed = bool(metrics.get("collapsed"))
                 if metrics.get("bad_patches", 0) > bad:
                     bad = metrics["bad_patches"]

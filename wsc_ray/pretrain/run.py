@@ -116,9 +116,9 @@ def pretrain_encoder(
         tracker.log_dataset(name=as_path(str(named)).name, digest=source.digest, source=str(named))
         if plan.total_steps == 0:
             return finish(recipe, source, folder, initial, tracker, statistics)
-        with followed(folder, plan, tracker):
+        with followed(folder, plan, tracker, recipe.loss.method):
             last = train(recipe, plan, source, folder, initial, statistics)
-        check_complete(folder, last, plan)
+        check_complete(folder, last, plan, recipe.loss.method)
         return finish(recipe, source, folder, last, tracker, statistics)
 
     stage: dict[str, Any] = {

@@ -68,6 +68,16 @@ def differences(calm: Mapping[str, Any], disturbed: Mapping[str, Any], what: str
 
 
 def _digest(path: Path, folder: str) -> str:
+    """Return a digest of a file's content; of a file that is not what its name says, a digest of its bytes."""
+    try:
+        content = _content(path, folder)
+    except (ValueError, OSError):  # such a file may have been left by a killed process, and is to be named
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _content(path: Path, folder: str) -> Any:
+    """Return a file's content without what varies, as values for JSON."""
     if path.suffix == ".json":
         content = _plain(json.loads(path.read_text()), folder)
     elif path.suffix == ".jsonl":
@@ -82,8 +92,8 @@ def _digest(path: Path, folder: str) -> str:
     elif path.suffix == ".parquet":
         content = _table(path)
     else:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return content
 
 
 def _plain(value: Any, folder: str) -> Any:
