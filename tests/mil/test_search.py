@@ -24,6 +24,7 @@ from wsc_ray.files import read_json
 from wsc_ray.mil.ensemble import load_members, member_seed
 from wsc_ray.mil.head import HEADS, load_head
 from wsc_ray.mil.search import describe_search as describe
+from wsc_ray.mil.trials import SCRATCH
 
 from .cohort import write_store
 
