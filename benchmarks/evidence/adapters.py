@@ -22,6 +22,7 @@ from wsc_ray.stream.order import MIXED, PURE, Geometry, window_picks
 from wsc_ray.stream.views import pair_draws
 
 SHARDS = 1  # one process
+HEAD_HIDDEN = 128  # width of the projection head's hidden layer, whatever the width of the features
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Setting:
     Attributes:
         weight: weight of WeakSupCon's similarity half.
         rise: share of the steps over which the weight rises; None if it follows the contrastive half, the default of recipes.
+        width: numbers that the encoder gives a patch.
     """
 
     method: str
@@ -38,6 +40,7 @@ class Setting:
     weight: float = 0.0
     rise: float | None = 0.0
     steps: int = 600
+    width: int = 128
 
     def recipe(self, seed: int, batch_size: int) -> Recipe:
         """Return the recipe of a training."""
@@ -49,7 +52,7 @@ class Setting:
             {
                 "seed": seed,
                 "data": {"features": "pool"},
-                "encoder": {"backbone": "mlp", "weights": "random", "mlp_hidden": [256], "mlp_width": 128},
+                "encoder": {"backbone": "mlp", "weights": "random", "mlp_hidden": [256], "mlp_width": self.width},
                 "loss": loss,
                 "stream": {"sampling": "epoch", "shards": SHARDS},
                 "train": {
@@ -90,7 +93,7 @@ def train_adapter(setting: Setting, slides: Slides, features: Features, *, seed:
     recipe = setting.recipe(seed, batch_size)
     torch.manual_seed(seed)
     shape = MlpShape(features.plain.shape[1], tuple(recipe.encoder.mlp_hidden), recipe.encoder.mlp_width)
-    model = PatchEncoder(FeatureMlp(shape), shape.outputs, recipe.encoder.head_dim)
+    model = PatchEncoder(FeatureMlp(shape), HEAD_HIDDEN, recipe.encoder.head_dim)
     geometry = Geometry(
         seed=seed,
         sampling="epoch",

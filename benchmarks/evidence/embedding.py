@@ -56,6 +56,8 @@ def embed_pool(
         export_encoder(model, encoder, name=BACKBONE, size=PIXELS, statistics=pixels)
     stores = {}
     for name, rows, count in (("trained", trained, views), ("seen", seen, 0)):
+        if not len(rows):
+            continue
         stores[name] = folder / name / "features"
         if read_summary(stores[name]) is None:
             _embed(folder / name, table, pool, rows, encoder, count)
