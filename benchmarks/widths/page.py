@@ -31,7 +31,7 @@ def page(summary: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> str:
         f"group of PatchCamelyon's part `train`; {FRACTION:.0%} of a positive one are tumour. Two of ten stain groups are held out in turn "
         f"({len(HELD)} times): {2 * options['pairs']} pseudo-slides of the others train adapters and heads, and all patches and "
         f"{2 * options['held_pairs']} pseudo-slides of the held-out groups judge them. The part `valid` is not touched.",
-        f"Every cell is the mean AUROC over held-out groups and {options['seeds']} trainings, with the least and the largest. Below it "
+        f"Every cell is the mean AUROC over held-out groups and seeds ({options['seeds']} for each), with the least and the largest. Below it "
         "WeakSupCon less the others, held-out groups and seeds paired, with the number of pairs in which it is ahead.",
         f"{chosen}; the network is 1280 -> 256 -> width, head 128 -> 128. The settings are not chosen by these figures, but earlier trials "
         "with other settings looked at the same groups.",
