@@ -36,6 +36,7 @@ def write_results(folder, seconds: float) -> None:
     folder.mkdir()
     (folder / "summary.json").write_text(json.dumps({"out": str(folder), "loss": 1.5, "seconds": seconds}))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0, "patches_per_second": seconds}) + "\n")
+    (folder / "ledger.jsonl").write_text(json.dumps({"when": str(seconds), "slides": 8}) + "\n")
     (folder / "table.csv").write_text(f"trial,auroc,seconds\na,0.5,{seconds}\n")
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / ".lock").write_text(str(seconds))
@@ -58,7 +59,7 @@ def compared(two) -> list[str]:
 
 def test_times_and_places_are_no_difference(two):
     assert compared(two) == []
-    assert len(folder_facts(two[0])) == 6
+    assert len(folder_facts(two[0])) == 7
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "table.csv", "model.safetensors"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Times, rates, and checksums over them; everything else in the files must be equal.
+# Times, rates, checksums over them, and what was there when a command was repeated; everything else in the files must be equal.
 _VARIES = {
     "wsc_ray_sha256",
     "crc32",
@@ -24,6 +24,8 @@ _VARIES = {
     "trials_there",
     "started",
     "ended",
+    "when",
+    "looked_at",
 }
 # Files of Ray Train and MLflow, or of a running process.
 _NOT_OURS = {"checkpoint_manager_snapshot.json", ".validate_storage_marker", ".lock", "mlflow.db", ".mlflow.db.lock"}

@@ -63,7 +63,7 @@ def measure_chaos(
     listed = local_path(slides) if slides is not None else None
     if listed is not None and not listed.is_file():
         raise DataError(f"--slides {listed}: no such file")
-    options = {"out": str(out), "kills": kills, "seed": seed, "command": list(commands), "steps": steps}
+    options = {"out": str(out), "kills": kills, "seed": seed, "command": list(commands) or None, "steps": steps}
     options |= {"slides": str(slides) if slides is not None else None}
     started = time.time()
     for old in [place / CALM, place / WORK, *place.glob("round-*")]:
