@@ -122,6 +122,18 @@ def test_children_come_once_by_name(uri, tmp_path):
     assert all(r.info.status == "FINISHED" for r in runs)
 
 
+def test_a_child_that_a_crash_left_half_written_gets_what_it_lacks(uri, tmp_path):
+    with tracker(uri, tmp_path / "run") as run:
+        run.child(name="trial", params={}, metrics={"auroc": 0.7})
+        client = MlflowClient(tracking_uri=uri)
+        [child] = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
+        client.update_run(child.info.run_id, status="RUNNING")  # as it is before its last metric
+        run.child(name="trial", params={}, metrics={"auroc": 0.7, "seconds": 3.0})
+        assert len(client.get_metric_history(child.info.run_id, "auroc")) == 1
+        assert len(client.get_metric_history(child.info.run_id, "seconds")) == 1
+        assert client.get_run(child.info.run_id).info.status == "FINISHED"
+
+
 def test_a_failure_is_a_failed_run(uri, tmp_path):
     with pytest.raises(ZeroDivisionError), tracker(uri, tmp_path / "run"):
         _ = 1 / 0

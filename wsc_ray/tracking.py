@@ -145,7 +145,7 @@ class Tracker:
 
     def log_artifact(self, path: AnyPath, folder: str | None = None) -> None:
         """Log a file, or a folder with its content, as an artifact; nothing is done if the store keeps no artifacts."""
-        if on_object_store(self.uri):
+        if not self.keeps_artifacts:
             return
         if path.is_dir():
             with local_folder(path) as local:
@@ -207,8 +207,10 @@ class Tracker:
             child_id = self.client.create_run(run.info.experiment_id, run_name=name, tags=tags).info.run_id
         for key, value in _flat(params):
             self.client.log_param(child_id, key, value)
+        there = existing[0].data.metrics if existing else {}
         for key, value in metrics.items():
-            self.client.log_metric(child_id, key, float(value))
+            if key not in there:
+                self.client.log_metric(child_id, key, float(value))
         self.client.set_terminated(child_id)
 
     @property
