@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help demo test test-fast test-long gpu lint format clean
 help:
-	@echo "make demo    the whole system on a synthetic cohort, about five minutes on two cores"
+	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores"
 	@echo "make test       lint and tests"
 	@echo "make test-fast  lint and the tests that need no Ray, some minutes"
 	@echo "make test-long  the tests that take minutes each: random kills, clusters that end by themselves"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,30 @@ def patches_option(columns: str) -> Callable[..., Any]:
     return _named("--patches", "WSC_RAY_COHORTS", place, "FILE", f"Parquet table of patches: {columns}.")
 
 
+markdown_option = click.option("--markdown", metavar="FILE", help="File for the whole page.")
+pool_option = click.option(
+    "--pool", required=True, metavar="FILE", help="Parquet table of patches: stain_group, patch_label, image."
+)
+processes_option = click.option(
+    "--processes", type=click.IntRange(1), help="Trainings at a time.  [default: every core]"
+)
+
+
+def rounds_option(default: int) -> Callable[..., Any]:
+    """Return the option `--rounds`."""
+    words = "Rounds, in each of which every contender has a turn."
+    return click.option("--rounds", default=default, show_default=True, help=words)
+
+
+def quick_option(what: str) -> Callable[..., Any]:
+    """Return the option `--quick`.
+
+    Args:
+        what: what it takes, such as `few and small bags`.
+    """
+    return click.option("--quick", is_flag=True, help=f"{what}, to see that all runs; the figures mean nothing.")
+
+
 weights_option = _named(
     "--weights",
     "WSC_RAY_WEIGHTS",
@@ -74,11 +99,11 @@ def claim(folder: Path, what: str, options: Mapping[str, Any]) -> None:
     Raises:
         RunFolderError: the folder holds other options, or something else.
     """
-    known = folder / "options.json"
+    known, options = folder / "options.json", json.loads(json.dumps(options))  # lists for tuples, as they are read
     if known.exists():
         if read_json(known) != options:
             raise RunFolderError(f"{folder} holds {what} of other options; give another --out")
     elif folder.exists() and any(folder.iterdir()):
         raise RunFolderError(f"{folder} holds something else; give a folder that is new as --out")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(known, dict(options))
+    write_json(known, options)

@@ -17,6 +17,7 @@ import gc
 import re
 import resource
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,32 @@ class Peak(NamedTuple):
 
     extra: int
     total: int
+
+
+class Looks:
+    """A thread that calls a function again and again while its block runs, the first time at once.
+
+    Args:
+        look: what it calls, such as a look at some processes' resident sets.
+        every: seconds between two calls.
+    """
+
+    def __init__(self, look: Callable[[], None], every: float):
+        self._look, self._every = look, every
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        self._look()
+        while not self._ended.wait(self._every):
+            self._look()
 
 
 def peak_of(work: Callable[[], object]) -> Peak:

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison, patches_option, weights_option
+from benchmarks.command_line import Comparison, markdown_option, patches_option, quick_option, weights_option
 
 
 @click.command("python -m benchmarks.collapse", cls=Comparison)
 @patches_option("slide_label, split, image")
 @weights_option
 @click.option("--out", required=True, metavar="DIR", help="Folder for views, results and summary.json.")
-@click.option("--quick", is_flag=True, help="Show that all runs, in a minute; the figures mean nothing.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@quick_option("Tiny sizes")
+@markdown_option
 def main(**options: Any) -> None:
     """Show which settings collapse in their first steps, and why.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison
+from benchmarks.command_line import Comparison, markdown_option
 
 
 @click.command("python -m benchmarks.coverage", cls=Comparison)
@@ -14,7 +14,7 @@ from benchmarks.command_line import Comparison
 @click.option("--repetitions", default=400, show_default=True, help="Cohorts of each kind.")
 @click.option("--samples", default=600, show_default=True, help="Bootstrap samples of an interval.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohorts.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@markdown_option
 def main(**options: Any) -> None:
     """Count how often the intervals of differences cover the true difference."""
     from benchmarks.coverage.run import measure_coverage

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison
+from benchmarks.command_line import Comparison, markdown_option, quick_option, rounds_option
 
 
 @click.command("python -m benchmarks.data", cls=Comparison)
@@ -18,10 +18,10 @@ from benchmarks.command_line import Comparison
 )
 @click.option("--batch-size", default=512, show_default=True, help="Patches of a global batch.")
 @click.option("--cores", type=int, help="Cores that every contender may use.  [default: every core]")
-@click.option("--rounds", default=3, show_default=True, help="Rounds, in each of which every contender has a turn.")
+@rounds_option(3)
 @click.option("--planning", is_flag=True, help="Also plan a manifest of 10 million rows in 200 files.")
-@click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; its figures mean nothing.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@quick_option("Tiny sizes")
+@markdown_option
 def main(**options: Any) -> None:
     """Measure patches a second a core.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison
+from benchmarks.command_line import Comparison, markdown_option, quick_option, rounds_option
 
 
 @click.command("python -m benchmarks.embed", cls=Comparison)
@@ -19,10 +19,10 @@ from benchmarks.command_line import Comparison
     help="Encoders, as timm names them.",
 )
 @click.option("--patches", default=128, show_default=True, help="Patches that each contender takes in a round.")
-@click.option("--rounds", default=9, show_default=True, help="Rounds, in each of which every contender has a turn.")
+@rounds_option(9)
 @click.option("--batch-size", default=32, show_default=True, help="Patches of a forward pass.")
-@click.option("--quick", is_flag=True, help="Few and small patches, to see that it runs; the figures mean nothing.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@quick_option("Few and small patches")
+@markdown_option
 def main(**options: Any) -> None:
     """Measure patches a second of embedding beside the model alone, and the memory of the process that gives out the work."""
     from benchmarks.embed.run import measure_embed

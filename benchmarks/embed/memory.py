@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.memory import Looks
 from wsc_ray.commands import embed
 
 EVERY = 0.1  # seconds between looks at memory
@@ -21,34 +21,23 @@ def embed_and_watch(manifest: Path, encoder: Path, out: Path) -> dict[str, Any]:
         `patches`, `seconds`, and `peak_mb`: this process's largest resident set meanwhile, MB.
     """
     settings = [f"tracking.uri=sqlite:///{out}.db", "embed.workers=1"]
-    with Peak() as peak:
+    peak = Peak(lambda: psutil.Process().memory_info().rss)
+    with Looks(peak.look, EVERY):
         summary = embed(manifest=str(manifest), encoder=encoder, out=out, overrides=settings)
     return {"patches": summary["patches"], "seconds": summary["seconds"], "peak_mb": peak.bytes / 1e6}
 
 
 class Peak:
-    """Looks at this process's resident set while its block runs, in a thread.
+    """The largest size that was seen.
 
     Attributes:
-        bytes: the largest resident set so far.
+        bytes: the largest so far.
     """
 
-    def __init__(self, resident: Callable[[], int] | None = None):
+    def __init__(self, resident: Callable[[], int]):
         self.bytes = 0
-        self._resident = resident or (lambda: psutil.Process().memory_info().rss)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._resident = resident
 
-    def __enter__(self) -> Peak:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while True:
-            self.bytes = max(self.bytes, self._resident())
-            if self._ended.wait(EVERY):
-                return
+    def look(self) -> None:
+        """See how large it is now."""
+        self.bytes = max(self.bytes, self._resident())

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison, patches_option, weights_option
+from benchmarks.command_line import Comparison, markdown_option, patches_option, quick_option, weights_option
 
 
 @click.command("python -m benchmarks.encoders", cls=Comparison)
 @patches_option("slide_id, patient_id, slide_label (0 or 1), split, image")
 @weights_option
 @click.option("--out", required=True, metavar="DIR", help="Folder for features, heads, results and summary.json.")
-@click.option("--quick", is_flag=True, help="Show that all runs, in some minutes; the figures mean nothing.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@quick_option("Tiny sizes")
+@markdown_option
 def main(**options: Any) -> None:
     """Compare WeakSupCon, SimCLR, ImageNet and untrained features by nested searches over four heads.
 

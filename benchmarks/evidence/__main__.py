@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison
+from benchmarks.command_line import Comparison, pool_option, processes_option, quick_option, weights_option
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file
 from wsc_ray.errors import UserError
@@ -19,10 +19,8 @@ PROGRAM = "python -m benchmarks.evidence"
 
 
 @click.command(PROGRAM, cls=Comparison)
-@click.option(
-    "--pool", required=True, metavar="FILE", help="Parquet table of patches: stain_group, patch_label, image."
-)
-@click.option("--weights", required=True, metavar="DIR", help="Folder with ImageNet weights of tf_efficientnet_lite0.")
+@pool_option
+@weights_option
 @click.option("--out", required=True, metavar="DIR", help="Folder for features, results and summary.json.")
 @click.option(
     "--fractions",
@@ -47,8 +45,8 @@ PROGRAM = "python -m benchmarks.evidence"
     type=click.IntRange(1),
     help="Fits of each head to each training's features.",
 )
-@click.option("--processes", type=click.IntRange(1), help="Trainings at a time.  [default: every core]")
-@click.option("--quick", is_flag=True, help="Show that all runs, in a minute; the figures mean nothing.")
+@processes_option
+@quick_option("Tiny sizes")
 @click.option("--markdown", metavar="FILE", help="File for the whole page; its picture goes beside it.")
 def main(
     pool: str, weights: str, out: str, processes: int | None, quick: bool, markdown: str | None, **sizes: Any

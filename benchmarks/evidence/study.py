@@ -5,11 +5,8 @@ Each training, with its measurements, is one file in `OUT/runs`, so that an inte
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from benchmarks.evidence.adapters import Setting, train_adapter
 from benchmarks.evidence.embedding import Features, embed_pool, used_rows
 from benchmarks.evidence.measure import ABMIL, HEADS, Head, distance_auroc, fit, knn_auroc, linear_auroc
 from benchmarks.evidence.pool import CHOOSE, FIT, TEST, Slides, draw_apart, draw_sharing, read_pool
+from benchmarks.tasks import task_processes
 from wsc_ray.bench.environment import usable_cores
 from wsc_ray.files import read_json, write_json
 
@@ -174,20 +172,18 @@ def carry_out(
         RunFolderError: the folder holds a study of other options.
         DataError: the pool cannot be used.
     """
-    values = json.loads(json.dumps(asdict(options)))
-    claim(out, "a study", values)
+    claim(out, "a study", asdict(options))
     (out / "runs").mkdir(exist_ok=True)
     Study(out, pool_file, weights, options)  # embeds the pool
-    workers = processes or usable_cores()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (out, pool_file, weights, options)) as pool:
+    given = (out, pool_file, weights, options)
+    with task_processes(Study, *given, folder=out / "runs", processes=processes or usable_cores()) as do:
         choosing = [
             Task(arm, CHOSEN_AT, seed, _with_steps(setting, options), True, 1)
             for arm, settings in CANDIDATES.items()
             for setting in settings
             for seed in range(CHOOSING_SEED, CHOOSING_SEED + options.choosing)
         ]
-        _do(pool, out, choosing)
+        do(choosing)
         chosen = _choose(out, choosing)
         write_json(out / "chosen.json", chosen)  # before anything is measured on the test's patches
         tasks = [
@@ -198,7 +194,7 @@ def carry_out(
             for seed in range(options.seeds)
             for arm in ARMS
         ]
-        _do(pool, out, tasks)
+        do(tasks)
     return {"chosen": chosen, "results": [read_json(out / "runs" / task.name) for task in tasks]}
 
 
@@ -220,25 +216,3 @@ def _choose(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:
         }
         for arm, found in scores.items()
     }
-
-
-def _do(pool: ProcessPoolExecutor, out: Path, tasks: Iterable[Task]) -> None:
-    """Do the tasks whose files are missing."""
-    todo = [task for task in tasks if not (out / "runs" / task.name).exists()]
-    for number, task in enumerate(pool.map(_task, todo), start=1):
-        print(f"{number}/{len(todo)} {task}", flush=True)
-
-
-_study: Study | None = None  # the study of a worker process
-
-
-def _begin(out: Path, pool_file: Path, weights: Path, options: Options) -> None:
-    global _study
-    torch.set_num_threads(1)
-    _study = Study(out, pool_file, weights, options)
-
-
-def _task(task: Task) -> str:
-    assert _study is not None  # `_begin` has made it
-    _study.run(task)
-    return task.name

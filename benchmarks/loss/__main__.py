@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison, whole_numbers
+from benchmarks.command_line import Comparison, markdown_option, whole_numbers
 
 
 @click.command("python -m benchmarks.loss", cls=Comparison)
@@ -39,7 +39,7 @@ from benchmarks.command_line import Comparison, whole_numbers
     metavar="GB",
     help="Memory that a loss may need beyond its input.  [default: 16, or 80% of what is free if that is less]",
 )
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@markdown_option
 def main(batches: str, processes: str, **options: Any) -> None:
     """Measure time and memory of the losses.
 

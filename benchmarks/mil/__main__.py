@@ -6,17 +6,17 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison
+from benchmarks.command_line import Comparison, markdown_option, quick_option, rounds_option
 
 
 @click.command("python -m benchmarks.mil", cls=Comparison)
 @click.option("--out", required=True, metavar="DIR", help="Folder for summary.json.")
 @click.option("--slides", default=64, show_default=True, help="Slides of an epoch.")
-@click.option("--rounds", default=9, show_default=True, help="Rounds, in each of which every contender has a turn.")
+@rounds_option(9)
 @click.option("--trials", default=200, show_default=True, help="Trials of the search whose memory is watched; 0: none.")
 @click.option("--threads", default=1, show_default=True, help="Threads of torch; a trial of `tune` has one.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
-@click.option("--quick", is_flag=True, help="Few and small bags, to see that it runs; the figures mean nothing.")
+@markdown_option
+@quick_option("Few and small bags")
 def main(**options: Any) -> None:
     """Measure slides a second of an epoch, packed and as torchmil trains, and a search of many trials."""
     from benchmarks.mil.run import measure_epochs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from benchmarks.memory import Looks
 from wsc_ray.features.store import SlideFeatures, write_slide, write_slides
 from wsc_ray.mil.search import search_head
 from wsc_ray.recipe.reading import validate_recipe
@@ -37,11 +37,12 @@ def measure_search(trials: int) -> dict[str, Any]:
             "tracking": {"uri": f"sqlite:///{folder}/mlflow.db", "model": None},
         }
         recipe = validate_recipe(values, source="benchmark")
-        with Sampler() as sampler:
+        samples = Samples()
+        with Looks(samples.look, EVERY):
             started = time.monotonic()
             search_head(features=features, out=Path(folder) / "mil", recipe=recipe)
             seconds = time.monotonic() - started
-    memory = {name: growth(samples) for name, samples in sampler.samples.items()}
+    memory = {name: growth(seen) for name, seen in samples.of.items()}
     return {"trials": trials, "seconds": seconds, "per_minute": 60 * trials / seconds, **memory}
 
 
@@ -52,29 +53,23 @@ def growth(samples: Sequence[float]) -> dict[str, float]:
     return {"second": second, "last": last, "growth": last / second - 1}
 
 
-class Sampler:
-    """Looks at the resident sets of this process and of the trials' processes while its block runs, in a thread."""
+class Samples:
+    """The resident sets of this process and of the trials' processes, MB, over a search.
+
+    Attributes:
+        of: `driver`, and `workers`, the mean over them, each time that there were any.
+    """
 
     def __init__(self) -> None:
-        self.samples: dict[str, list[float]] = {"driver": [], "workers": []}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.of: dict[str, list[float]] = {"driver": [], "workers": []}
 
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Add how large they are now."""
         driver = psutil.Process()
-        while not self._ended.wait(EVERY):
-            workers = [rss for process in driver.children(recursive=True) if (rss := _of_trial(process)) is not None]
-            if workers:
-                self.samples["workers"].append(statistics.mean(workers))
-                self.samples["driver"].append(driver.memory_info().rss / 1e6)
+        workers = [rss for process in driver.children(recursive=True) if (rss := _of_trial(process)) is not None]
+        if workers:
+            self.of["workers"].append(statistics.mean(workers))
+            self.of["driver"].append(driver.memory_info().rss / 1e6)
 
 
 def _of_trial(process: psutil.Process) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison
+from benchmarks.command_line import Comparison, markdown_option, quick_option, rounds_option
 
 
 @click.command("python -m benchmarks.tile", cls=Comparison)
@@ -16,9 +16,9 @@ from benchmarks.command_line import Comparison
 )
 @click.option("--patch-size", default=224, show_default=True, help="Side of a patch, px of level 0.")
 @click.option("--patches", default=2000, show_default=True, help="Patches of each slide in a round, about.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds, in each of which every contender has a turn.")
-@click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; its figures mean nothing.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@rounds_option(5)
+@quick_option("Tiny sizes")
+@markdown_option
 def main(**options: Any) -> None:
     """Measure patches a second a core from slides.
 

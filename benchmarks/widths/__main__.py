@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from benchmarks.command_line import Comparison, weights_option, whole_numbers
+from benchmarks.command_line import (
+    Comparison,
+    markdown_option,
+    pool_option,
+    processes_option,
+    quick_option,
+    weights_option,
+    whole_numbers,
+)
 from wsc_ray.bench.environment import commit, describe_machine, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file
 from wsc_ray.errors import UserError
@@ -18,9 +26,7 @@ PROGRAM = "python -m benchmarks.widths"
 
 
 @click.command(PROGRAM, cls=Comparison)
-@click.option(
-    "--pool", required=True, metavar="FILE", help="Parquet table of patches: stain_group, patch_label, image."
-)
+@pool_option
 @weights_option
 @click.option("--out", required=True, metavar="DIR", help="Folder for features, results and summary.json.")
 @click.option(
@@ -29,9 +35,9 @@ PROGRAM = "python -m benchmarks.widths"
 @click.option(
     "--seeds", default=2, show_default=True, type=click.IntRange(1), help="Trainings of each method at each width."
 )
-@click.option("--processes", type=click.IntRange(1), help="Trainings at a time.  [default: every core]")
-@click.option("--quick", is_flag=True, help="Show that all runs, in a minute; the figures mean nothing.")
-@click.option("--markdown", metavar="FILE", help="File for the whole page.")
+@processes_option
+@quick_option("Tiny sizes")
+@markdown_option
 def main(
     pool: str, weights: str, out: str, processes: int | None, quick: bool, markdown: str | None, **sizes: Any
 ) -> None:

@@ -6,9 +6,7 @@ heads, and the held-out groups' patches and slides judge them.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from benchmarks.evidence.adapters import Setting, train_adapter
 from benchmarks.evidence.embedding import embed_pool
 from benchmarks.evidence.measure import ABMIL, HEADS, distance_auroc, fit, linear_auroc
 from benchmarks.evidence.pool import CHOOSE, FIT, Slides, draw_apart, draw_sharing, read_pool
+from benchmarks.tasks import task_processes
 from wsc_ray.files import read_json, write_json
 
 FRACTION = 0.1  # of a positive slide's patches are tumour
@@ -140,33 +139,16 @@ def carry_out(out: Path, pool_file: Path, weights: Path, options: Options, proce
         RunFolderError: the folder holds a run of other options.
         DataError: the pool cannot be used.
     """
-    claim(out, "a run", {**asdict(options), "widths": list(options.widths)})
+    claim(out, "a run", asdict(options))
     (out / "runs").mkdir(exist_ok=True)
     Measured(out, pool_file, weights, options)  # embeds the pool
     every = list(tasks_of(options))
-    todo = [task for task in every if not (out / "runs" / task.name).exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _begin, (out, pool_file, weights, options)) as pool:
-        for number, task in enumerate(pool.map(_do, todo), start=1):
-            print(f"{number}/{len(todo)} {task}", flush=True)
+    given = (out, pool_file, weights, options)
+    with task_processes(Measured, *given, folder=out / "runs", processes=processes) as do:
+        do(every)
     return [read_json(out / "runs" / task.name) for task in every]
 
 
 def cell(results: Sequence[dict[str, Any]], method: str, width: int | None, measure: str) -> list[float]:
     """Return a measure of every training of a method at a width, by held-out groups and seed."""
     return [found[measure] for found in results if (found["method"], found["width"]) == (method, width)]
-
-
-_measured: Measured | None = None  # the data of a worker process
-
-
-def _begin(out: Path, pool_file: Path, weights: Path, options: Options) -> None:
-    global _measured
-    torch.set_num_threads(1)
-    _measured = Measured(out, pool_file, weights, options)
-
-
-def _do(task: Task) -> str:
-    assert _measured is not None  # `_begin` has made it
-    _measured.run(task)
-    return task.name

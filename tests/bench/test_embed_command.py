@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from functools import partial
 
 import pytest
-import torch
 
 from benchmarks.embed.__main__ import main
 from benchmarks.embed.forward import BARE, EMBED
-from benchmarks.embed.memory import EVERY, Peak
+from benchmarks.embed.memory import Peak
 from benchmarks.embed.run import LEAST, verdicts
+from benchmarks.memory import Looks
 from tests.conftest import invoke
 
 run_main = partial(invoke, program=main)
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("own_threads")
 
 
 def test_it_runs_and_says_that_its_figures_mean_nothing(ray_cluster, tmp_path):
@@ -42,8 +38,16 @@ def test_it_runs_and_says_that_its_figures_mean_nothing(ray_cluster, tmp_path):
 
 def test_the_peak_is_the_largest_that_was_seen():
     sizes = iter([5, 9, 7])
-    with Peak(lambda: next(sizes, 1)) as peak:
-        time.sleep(5 * EVERY)
+    peak = Peak(lambda: next(sizes, 1))
+    seen = threading.Semaphore(0)
+
+    def look():
+        peak.look()
+        seen.release()
+
+    with Looks(look, every=0.01):
+        for _ in range(4):
+            assert seen.acquire(timeout=60)
     assert peak.bytes == 9
 
 

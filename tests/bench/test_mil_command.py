@@ -18,11 +18,7 @@ pytest.importorskip("torchmil.models")
 run_main = partial(invoke, program=main)
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("own_threads")
 
 
 def test_it_runs_and_says_that_its_figures_mean_nothing(tmp_path):

@@ -38,7 +38,7 @@ def log_page(tracker: Tracker, out: AnyPath, cards: Sequence[Card]) -> None:
 
 
 def _small(out: AnyPath, card: Card) -> str | None:
-    """Return a slide's picture as a `data:` URI; None if it cannot be read."""
+    """Return a slide's picture as a `data:` URI; None if its file holds none."""
     data = np.frombuffer(preview_path(out, card.slide_id).read_bytes(), np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if picture is None:
