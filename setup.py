@@ -93,5 +93,5 @@ setup(
             "kubernetes-validate>=1.35",  # Kubernetes' own schemas, for the pods in cluster/kuberay.yaml
         ],
     },
-    entry_points={"console_scripts": ["wsc-ray=wsc_ray.cli:main"]},
+    entry_points={"console_scripts": ["wsc-ray=wsc_ray.__main__:main"]},
 )

@@ -16,6 +16,7 @@ import psutil
 from ray import exceptions
 
 from wsc_ray.errors import ResourceError, UserError
+from wsc_ray.guard import ADVICE
 
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 5.0  # for Ray to raise an error of its own, before the command is interrupted
@@ -137,7 +138,4 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def _sentence(why: str) -> ResourceError:
-    return ResourceError(
-        f"Ray ended before the command did ({why}); nothing that was finished is lost: type the command again, and it goes on from there. "
-        "If that happens again, look for what kills processes, such as too little memory"
-    )
+    return ResourceError(f"Ray ended before the command did ({why}); {ADVICE}")
