@@ -10,10 +10,11 @@ from torch import nn
 
 from benchmarks.gpu.part import open_part
 from wsc_ray.mil.bags import Bags
-from wsc_ray.mil.fit import train_epoch
-from wsc_ray.mil.heads.abmil import AttentionMIL
+from wsc_ray.mil.fit import make_optimizer, train_epoch
+from wsc_ray.mil.heads.abmil import AttentionMIL, AttentionSettings
 
 FEATURES, BAGS_PER_STEP = 512, 16
+SETTING = AttentionSettings(lr=1e-4, weight_decay=1e-2, dropout=0.25, hidden=256, attention=128, gated=True)
 
 
 def main() -> int:
@@ -25,12 +26,12 @@ def main() -> int:
         bags = (_bags(slides, 5, 50) if part.quick else _bags(slides, low, high)).to(part.device)
         packed, single = _head(part.device), _head(part.device)
         weights = torch.ones(2, device=part.device)
-        optimizer = torch.optim.AdamW(packed.parameters(), lr=1e-4)
+        optimizer = make_optimizer(packed, SETTING)
         row = {"instances": name, "slides": slides, "patches": len(bags.features)}
         row["packed_seconds"] = part.seconds(
             lambda b=bags, h=packed, o=optimizer, w=weights: train_epoch(h, o, b, w, BAGS_PER_STEP), rounds=5
         )
-        other = torch.optim.AdamW(single.parameters(), lr=1e-4)
+        other = torch.optim.AdamW(single.parameters(), lr=SETTING.lr, weight_decay=SETTING.weight_decay)
         row["single_seconds"] = part.seconds(lambda b=bags, h=single, o=other: _one_by_one(h, o, b), rounds=5)
         row["times"] = row["single_seconds"] / row["packed_seconds"]
         rows.append(row)
@@ -40,7 +41,7 @@ def main() -> int:
 
 def _head(device: torch.device) -> AttentionMIL:
     torch.manual_seed(0)
-    return AttentionMIL(FEATURES, 2, hidden=256, attention=128, gated=True, dropout=0.25).to(device)
+    return SETTING.build(FEATURES, 2).to(device)
 
 
 def _bags(slides: int, low: int, high: int) -> Bags:

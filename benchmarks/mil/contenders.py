@@ -13,10 +13,14 @@ import torch
 from torch import nn
 
 from wsc_ray.mil.bags import Bags
-from wsc_ray.mil.fit import train_epoch
-from wsc_ray.mil.heads.abmil import AttentionMIL
+from wsc_ray.mil.fit import make_optimizer, train_epoch
+from wsc_ray.mil.heads.abmil import AttentionMIL, AttentionSettings
 
 FEATURES, HIDDEN, ATTENTION, DROPOUT, BAGS_PER_STEP = 512, 256, 128, 0.25, 8
+LR, WEIGHT_DECAY = 1e-4, 1e-2
+SETTING = AttentionSettings(
+    lr=LR, weight_decay=WEIGHT_DECAY, dropout=DROPOUT, hidden=HIDDEN, attention=ATTENTION, gated=True
+)
 PACKED, SINGLE, PADDED = "packed", "torchmil, a bag a step", "torchmil, padded"
 
 
@@ -48,7 +52,7 @@ def contenders(bags: Bags) -> dict[str, Callable[[], None]]:
 def our_head() -> AttentionMIL:
     """Attention-MIL as a search fits it."""
     torch.manual_seed(0)
-    return AttentionMIL(FEATURES, 2, hidden=HIDDEN, attention=ATTENTION, gated=True, dropout=DROPOUT)
+    return SETTING.build(FEATURES, 2)
 
 
 def their_head() -> nn.Module:
@@ -62,7 +66,7 @@ def their_head() -> nn.Module:
 
 def _packed(bags: Bags) -> Callable[[], None]:
     head = our_head()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-4)
+    optimizer = make_optimizer(head, SETTING)
     weights = torch.ones(2)
 
     def epoch() -> None:
@@ -73,7 +77,7 @@ def _packed(bags: Bags) -> Callable[[], None]:
 
 def _torchmil(bags: Bags, per_step: int) -> Callable[[], None]:
     head = their_head()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     bounds, labels = bags.offsets.tolist(), bags.labels.float()
     slides = [bags.features[start:stop] for start, stop in itertools.pairwise(bounds)]
 

@@ -73,7 +73,7 @@ def fit_head(
         head.standardise_by(*train.moments())
         head.to(device)
         train, val = train.to(device), val.to(device)
-        optimizer = torch.optim.AdamW(head.parameters(), lr=setting.lr, weight_decay=setting.weight_decay)
+        optimizer = make_optimizer(head, setting)
         weights = len(train) / (classes * torch.bincount(train.labels.cpu(), minlength=classes).float())  # (C,)
         weights = weights.to(device)
         best, best_epoch, lowest = copy.deepcopy(head.state_dict()), 0, math.inf
@@ -94,6 +94,12 @@ def fit_head(
             if epoch in rungs and epoch < epochs and on_rung is not None:
                 on_rung(_fit_so_far(copy.deepcopy(head), best, best_epoch, history, val, classes))
     return _fit_so_far(head, best, best_epoch, history, val, classes)
+
+
+def make_optimizer(head: PackedHead, setting: Settings) -> torch.optim.Optimizer:
+    """Return AdamW over a head's parameters."""
+    # Heads are small and bags often too: unfused, the optimizer takes a seventh of an epoch over 64 bags of 20 to 100 instances.
+    return torch.optim.AdamW(head.parameters(), lr=setting.lr, weight_decay=setting.weight_decay, fused=True)
 
 
 def _fit_so_far(

@@ -64,7 +64,7 @@ class PackedHead(nn.Module):
 
     def standardised(self, features: torch.Tensor) -> torch.Tensor:
         """Return `features` (n, D) minus the mean, divided by the standard deviation."""
-        return (features - self.mean) / self.std
+        return (features - self.mean).div_(self.std)
 
     def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Classify bags.

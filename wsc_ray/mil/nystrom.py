@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from wsc_ray.mil.dropout import Dropout
+
 
 class NystromAttention(nn.Module):
     """Multi-head self-attention, where tokens attend to each other only through landmarks, the means of neighbouring tokens.
@@ -29,7 +31,7 @@ class NystromAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.skip = nn.Conv2d(heads, heads, (kernel, 1), padding=(kernel // 2, 0), groups=heads, bias=False)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Let tokens attend to each other.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from wsc_ray.mil.attention import attention_scores
+from wsc_ray.mil.dropout import Dropout
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import bag_of_rows, segment_softmax, segment_sum
 from wsc_ray.mil.space import choice, searched, uniform
@@ -59,7 +60,7 @@ class AttentionMIL(PackedHead):
         self.tanh = nn.Linear(hidden, attention)
         self.gate = nn.Linear(hidden, attention) if gated else None
         self.score = nn.Linear(attention, branches)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.classify = nn.Linear(hidden, classes)
 
     def embedded(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

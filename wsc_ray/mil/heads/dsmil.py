@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from wsc_ray.mil.dropout import Dropout
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import (
     bag_of_rows,
@@ -55,7 +56,7 @@ class DSMIL(PackedHead):
         self.query = nn.Sequential(
             nn.Linear(features, attention), nn.ReLU(), nn.Linear(attention, attention), nn.Tanh()
         )
-        self.value = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU())
+        self.value = nn.Sequential(Dropout(dropout), nn.Linear(features, hidden), nn.ReLU())
         self.classify = nn.Linear(classes * hidden, classes)
 
     def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

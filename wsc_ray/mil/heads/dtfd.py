@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from wsc_ray.mil.attention import Attention
+from wsc_ray.mil.dropout import Dropout
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import bag_of_rows, segment_argmax, segment_rank, segment_softmax, segment_sum
 from wsc_ray.mil.space import choice, searched, uniform
@@ -89,7 +90,7 @@ class DTFD(PackedHead):
             raise ValueError(f"there is no distillation {distill}; there are {', '.join(DISTILLATIONS)}")
         self.pseudo_bags, self.distill = pseudo_bags, distill
         self.embed = nn.Linear(features, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.first, self.classify_first = Attention(hidden, attention, gated=gated), nn.Linear(hidden, classes)
         self.second, self.classify = Attention(hidden, attention, gated=gated), nn.Linear(hidden, classes)
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from wsc_ray.mil.dropout import Dropout
 from wsc_ray.mil.head import HEADS, PackedHead, Settings
 from wsc_ray.mil.segments import bag_of_rows, segment_sum
 from wsc_ray.mil.space import searched, uniform
@@ -31,7 +32,7 @@ class MeanPool(PackedHead):
 
     def __init__(self, features: int, classes: int, *, dropout: float = 0.0):
         super().__init__(features)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.classify = nn.Linear(features, classes)
 
     def forward(self, features: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
