@@ -27,12 +27,17 @@ _STOP_SECONDS = 30.0  # time that actors have to end after an error
 
 
 class Worker:
-    """An actor with the frozen encoder on its GPU, or on CPUs."""
+    """An actor with the frozen encoder on its GPU, or on CPUs.
 
-    def __init__(self, job: Job, encoder: FrozenEncoder, threads: int):
+    Args:
+        shared: a list of one reference, to the `FrozenEncoder`. Ray warns of an argument that is itself a reference where actors may restart.
+        threads: number of threads that read patches.
+    """
+
+    def __init__(self, job: Job, shared: list[Any], threads: int):
         cv2.setNumThreads(1)  # there is a decoding thread for each CPU already
         self._job, self._threads = job, threads
-        self._frozen = encoder
+        self._frozen: FrozenEncoder = ray.get(shared[0])
         self._encoder: Encoder | None = None
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._done, self._stopped = 0, False
@@ -96,7 +101,7 @@ def embed_all(
         max_task_retries=RETRIES,
         runtime_env={"env_vars": KEEP_MEMORY},
     )(Worker)
-    shared = ray.put(encoder)
+    shared = [ray.put(encoder)]
     team = [actor.remote(job, shared, cpus) for _ in range(workers)]
     running: dict[Any, Any] = {}  # a lot's future result -> its actor
     free = team * LOTS_EACH  # every actor gets one lot before any gets two
