@@ -71,8 +71,12 @@ def _connect(address: str | None, num_cpus: int | None, folder: str, code: str |
     except ResourceError:
         raise
     except Exception as error:  # Ray raises plain Exceptions too
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ResourceError(f"no Ray at {address or 'this machine'}: {reason}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        if address:
+            raise ResourceError(f"no Ray at {address}: {reason}") from None
+        raise ResourceError(
+            f"Ray does not start on this machine: {reason}. Type the command again; `wsc-ray doctor` shows what this machine has"
+        ) from None
 
 
 def _start_here(num_cpus: int) -> None:

@@ -20,7 +20,8 @@ from wsc_ray.bench.chaos.ray_cluster import NodesHere, nodes_here
 from wsc_ray.bench.chaos.stages import WORKERS, Stage
 
 LIMIT_SECONDS = 900.0  # for one attempt; a longer one counts as a hang
-ORPHAN_SECONDS = 60.0  # after a command's end, for its processes to end too
+# After a command's end, for its processes to end too. Where the driver was killed, Ray's agents try for a minute to tell the GCS, which ended with it.
+ORPHAN_SECONDS = 90.0
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 0.5
 NODES_SHARE = 0.4  # share of attempts with node losses, for commands that support it
@@ -50,7 +51,7 @@ class Attempt:
     def faults(self) -> list[str]:
         """Return the faults of its end: a hang, a wrong exit status, a traceback, processes left behind."""
         killed = f"{self.stage} after the death of {', '.join(self.kills) or 'nobody'}"
-        faults_found = [f"{killed}: left {line[:80]} behind" for line in self.orphans]
+        faults_found = [f"{killed}: left {line.strip()[:80]} behind" for line in self.orphans]
         if self.seconds >= LIMIT_SECONDS:
             faults_found.append(f"{killed}: did not end within {LIMIT_SECONDS:g} s")
         elif self.status not in (0, 2) and DRIVER not in self.kills:
