@@ -54,4 +54,6 @@ def test_the_reason_is_one_sentence(starts):
     starts(99, "Failed to start GCS.  Last 0 lines of error files:\n\n")
     with pytest.raises(ResourceError) as caught, ray_session.ray_session():
         pass
-    assert str(caught.value).startswith("Ray does not start on this machine: Failed to start GCS. Type the command again")
+    assert str(caught.value).startswith(
+        "Ray does not start on this machine: Failed to start GCS. Type the command again"
+    )
