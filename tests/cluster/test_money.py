@@ -17,7 +17,10 @@ from wsc_ray.autostop.verdict import SeenJob, verdict
 from wsc_ray.errors import ClusterError
 from wsc_ray.prices.machine_types import LIST, machines_of, price_of
 from wsc_ray.prices.offer import as_text, offer_of
+from wsc_ray.provision import launcher
 from wsc_ray.provision.cluster_file import read_cluster_file
+from wsc_ray.provision.launcher import Launcher
+from wsc_ray.remote import bring_up
 from wsc_ray.remote.money import Spending, agree, on_a_cluster
 
 MARKS = {
@@ -266,3 +269,38 @@ def test_a_cluster_that_may_stay_stays():
             job(drawn.choice(["SUCCEEDED", "FAILED", "STOPPED", "RUNNING"]), drawn.uniform(0, 50)) for _ in range(3)
         ]
         assert verdict(Limits(None, 1, None), now=drawn.uniform(0, 1e9), began=0, since=0, busy=0, jobs=jobs) is None
+
+
+RAY_THAT_FAILS = """#!/bin/sh
+echo "$@" >> {asked}
+case "$1" in
+  up) exit 1 ;;
+  exec) {exec} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("down", "watch", "taken_down"),
+    [
+        ("on-success", "exit 0", False),  # for somebody to look, until the watch ends it
+        ("on-success", "exit 1", True),  # nobody would end it
+        ("always", "exit 0", True),
+        ("never", "exit 0", False),
+    ],
+)
+def test_a_start_that_fails_half_way_is_watched_or_taken_down(
+    cluster_file, monkeypatch, tmp_path, capsys, down, watch, taken_down
+):
+    ray, asked = tmp_path / "ray", tmp_path / "asked"
+    ray.write_text(RAY_THAT_FAILS.format(asked=asked, exec=watch))
+    ray.chmod(0o755)
+    monkeypatch.setattr(launcher, "RAY", str(ray))
+    limits = Limits()
+    with pytest.raises(ClusterError, match=r"`ray up .*` failed"):
+        bring_up._start(Launcher(cluster_file("aws.yaml")), down, limits, Orders(limits, "wsc-ray", None, 1.0))
+    words = [line.split()[0] for line in asked.read_text().splitlines()]
+    assert ("down" in words) == taken_down
+    said = capsys.readouterr().err
+    assert ("is still up, as far as it came" in said) == (not taken_down)
+    assert ("its head does when no job has run for 10 minutes" in said) == (not taken_down and down != "never")

@@ -73,7 +73,7 @@ def bring_up(
     limits = None
     if not cluster.is_up():
         agree(money, yes=spending.yes)
-        _start(cluster, down, None if str(money.limits) == NEVER else money.orders)
+        _start(cluster, down, money.limits, None if str(money.limits) == NEVER else money.orders)
         limits = money.limits
     elif spending.limited and money.orders:
         _watch(cluster, replace(money.orders, changes=spending.limited))
@@ -155,17 +155,34 @@ def closing(cluster: Cluster, down: Down, limits: Limits | None = None) -> Itera
             _warn_up(cluster, f", since {running[0]}" if running else "", limits)
 
 
-def _start(cluster: Cluster, down: Down, orders: Orders | None) -> None:
-    """Start the cluster; if that fails, take it down if `down` is "always". No job can be running on it yet."""
+def _start(cluster: Cluster, down: Down, limits: Limits | None, orders: Orders | None) -> None:
+    """Start the cluster, with a watch on its head.
+
+    If that fails, machines may run already. They stay where `down` is "never", or where their head can watch them, so that somebody can
+    look at what failed; otherwise they are taken down. No job can be running on them yet.
+    """
     try:
         cluster.start()
         _watch(cluster, orders)
-    except BaseException:  # Ctrl-C too: machines may have been started by then
-        if down != "always":
+    except BaseException:  # Ctrl-C too
+        if down == "never":
             _warn_up(cluster, ", as far as it came")
+        elif down == "on-success" and _watches_itself(cluster, orders):
+            _warn_up(cluster, ", as far as it came", limits)
         elif left := _take_down(cluster):
             _warn(left)
         raise
+
+
+def _watches_itself(cluster: Cluster, orders: Orders | None) -> bool:
+    """Start the watch of a cluster whose start failed; return whether it runs."""
+    if orders is None or not isinstance(cluster, Launcher):
+        return False
+    try:
+        cluster.watch(orders.to_json())
+    except UserError:
+        return False
+    return True
 
 
 def _watch(cluster: Cluster, orders: Orders | None) -> None:
