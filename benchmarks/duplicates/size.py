@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.memory import give_back_freed, peak_of
-from wsc_ray.neighbours.index import RECALL_AT, PatchIndex
+from wsc_ray.neighbours.index import RECALL_AT, PatchIndex, recall
 
 WIDTH = 512  # dimensions: ResNet-18's
 NOISE = 0.3
@@ -93,13 +93,5 @@ def measure(vectors: np.ndarray, queries: int, seed: int) -> Cost:
         vectors_bytes=vectors.nbytes,
         index_bytes=peak.extra,
         recall=index.recall,
-        again=_recall(vectors, rows, found),
+        again=recall(found[:1000], vectors[rows[:1000]], vectors),
     )
-
-
-def _recall(vectors: np.ndarray, rows: np.ndarray, found: np.ndarray) -> float:
-    """Return the share of the true nearest that a search has found, over at most 1,000 of its queries."""
-    rows, found = rows[:1000], found[:1000]
-    exact = vectors[rows] @ vectors.T
-    true = np.argpartition(-exact, RECALL_AT, axis=1)[:, :RECALL_AT]
-    return float(np.mean([len(np.intersect1d(a, b)) / RECALL_AT for a, b in zip(found, true, strict=True)]))

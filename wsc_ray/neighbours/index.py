@@ -83,8 +83,20 @@ class PatchIndex:
         rows = np.linspace(0, len(self._vectors) - 1, _SAMPLE).astype(int)
         queries = self._vectors[rows]
         _, nearest = self.search(queries, RECALL_AT)
-        true = np.argpartition(-(queries @ self._vectors.T), RECALL_AT, axis=1)[:, :RECALL_AT]
-        return float(np.mean([len(np.intersect1d(a, b)) / RECALL_AT for a, b in zip(nearest, true, strict=True)]))
+        return recall(nearest, queries, self._vectors)
+
+
+def recall(found: np.ndarray, queries: np.ndarray, vectors: np.ndarray) -> float:
+    """Return the share of the true nearest vectors that a search has found.
+
+    Args:
+        found: (q, k) rows of `vectors`.
+        queries: (q, D) float32, of length 1.
+        vectors: (n, D) float32, of length 1.
+    """
+    faiss = _faiss()
+    _, true = faiss.knn(queries, vectors, found.shape[1], metric=faiss.METRIC_INNER_PRODUCT)
+    return float(np.mean([len(np.intersect1d(a, b)) / found.shape[1] for a, b in zip(found, true, strict=True)]))
 
 
 def _faiss() -> Any:
