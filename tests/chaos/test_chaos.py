@@ -116,6 +116,15 @@ def test_an_unknown_command_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_command_that_fails_by_itself_is_said_as_often_as_it_is_typed(tmp_path):
+    slides = tmp_path / "slides.csv"
+    slides.write_text("slide_id,path\na,nothing.svs\n")
+    for _ in range(2):
+        done = invoke("bench", "chaos", "--out", tmp_path / "out", "--command", "tile", "--slides", slides)
+        assert done.exit_code == 2
+        assert "`wsc-ray tile` fails when nothing is killed" in done.output
+
+
 @pytest.mark.long
 @pytest.mark.cluster
 def test_a_few_kills_make_no_difference(tmp_path):

@@ -68,6 +68,7 @@ def measure_chaos(
     started = time.time()
     for old in [place / CALM, place / WORK, *place.glob("round-*")]:
         shutil.rmtree(old, ignore_errors=True)
+    write_summary(place, COMMAND, {"complete": False})  # marks the folder as this benchmark's
     work = place / WORK
 
     def stages() -> list[Stage]:
