@@ -134,6 +134,14 @@ def test_a_child_that_a_crash_left_half_written_gets_what_it_lacks(uri, tmp_path
         assert client.get_run(child.info.run_id).info.status == "FINISHED"
 
 
+def test_results_that_were_logged_before_a_crash_come_once(uri, tmp_path):
+    for values in ({"auroc": 0.5, "f1": 0.25}, {"auroc": 0.5, "f1": 0.75}):
+        with tracker(uri, tmp_path / "run") as run:
+            run.log_results(values)
+    history = {key: [m.value for m in run.client.get_metric_history(run.run_id, key)] for key in ("auroc", "f1")}
+    assert history == {"auroc": [0.5], "f1": [0.25, 0.75]}
+
+
 def test_a_failure_is_a_failed_run(uri, tmp_path):
     with pytest.raises(ZeroDivisionError), tracker(uri, tmp_path / "run"):
         _ = 1 / 0

@@ -120,6 +120,20 @@ class Tracker:
         except Exception as error:
             raise unreachable(self.uri, error) from error
 
+    def log_results(self, metrics: Mapping[str, float]) -> None:
+        """Log the values at a command's end, without those that the run has: an attempt may have been killed after it logged them.
+
+        Raises:
+            TrackingError: the store does not take them.
+        """
+        try:
+            there = self.client.get_run(self.run_id).data.metrics
+        except Exception as error:
+            raise unreachable(self.uri, error) from error
+        new = {key: value for key, value in metrics.items() if there.get(key) != float(value)}
+        if new:
+            self.log_metrics(new)
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run, by which `search_runs` can find it.
 

@@ -134,7 +134,7 @@ def evaluate_head(
         write_members(out / MEMBERS, result)
         write_confusion(out / CONFUSION, classes, measured["confusion"])
         tracker.log_dataset(name=features.name, digest=bags.digest(), source=shown(features), context="evaluation")
-        tracker.log_metrics(flat_metrics(measured))
+        tracker.log_results(flat_metrics(measured))
         for name in (PREDICTIONS, MEMBERS, CONFUSION):
             tracker.log_artifact(out / name)
         return {**measured, "head_digest": opening.head, "ledger": {"path": shown(ledger_folder / LEDGER), **ledger}}

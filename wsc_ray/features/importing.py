@@ -120,7 +120,7 @@ def import_features(
         clear_unfinished(out)
         patches = pa.array([counts[slide] for slide in ids], pa.int64())
         write_slides(out, slides.slides.append_column(PATCHES, patches))
-        tracker.log_metrics({"patches": sum(counts.values()), "slides": len(ids)})
+        tracker.log_results({"patches": sum(counts.values()), "slides": len(ids)})
         return {"slides_written": len(todo)}
 
     return carry_out(COMMAND, out=out, identity=identity, plan=plan, params=plan, store=store, work=work)

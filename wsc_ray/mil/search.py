@@ -119,10 +119,10 @@ def search_head(
             for name in (WEIGHTS, CONFIG, TABLE):
                 tracker.log_artifact(out / name)
             metrics = {f"val_{key}": value for key, value in searches[0].best.scores.items()}
-            tracker.log_metrics(metrics | {"trials": done})
+            tracker.log_results(metrics | {"trials": done})
             return {**counts, **_summary(searches[0])}
         tracker.log_artifact(out / TABLE)
-        tracker.log_metrics({"trials": done})
+        tracker.log_results({"trials": done})
         return {
             **counts,
             "searches": {str(task.fold): _summary(search) for task, search in zip(tasks, searches, strict=True)},

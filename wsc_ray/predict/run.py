@@ -129,7 +129,7 @@ def predict_slides(
         tracker.log_artifact(target / PREDICTIONS)
         tracker.set_tags(model_tag(place))
         counted = _counts(found, loaded)
-        tracker.log_metrics({"slides": len(found), "slides_predicted": counted["slides_predicted"]})
+        tracker.log_results({"slides": len(found), "slides_predicted": counted["slides_predicted"]})
         return {**counted, "notes": _notes(source, found, loaded), "predictions": shown(target / PREDICTIONS)}
 
     return carry_out(COMMAND, out=target, identity=identity, plan=plan, params=plan, store=store, work=work)

@@ -126,7 +126,7 @@ def probe_features(
             )
             tracker.log_artifact(out / f"{probe}.csv")
         tracker.log_dataset(name=features.name, digest=bags.digest(), source=shown(features), context="evaluation")
-        tracker.log_metrics(_flat(values))
+        tracker.log_results(_flat(values))
         return {**values, "ledger": ledger}
 
     params = {"features": shown(features), "test": test, "evaluate": recipe.evaluate.model_dump(mode="json")}

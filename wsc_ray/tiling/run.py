@@ -177,7 +177,7 @@ def tile_slides(
         }
         if not summary["patches"] and not to_predict:
             raise DataError(f"none of the {rows.table.num_rows:,} patches can be read; {out / UNREADABLE} says why")
-        tracker.log_metrics({"patches": summary["patches"]})
+        tracker.log_results({"patches": summary["patches"]})
         tracker.log_dataset(name=out.name, digest=summary["digest"], source=shown(out), context="tiling")
         return summary
 
