@@ -29,6 +29,21 @@ def test_what_only_the_user_can_mend_is_a_sentence(error, said):
         raise error
 
 
+def test_what_a_store_refuses_is_a_sentence_without_its_secrets():
+    with (
+        pytest.raises(RunFolderError, match=r"^s3://b/x cannot be used: no \(removed\) here$"),
+        explained("s3://a:SECRET@b/x"),
+    ):
+        raise OSError("no SECRET here")
+
+
+def test_what_a_task_of_ray_raises_is_known_by_its_cause():
+    wrapped = type("RayTaskError(OSError)", (OSError,), {})("a traceback")
+    wrapped.cause = OSError(errno.ENOSPC, "anything", "/out/a")
+    with pytest.raises(RunFolderError, match="^/out/a cannot be used: No space left on device"), explained("/out"):
+        raise wrapped
+
+
 @pytest.mark.parametrize("error", [OSError("read too little"), OSError(errno.EINVAL, "x"), FileNotFoundError("x")])
 def test_other_errors_are_ours(error):
     with pytest.raises(type(error), match=re.escape(str(error))), explained("/out"):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
+from wsc_ray.uris import reason_about, shown
 
 _REFUSED = {  # whichever file it is about
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no room, also by a quota or by `ulimit -f`
@@ -39,15 +40,20 @@ def explained(out: Any = None) -> Iterator[None]:
     """Raise `RunFolderError` instead of an `OSError` that only the user can mend.
 
     Args:
-        out: the place that is named where the error names none.
+        out: the place that is named where the error names none; errors about a URI are those of its store.
     """
     try:
         yield
-    except OSError as error:
+    except OSError as raised:
+        error = getattr(raised, "cause", raised)  # Ray wraps what a task raised, without its errno
+        if not isinstance(error, OSError):
+            raise
+        if error.errno is None and "://" in str(out):
+            raise RunFolderError(f"{shown(out)} cannot be used: {reason_about(str(out), error)}") from raised
         place = error.filename or out
         if error.errno is None or (error.errno not in _REFUSED and not (error.errno in _NO_PLACE and error.filename)):
             raise
         named = f"{place} cannot be used" if place else "a file cannot be used"
         raise RunFolderError(
             f"{named}: {os.strerror(error.errno)}; the same command goes on once that is mended"
-        ) from error
+        ) from raised

@@ -8,6 +8,7 @@ that the work is complete.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,8 +81,7 @@ def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict
         RunFolderError: `out` is a file or in a bucket that cannot be used, or holds something else.
     """
     check_store(out)
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; give a new folder, or one to go on with")
+    _refuse_file(out)
     if not out.is_dir():
         return None
     allowed = {*own, MLFLOW}
@@ -97,6 +97,23 @@ def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict
     if identity.get("command", command) != command:
         raise RunFolderError(f"{out} holds what `wsc-ray {identity['command']}` wrote; give another --out")
     return identity
+
+
+def _refuse_file(out: AnyPath) -> None:
+    """Check that nothing but a folder has the path of a folder, or of one above it.
+
+    Raises:
+        RunFolderError: a file or a broken link has.
+    """
+    if not isinstance(out, Path):
+        there = out if out.exists() else None
+    else:
+        there = next(each for each in (out, *out.parents) if os.path.lexists(each))
+    if there is None or there.is_dir():
+        return
+    if there == out:
+        raise RunFolderError(f"{out} is a file; give a new folder, or one to go on with")
+    raise RunFolderError(f"{out} cannot be made, since {there} is no folder; give another --out")
 
 
 def read_identity(out: AnyPath, command: str) -> dict[str, Any] | None:
