@@ -40,7 +40,7 @@ def test_what_a_store_refuses_is_a_sentence_without_its_secrets():
 def test_what_a_task_of_ray_raises_is_known_by_its_cause():
     wrapped = type("RayTaskError(OSError)", (OSError,), {})("a traceback")
     wrapped.cause = OSError(errno.ENOSPC, "anything", "/out/a")
-    with pytest.raises(RunFolderError, match="^/out/a cannot be used: No space left on device"), explained("/out"):
+    with pytest.raises(RunFolderError, match=r"^/out/a cannot be used: No space left on device"), explained("/out"):
         raise wrapped
 
 
