@@ -22,6 +22,7 @@ PATHS = {
     "long-path": "y/" * 3000,
     "nul": "a\0b",
     "no-text": "x\udcffy",
+    "one-slash": "s3:/b/x",
 }
 URIS = {
     "no-bucket": "s3://",
@@ -33,6 +34,8 @@ URIS = {
     "nul-in-uri": "s3://b/a\0b",
     "new-line-in-uri": "s3://b/a\nb",
     "nul-in-file-uri": "file:///a%00b",
+    "other-machine": "file://host/x",
+    "no-repository": "hf://x",
     "refused-ftp": "ftp://127.0.0.1:1/x",
     "no-archive": "zip://a::/no.zip",
     "no-reference": "reference://",

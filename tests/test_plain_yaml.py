@@ -1,11 +1,14 @@
 """Settings in YAML: the reader refuses doubled keys, aliases that multiply, deep nesting and tags, each in one sentence."""
 
+from unittest.mock import patch
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsc_ray.plain_yaml import DEPTH, DIGITS, VALUES, YamlError, load, load_all, quoted
+from wsc_ray.recipe.template import recipe_template
 
 
 def refused(text: str) -> str:
@@ -60,6 +63,17 @@ def test_merged_keys_that_stand_for_more_than_anybody_writes():
     lines = ["a0: &a0 {k: 1}"]
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
     assert f"more than {VALUES:,} values" in refused("\n".join(lines))
+
+
+def test_many_keys_are_refused_before_values_are_built():
+    with patch("yaml.load_all", side_effect=AssertionError("built")):
+        assert f"more than {VALUES:,} values" in refused("train:\n" + "".join(f"  k{n}: {n}\n" for n in range(9000)))
+
+
+def test_a_recipe_with_as_many_labels_as_it_may_have():
+    labels = ", ".join(f"label{n}" for n in range(1000))
+    values = load(f"{recipe_template()}\nmore: {{pure: [{labels}], mixed: [{labels}]}}")
+    assert len(values["more"]["pure"]) == 1000
 
 
 def test_an_alias_of_itself():

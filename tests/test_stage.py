@@ -41,6 +41,12 @@ def test_nothing_of_anybody_else_is_overwritten(tmp_path):
         claim_folder("embed", tmp_path)
     with pytest.raises(RunFolderError, match="is a file"):
         claim_folder("embed", tmp_path / "thesis.docx")
+    with pytest.raises(RunFolderError, match=r"cannot be made, since .*thesis.docx is no folder"):
+        claim_folder("embed", tmp_path / "thesis.docx" / "a" / "b")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(RunFolderError, match=r"cannot be made, since .*loop is no folder"):
+        claim_folder("embed", tmp_path / "loop" / "a")
+    (tmp_path / "loop").unlink()
     stage.write_identity(tmp_path, "tune", {})
     with pytest.raises(RunFolderError, match="holds what `wsc-ray tune` wrote"):
         claim_folder("embed", tmp_path)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 from wsc_ray.declaration import Declaration, Option, help_of, parameters_of, signature_of
 from wsc_ray.describe import describe as describe_summary
+from wsc_ray.disk import explained
 from wsc_ray.ray_loopback import loopback_only
 
 __all__ = ["COMMANDS", "Option", "command"]
@@ -133,7 +134,7 @@ def command(name: str, *, sent: bool = False, **about: Any) -> Callable[[F], F]:
         def run(**arguments: Any) -> Any:
             signature.bind(**arguments)  # TypeError, as of any function: `**where` alone would take every name
             if not sent or (arguments.get("address") is None and arguments.get("cluster") is None):
-                with loopback_only():
+                with loopback_only(), explained(arguments.get("out")):
                     return function(**arguments)
             from wsc_ray.remote.run import run_there
 

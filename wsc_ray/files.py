@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from wsc_ray.storage import AnyPath, StoragePath
 from wsc_ray.uris import values_without_secrets
 
 SUMMARY = "summary.json"  # in the output folder of a command that is complete
+FILES = "files"  # its key for the digests of tables beside it
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
 
 
@@ -46,12 +48,13 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name[-60:]}.{secrets.token_hex(4)}"
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     else:
         handle, name = tempfile.mkstemp(prefix="wsc-ray-")
+        os.close(handle)
         temporary = Path(name)
-    os.close(handle)
     try:
+        if isinstance(path, Path):
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
         if checksum:
             checksums.seal(temporary)
@@ -59,8 +62,13 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
             os.replace(temporary, path)
         else:
             _upload(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)) and isinstance(path, Path):
+            error.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as on a disk that became read-only: the first error is the one to say
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -162,6 +170,18 @@ def read_summary(folder: AnyPath) -> dict[str, Any] | None:
         return read_json(folder / SUMMARY)
     except (OSError, ValueError):
         return None
+
+
+def digests(folder: AnyPath, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 (hex) of files in a folder, for its summary: tables for people have no room for a checksum."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def is_changed(path: AnyPath) -> bool:
+    """Return whether a file differs from the one that the summary beside it was written with, as far as that says `files`."""
+    files = (read_summary(path.parent) or {}).get(FILES)
+    known = files.get(path.name) if isinstance(files, dict) else None
+    return known is not None and digests(path.parent, [path.name])[path.name] != known
 
 
 def _upload(file: Path, path: StoragePath) -> None:

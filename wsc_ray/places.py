@@ -15,6 +15,7 @@ from wsc_ray.uris import shown
 
 NAME_BYTES, PLACE_BYTES = 255, 4096  # NAME_MAX and PATH_MAX of Linux; keys in object stores may have 1024 bytes
 _BUCKETS = ("s3", "gs", "gcs")  # schemes whose first part names a bucket
+_ONE_SLASH = re.compile(rf"({'|'.join((*_BUCKETS, 'abfs', 'file', 'https?'))}):/(?!/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -28,6 +29,11 @@ def local_path(place: str | Path) -> Path:
     text = _text(place)
     if "://" in text:
         raise PlaceError(f"{_short(text)} is a URI; give a path on this machine")
+    if _ONE_SLASH.match(text):
+        scheme, _, rest = text.partition(":/")
+        raise PlaceError(
+            f"{_short(text)}: a URI has two slashes, {scheme}://{_short(rest)}; for a folder of that name, write ./{scheme}:/..."
+        )
     if "\0" in text:
         raise PlaceError(f"{_short(text)}: a path cannot have a NUL character")
     if any(len(name.encode()) > NAME_BYTES for name in text.split("/")):
@@ -58,6 +64,11 @@ def checked_uri(place: str) -> str:
         raise PlaceError(f"{_short(text)}: not a valid URI; are its brackets and colons right?") from None
     if parts.scheme in _BUCKETS and not parts.netloc.rpartition("@")[2]:
         raise PlaceError(f"{_short(text)}: names no bucket; write {parts.scheme}://BUCKET/...")
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise PlaceError(
+            f"{_short(text)}: names a folder of the machine {parts.netloc}, which is not read from here; a path here has three "
+            "slashes, file:///PATH"
+        )
     if parts.scheme != "file" and not text.rpartition("://")[2].partition("?")[0].strip("/"):
         raise PlaceError(f"{_short(text)}: names nothing behind its `://`")
     return text

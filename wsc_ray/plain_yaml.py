@@ -21,7 +21,7 @@ import yaml
 
 CHARACTERS = 200_000
 DEPTH = 40
-VALUES = 20_000
+VALUES = 5_000  # labels of both kinds, 1,000 each, and every other setting; a longer text takes seconds to build
 DIGITS = 100
 _OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)")  # base 8 (010), and base 60 (1:30)
 

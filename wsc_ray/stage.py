@@ -8,16 +8,16 @@ that the work is complete.
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import wsc_ray
+from wsc_ray.disk import explained
 from wsc_ray.errors import RecipeError, RunFolderError
 from wsc_ray.files import first_line, is_ignored, read_json, write_json, write_summary
 from wsc_ray.lock import locked
@@ -30,7 +30,6 @@ from wsc_ray.tracking_store import FILE as MLFLOW
 from wsc_ray.tracking_store import connect, tracking_uri
 from wsc_ray.uris import values_without_secrets
 
-_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -82,8 +81,7 @@ def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict
         RunFolderError: `out` is a file or in a bucket that cannot be used, or holds something else.
     """
     check_store(out)
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; give a new folder, or one to go on with")
+    _refuse_file(out)
     if not out.is_dir():
         return None
     allowed = {*own, MLFLOW}
@@ -99,6 +97,23 @@ def claim_folder(command: str, out: AnyPath, *, own: Iterable[str] = ()) -> dict
     if identity.get("command", command) != command:
         raise RunFolderError(f"{out} holds what `wsc-ray {identity['command']}` wrote; give another --out")
     return identity
+
+
+def _refuse_file(out: AnyPath) -> None:
+    """Check that nothing but a folder has the path of a folder, or of one above it.
+
+    Raises:
+        RunFolderError: a file or a broken link has.
+    """
+    if not isinstance(out, Path):
+        there = out if out.exists() else None
+    else:
+        there = next(each for each in (out, *out.parents) if os.path.lexists(each))
+    if there is None or there.is_dir():
+        return
+    if there == out:
+        raise RunFolderError(f"{out} is a file; give a new folder, or one to go on with")
+    raise RunFolderError(f"{out} cannot be made, since {there} is no folder; give another --out")
 
 
 def read_identity(out: AnyPath, command: str) -> dict[str, Any] | None:
@@ -216,7 +231,7 @@ def carry_out(
         RunFolderError: another command works in the folder, or it cannot be written: a full disk, a read-only mount.
     """
     started = time.time()
-    with _explained(out):
+    with explained(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out, command):
             write_identity(out, command, identity)
@@ -242,20 +257,6 @@ def write_identity(out: AnyPath, command: str, identity: Mapping[str, Any]) -> N
         write_json(out / IDENTITY, values)
     except OSError as error:
         raise RunFolderError(f"{out} cannot be written: {error.strerror or error}") from None
-
-
-@contextlib.contextmanager
-def _explained(out: AnyPath) -> Iterator[None]:
-    """Raise `RunFolderError` for what a disk refuses; other errors of the system are our mistakes and keep their traceback."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _REFUSED:
-            raise
-        place = error.filename or out
-        raise RunFolderError(
-            f"{place} cannot be used: {error.strerror}; the same command goes on once that is mended"
-        ) from error
 
 
 def _short(value: Any) -> Any:

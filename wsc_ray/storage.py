@@ -53,6 +53,8 @@ def filesystem(uri: str | Path) -> tuple[fs.FileSystem, str]:
     checked_uri(text)
     try:
         opened, path = fs.FileSystem.from_uri(text)
+        if isinstance(opened, fs.PyFileSystem):  # pyarrow's hf://, with the errors of its library
+            return fs.PyFileSystem(FsspecFiles(opened.handler.fs)), path
         return (_with_timeouts(opened, text) if isinstance(opened, fs.S3FileSystem) else opened), path
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
         pass

@@ -138,6 +138,16 @@ def test_a_run_is_compared_with_a_table_of_somebody_else(places: dict[str, Path]
         evaluate(results=[theirs, run], compare=True, out=run / "evaluate")
 
 
+@pytest.mark.parametrize("name", ["predictions.csv", "member_predictions.csv"])
+def test_predictions_that_were_changed_afterwards_are_refused(places: dict[str, Path], name: str) -> None:
+    evaluate(**places)
+    read_predictions(places["out"])
+    content = (places["out"] / name).read_bytes()
+    (places["out"] / name).write_bytes(content.replace(b"-00", b"-01", 1))
+    with pytest.raises(DataError, match=f"{name} is damaged, or was changed after it was written; evaluate again"):
+        read_predictions(places["out"])
+
+
 def test_three_classes_have_no_delong(tmp_path: Path) -> None:
     rng, tables = np.random.default_rng(0), []
     for name in "ab":

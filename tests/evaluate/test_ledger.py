@@ -47,12 +47,14 @@ def test_lines_of_commands_at_the_same_time_are_all_there(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == [LEDGER]
 
 
-@pytest.mark.parametrize("text", ["{", "[]\n", '{"when": 1}\n', json.dumps({"cohort": "a"}) + "\nhalf"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]\n", '{"when": 1}\n', json.dumps({"cohort": "a"}) + "\nhalf", "\xbe", "[" * 9999]
+)
 def test_a_spoiled_ledger_is_not_written_over(tmp_path: Path, text: str) -> None:
-    (tmp_path / LEDGER).write_text(text)
+    (tmp_path / LEDGER).write_text(text, encoding="latin-1")
     with pytest.raises(RunFolderError, match="is no line of a ledger"):
         record(tmp_path, OPENING)
-    assert (tmp_path / LEDGER).read_text() == text
+    assert (tmp_path / LEDGER).read_text(encoding="latin-1") == text
 
 
 def test_the_digest_is_of_slides_patients_and_labels() -> None:

@@ -164,3 +164,10 @@ def test_an_object_store_is_cleared():
             refuse_taken("memory://publish/out")
     finally:
         memory.rm("/publish", recursive=True)
+
+
+def test_a_link_to_itself_is_an_error_sentence(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for out in (tmp_path / "loop", tmp_path / "loop" / "a"):
+        with pytest.raises(RunFolderError, match=r"loop.* cannot be (made|used)"), new_folder(str(out)):
+            pass

@@ -36,6 +36,14 @@ def test_everything_of_a_run_is_found(two_runs: list[Path]) -> None:
     assert one.missing == ()
 
 
+def test_predictions_whose_label_no_head_knows_are_left_out(two_runs: list[Path]) -> None:
+    table = two_runs[0] / "evaluate" / "predictions.csv"
+    table.write_text(table.read_text().replace(",positive,", ",pnsitive,", 1))
+    facts = collect(find_results([two_runs[0]])[0])
+    assert facts.predictions is None
+    assert any("its predictions cannot be used" in sentence for sentence in facts.missing)
+
+
 def test_folders_of_the_same_name_are_told_apart(tmp_path: Path, two_runs: list[Path]) -> None:
     for name in "ab":
         shutil.copytree(two_runs[0], tmp_path / name / "run")

@@ -67,6 +67,13 @@ def test_masks_lie_in_the_slides_folder_and_have_to_be_there(folder):
     assert read_list(clam, folder=folder / "slides").entries[0].path.name == "a.svs"
 
 
+def test_a_whole_name_means_that_file_alone(folder):
+    for name in ("a.svs.partial", "a.svs.xyz"):
+        (folder / "slides" / name).touch()
+    (entry,) = read_list(written(folder, "slide_id,label,split", "a.svs,x,train"), folder=folder / "slides").entries
+    assert (entry.slide_id, entry.path.name) == ("a", "a.svs")
+
+
 def test_a_tsv(folder):
     (entry,) = read_list(written(folder, "path\tlabel\tsplit", "slides/a.svs\tx\ttrain", name="s.tsv")).entries
     assert entry.slide_id == "a"

@@ -23,7 +23,8 @@ import numpy as np
 from wsc_ray import checksums
 from wsc_ray.errors import DataError
 from wsc_ray.feature_files.files import UNREADABLE, slide_path
-from wsc_ray.files import atomic, first_line, local_file
+from wsc_ray.files import first_line, local_file
+from wsc_ray.hdf5 import new_hdf5
 from wsc_ray.storage import AnyPath
 from wsc_ray.uris import shown
 
@@ -74,10 +75,7 @@ def write_attention(folder: AnyPath, found: AttentionMap) -> AnyPath:
         DataError: the slide's id cannot be a file name.
     """
     path = slide_path(folder, found.slide_id)
-    with (
-        atomic(path, checksum=True) as temporary,
-        h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK) as file,
-    ):
+    with new_hdf5(path) as file:
         coords = file.create_dataset("coords", data=found.coords.astype(np.int64).reshape(-1, 2))
         coords.attrs.update({**found.attributes, "name": found.slide_id, "savetodir": shown(folder)})
         file.create_dataset(ATTENTION, data=found.attention)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import Any
 
 import click
@@ -12,7 +14,7 @@ from wsc_ray.cli.parameters import as_click, as_value
 from wsc_ray.command import COMMANDS
 from wsc_ray.commands import all_commands
 from wsc_ray.declaration import Declaration
-from wsc_ray.errors import PluginError, UserError
+from wsc_ray.errors import PluginError, RunFolderError, UserError
 from wsc_ray.uris import values_without_secrets
 
 # Order of the commands in the help: the steps from slides to metrics, then the tools around them.
@@ -91,7 +93,7 @@ def _click_command(declaration: Declaration, name: str) -> click.Command:
         result = declaration.function(**arguments)
         dry_run = bool(arguments.get("dry_run"))
         shown = values_without_secrets(result)
-        click.echo(json.dumps(shown, indent=2) if as_json else declaration.describe(shown, dry_run))
+        _print(json.dumps(shown, indent=2) if as_json else declaration.describe(shown, dry_run))
         status = declaration.exit_status(result)
         if status:
             click.get_current_context().exit(status)
@@ -101,6 +103,24 @@ def _click_command(declaration: Declaration, name: str) -> click.Command:
         parameters.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
     short = declaration.help.splitlines()[0]
     return click.Command(name, callback=callback, params=parameters, help=declaration.help, short_help=short)
+
+
+def _print(text: str) -> None:
+    """Print the summary.
+
+    Raises:
+        RunFolderError: standard output goes to a file on a full disk; the work is complete.
+    """
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise  # click ends quietly
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:  # or Python would fail again when it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise RunFolderError(
+            f"the summary cannot be printed: {error.strerror or error}; the command is complete, and its output is whole"
+        ) from None
 
 
 _HELP = """Weakly supervised contrastive pretraining of patch encoders, from slide labels alone, on Ray.

@@ -64,7 +64,7 @@ def read_ledger(folder: AnyPath) -> list[dict[str, Any]]:
     """
     path = folder / LEDGER
     try:
-        text = path.read_text()
+        text = path.read_bytes().decode(errors="replace")  # a damaged line is named below
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -73,9 +73,9 @@ def read_ledger(folder: AnyPath) -> list[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
-        if not isinstance(values, dict) or "cohort" not in values:
+        if not isinstance(values, dict) or "cohort" not in values or "\ufffd" in line:
             raise RunFolderError(f"{path}, line {number}, is no line of a ledger; put the file back as it was written")
         lines.append(values)
     return lines

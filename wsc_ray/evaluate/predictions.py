@@ -15,6 +15,7 @@ from wsc_ray.cohort.values import as_number, tidy
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.evaluate.ensemble import MemberPredictions
 from wsc_ray.evaluate.report import MEMBERS, PREDICTIONS
+from wsc_ray.files import is_changed
 from wsc_ray.storage import AnyPath, as_path
 
 PROBABILITY = "prob_"
@@ -85,9 +86,13 @@ def read_predictions(result: str | Path) -> Predictions:
     Raises:
         RunFolderError: see `find_predictions`.
         ManifestError: the table cannot be read.
-        DataError: the table has no slides or no probabilities, has a slide twice, or has values that are no probabilities.
+        DataError: the table has no slides or no probabilities, has a slide twice, or has values that are no probabilities; or
+            it is not as `evaluate` wrote it.
     """
     path, _ = find_predictions(result)
+    for each in (path, path.parent / MEMBERS) if path.name == PREDICTIONS else ():
+        if each.is_file() and is_changed(each):
+            raise DataError(f"{each} is damaged, or was changed after it was written; evaluate again")
     table = read_user_table(str(path))
     name = str(result)
     slides = _slides(table, name)

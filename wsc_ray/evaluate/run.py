@@ -39,6 +39,7 @@ from wsc_ray.evaluate.report import (
     write_predictions,
 )
 from wsc_ray.features.store import read_slides
+from wsc_ray.files import FILES, digests
 from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.ensemble import Member, load_members
 from wsc_ray.mil.inputs import encoder_of
@@ -137,7 +138,12 @@ def evaluate_head(
         tracker.log_results(flat_metrics(measured))
         for name in (PREDICTIONS, MEMBERS, CONFUSION):
             tracker.log_artifact(out / name)
-        return {**measured, "head_digest": opening.head, "ledger": {"path": shown(ledger_folder / LEDGER), **ledger}}
+        return {
+            **measured,
+            "head_digest": opening.head,
+            "ledger": {"path": shown(ledger_folder / LEDGER), **ledger},
+            FILES: digests(out, (PREDICTIONS, MEMBERS, CONFUSION)),
+        }
 
     params: dict[str, Any] = {"head": shown(head), "features": shown(features), "split": recipe.data.test_split}
     params["evaluate"] = recipe.evaluate.model_dump(mode="json")

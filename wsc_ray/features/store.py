@@ -30,7 +30,8 @@ from wsc_ray.feature_files.files import (
     slide_path,
     unreadable,
 )
-from wsc_ray.files import atomic, first_line, local_file
+from wsc_ray.files import first_line, local_file
+from wsc_ray.hdf5 import new_hdf5
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.uris import shown
 
@@ -91,8 +92,7 @@ class SlideFile:
         self._coords: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
         self._stack = ExitStack()
-        temporary = self._stack.enter_context(atomic(self.path, checksum=True))
-        self._file = self._stack.enter_context(h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK))
+        self._file = self._stack.enter_context(new_hdf5(self.path))
 
     def append(
         self,

@@ -33,7 +33,7 @@ def refuse_taken(out: str) -> None:
     """
     filesystem, path = storage.filesystem(out)
     if isinstance(filesystem, fs.LocalFileSystem):
-        _clear_left(Path(path).resolve())
+        _clear_left(Path(os.path.realpath(path)))
     try:
         kind = filesystem.get_file_info(path).type
         if kind == fs.FileType.File:
@@ -71,7 +71,7 @@ def new_folder(out: str) -> Iterator[tuple[fs.FileSystem, str]]:
                 filesystem.delete_dir(path)
             raise
         return
-    final = Path(path).resolve()
+    final = Path(os.path.realpath(path))  # `resolve` raises RuntimeError for a link to itself
     inside = final.is_dir()
     temporary = (final if inside else final.parent) / f"{_prefix(final)}{secrets.token_hex(4)}"
     try:

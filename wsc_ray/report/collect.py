@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsc_ray.cohort import COHORT_FILE
+from wsc_ray.cohort.problems import listed
 from wsc_ray.errors import UserError
 from wsc_ray.evaluate.ledger import read_ledger
 from wsc_ray.evaluate.predictions import Predictions, read_predictions
@@ -86,6 +87,9 @@ def collect(parts: Parts) -> Facts:
         try:
             predictions = read_predictions(str(parts.evaluation))
             predictions = predictions.arranged(sorted(predictions.slides), evaluated["classes"])
+            unknown = sorted(set(predictions.labels.values()) - set(predictions.classes))
+            if unknown or len(predictions.labels) < len(predictions.slides):
+                raise ValueError(f"slides without a label of the head, {listed(unknown or ['none'])}")
         except (UserError, KeyError, ValueError) as error:
             missing.append(f"its predictions cannot be used: {error}")
             predictions, evaluated = None, {}

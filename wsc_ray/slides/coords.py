@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 
 from wsc_ray import checksums
-from wsc_ray.files import atomic, local_file
+from wsc_ray.files import local_file
+from wsc_ray.hdf5 import new_hdf5
 from wsc_ray.slides.scale import Scale
 from wsc_ray.storage import AnyPath
 from wsc_ray.uris import shown
@@ -85,10 +86,7 @@ def write_coords(
         folder: the scale's folder; see `coords_path`.
     """
     path = coords_path(out, slide_id, folder)
-    with (
-        atomic(path, checksum=True) as temporary,
-        h5py.File(temporary, "w", userblock_size=checksums.USER_BLOCK) as file,
-    ):
+    with new_hdf5(path) as file:
         data = file.create_dataset("coords", data=coords.astype(np.int64).reshape(-1, 2))
         data.attrs.update(
             {

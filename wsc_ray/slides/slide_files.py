@@ -39,12 +39,15 @@ _NO_SLIDES = frozenset(  # suffixes of files that lie beside slides
 
 
 def slides_by_name(folder: AnyPath) -> dict[str, list[AnyPath]]:
-    """Return the slide files of a folder by their names, with and without the last suffix."""
+    """Return the slide files of a folder by their names, with and without the last suffix.
+
+    A whole name means that file alone: beside `a.svs`, a file `a.svs.partial` is not meant by it.
+    """
     found: dict[str, list[AnyPath]] = {}
-    for path in slide_files(folder):
-        for name in {path.name, path.stem}:
-            found.setdefault(name, []).append(path)
-    return found
+    paths = slide_files(folder)
+    for path in paths:
+        found.setdefault(path.stem, []).append(path)
+    return found | {path.name: [path] for path in paths}
 
 
 def slide_files(folder: AnyPath) -> list[AnyPath]:

@@ -1,0 +1,59 @@
+"""Say in a sentence what a disk, a mount or a limit of the system refuses to a command.
+
+A full disk, a folder that may not be written, a share that is gone, a folder that somebody deleted meanwhile: only the user can
+mend these. Other errors of the system are our own mistakes, and keep their traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from wsc_ray.errors import RunFolderError
+from wsc_ray.uris import reason_about, shown
+
+_REFUSED = {  # whichever file it is about
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no room, also by a quota or by `ulimit -f`
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO),  # a disk or a mount that fails or is gone
+    *(errno.EMFILE, errno.ENFILE),
+}
+_NO_PLACE = {  # only where a path is known: it cannot be there, or is there no longer
+    *(
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EBUSY,
+    )
+}
+
+
+@contextlib.contextmanager
+def explained(out: Any = None) -> Iterator[None]:
+    """Raise `RunFolderError` instead of an `OSError` that only the user can mend.
+
+    Args:
+        out: the place that is named where the error names none; errors about a URI are those of its store.
+    """
+    try:
+        yield
+    except OSError as raised:
+        error = getattr(raised, "cause", raised)  # Ray wraps what a task raised, without its errno
+        if not isinstance(error, OSError):
+            raise
+        if error.errno is None and "://" in str(out):
+            raise RunFolderError(f"{shown(out)} cannot be used: {reason_about(str(out), error)}") from raised
+        place = error.filename or out
+        if error.errno is None or (error.errno not in _REFUSED and not (error.errno in _NO_PLACE and error.filename)):
+            raise
+        named = f"{place} cannot be used" if place else "a file cannot be used"
+        raise RunFolderError(
+            f"{named}: {os.strerror(error.errno)}; the same command goes on once that is mended"
+        ) from raised
