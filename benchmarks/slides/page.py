@@ -24,7 +24,8 @@ LEGEND = (
 MIXING = (
     "Means over the batches of an epoch (every patch of the manifest about once; as many batches of wsistream): the number of slides in a batch, what it is of the number when the "
     "same patches are fully shuffled, and the share of a batch that its most frequent slide has. The measure is that of `python -m wsc_ray.stream.mixing`, over whole batches, half pure "
-    "and half mixed. The order of wsc-ray does not depend on the number of workers; each worker of wsistream makes whole batches from slides of its own."
+    "and half mixed. The order of wsc-ray does not depend on the number of workers; each worker of wsistream makes whole batches from slides of its own, and mixes as many as "
+    "its pool holds, which is a setting (`pool_size`). The more slides a cohort has, the fewer of them a window of ours holds: README has a table for 270 slides of a class."
 )
 
 
