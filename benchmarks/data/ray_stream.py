@@ -9,14 +9,23 @@ import ray
 
 from benchmarks.data.cost import Meter, Sample
 from wsc_ray.manifest import Manifest
-from wsc_ray.recipe.sections import Augment
+from wsc_ray.recipe.sections import Augment, Stream
 from wsc_ray.stream.plan import Plan
 from wsc_ray.stream.ray_data import worker_batches
+from wsc_ray.stream.read import DEFAULTS
 from wsc_ray.stream.readers import Readers
 
 
 def stream_plan(
-    plan: Plan, manifest: Manifest, augment: Augment, *, readers: int, counted: range, root: int, without: Sequence[int]
+    plan: Plan,
+    manifest: Manifest,
+    augment: Augment,
+    *,
+    readers: int,
+    counted: range,
+    root: int,
+    without: Sequence[int],
+    stream: Stream = DEFAULTS,
 ) -> tuple[Sample, float]:
     """Receive a whole plan as fast as it comes, in a process of its own as a training worker has one.
 
@@ -27,21 +36,30 @@ def stream_plan(
         counted: the steps that count. What is read ahead before the first of them is made up for only where as much
             follows the last: reading must go on for longer than it reads ahead.
         root, without: the process that started Ray, and those below it whose work is not Ray's; see `Meter`.
+        stream: where views are made.
 
     Returns:
         The cost of the steps that count, and seconds from the call to the first batch.
     """
-    arguments = (plan, manifest, augment, readers, counted, root, tuple(without))
+    arguments = (plan, manifest, augment, readers, counted, root, tuple(without), stream)
     # No CPU: Ray's share out among readers; the trainer's cores are the readers'.
     return ray.get(ray.remote(_receive).options(num_cpus=0).remote(*arguments))
 
 
 def _receive(
-    plan: Plan, manifest: Manifest, augment: Augment, readers: int, counted: range, root: int, without: Sequence[int]
+    plan: Plan,
+    manifest: Manifest,
+    augment: Augment,
+    readers: int,
+    counted: range,
+    root: int,
+    without: Sequence[int],
+    stream: Stream,
 ) -> tuple[Sample, float]:
     meter, patches, first_batch, sample = Meter(root, without), 0, 0.0, None
     asked = time.perf_counter()
-    batches = worker_batches(plan, manifest, augment, rank=0, world_size=1, first_step=0, readers=Readers(readers))
+    place = {"rank": 0, "world_size": 1, "first_step": 0}
+    batches = worker_batches(plan, manifest, augment, **place, readers=Readers(readers), stream=stream)
     for done, batch in enumerate(batches, start=1):
         if done == 1:
             first_batch = time.perf_counter() - asked

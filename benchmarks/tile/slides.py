@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,28 +29,41 @@ def drawn_slide(folder: Path, side: int, *, jpeg: bool) -> Path:
         return path
     rng = np.random.default_rng(0)
     stain = draw_stain(rng)
-    encode: Callable[[np.ndarray], bytes] = _jpeg if jpeg else lambda tile: zlib.compress(tile.tobytes(), 6)
+    encode: Callable[[np.ndarray], bytes] = jpeg_tile if jpeg else lambda tile: zlib.compress(tile.tobytes(), 6)
     tiles = [encode(draw_patch(rng, number % 2 == 1, stain, TILE)) for number in range(DISTINCT)]
     count = (-(-side // TILE)) ** 2
-    with atomic(path) as temporary:
-        with tifffile.TiffWriter(temporary, bigtiff=True) as file:
-            file.write(
-                (tiles[number] for number in rng.integers(DISTINCT, size=count)),
-                shape=(side, side, 3),
-                dtype=np.uint8,
-                tile=(TILE, TILE),
-                photometric="rgb",
-                compression="zlib",  # which tifffile knows by itself; the tags of JPEG are put below
-                description=_APERIO.format(side=side) if jpeg else None,
-                metadata=None,
-                software=False,
-            )
-        if jpeg:
-            with tifffile.TiffFile(temporary, mode="r+b") as file:
-                file.pages[0].tags["Compression"].overwrite(_JPEG)
-                file.pages[0].tags["PhotometricInterpretation"].overwrite(_YCBCR)
+    write_slide(path, [(side, (tiles[number] for number in rng.integers(DISTINCT, size=count)))], jpeg=jpeg)
     return path
 
 
-def _jpeg(tile: np.ndarray) -> bytes:
+def write_slide(path: Path, levels: Sequence[tuple[int, Iterable[bytes]]], *, jpeg: bool) -> None:
+    """Write a square slide.
+
+    Args:
+        levels: side of each level in px, the largest first, and its encoded tiles of `TILE` px, row by row.
+        jpeg: tiles are of `jpeg_tile`, and the slide is Aperio's SVS; else they are deflated, and it is a generic TIFF.
+    """
+    with atomic(path) as temporary:
+        with tifffile.TiffWriter(temporary, bigtiff=True) as file:
+            for side, tiles in levels:
+                file.write(
+                    iter(tiles),
+                    shape=(side, side, 3),
+                    dtype=np.uint8,
+                    tile=(TILE, TILE),
+                    photometric="rgb",
+                    compression="zlib",  # which tifffile knows by itself; the tags of JPEG are put below
+                    description=_APERIO.format(side=side) if jpeg else None,
+                    metadata=None,
+                    software=False,
+                )
+        if jpeg:
+            with tifffile.TiffFile(temporary, mode="r+b") as file:
+                for page in file.pages:
+                    page.tags["Compression"].overwrite(_JPEG)
+                    page.tags["PhotometricInterpretation"].overwrite(_YCBCR)
+
+
+def jpeg_tile(tile: np.ndarray) -> bytes:
+    """A tile, (TILE, TILE, 3) uint8, as Aperio's scanners encode it."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(tile), quality=80, colorsubsampling="420")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsc_ray.stream.class_order import whole_groups
-from wsc_ray.stream.mixing import imaginary_runs, measure_mixing
+from wsc_ray.stream.mixing import imaginary_runs, measure_mixing, mixing_of
 from wsc_ray.stream.order import Geometry
 
 
@@ -52,3 +52,15 @@ def test_expected_slides_of_a_shuffled_order():
     """16 draws from 20 equal slides: 20 (1 - C(1824, 16) / C(1920, 16)) different ones."""
     missing = np.prod([(1920 - 96 - k) / (1920 - k) for k in range(16)])
     assert mixing(2)["shuffled_slides"] == pytest.approx(20 * (1 - missing), rel=0.03)
+
+
+def test_batches_of_any_source_are_measured_against_their_own_shuffle():
+    """Two batches of one slide each: whole slides apart, or mixed."""
+    apart = mixing_of([np.zeros(500, np.int64), np.ones(500, np.int64)], seed=0)
+    assert apart["slides"] == apart["largest_share"] == 1
+    assert apart["shuffled_slides"] == 2
+    assert apart["ratio"] == 0.5
+    assert apart["shuffled_largest_share"] == pytest.approx(0.5, abs=0.06)
+    mixed = mixing_of([np.arange(500) % 2, np.arange(500) % 2], seed=0)
+    assert mixed["ratio"] == 1
+    assert mixed["largest_share"] == 0.5

