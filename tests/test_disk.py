@@ -12,6 +12,7 @@ from wsc_ray.cli import main
 from wsc_ray.disk import explained
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
+from wsc_ray.storage import as_path
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,25 @@ def test_what_a_store_refuses_is_a_sentence_without_its_secrets():
         explained("s3://a:SECRET@b/x"),
     ):
         raise OSError("no SECRET here")
+
+
+def test_a_store_that_cannot_be_asked_for_an_input_is_named():
+    place = as_path("s3://AKIA:SECRET@bucket/head?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
+    for ask in (place.is_file, lambda: [*place.iterdir()]):
+        with pytest.raises(RunFolderError, match=r"^s3://bucket/head.* cannot be used: ") as caught, explained("/out"):
+            ask()
+        assert "Could not connect" in str(caught.value)
+        assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["s3://AKIA:SECRET@bucket/x"], ["init", "--out", "a", "s3://AKIA:SECRET@bucket/x"]]
+)
+def test_a_wrong_word_that_is_a_uri_is_repeated_without_its_secrets(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "s3://bucket/x" in result.output
+    assert "SECRET" not in result.output
 
 
 def test_what_a_task_of_ray_raises_is_known_by_its_cause():
