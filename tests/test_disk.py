@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from wsc_ray.cli import main
-from wsc_ray.disk import explained
+from wsc_ray.disk import check_room, explained
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
 from wsc_ray.storage import as_path
@@ -62,6 +63,18 @@ def test_what_a_task_of_ray_raises_is_known_by_its_cause():
     wrapped.cause = OSError(errno.ENOSPC, "anything", "/out/a")
     with pytest.raises(RunFolderError, match=r"^/out/a cannot be used: No space left on device"), explained("/out"):
         raise wrapped
+
+
+def test_a_full_folder_is_noticed_and_nothing_is_left(tmp_path):
+    check_room(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(RunFolderError, match=r"cannot be used: File too large"), explained(tmp_path):
+            check_room(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("error", [OSError("read too little"), OSError(errno.EINVAL, "x"), FileNotFoundError("x")])

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
@@ -35,6 +37,8 @@ _NO_PLACE = {  # only where a path is known: it cannot be there, or is there no 
     )
 }
 
+_ROOM = 1 << 20  # bytes
+
 
 @contextlib.contextmanager
 def explained(out: Any = None) -> Iterator[None]:
@@ -58,3 +62,17 @@ def explained(out: Any = None) -> Iterator[None]:
         raise RunFolderError(
             f"{named}: {os.strerror(error.errno)}; the same command goes on once that is mended"
         ) from raised
+
+
+def check_room(folder: Any) -> None:
+    """Try to write a mebibyte into a local folder; libraries that failed there say anything but that the disk is full.
+
+    Raises:
+        OSError: the folder cannot hold it.
+    """
+    if isinstance(folder, Path):
+        probe = folder / f".room.{secrets.token_hex(4)}"
+        try:
+            probe.write_bytes(bytes(_ROOM))
+        finally:
+            probe.unlink(missing_ok=True)

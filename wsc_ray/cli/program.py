@@ -55,8 +55,10 @@ class Program(click.Group):
                 raise self.problem
             return super().invoke(context)
         except click.UsageError as error:
-            error.message = without_secrets(error.message)
-            raise
+            said = error.format_message()
+            if without_secrets(said) == said:
+                raise
+            raise click.UsageError(without_secrets(said), error.ctx) from None
         except UserError as error:
             click.echo(f"wsc-ray: {error}", err=True)
             context.exit(error.exit_status)
