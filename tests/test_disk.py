@@ -3,15 +3,17 @@
 import errno
 import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from wsc_ray.cli import main
-from wsc_ray.disk import explained
+from wsc_ray.disk import check_room, explained
 from wsc_ray.errors import RunFolderError
 from wsc_ray.files import atomic
+from wsc_ray.storage import as_path
 
 
 @pytest.mark.parametrize(
@@ -37,11 +39,42 @@ def test_what_a_store_refuses_is_a_sentence_without_its_secrets():
         raise OSError("no SECRET here")
 
 
+def test_a_store_that_cannot_be_asked_for_an_input_is_named():
+    place = as_path("s3://AKIA:SECRET@bucket/head?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
+    for ask in (place.is_file, lambda: [*place.iterdir()]):
+        with pytest.raises(RunFolderError, match=r"^s3://bucket/head.* cannot be used: ") as caught, explained("/out"):
+            ask()
+        assert "Could not connect" in str(caught.value)
+        assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["s3://AKIA:SECRET@bucket/x"], ["init", "--out", "a", "s3://AKIA:SECRET@bucket/x"]]
+)
+def test_a_wrong_word_that_is_a_uri_is_repeated_without_its_secrets(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "s3://bucket/x" in result.output
+    assert "SECRET" not in result.output
+
+
 def test_what_a_task_of_ray_raises_is_known_by_its_cause():
     wrapped = type("RayTaskError(OSError)", (OSError,), {})("a traceback")
     wrapped.cause = OSError(errno.ENOSPC, "anything", "/out/a")
     with pytest.raises(RunFolderError, match=r"^/out/a cannot be used: No space left on device"), explained("/out"):
         raise wrapped
+
+
+def test_a_full_folder_is_noticed_and_nothing_is_left(tmp_path):
+    check_room(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(RunFolderError, match=r"cannot be used: File too large"), explained(tmp_path):
+            check_room(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("error", [OSError("read too little"), OSError(errno.EINVAL, "x"), FileNotFoundError("x")])

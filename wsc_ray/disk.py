@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
+from wsc_ray.storage import PLACE
 from wsc_ray.uris import reason_about, shown
 
 _REFUSED = {  # whichever file it is about
@@ -34,6 +37,8 @@ _NO_PLACE = {  # only where a path is known: it cannot be there, or is there no 
     )
 }
 
+_ROOM = 1 << 20  # bytes
+
 
 @contextlib.contextmanager
 def explained(out: Any = None) -> Iterator[None]:
@@ -48,12 +53,26 @@ def explained(out: Any = None) -> Iterator[None]:
         error = getattr(raised, "cause", raised)  # Ray wraps what a task raised, without its errno
         if not isinstance(error, OSError):
             raise
-        if error.errno is None and "://" in str(out):
-            raise RunFolderError(f"{shown(out)} cannot be used: {reason_about(str(out), error)}") from raised
-        place = error.filename or out
+        place = error.filename or getattr(error, PLACE, out)
+        if error.errno is None and "://" in str(place):
+            raise RunFolderError(f"{shown(place)} cannot be used: {reason_about(str(place), error)}") from raised
         if error.errno is None or (error.errno not in _REFUSED and not (error.errno in _NO_PLACE and error.filename)):
             raise
-        named = f"{place} cannot be used" if place else "a file cannot be used"
+        named = f"{shown(place)} cannot be used" if place else "a file cannot be used"
         raise RunFolderError(
             f"{named}: {os.strerror(error.errno)}; the same command goes on once that is mended"
         ) from raised
+
+
+def check_room(folder: Any) -> None:
+    """Try to write a mebibyte into a local folder; libraries that failed there say anything but that the disk is full.
+
+    Raises:
+        OSError: the folder cannot hold it.
+    """
+    if isinstance(folder, Path):
+        probe = folder / f".room.{secrets.token_hex(4)}"
+        try:
+            probe.write_bytes(bytes(_ROOM))
+        finally:
+            probe.unlink(missing_ok=True)

@@ -63,7 +63,7 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
         else:
             _upload(temporary, path)
     except OSError as error:
-        if error.filename in (None, str(temporary)) and isinstance(path, Path):
+        if error.errno and error.filename in (None, str(temporary)) and isinstance(path, Path):
             error.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
         raise
     finally:

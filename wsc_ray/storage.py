@@ -10,6 +10,7 @@ measured). Readers of patches try again with longer pauses, see `wsc_ray.pixels.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Iterator
 from functools import lru_cache
@@ -30,6 +31,7 @@ from wsc_ray.uris import reason_about, shown
 S3_CONNECT_SECONDS = 3
 S3_SILENCE_SECONDS = 5  # a request ends after so long without a byte
 S3_ATTEMPTS = 3
+PLACE = "wsc_ray_place"  # attribute of a store's error: the URI that it is about
 _S3_FLAGS = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion")
 _S3_TEXTS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # filesystems where an object appears whole, when its upload ends, or not at all
@@ -189,12 +191,15 @@ class StoragePath:
     def size(self) -> int | None:
         """Return the number of bytes of a file, None where it does not exist."""
         files, path = self.locate()
-        return files.get_file_info(path).size
+        with self._named():
+            return files.get_file_info(path).size
 
     def iterdir(self) -> Iterator[Self]:
         """Yield the files and folders in the folder; none if it does not exist."""
         files, path = self.locate()
-        for info in files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+        with self._named():
+            found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        for info in found:
             if name := info.path[len(path) :].strip("/"):
                 yield self / name
 
@@ -204,7 +209,7 @@ class StoragePath:
 
     def read_bytes(self) -> bytes:
         files, path = self.locate()
-        with files.open_input_stream(path) as stream:
+        with self._named(), files.open_input_stream(path) as stream:
             return stream.read()
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -213,13 +218,14 @@ class StoragePath:
     def write_bytes(self, content: bytes | pa.Buffer) -> None:
         """Write the file in one step."""
         files, path = self.locate()
-        if files.type_name in _OBJECT_STORES:
-            _put(files, path, content)
-            return
-        folder, _, name = path.rpartition("/")
-        files.create_dir(folder, recursive=True)
-        _put(files, f"{folder}/.{name}.part", content)
-        files.move(f"{folder}/.{name}.part", path)
+        with self._named():
+            if files.type_name in _OBJECT_STORES:
+                _put(files, path, content)
+                return
+            folder, _, name = path.rpartition("/")
+            files.create_dir(folder, recursive=True)
+            _put(files, f"{folder}/.{name}.part", content)
+            files.move(f"{folder}/.{name}.part", path)
 
     def write_text(self, text: str, encoding: str = "utf-8") -> None:
         """Write the file in one step."""
@@ -228,7 +234,8 @@ class StoragePath:
     def unlink(self, missing_ok: bool = False) -> None:
         files, path = self.locate()
         try:
-            files.delete_file(path)
+            with self._named():
+                files.delete_file(path)
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -242,7 +249,17 @@ class StoragePath:
 
     def _type(self) -> fs.FileType:
         files, path = self.locate()
-        return files.get_file_info(path).type
+        with self._named():
+            return files.get_file_info(path).type
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Note the URI on the store's errors, by which `wsc_ray.disk.explained` knows them; as `filename` it would be in their text."""
+        try:
+            yield
+        except OSError as error:
+            setattr(error, PLACE, str(self))
+            raise
 
 
 AnyPath = Path | StoragePath

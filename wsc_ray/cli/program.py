@@ -15,7 +15,7 @@ from wsc_ray.command import COMMANDS
 from wsc_ray.commands import all_commands
 from wsc_ray.declaration import Declaration
 from wsc_ray.errors import PluginError, RunFolderError, UserError
-from wsc_ray.uris import values_without_secrets
+from wsc_ray.uris import values_without_secrets, without_secrets
 
 # Order of the commands in the help: the steps from slides to metrics, then the tools around them.
 _ORDER = (
@@ -54,6 +54,11 @@ class Program(click.Group):
             if self.problem is not None:
                 raise self.problem
             return super().invoke(context)
+        except click.UsageError as error:
+            said = error.format_message()
+            if without_secrets(said) == said:
+                raise
+            raise click.UsageError(without_secrets(said), error.ctx) from None
         except UserError as error:
             click.echo(f"wsc-ray: {error}", err=True)
             context.exit(error.exit_status)

@@ -19,6 +19,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from wsc_ray.disk import check_room
 from wsc_ray.mil.fit import Fit, Source
 from wsc_ray.mil.head import settings_from, settings_values
 from wsc_ray.mil.random_search import random_settings
@@ -75,6 +76,11 @@ def run_trials(
     )
     try:
         results = tuner.fit()
+    except Exception:
+        check_room(
+            task.out
+        )  # Tune writes what a trial raised to a file, and raises UnpicklingError where that is cut short
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if results.errors:
