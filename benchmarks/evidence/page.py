@@ -30,7 +30,7 @@ _OPENINGS = """\
 
 This is the second study that is tested on `valid`. The first, whose page is at commit ea0f346, had other candidates, one division of the stain groups instead of cross-validation, 120 slides
 of five groups to train on, and batches of 256; at 10% tumour ABMIL's AUROC was 0.602 for WeakSupCon, 0.603 for SimCLR, 0.640 for SupCon and 0.620 for the frozen features. Its result was the reason for this one, so
-that `valid` is not untouched. What was tried before these candidates were written down used the part `train` alone.
+that `valid` is not untouched. What was tried before these candidates were written down used the part `train` alone; `--quick`, which only shows that all runs, trains for four steps and tests on `valid`.
 """
 _ENCODERS = """\
 ## Encoders
