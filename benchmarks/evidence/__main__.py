@@ -37,6 +37,13 @@ PROGRAM = "python -m benchmarks.evidence"
     help="Trainings of each candidate for each pair of held-out stain groups.",
 )
 @click.option(
+    "--folds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 3),
+    help="Pairs of stain groups that are held out in turn to choose settings.",
+)
+@click.option(
     "--seeds",
     default=5,
     show_default=True,
@@ -58,7 +65,7 @@ def main(
 ) -> None:
     """Compare adapters trained with WeakSupCon, SimCLR and SupCon, and the frozen features without an adapter.
 
-    The same command goes on with an interrupted study; other --fractions and --seeds reuse what is there.
+    The same command goes on with an interrupted study; with other --fractions, --folds, --choosing and --seeds it reuses what is there.
     """
     from benchmarks.evidence.embedding import PIXELS
     from benchmarks.evidence.measure import ABMIL

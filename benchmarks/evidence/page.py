@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.evidence.adapters import HEAD_HIDDEN, HIDDEN, Setting
 from benchmarks.evidence.embedding import BACKBONE
 from benchmarks.evidence.measure import NEIGHBOURS
-from benchmarks.evidence.pool import GROUPS, HELD, SIZE
+from benchmarks.evidence.pool import GROUPS, SIZE
 from benchmarks.evidence.study import CHOSEN_AT
 from benchmarks.evidence.summary import OURS, PatchRow, Row
 from wsc_ray.bench.markdown import environment, table
@@ -74,7 +74,7 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[
         f"## Patches\n\nAUROC for tumour over the patches of `valid`: a ridge regression on patch labels (linear), the share of tumour among the {NEIGHBOURS} "
         "nearest training patches (kNN), and the distance from the centre of negative slides' patches, which needs no patch label:",
         of_patches(patches),
-        f"## Settings\n\nChosen for each arm among as many candidates, at {CHOSEN_AT:.0%} tumour, by cross-validation in the part `train`: {len(HELD)} times two of its {len(GROUPS)} stain groups are "
+        f"## Settings\n\nChosen for each arm among as many candidates, at {CHOSEN_AT:.0%} tumour, by cross-validation in the part `train`: {options['folds']} times two of its {len(GROUPS)} stain groups are "
         f"held out, whose {2 * options['test_pairs']} pseudo-slides judge candidates trained on the slides of the others. Written to `chosen.json` before a patch of `valid` was read. ABMIL's AUROC for each pair of "
         "groups held out:",
         candidates(summary["chosen"]),

@@ -54,7 +54,9 @@ STOP_PAIRS = 24
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a study; a folder holds one study, of any fractions and number of trainings.
+    """The options of a study.
+
+    A folder holds one study; those options that only say which trainings there are (`WHICH`) may change.
 
     Attributes:
         fractions: shares of tumour in positive slides.
@@ -63,6 +65,7 @@ class Options:
         pairs: number of negative slides to train on, and of positive ones.
         test_pairs: likewise, to test on, and to judge candidates on.
         choosing: number of trainings of each candidate for each pair of held-out stain groups.
+        folds: how many pairs of `HELD` are held out in turn.
         choosing_heads: number of fits of ABMIL to each of these.
         resamples: number of bootstrap samples of the test patches.
         batch_size: patches per step.
@@ -75,6 +78,7 @@ class Options:
     seeds: int = 5
     heads: int = 3
     choosing: int = 1
+    folds: int = len(HELD)
     choosing_heads: int = 2
     pairs: int = 78
     test_pairs: int = 200
@@ -84,6 +88,8 @@ class Options:
     steps: int = 600
     views: int = 8
 
+
+WHICH = ("fractions", "seeds", "choosing", "folds")
 
 QUICK = Options(
     fractions=(0.1,),
@@ -117,11 +123,10 @@ class Task:
     @property
     def name(self) -> str:
         """The name of the task's file."""
-        where = f"{self.fraction:g}-{self.arm}"
-        if self.held is None:
-            return f"test-{where}-{self.seed}.json"
-        assert self.setting is not None  # the frozen features have no candidates
-        return f"choose-{where}-{self.setting.slug}-{self.held}-{self.seed}.json"
+        words = ["test" if self.held is None else "choose", f"{self.fraction:g}", self.arm]
+        words += [] if self.setting is None else [self.setting.slug]
+        words += [] if self.held is None else [str(self.held)]
+        return "-".join([*words, f"{self.seed}.json"])
 
 
 class Study:
@@ -209,7 +214,7 @@ def candidate_tasks(options: Options) -> list[Task]:
     """Return the trainings among which settings are chosen."""
     return [
         Task(arm, CHOSEN_AT, seed, replace(setting, steps=options.steps), held, options.choosing_heads)
-        for held in range(len(HELD))
+        for held in range(options.folds)
         for seed in range(CHOOSING_SEED, CHOOSING_SEED + options.choosing)
         for arm, settings in CANDIDATES.items()
         for setting in settings
@@ -233,7 +238,7 @@ def carry_out(
     """Carry out the whole study.
 
     Args:
-        out: a new folder, or one that holds the same study, perhaps of other fractions and numbers of trainings.
+        out: a new folder, or one that holds the same study, perhaps of other fractions and numbers of trainings and folds.
         processes: number of processes that train at a time.
 
     Returns:
@@ -244,9 +249,7 @@ def carry_out(
         RunFolderError: the folder holds a study of other options.
         DataError: the pool cannot be used.
     """
-    claim(
-        out, "a study", {name: value for name, value in asdict(options).items() if name not in ("fractions", "seeds")}
-    )
+    claim(out, "a study", {name: value for name, value in asdict(options).items() if name not in WHICH})
     runs = out / "runs"
     runs.mkdir(exist_ok=True)
 

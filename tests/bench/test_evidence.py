@@ -214,7 +214,7 @@ def test_an_exported_encoder_is_read_as_an_adapter(pool, tmp_path):
 
 
 def test_candidates_are_as_many_for_each_arm_and_the_best_mean_is_chosen():
-    tasks = candidate_tasks(Options(choosing=2))
+    tasks = candidate_tasks(Options(choosing=2, folds=3))
     assert len({task.name for task in tasks}) == len(tasks)
     counts = {arm: sum(task.arm == arm for task in tasks) for arm in CANDIDATES}
     assert set(counts.values()) == {len(CANDIDATES["simclr"]) * len(HELD) * 2}
@@ -226,6 +226,7 @@ def test_candidates_are_as_many_for_each_arm_and_the_best_mean_is_chosen():
     ]
     chosen = choose(tasks, results)
     assert all(same(Setting(**found["setting"]), best[arm]) for arm, found in chosen.items())
+    assert {task.held for task in candidate_tasks(Options(folds=2))} == {0, 1}
     tested = final_tasks(Options(fractions=(0.1, 0.2), seeds=2), chosen)
     assert len({task.name for task in tested}) == len(tested) == 2 * (1 + 2 * 3)
     assert [task.fraction for task in tested] == [0.1] * 7 + [0.2] * 7
@@ -273,11 +274,11 @@ def test_the_study_runs_and_goes_on(ray_cluster, tmp_path):
     assert told.exit_code == 0, told.output
     assert page.with_suffix(".png").is_file()
     first = page.read_text()
-    lost = next((tmp_path / "out" / "runs").glob("test-0.1-simclr-*.json"))
+    (lost,) = (tmp_path / "out" / "runs").glob("test-0.1-simclr-*.json")
     lost.unlink()
     told = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert told.exit_code == 0
-    assert "1/1 test-0.1-simclr-0.json" in told.output
+    assert f"1/1 {lost.name}" in told.output
     assert table_of(page.read_text()) == table_of(first)
     assert lost.is_file()
     assert read_adapter(tmp_path / "out" / "encoders" / "0.1-simclr-0").shape.inputs == 1280
