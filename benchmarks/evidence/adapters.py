@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from benchmarks.evidence.embedding import Features
 from benchmarks.evidence.pool import Slides
 from wsc_ray.encoders import PatchEncoder
+from wsc_ray.encoders.adapter import export_adapter
 from wsc_ray.encoders.mlp import FeatureMlp, MlpShape
 from wsc_ray.pretrain.loop import Loop, Metrics, make_optimizer
 from wsc_ray.pretrain.objective import make_objective
@@ -22,6 +24,7 @@ from wsc_ray.stream.order import MIXED, PURE, Geometry, window_picks
 from wsc_ray.stream.views import pair_draws
 
 SHARDS = 1  # one process
+HIDDEN = 256  # width of the encoder's hidden layer
 HEAD_HIDDEN = 128  # width of the projection head's hidden layer, whatever the width of the features
 
 
@@ -52,7 +55,7 @@ class Setting:
             {
                 "seed": seed,
                 "data": {"features": "pool"},
-                "encoder": {"backbone": "mlp", "weights": "random", "mlp_hidden": [256], "mlp_width": self.width},
+                "encoder": {"backbone": "mlp", "weights": "random", "mlp_hidden": [HIDDEN], "mlp_width": self.width},
                 "loss": loss,
                 "stream": {"sampling": "epoch", "shards": SHARDS},
                 "train": {
@@ -67,6 +70,12 @@ class Setting:
             }
         )
 
+    @property
+    def slug(self) -> str:
+        """The setting as a part of a file's name."""
+        rise = "progress" if self.rise is None else f"{self.rise:g}"
+        return f"{self.temperature:g}-{self.weight:g}-{rise}-{self.width}"
+
     def __str__(self) -> str:
         words = [f"temperature {self.temperature:g}", f"{self.steps} steps"]
         if self.method == "weaksupcon":
@@ -77,19 +86,34 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained encoder, and the health of its features at the end of training."""
+    """A trained encoder, its shape, and the health of its features at the end of training."""
 
-    encoder: FeatureMlp
+    model: PatchEncoder
+    shape: MlpShape
     last: Metrics
 
     @torch.inference_mode()
     def __call__(self, features: np.ndarray) -> torch.Tensor:
         """Return the encoder's outputs (n, d) for features (n, D)."""
-        return self.encoder(torch.from_numpy(features))
+        return self.model.backbone(torch.from_numpy(features))
+
+    def export(self, folder: Path, features: str) -> None:
+        """Write the encoder as `wsc-ray pretrain` does.
+
+        Args:
+            features: digest of the encoder whose features it was trained on.
+        """
+        export_adapter(self.model, folder, shape=self.shape, features=features)
 
 
-def train_adapter(setting: Setting, slides: Slides, features: Features, *, seed: int, batch_size: int) -> Trained:
-    """Train an encoder."""
+def train_adapter(
+    setting: Setting, slides: Slides, features: Features, *, seed: int, batch_size: int, precision: str = "fp32"
+) -> Trained:
+    """Train an encoder.
+
+    Args:
+        precision: precision of the forward pass, `fp32` or `bf16`.
+    """
     recipe = setting.recipe(seed, batch_size)
     torch.manual_seed(seed)
     shape = MlpShape(features.plain.shape[1], tuple(recipe.encoder.mlp_hidden), recipe.encoder.mlp_width)
@@ -110,14 +134,13 @@ def train_adapter(setting: Setting, slides: Slides, features: Features, *, seed:
         recipe=recipe,
         geometry=geometry,
         device=torch.device("cpu"),
-        precision="fp32",
+        precision=precision,
         on_log=lambda step, metrics: logged.append({"step": step, **metrics}),
         on_checkpoint=lambda step, metrics: None,
         statistics=None,
     )
     loop.run(batches(slides, features, geometry), 0)
-    assert isinstance(model.backbone, FeatureMlp)  # as it was made
-    return Trained(model.backbone.eval(), logged[-1])
+    return Trained(model.eval(), shape, logged[-1])
 
 
 def batches(slides: Slides, features: Features, geometry: Geometry) -> Iterator[Mapping[str, np.ndarray]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from benchmarks.evidence.pool import Pool
 from wsc_ray.bench.environment import usable_cores
 from wsc_ray.commands import embed, manifest_import
 from wsc_ray.encoders import build_encoder, export_encoder, load_weights
-from wsc_ray.encoders.weights import statistics_for
+from wsc_ray.encoders.frozen import digest_of, read_weights
+from wsc_ray.encoders.weights import WEIGHTS, statistics_for
 from wsc_ray.files import read_summary
 
 BACKBONE = "tf_efficientnet_lite0"
@@ -30,11 +30,13 @@ class Features:
         plain: (n, D) float32; NaN for patches in no pseudo-slide.
         views: (m, K, D) float16, for the patches that encoders are trained on.
         place: (n,) row of each patch in `views`; -1 for patches without views.
+        encoder: digest of the frozen encoder's weights.
     """
 
     plain: np.ndarray
     views: np.ndarray
     place: np.ndarray
+    encoder: str = ""
 
 
 def embed_pool(
@@ -72,7 +74,8 @@ def embed_pool(
                     place[rows] = sum(map(len, found)) + np.arange(len(rows))
                     found.append(file["views"][:])
     assert plain is not None  # there is at least one patch
-    return Features(plain, np.concatenate(found), place)
+    digest = digest_of(read_weights(encoder / WEIGHTS))
+    return Features(plain, np.concatenate(found), place, digest)
 
 
 def _embed(folder: Path, table: pa.Table, pool: Pool, rows: np.ndarray, encoder: Path, views: int) -> None:
@@ -104,8 +107,3 @@ def _embed(folder: Path, table: pa.Table, pool: Pool, rows: np.ndarray, encoder:
         views=views,
         overrides=[*settings, f"tracking.uri=sqlite:///{folder}/mlflow.db"],
     )
-
-
-def used_rows(slides: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the patches of some pseudo-slides, each once, ascending."""
-    return np.unique(np.concatenate([rows.ravel() for rows in slides]))

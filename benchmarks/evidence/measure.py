@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +56,12 @@ class Head:
     """A fitted head in two parts, so that thousands of pseudo-slides are predicted without embedding a patch twice.
 
     Attributes:
-        instances: the head's embedding of each patch of the pool, (n, L).
-        rest: the rest of the head, which takes bags of these embeddings.
+        instances: what the head's first part makes of each patch of the pool, (n, L).
+        rest: the second part: `instances` of bags (m, L) and their offsets (b + 1,) -> logits (b, 2) and attention (m,).
     """
 
     instances: torch.Tensor
-    rest: PackedHead
+    rest: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
     @torch.inference_mode()
     def __call__(self, slides: Slides) -> tuple[np.ndarray, np.ndarray]:
@@ -112,12 +113,20 @@ def split(head: PackedHead, features: torch.Tensor) -> Head:
     """
     rest, x = copy.deepcopy(head), head.standardised(features)
     rest.mean, rest.std = torch.zeros(1), torch.ones(1)
-    if isinstance(head, MeanPool):  # linear: the logits of a mean are the mean of the logits
-        rest.classify = nn.Identity()
+    if isinstance(head, DTFD):
+        rest.embed = nn.Identity()  # the relu after it changes nothing, since `instances` are not negative
+        return Head(torch.relu(head.embed(x)), rest)
+    rest.classify = nn.Identity()  # linear: the logits of a mean are the mean of the logits
+    if isinstance(head, MeanPool):
         return Head(head.classify(x), rest)
-    assert isinstance(head, AttentionMIL | DTFD)
-    rest.embed = nn.Identity()  # the relu after it changes nothing, since `instances` are not negative
-    return Head(torch.relu(head.embed(x)), rest)
+    assert isinstance(head, AttentionMIL)
+    h, scores = head.embedded(features)
+    pooled = rest.pooled
+
+    def of_instances(instances: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return pooled(instances[:, :-1], instances[:, -1:], offsets)
+
+    return Head(torch.cat([head.classify(h), scores], 1), of_instances)
 
 
 def distance_auroc(features: torch.Tensor, train: Slides, pool: Pool, rows: np.ndarray) -> float:

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence.adapters import HEAD_HIDDEN, HIDDEN, Setting
+from benchmarks.evidence.embedding import BACKBONE
 from benchmarks.evidence.measure import NEIGHBOURS
-from benchmarks.evidence.pool import SIZE
+from benchmarks.evidence.pool import GROUPS, SIZE
+from benchmarks.evidence.study import CHOSEN_AT
 from benchmarks.evidence.summary import OURS, PatchRow, Row
 from wsc_ray.bench.markdown import environment, table
 
@@ -18,8 +21,27 @@ _HEAD = """\
 
 Adapters on frozen ImageNet features (EfficientNet-Lite0 at {pixels} px, {views} augmented views of each patch), trained on the labels of pseudo-slides
 of real patches (PatchCamelyon, cut from Camelyon16), by how much tumour a positive slide holds. PatchCamelyon ships no slide ids: a **pseudo-slide** is {size} patches of one stain
-group, in a negative one all normal. All arms see the same slides, patches, views, steps ({steps} of {batch} patches) and network (1280 -> 256 -> 128, head 128 -> 128 -> 128);
-{train} slides train encoders and heads; {test} test slides are of the pool's part `valid`, whose patches are cut from other slides of Camelyon16.
+group, in a negative one all normal. All arms see the same slides, patches, views, steps ({steps} of {batch} patches, in {precision}) and network (1280 -> {hidden} -> {width}, head {head} -> 128).
+The {train} slides of the pool's part `train`, which share no patch, train encoders and heads; slides of further patches of `train` stop heads. The {test} test slides are of the part `valid`,
+whose patches are cut from other slides of Camelyon16.
+"""
+_OPENINGS = """\
+## Openings of `valid`
+
+This is the second study that is tested on `valid`. The first, whose page is at commit ea0f346, had other candidates, one division of the stain groups instead of cross-validation, 120 slides
+of five groups to train on, and batches of 256; at 10% tumour ABMIL's AUROC was 0.602 for WeakSupCon, 0.603 for SimCLR, 0.640 for SupCon and 0.620 for the frozen features. Its result was the reason for this one, so
+that `valid` is not untouched. What was tried before these candidates were written down used the part `train` alone; `--quick`, which only shows that all runs, trains for four steps and tests on `valid`.
+"""
+_ENCODERS = """\
+## Encoders
+
+The command writes every tested encoder to `OUT/encoders/SHARE-ARM-TRAINING`, such as `0.1-weaksupcon-0`, as `wsc-ray pretrain` exports adapters, and the frozen encoder, which they need, to
+`OUT/pool/encoder`: {backbone} with the weights of `--weights`, for patches that are resized to {pixels} px. On patches that are held back, as a manifest:
+
+```sh
+wsc-ray embed --encoder OUT/pool/encoder --manifest MANIFEST --out features
+wsc-ray embed --encoder OUT/encoders/0.1-weaksupcon-0 --features features --out adapted
+```
 """
 
 
@@ -32,24 +54,32 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[
         size=SIZE,
         steps=options["steps"],
         batch=options["batch_size"],
+        precision=options["precision"],
+        hidden=HIDDEN,
+        width=Setting.width,
+        head=HEAD_HIDDEN,
         train=2 * options["pairs"],
         test=2 * options["test_pairs"],
     )
     seeds = f"{options['seeds']} trainings x {options['heads']} fits"
     parts = [
         head,
-        environment(summary) + f"\n* Seconds: {summary['seconds']:,.0f}, with {summary['processes']} processes",
+        environment(summary)
+        + f"\n* Seconds: {summary['seconds']:,.0f} over all trainings, {summary['processes']} at a time on a machine with other work",
         f"![AUROC of ABMIL over the share of tumour patches]({picture})",
         f"## Slides\n\nAUROC over test slides, mean of {seeds}, with the least and the largest mean of a training. Below it WeakSupCon less the others, with "
-        "95% intervals over both at once: test patches, which slides share and which are drawn anew within stain group and label "
+        "95% intervals over both at once (the frozen features have no training, and one set of fits): test patches, which slides share and which are drawn anew within stain group and label "
         f"({options['resamples']} times), and trainings and fits, drawn with replacement.",
         *(part for name, title in HEAD_NAMES.items() for part in _of_head([r for r in rows if r.head == name], title)),
         f"## Patches\n\nAUROC for tumour over the patches of `valid`: a ridge regression on patch labels (linear), the share of tumour among the {NEIGHBOURS} "
         "nearest training patches (kNN), and the distance from the centre of negative slides' patches, which needs no patch label:",
         of_patches(patches),
-        "## Settings\n\nChosen for each arm among as many candidates, at 10% tumour, on pseudo-slides of stain groups of the part `train` that train "
-        "nothing, and written to `chosen.json` before `valid` was read; ABMIL's AUROC of each training there:",
+        f"## Settings\n\nChosen for each arm among as many candidates, at {CHOSEN_AT:.0%} tumour, by cross-validation in the part `train`: {options['folds']} times two of its {len(GROUPS)} stain groups are "
+        f"held out, whose {2 * options['test_pairs']} pseudo-slides judge candidates trained on the slides of the others. Written to `chosen.json` before a patch of `valid` was read. ABMIL's AUROC for each pair of "
+        "groups held out:",
         candidates(summary["chosen"]),
+        _OPENINGS,
+        _ENCODERS.format(backbone=BACKBONE, pixels=summary["pixels"]),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -70,7 +100,10 @@ def _of_head(rows: Sequence[Row], title: str) -> list[str]:
 
 def curve(rows: Sequence[Row]) -> str:
     """Return the table of one head's AUROC by share of tumour and arm."""
-    cells = {(row.fraction, row.arm): f"{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f})" for row in rows}
+    cells = {
+        (row.fraction, row.arm): f"{row.auroc:.3f}" + (f" ({row.low:.3f}-{row.high:.3f})" if row.low < row.high else "")
+        for row in rows
+    }
     return _by_fraction(rows, cells)
 
 

@@ -1,13 +1,14 @@
-"""The study: settings are chosen on the pool's part `train` and written down; then `valid` is opened once.
+"""The study: settings are chosen on held-out stain groups of the pool's part `train` and written down; then `valid` is opened.
 
-Each training, with its measurements, is one file in `OUT/runs`, so that an interrupted study can go on.
+Each training, with its measurements, is one file in `OUT/runs`, so that an interrupted study can go on, and can be given further shares
+of tumour and trainings. The encoders that are tested are in `OUT/encoders`, as `wsc-ray pretrain` exports them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,19 @@ import torch
 
 from benchmarks.command_line import claim
 from benchmarks.evidence.adapters import Setting, train_adapter
-from benchmarks.evidence.embedding import Features, embed_pool, used_rows
+from benchmarks.evidence.embedding import Features, embed_pool
 from benchmarks.evidence.measure import ABMIL, HEADS, Head, distance_auroc, fit, knn_auroc, linear_auroc
-from benchmarks.evidence.pool import CHOOSE, FIT, TEST, Slides, draw_apart, draw_sharing, read_pool
+from benchmarks.evidence.pool import (
+    GROUPS,
+    HELD,
+    TEST,
+    Slides,
+    draw_apart,
+    draw_sharing,
+    of_groups,
+    read_pool,
+    spare_patches,
+)
 from benchmarks.tasks import task_processes
 from wsc_ray.bench.environment import usable_cores
 from wsc_ray.files import read_json, write_json
@@ -28,45 +39,69 @@ ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
 CANDIDATES = {  # the same number for each arm
     "supcon": [Setting("supcon", temperature=t) for t in (0.1, 0.2, 0.5)],
     "simclr": [Setting("simclr", temperature=t) for t in (0.1, 0.2, 0.5)],
-    # the last is the default of recipes
-    "weaksupcon": [Setting("weaksupcon", weight=w, rise=r) for w, r in ((0.1, 1 / 3), (1.0, 1 / 2), (1.0, None))],
+    "weaksupcon": [
+        Setting("weaksupcon", weight=0.1, rise=1 / 3),
+        Setting("weaksupcon", weight=1.0, rise=1 / 2),
+        Setting("weaksupcon", weight=1.0, rise=1 / 2, temperature=0.5),
+    ],
 }
 PATCH_MEASURES = {"linear": linear_auroc, "kNN": knn_auroc, "distance": distance_auroc}
 CHOSEN_AT = 0.1  # tumour share at which settings are chosen
+MOST = 0.4  # the largest tumour share; all shares have the same slides, but for the tumour
 CHOOSING_SEED = 100
+STOP_PAIRS = 24
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a study; a folder holds one study.
+    """The options of a study.
+
+    A folder holds one study; those options that only say which trainings there are (`WHICH`) may change.
 
     Attributes:
         fractions: shares of tumour in positive slides.
         seeds: number of trainings of each arm at each share.
         heads: number of fits of each head to each training's features.
         pairs: number of negative slides to train on, and of positive ones.
-        test_pairs: likewise, to test on.
-        choosing: number of trainings of each candidate.
+        test_pairs: likewise, to test on, and to judge candidates on.
+        choosing: number of trainings of each candidate for each pair of held-out stain groups.
+        folds: how many pairs of `HELD` are held out in turn.
+        choosing_heads: number of fits of ABMIL to each of these.
         resamples: number of bootstrap samples of the test patches.
         batch_size: patches per step.
+        precision: precision of a training's forward passes.
         steps: steps of a training.
         views: stored views of a patch.
     """
 
-    fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
+    fractions: tuple[float, ...] = (0.1, 0.2, 0.05, 0.4)
     seeds: int = 5
-    heads: int = 5
-    choosing: int = 2
-    pairs: int = 60
+    heads: int = 3
+    choosing: int = 1
+    folds: int = len(HELD)
+    choosing_heads: int = 2
+    pairs: int = 78
     test_pairs: int = 200
-    resamples: int = 200
-    batch_size: int = 256
+    resamples: int = 100
+    batch_size: int = 512
+    precision: str = "bf16"  # a third faster than fp32 on a CPU that has it
     steps: int = 600
     views: int = 8
 
 
+WHICH = ("fractions", "seeds", "choosing", "folds")
+
 QUICK = Options(
-    fractions=(0.1,), seeds=1, heads=1, choosing=1, pairs=6, test_pairs=10, resamples=3, batch_size=16, steps=4, views=2
+    fractions=(0.1,),
+    seeds=1,
+    heads=1,
+    choosing_heads=1,
+    pairs=20,
+    test_pairs=10,
+    resamples=3,
+    batch_size=16,
+    steps=4,
+    views=2,
 )
 
 
@@ -75,85 +110,126 @@ class Task:
     """A training (none for the frozen features) and the heads that are fitted to its features.
 
     Attributes:
-        chooses: whether it is measured on the slides that choose settings, instead of the test slides.
+        held: index into `HELD`, of the stain groups that judge a candidate; None for a training that is tested on `valid`.
     """
 
     arm: str
     fraction: float
     seed: int
     setting: Setting | None
-    chooses: bool
+    held: int | None
     heads: int
 
     @property
     def name(self) -> str:
         """The name of the task's file."""
-        how = ""
-        if self.chooses and self.setting is not None:
-            rise = "progress" if self.setting.rise is None else f"{self.setting.rise:g}"
-            how = f"-{self.setting.temperature:g}-{self.setting.weight:g}-{rise}"
-        return f"{'choose' if self.chooses else 'test'}-{self.fraction:g}-{self.arm}{how}-{self.seed}.json"
+        words = ["test" if self.held is None else "choose", f"{self.fraction:g}", self.arm]
+        words += [] if self.setting is None else [self.setting.slug]
+        words += [] if self.held is None else [str(self.held)]
+        return "-".join([*words, f"{self.seed}.json"])
 
 
 class Study:
-    """The data of a study, in one process."""
+    """The data of a study, in one process.
 
-    def __init__(self, out: Path, pool_file: Path, weights: Path, options: Options):
+    Args:
+        opened: whether the patches of `valid` are embedded too.
+    """
+
+    def __init__(self, out: Path, pool_file: Path, weights: Path, options: Options, opened: bool):
         self.out, self.options = out, options
         self.pool, table = read_pool(pool_file)
-        train = [self.fit_slides(fraction).rows for fraction in options.fractions]
-        trained = used_rows(train)
-        others = np.flatnonzero(np.isin(self.pool.group, (*CHOOSE, *TEST)))
+        rows = [of_groups(self.pool, groups) for groups in (GROUPS, TEST if opened else ())]
         self.features: Features = embed_pool(
-            out / "pool", table, self.pool, weights, trained=trained, seen=others, views=options.views
+            out / "pool", table, self.pool, weights, trained=rows[0], seen=rows[1], views=options.views
         )
 
-    def fit_slides(self, fraction: float) -> Slides:
-        """Return the slides that encoders and heads are trained on."""
-        return draw_apart(self.pool, FIT, self.options.pairs, fraction, seed=1)
+    def slides(self, fraction: float, held: Sequence[str] = ()) -> tuple[Slides, Slides]:
+        """Return the slides that train encoders and heads, and those that stop heads, none of held-out stain groups."""
+        every = {
+            share: draw_apart(self.pool, GROUPS, self.options.pairs, share, seed=1, most=MOST)
+            for share in (0.0, fraction, MOST)
+        }
+        spare = spare_patches(self.pool, GROUPS, [every[0.0], every[MOST]], MOST)
+        groups = tuple(group for group in GROUPS if group not in held)
+        rows = every[fraction].rows
+        return (
+            Slides(rows[np.isin(self.pool.group[rows[:, 0]], groups)]),
+            draw_sharing(spare, groups, STOP_PAIRS, fraction, seed=2),
+        )
 
     def run(self, task: Task) -> None:
         """Do a task, and write its file."""
         started = time.monotonic()
-        train, fraction = self.fit_slides(task.fraction), task.fraction
-        stop = draw_sharing(self.pool, CHOOSE, 50, fraction, seed=2)
+        held = () if task.held is None else HELD[task.held]
+        train, stop = self.slides(task.fraction, held)
         found: dict[str, Any] = {**asdict(task)}
         if task.setting is None:
             features = torch.from_numpy(self.features.plain)
         else:
-            size = self.options.batch_size
-            trained = train_adapter(task.setting, train, self.features, seed=task.seed, batch_size=size)
+            how = {"batch_size": self.options.batch_size, "precision": self.options.precision}
+            trained = train_adapter(task.setting, train, self.features, seed=task.seed, **how)
             features, found["last"] = trained(self.features.plain), trained.last
+            if task.held is None:
+                trained.export(
+                    self.out / "encoders" / f"{task.fraction:g}-{task.arm}-{task.seed}", self.features.encoder
+                )
 
         def heads(name: str) -> list[Head]:
             seeds = range(1000 * task.seed, 1000 * task.seed + task.heads)
             return [fit(features, train, stop, seed, HEADS[name]) for seed in seeds]
 
-        if task.chooses:
-            held = draw_sharing(self.pool, CHOOSE, 100, fraction, seed=3)
-            found["auroc"] = [head.auroc(held) for head in heads(ABMIL)]
+        if task.held is not None:
+            judged = draw_sharing(self.pool, held, self.options.test_pairs, task.fraction, seed=3)
+            found["auroc"] = [head.auroc(judged) for head in heads(ABMIL)]
         else:
-            rows = np.flatnonzero(np.isin(self.pool.group, TEST))
+            rows = of_groups(self.pool, TEST)
             found["patches"] = {
                 name: measure(features, train, self.pool, rows) for name, measure in PATCH_MEASURES.items()
             }
-            found["heads"] = {name: self.measured(heads(name), fraction) for name in HEADS}
+            found["heads"] = self.measured({name: heads(name) for name in HEADS}, task.fraction)
         found["seconds"] = time.monotonic() - started
         write_json(self.out / "runs" / task.name, found)
 
-    def measured(self, heads: Sequence[Head], fraction: float) -> dict[str, list[Any]]:
-        """Return the measures of a head's fits on the test slides: name -> one value per fit."""
-        held = draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=4)
+    def measured(self, heads: Mapping[str, Sequence[Head]], fraction: float) -> dict[str, dict[str, list[Any]]]:
+        """Return the measures of each head's fits on the test slides: head -> measure -> one value per fit."""
+        pairs = self.options.test_pairs
+        test = draw_sharing(self.pool, TEST, pairs, fraction, seed=4)
         again = [
-            draw_sharing(self.pool, TEST, self.options.test_pairs, fraction, seed=5000 + number, resample=True)
+            draw_sharing(self.pool, TEST, pairs, fraction, seed=5000 + number, resample=True)
             for number in range(self.options.resamples)
         ]
         return {
-            "auroc": [head.auroc(held) for head in heads],
-            "balanced_accuracy": [head.balanced_accuracy(held) for head in heads],
-            "attention": [head.attention_auroc(held, self.pool) for head in heads],
-            "resampled": [[head.auroc(slides) for slides in again] for head in heads],
+            name: {
+                "auroc": [head.auroc(test) for head in fits],
+                "balanced_accuracy": [head.balanced_accuracy(test) for head in fits],
+                "attention": [head.attention_auroc(test, self.pool) for head in fits],
+                "resampled": [[head.auroc(slides) for slides in again] for head in fits],
+            }
+            for name, fits in heads.items()
         }
+
+
+def candidate_tasks(options: Options) -> list[Task]:
+    """Return the trainings among which settings are chosen."""
+    return [
+        Task(arm, CHOSEN_AT, seed, replace(setting, steps=options.steps), held, options.choosing_heads)
+        for held in range(options.folds)
+        for seed in range(CHOOSING_SEED, CHOOSING_SEED + options.choosing)
+        for arm, settings in CANDIDATES.items()
+        for setting in settings
+    ]
+
+
+def final_tasks(options: Options, chosen: Mapping[str, Any]) -> list[Task]:
+    """Return the trainings that are tested, in the order of the fractions; the frozen features have no training that could be repeated."""
+    return [
+        Task(arm, fraction, seed, None if arm == FROZEN else Setting(**chosen[arm]["setting"]), None, options.heads)
+        for fraction in options.fractions
+        for seed in range(options.seeds)
+        for arm in ARMS
+        if arm != FROZEN or seed == 0
+    ]
 
 
 def carry_out(
@@ -162,53 +238,46 @@ def carry_out(
     """Carry out the whole study.
 
     Args:
-        out: a new folder, or one that holds the same study.
+        out: a new folder, or one that holds the same study, perhaps of other fractions and numbers of trainings and folds.
         processes: number of processes that train at a time.
 
     Returns:
-        `chosen`, the setting of each arm with the figures of its candidates, and `results`, the results of every test task.
+        `chosen`, the setting of each arm with the figures of its candidates, `results`, the results of every test task, and `seconds`, the sum
+        over tasks.
 
     Raises:
         RunFolderError: the folder holds a study of other options.
         DataError: the pool cannot be used.
     """
-    claim(out, "a study", asdict(options))
-    (out / "runs").mkdir(exist_ok=True)
-    Study(out, pool_file, weights, options)  # embeds the pool
-    given = (out, pool_file, weights, options)
-    with task_processes(Study, *given, folder=out / "runs", processes=processes or usable_cores()) as do:
-        choosing = [
-            Task(arm, CHOSEN_AT, seed, _with_steps(setting, options), True, 1)
-            for arm, settings in CANDIDATES.items()
-            for setting in settings
-            for seed in range(CHOOSING_SEED, CHOOSING_SEED + options.choosing)
-        ]
-        do(choosing)
-        chosen = _choose(out, choosing)
-        write_json(out / "chosen.json", chosen)  # before anything is measured on the test's patches
-        tasks = [
-            Task(
-                arm, fraction, seed, None if arm == FROZEN else Setting(**chosen[arm]["setting"]), False, options.heads
-            )
-            for fraction in options.fractions
-            for seed in range(options.seeds)
-            for arm in ARMS
-        ]
-        do(tasks)
-    return {"chosen": chosen, "results": [read_json(out / "runs" / task.name) for task in tasks]}
+    claim(out, "a study", {name: value for name, value in asdict(options).items() if name not in WHICH})
+    runs = out / "runs"
+    runs.mkdir(exist_ok=True)
+
+    def do(tasks: Sequence[Task], opened: bool) -> list[dict[str, Any]]:
+        given = (out, pool_file, weights, options, opened)
+        Study(*given)  # embeds the patches
+        with task_processes(Study, *given, folder=runs, processes=processes or usable_cores()) as do_all:
+            do_all(tasks)
+        return [read_json(runs / task.name) for task in tasks]
+
+    candidates = candidate_tasks(options)
+    choosing = do(candidates, opened=False)
+    chosen = choose(candidates, choosing)
+    write_json(out / "chosen.json", chosen)  # before a patch of the test is read
+    results = do(final_tasks(options, chosen), opened=True)
+    return {
+        "chosen": chosen,
+        "results": results,
+        "seconds": sum(found["seconds"] for found in (*choosing, *results)),
+    }
 
 
-def _with_steps(setting: Setting, options: Options) -> Setting:
-    return Setting(**{**asdict(setting), "steps": options.steps})
-
-
-def _choose(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Return the best setting of each arm on the slides that choose, with the figures of all its candidates."""
+def choose(tasks: Sequence[Task], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the setting of each arm with the best mean over held-out groups and seeds, with the figures of all its candidates."""
     scores: dict[str, dict[Setting, list[float]]] = {}
-    for task in tasks:
+    for task, found in zip(tasks, results, strict=True):
         assert task.setting is not None  # candidates are trainings
-        own = scores.setdefault(task.arm, {}).setdefault(task.setting, [])
-        own.extend(read_json(out / "runs" / task.name)["auroc"])
+        scores.setdefault(task.arm, {}).setdefault(task.setting, []).append(float(np.mean(found["auroc"])))
     return {
         arm: {
             "setting": asdict(max(found, key=lambda setting: float(np.mean(found[setting])))),

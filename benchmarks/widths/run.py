@@ -18,13 +18,11 @@ from benchmarks.command_line import claim
 from benchmarks.evidence.adapters import Setting, train_adapter
 from benchmarks.evidence.embedding import embed_pool
 from benchmarks.evidence.measure import ABMIL, HEADS, distance_auroc, fit, linear_auroc
-from benchmarks.evidence.pool import CHOOSE, FIT, Slides, draw_apart, draw_sharing, read_pool
+from benchmarks.evidence.pool import GROUPS, HELD, Slides, draw_apart, draw_sharing, read_pool
 from benchmarks.tasks import task_processes
 from wsc_ray.files import read_json, write_json
 
 FRACTION = 0.1  # of a positive slide's patches are tumour
-GROUPS = tuple(sorted((*FIT, *CHOOSE)))  # the part `train`
-HELD = (("train-0", "train-8"), ("train-2", "train-5"), ("train-6", "train-9"))  # with enough patches of both kinds
 FROZEN = "frozen"
 SETTINGS = {
     "weaksupcon": Setting("weaksupcon", weight=1.0, rise=1 / 2),

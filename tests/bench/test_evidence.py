@@ -1,6 +1,7 @@
 """The study of when WeakSupCon helps: how pseudo-slides are drawn, what is trained on them, and how sure its differences are."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,45 +10,69 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.evidence.__main__ import main
-from benchmarks.evidence.adapters import Setting, batches
+from benchmarks.evidence.adapters import Setting, batches, train_adapter
 from benchmarks.evidence.embedding import Features
 from benchmarks.evidence.measure import HEADS, knn_auroc, split
 from benchmarks.evidence.page import differences
-from benchmarks.evidence.pool import CHOOSE, FIT, SIZE, TEST, Pool, draw_apart, draw_sharing
+from benchmarks.evidence.pool import GROUPS, HELD, SIZE, TEST, Pool, draw_apart, draw_sharing, spare_patches
+from benchmarks.evidence.study import CANDIDATES, Options, candidate_tasks, choose, final_tasks
 from benchmarks.evidence.summary import paired_difference, summarise, summarise_patches
+from wsc_ray.encoders.adapter import read_adapter
 from wsc_ray.errors import DataError
 from wsc_ray.recipe.sections import Loss
 from wsc_ray.stream.order import Geometry
 
 POOL = Path(os.environ.get("WSC_RAY_COHORTS", "/nonexistent")) / "pcam-pool" / "patches.parquet"
 WEIGHTS = Path(os.environ.get("WSC_RAY_WEIGHTS", "/nonexistent")) / "tf_efficientnet_lite0"
+FOUR = GROUPS[:4]
 
 
 @pytest.fixture(scope="module")
 def pool():
     """Every stain group with 400 normal and 200 tumour patches."""
-    groups = [*FIT, *CHOOSE, *TEST]
+    groups = [*GROUPS, *TEST]
     return Pool(np.repeat(groups, 600), np.tile(np.repeat([False, True], [400, 200]), len(groups)))
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.4])
 def test_training_slides_share_no_patch_and_hold_the_tumour_that_is_said(pool, fraction):
-    slides = draw_apart(pool, FIT, 10, fraction, seed=1)
+    slides = draw_apart(pool, FOUR, 10, fraction, seed=1)
     assert slides.rows.shape == (20, SIZE)
     assert len(np.unique(slides.rows)) == slides.rows.size
     tumour = pool.tumour[slides.rows].sum(1)
     assert tumour[~slides.positive].tolist() == [0] * 10
     assert tumour[slides.positive].tolist() == [round(fraction * SIZE)] * 10
-    assert all(len(set(groups)) == 1 and groups[0] in FIT for groups in pool.group[slides.rows].tolist())
+    assert all(len(set(groups)) == 1 and groups[0] in FOUR for groups in pool.group[slides.rows].tolist())
 
 
 def test_shares_of_tumour_differ_in_nothing_else(pool):
-    few, many = (draw_apart(pool, FIT, 10, fraction, seed=1) for fraction in (0.1, 0.4))
+    few, many = (draw_apart(pool, FOUR, 10, fraction, seed=1) for fraction in (0.1, 0.4))
     np.testing.assert_array_equal(few.rows[~few.positive], many.rows[~many.positive])
     for one, other in zip(few.rows[few.positive], many.rows[many.positive], strict=True):
         assert np.isin(other[~pool.tumour[other]], one).all()
-    with pytest.raises(DataError, match=r"train-0 has too few patches for 8 slides of each label with 10% tumour"):
-        draw_apart(pool, FIT, 40, 0.1, seed=1)
+
+
+def test_a_group_with_little_tumour_has_fewer_slides_at_every_share(pool):
+    """train-0 has 41 tumour patches: two slides of 20, or eight of 5."""
+    poor = Pool(pool.group, pool.tumour & ((pool.group != "train-0") | (np.cumsum(pool.tumour) <= 41)))
+    few, many = (draw_apart(poor, FOUR, 13, fraction, seed=1, most=0.4) for fraction in (0.1, 0.4))
+    for slides in (few, many):
+        assert np.bincount(np.unique(pool.group[slides.rows[:, 0]], return_inverse=True)[1]).tolist() == [4, 8, 8, 6]
+        assert len(np.unique(slides.rows)) == slides.rows.size
+    assert np.isin(few.rows[poor.tumour[few.rows]], many.rows).all()
+    assert (poor.group[draw_apart(poor, FOUR, 13, 0.1, seed=1).rows[:, 0]] == "train-0").sum() > 4
+    with pytest.raises(DataError, match=r"have patches for 14 slides of each label with up to 40% tumour, not for 15"):
+        draw_apart(poor, FOUR, 15, 0.1, seed=1, most=0.4)
+
+
+def test_slides_that_stop_heads_are_of_patches_that_train_nothing(pool):
+    trained = [draw_apart(pool, FOUR, 13, fraction, seed=1, most=0.4) for fraction in (0.0, 0.4)]
+    spare = spare_patches(pool, FOUR, trained, 0.4)
+    stop = draw_sharing(spare, FOUR, 12, 0.1, seed=2)
+    assert pool.tumour[stop.rows].sum(1).tolist() == [0, 5] * 12
+    assert not np.isin(stop.rows, draw_apart(pool, FOUR, 13, 0.1, seed=1, most=0.4).rows).any()
+    # Of 400 normal patches of a group four pairs leave none, three leave a hundred.
+    assert set(spare.group[stop.rows[:, 0]]) == {"train-1", "train-2", "train-3"}
 
 
 def test_a_bootstrap_draws_patches_anew_and_keeps_the_slides_make(pool):
@@ -63,7 +88,7 @@ def test_a_bootstrap_draws_patches_anew_and_keeps_the_slides_make(pool):
 
 
 def test_what_is_trained_on_are_pairs_of_stored_views_of_the_right_slides(pool):
-    slides = draw_apart(pool, FIT, 5, 0.1, seed=1)
+    slides = draw_apart(pool, FOUR, 5, 0.1, seed=1)
     place = np.full(len(pool), -1)
     used = np.unique(slides.rows)
     place[used] = np.arange(len(used))
@@ -167,9 +192,49 @@ def test_neighbours_find_tumour_where_features_show_it(pool):
     rng = np.random.default_rng(0)
     features = torch.from_numpy(rng.normal(size=(len(pool), 4)) + 3 * pool.tumour[:, None])
     rows = np.flatnonzero(np.isin(pool.group, TEST))
-    slides = draw_apart(pool, FIT, 10, 0.4, seed=1)
+    slides = draw_apart(pool, FOUR, 10, 0.4, seed=1)
     assert knn_auroc(features, slides, pool, rows) > 0.95
     assert abs(knn_auroc(torch.from_numpy(rng.normal(size=(len(pool), 4))), slides, pool, rows) - 0.5) < 0.1
+
+
+def test_an_exported_encoder_is_read_as_an_adapter(pool, tmp_path):
+    rng = np.random.default_rng(0)
+    features = Features(
+        rng.normal(size=(len(pool), 6)).astype(np.float32),
+        rng.normal(size=(len(pool), 2, 6)).astype(np.float16),
+        np.arange(len(pool)),
+        "abc",
+    )
+    slides = draw_apart(pool, FOUR, 4, 0.1, seed=1)
+    trained = train_adapter(Setting("simclr", steps=2, width=3), slides, features, seed=0, batch_size=8)
+    trained.export(tmp_path / "0.1-simclr-0", features.encoder)
+    adapter = read_adapter(tmp_path / "0.1-simclr-0")
+    assert (adapter.encoder, adapter.shape.outputs) == ("abc", 3)
+    np.testing.assert_array_equal(adapter(features.plain), trained(features.plain).numpy())
+
+
+def test_candidates_are_as_many_for_each_arm_and_the_best_mean_is_chosen():
+    tasks = candidate_tasks(Options(choosing=2, folds=3))
+    assert len({task.name for task in tasks}) == len(tasks)
+    counts = {arm: sum(task.arm == arm for task in tasks) for arm in CANDIDATES}
+    assert set(counts.values()) == {len(CANDIDATES["simclr"]) * len(HELD) * 2}
+    best = {arm: settings[1] for arm, settings in CANDIDATES.items()}
+    results = [
+        # the last candidate is the best for one pair of groups alone
+        {"auroc": [0.6, 0.7 if same(task.setting, best[task.arm]) else 0.62 + 0.1 * (task.held == 2)]}
+        for task in tasks
+    ]
+    chosen = choose(tasks, results)
+    assert all(same(Setting(**found["setting"]), best[arm]) for arm, found in chosen.items())
+    assert {task.held for task in candidate_tasks(Options(folds=2))} == {0, 1}
+    tested = final_tasks(Options(fractions=(0.1, 0.2), seeds=2), chosen)
+    assert len({task.name for task in tested}) == len(tested) == 2 * (1 + 2 * 3)
+    assert [task.fraction for task in tested] == [0.1] * 7 + [0.2] * 7
+
+
+def same(one, other):
+    """Whether two settings differ in nothing but the number of steps, which is an option."""
+    return replace(one, steps=1) == replace(other, steps=1)
 
 
 def test_settings_are_recipes():
@@ -209,13 +274,14 @@ def test_the_study_runs_and_goes_on(ray_cluster, tmp_path):
     assert told.exit_code == 0, told.output
     assert page.with_suffix(".png").is_file()
     first = page.read_text()
-    lost = next((tmp_path / "out" / "runs").glob("test-0.1-simclr-*.json"))
+    (lost,) = (tmp_path / "out" / "runs").glob("test-0.1-simclr-*.json")
     lost.unlink()
     told = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert told.exit_code == 0
-    assert "1/1 test-0.1-simclr-0.json" in told.output
+    assert f"1/1 {lost.name}" in told.output
     assert table_of(page.read_text()) == table_of(first)
     assert lost.is_file()
+    assert read_adapter(tmp_path / "out" / "encoders" / "0.1-simclr-0").shape.inputs == 1280
     told = CliRunner().invoke(main, [word for word in arguments if word != "--quick"])
     assert told.exit_code == 2
     assert "holds a study of other options" in told.output
