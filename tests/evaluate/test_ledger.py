@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from wsc_ray.commands import evaluate
 from wsc_ray.errors import RunFolderError
 from wsc_ray.evaluate.describe import describe
-from wsc_ray.evaluate.ledger import LEDGER, Opening, digest_of_slides, read_ledger, record
+from wsc_ray.evaluate.ledger import LEDGER, Opening, digest_of_slides, last_opening, read_ledger, record
 from wsc_ray.storage import as_path
 
 from .test_run import FAST, add_members, made, places, tracked
@@ -28,6 +28,24 @@ def test_every_opening_is_counted_and_a_repeat_is_known(tmp_path: Path) -> None:
     lines = read_ledger(tmp_path)
     assert [line["repeat"] for line in lines] == [False, True, False, False]
     assert lines[0]["when"].endswith("Z")
+
+
+def test_an_evaluation_that_was_killed_after_its_line_adds_no_second_one(tmp_path: Path) -> None:
+    first = {"opening": 1, "heads": 1, "repeats": 0, "repeat": False}
+    assert record(tmp_path, OPENING, run_id="a") == first
+    assert record(tmp_path, OPENING, run_id="a") == first, "killed before it wrote its results"
+    assert record(tmp_path, OPENING, run_id="a", completed=1) == {**first, "opening": 2, "repeats": 1, "repeat": True}
+    assert record(tmp_path, OPENING, run_id="b")["opening"] == 3, "another evaluation"
+    assert record(tmp_path, OPENING, run_id="a", completed=1)["opening"] == 3, "killed again, and another came between"
+    assert record(tmp_path, replace(OPENING, head="other"), run_id="b")["opening"] == 4, "of another head"
+    assert len(read_ledger(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("summary", "number"), [(None, 0), ({}, 0), ({"ledger": None}, 0), ({"ledger": {"opening": 3}}, 3)]
+)
+def test_which_opening_a_summary_tells_of(summary: dict[str, object] | None, number: int) -> None:
+    assert last_opening(summary) == number
 
 
 def _record(folder: Path, number: int) -> None:

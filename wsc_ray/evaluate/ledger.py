@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,8 +81,14 @@ def read_ledger(folder: AnyPath) -> list[dict[str, Any]]:
     return lines
 
 
-def record(folder: AnyPath, opening: Opening) -> dict[str, Any]:
+def record(folder: AnyPath, opening: Opening, *, run_id: str | None = None, completed: int = 0) -> dict[str, Any]:
     """Add a line to the ledger, atomically and under a lock.
+
+    An evaluation that was killed after its line, before it wrote its results, and that is typed again adds none: it opens the slides once.
+
+    Args:
+        run_id: MLflow run of the evaluation, by which it knows its line when it is typed again.
+        completed: number of the last opening whose results this evaluation has written; 0 for none.
 
     Returns:
         `opening`, how often the slides have been opened, this time included; `heads`, for how many different heads; `repeats`, how
@@ -93,12 +99,32 @@ def record(folder: AnyPath, opening: Opening) -> dict[str, Any]:
     """
     with locked(folder, opening.command, name=f".{LEDGER}.lock", wait=_WAIT):
         lines = read_ledger(folder)
+        number, own = _last_line(lines, opening.cohort, run_id)
+        if own is not None and number > completed and opening.repeats(own):
+            return counted(lines, opening.cohort) | {"repeat": bool(own.get("repeat"))}
         repeat = any(opening.repeats(line) for line in lines)
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        lines.append({"when": when, "wsc_ray": wsc_ray.__version__, "repeat": repeat, **asdict(opening)})
+        line = {"when": when, "wsc_ray": wsc_ray.__version__, "repeat": repeat, **asdict(opening), "run_id": run_id}
+        lines.append(line)
         with atomic(folder / LEDGER) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return counted(lines, opening.cohort) | {"repeat": repeat}
+
+
+def _last_line(lines: Sequence[dict[str, Any]], cohort: str, run_id: str | None) -> tuple[int, dict[str, Any] | None]:
+    """Return the last line of an MLflow run about a cohort, and which opening of the cohort it is; None if there is no such line."""
+    own = [line for line in lines if line["cohort"] == cohort]
+    for number in range(len(own), 0, -1):
+        if run_id is not None and own[number - 1].get("run_id") == run_id:
+            return number, own[number - 1]
+    return 0, None
+
+
+def last_opening(summary: Mapping[str, Any] | None) -> int:
+    """Return the number of the opening that an evaluation's summary tells of; 0 without a summary."""
+    ledger = (summary or {}).get("ledger")
+    number = ledger.get("opening") if isinstance(ledger, dict) else None
+    return number if isinstance(number, int) else 0
 
 
 def counted(lines: Sequence[dict[str, Any]], cohort: str) -> dict[str, int]:

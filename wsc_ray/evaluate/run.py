@@ -27,6 +27,7 @@ from wsc_ray.evaluate.ledger import (
     digest_of_members,
     digest_of_recipe,
     digest_of_slides,
+    last_opening,
     read_ledger,
     record,
 )
@@ -39,7 +40,7 @@ from wsc_ray.evaluate.report import (
     write_predictions,
 )
 from wsc_ray.features.store import read_slides
-from wsc_ray.files import FILES, digests
+from wsc_ray.files import FILES, digests, read_summary
 from wsc_ray.mil.bags import load_bags
 from wsc_ray.mil.ensemble import Member, load_members
 from wsc_ray.mil.inputs import encoder_of
@@ -127,10 +128,12 @@ def evaluate_head(
     )
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        ledger = record(ledger_folder, opening)  # first, since the results below show the test slides
+        # First, since the results below show the test slides.
+        ledger = record(ledger_folder, opening, run_id=tracker.run_id, completed=last_opening(read_summary(out)))
         tracker.set_tags({f"wsc_ray.test.{name}": str(value) for name, value in asdict(opening).items()})
         tracker.set_tags(model_tag(head))
-        tracker.log_metrics({"test_openings": ledger["opening"]}, step=ledger["opening"])
+        if tracker.last_step("test_openings") < ledger["opening"]:
+            tracker.log_metrics({"test_openings": ledger["opening"]}, step=ledger["opening"])
         write_predictions(out / PREDICTIONS, result)
         write_members(out / MEMBERS, result)
         write_confusion(out / CONFUSION, classes, measured["confusion"])

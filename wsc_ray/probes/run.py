@@ -19,10 +19,11 @@ from wsc_ray.errors import DataError, RecipeError
 from wsc_ray.evaluate.assess import class_positions, entry, metric_key
 from wsc_ray.evaluate.bootstrap import Resample, bootstrap
 from wsc_ray.evaluate.inputs import FOLD
-from wsc_ray.evaluate.ledger import LEDGER, Opening, digest_of_recipe, digest_of_slides, record
+from wsc_ray.evaluate.ledger import LEDGER, Opening, digest_of_recipe, digest_of_slides, last_opening, record
 from wsc_ray.evaluate.metrics import measure
 from wsc_ray.evaluate.report import write_slides
 from wsc_ray.features.store import read_slides
+from wsc_ray.files import read_summary
 from wsc_ray.mil.bags import Bags, class_order, load_bags, slides_of
 from wsc_ray.mil.inputs import encoder_of, refuse_shared
 from wsc_ray.probes.linear import linear_probabilities
@@ -112,7 +113,9 @@ def probe_features(
     def work(tracker: Tracker) -> Mapping[str, Any]:
         ledger = None
         if opening is not None:
-            ledger = {"path": shown(ledger_folder / LEDGER), **record(ledger_folder, opening)}
+            completed = last_opening(read_summary(out))
+            counts = record(ledger_folder, opening, run_id=tracker.run_id, completed=completed)
+            ledger = {"path": shown(ledger_folder / LEDGER), **counts}
             tracker.set_tags({f"wsc_ray.test.{name}": str(value) for name, value in asdict(opening).items()})
         measured_slides = pairs["slides"][1] or slides
         for probe, probabilities in predicted["slides"].items():
