@@ -27,28 +27,29 @@ _STOP_SECONDS = 30.0  # time that actors have to end after an error
 
 
 class Worker:
-    """An actor with the frozen encoder on its GPU, or on CPUs.
+    """An actor with the frozen encoder on its GPU, or on CPUs."""
 
-    Args:
-        shared: a list of one reference, to the `FrozenEncoder`. Ray warns of an argument that is itself a reference where actors may restart.
-        threads: number of threads that read patches.
-    """
-
-    def __init__(self, job: Job, shared: list[Any], threads: int):
+    def __init__(self, job: Job, threads: int):
         cv2.setNumThreads(1)  # there is a decoding thread for each CPU already
         self._job, self._threads = job, threads
-        self._frozen: FrozenEncoder = ray.get(shared[0])
+        self._frozen: FrozenEncoder | None = None
         self._encoder: Encoder | None = None
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._done, self._stopped = 0, False
 
-    def embed(self, lot: Lot) -> UserError | dict[str, str]:
+    def embed(self, lot: Lot, shared: list[Any]) -> UserError | dict[str, str]:
         """Embed a lot's slides and return those that were left out, with the reasons; or a user's mistake, which is returned instead
-        of raised, since Ray would wrap it in a traceback."""
+        of raised, since Ray would wrap it in a traceback.
+
+        Args:
+            shared: a reference to the `FrozenEncoder`, in a list so that it is fetched once. It is no argument of the constructor, since
+                Ray warns that a restarting actor could lose it.
+        """
         try:
             with self._lock:
-                if self._encoder is None:
+                if self._frozen is None or self._encoder is None:
                     check_sight(self._job, ray.util.get_node_ip_address())
+                    self._frozen = cast(FrozenEncoder, ray.get(shared[0]))
                     self._encoder = Encoder(self._frozen)
             fitted = partial(fit, size=self._job.size, interpolation=self._frozen.interpolation)
             return embed_lot(self._job, lot, self._encode, fitted, threads=self._threads, count=self._count)
@@ -102,7 +103,7 @@ def embed_all(
         runtime_env={"env_vars": KEEP_MEMORY},
     )(Worker)
     shared = [ray.put(encoder)]
-    team = [actor.remote(job, shared, cpus) for _ in range(workers)]
+    team = [actor.remote(job, cpus) for _ in range(workers)]
     running: dict[Any, Any] = {}  # a lot's future result -> its actor
     free = team * LOTS_EACH  # every actor gets one lot before any gets two
     remaining, embedded = iter(lots), 0
@@ -114,7 +115,7 @@ def embed_all(
                 if lot is None:
                     break
                 free.remove(worker)
-                running[worker.embed.remote(lot)] = worker
+                running[worker.embed.remote(lot, shared)] = worker
             if not running:
                 return left_out
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_SECONDS)
