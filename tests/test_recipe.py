@@ -156,10 +156,10 @@ def test_absurd_values_are_one_short_sentence(override):
 
 def test_a_recipe_with_thousands_of_problems_lists_some(tmp_path):
     path = tmp_path / "r.yaml"
-    path.write_text("train: {" + ", ".join(f"x{n}: 1" for n in range(5000)) + "}")
-    with pytest.raises(RecipeError, match="5,000 problems") as caught:
+    path.write_text("train: {" + ", ".join(f"x{n}: 1" for n in range(2000)) + "}")
+    with pytest.raises(RecipeError, match="2,000 problems") as caught:
         load_recipe(path)
-    assert str(caught.value).endswith("  and 4,950 more")
+    assert str(caught.value).endswith("  and 1,950 more")
     path.write_text("\n".join(["x: 1"] * 100_000))
     with pytest.raises(RecipeError, match="longer than"):
         load_recipe(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wsc_ray.errors import RunFolderError
-from wsc_ray.storage import PLACE
+from wsc_ray.places import PLACE
 from wsc_ray.uris import reason_about, shown
 
 _REFUSED = {  # whichever file it is about

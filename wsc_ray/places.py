@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from wsc_ray.errors import PlaceError
 from wsc_ray.uris import shown
 
+PLACE = "wsc_ray_place"  # attribute of a store's error: the URI that it is about
 NAME_BYTES, PLACE_BYTES = 255, 4096  # NAME_MAX and PATH_MAX of Linux; keys in object stores may have 1024 bytes
 _BUCKETS = ("s3", "gs", "gcs")  # schemes whose first part names a bucket
 _ONE_SLASH = re.compile(rf"({'|'.join((*_BUCKETS, 'abfs', 'file', 'https?'))}):/(?!/)")

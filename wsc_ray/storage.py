@@ -25,13 +25,12 @@ from pyarrow import fs
 
 from wsc_ray.errors import DataError, PlaceError, RunFolderError
 from wsc_ray.fsspec_files import FsspecFiles
-from wsc_ray.places import checked_uri, local_path
+from wsc_ray.places import PLACE, checked_uri, local_path
 from wsc_ray.uris import reason_about, shown
 
 S3_CONNECT_SECONDS = 3
 S3_SILENCE_SECONDS = 5  # a request ends after so long without a byte
 S3_ATTEMPTS = 3
-PLACE = "wsc_ray_place"  # attribute of a store's error: the URI that it is about
 _S3_FLAGS = ("allow_delayed_open", "allow_bucket_creation", "allow_bucket_deletion")
 _S3_TEXTS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # filesystems where an object appears whole, when its upload ends, or not at all

@@ -36,10 +36,13 @@ def test_everything_of_a_run_is_found(two_runs: list[Path]) -> None:
     assert one.missing == ()
 
 
-def test_predictions_whose_label_no_head_knows_are_left_out(two_runs: list[Path]) -> None:
-    table = two_runs[0] / "evaluate" / "predictions.csv"
-    table.write_text(table.read_text().replace(",positive,", ",pnsitive,", 1))
-    facts = collect(find_results([two_runs[0]])[0])
+def test_predictions_whose_label_no_head_knows_are_left_out(tmp_path: Path, two_runs: list[Path]) -> None:
+    run = shutil.copytree(two_runs[0], tmp_path / "run")
+    table = run / "evaluate" / "predictions.csv"
+    header, first, *others = table.read_text().splitlines()
+    first = first.replace("alert(1)", "alert(9)").replace("alert(2)", "alert(9)")
+    table.write_text("\n".join([header, first, *others]) + "\n")
+    facts = collect(find_results([run])[0])
     assert facts.predictions is None
     assert any("its predictions cannot be used" in sentence for sentence in facts.missing)
 
