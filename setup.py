@@ -69,8 +69,9 @@ setup(
         "gpu": ["cucim-cu13>=25.10", "faiss-gpu>=1.12"],
         "bench": [
             "lightly>=1.6",
-            "pytorch-metric-learning>=2.9",
-        ],  # whose losses `python -m benchmarks.loss` compares ours with
+            "pytorch-metric-learning>=2.9",  # `python -m benchmarks.loss` compares ours with its losses, and with lightly's
+            "wsistream==0.1.6",  # `python -m benchmarks.slides` compares reading from slides with it (MIT)
+        ],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.7",  # two files side by side: most tests wait for processes to start (MIT)

@@ -142,6 +142,17 @@ def test_results_that_were_logged_before_a_crash_come_once(uri, tmp_path):
     assert history == {"auroc": [0.5], "f1": [0.25, 0.75]}
 
 
+def test_what_was_embedded_is_logged_once_by_an_attempt_that_finds_nothing_left(uri, tmp_path):
+    for patches in (0, 0, 5, 0):  # nothing to do at all; again; a new slide; killed after it was logged
+        with tracker(uri, tmp_path / "run") as run:
+            run.log_embedded(patches, 2.0)
+    history = {
+        key: [m.value for m in run.client.get_metric_history(run.run_id, key)]
+        for key in ("patches", "patches_per_second")
+    }
+    assert history == {"patches": [0.0, 5.0], "patches_per_second": [0.0, 2.5]}
+
+
 def test_a_failure_is_a_failed_run(uri, tmp_path):
     with pytest.raises(ZeroDivisionError), tracker(uri, tmp_path / "run"):
         _ = 1 / 0

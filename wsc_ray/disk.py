@@ -1,7 +1,7 @@
-"""Say in a sentence what a disk, a mount or a limit of the system refuses to a command.
+"""Turn an error of a disk, a mount or a system limit into a sentence for the user.
 
-A full disk, a folder that may not be written, a share that is gone, a folder that somebody deleted meanwhile: only the user can
-mend these. Other errors of the system are our own mistakes, and keep their traceback.
+Only the user can mend a full disk, a folder without write permission, a share that is gone, or a folder that somebody deleted while the
+command ran. Other errors of the system are our own mistakes, and keep their traceback.
 """
 
 from __future__ import annotations
@@ -24,17 +24,9 @@ _REFUSED = {  # whichever file it is about
     *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO),  # a disk or a mount that fails or is gone
     *(errno.EMFILE, errno.ENFILE),
 }
-_NO_PLACE = {  # only where a path is known: it cannot be there, or is there no longer
-    *(
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.EEXIST,
-        errno.ENOTEMPTY,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.EBUSY,
-    )
+_ABOUT_A_PATH = {  # only if the error names the path
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EBUSY),
 }
 
 _ROOM = 1 << 20  # bytes
@@ -56,7 +48,9 @@ def explained(out: Any = None) -> Iterator[None]:
         place = error.filename or getattr(error, PLACE, out)
         if error.errno is None and "://" in str(place):
             raise RunFolderError(f"{shown(place)} cannot be used: {reason_about(str(place), error)}") from raised
-        if error.errno is None or (error.errno not in _REFUSED and not (error.errno in _NO_PLACE and error.filename)):
+        if error.errno is None or (
+            error.errno not in _REFUSED and not (error.errno in _ABOUT_A_PATH and error.filename)
+        ):
             raise
         named = f"{shown(place)} cannot be used" if place else "a file cannot be used"
         raise RunFolderError(

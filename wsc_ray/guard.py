@@ -1,8 +1,8 @@
-"""Running the command line in a child process, so that its end is said in a sentence even where Python has no say in it.
+"""Run the command line in a child process. If Ray or the kernel ends the child, the parent prints a sentence.
 
-Ray's C++ code ends the process that drives Ray at once, with status 1, where the object store is gone or the GCS stays away for a
-minute; the kernel ends it where memory runs out. Only another process can say so. This module imports nothing but the standard library: the
-waiting process stays small.
+Ray's C++ code ends the process that drives Ray, with status 1, when the object store is gone or the GCS has been away for a minute. The
+kernel kills a process when memory runs out. In both cases Python code in that process does not run again, so only another process can
+tell the user. This module imports only the standard library, so that the waiting process stays small.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ _PYTHON_ENDED = b"."
 
 
 def guarded(work: Callable[[], None]) -> None:
-    """Do `work` in a child process and end as that ends; where Python was not asked about its end, say a sentence and exit with status 2.
+    """Call `work` in a child process, wait for it, and exit with its status; if it ended without Python's exit, print a sentence and exit with 2.
 
-    Signals that only this process gets are passed on. The child is killed when this process is killed. On other systems than Linux `work` is
-    done in this process.
+    Signals that only this process receives are sent on to the child. If this process is killed, so is the child. On systems other than
+    Linux, `work` is called in this process.
     """
     if sys.platform != "linux":
         work()
         return
     reading, writing = os.pipe()
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD}
-    )  # from now on they wait to be taken
+    # Blocked before the fork, so that `_wait` misses none of them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
     parent = os.getpid()
     child = os.fork()
     if not child:
@@ -60,7 +59,7 @@ def guarded(work: Callable[[], None]) -> None:
 
 
 def unannounced(status: int) -> str:
-    """Return the sentence about a command that ended without a word of its own.
+    """Return the sentence about a command that printed nothing about its end.
 
     Args:
         status: its exit status; negative for the signal that ended it.

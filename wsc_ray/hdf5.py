@@ -1,7 +1,7 @@
 """Write HDF5 files in one step, with a checksum, also where the disk becomes full.
 
-HDF5 cannot bear a failed write: closing the file raises a RuntimeError, and at the end of the process it may crash. So it is not
-told: the error is kept, later writes are dropped, and the error is raised once HDF5 has closed the file.
+After a failed write, HDF5 raises a RuntimeError when it closes the file, and may crash when the process ends. So HDF5 does not see the
+failure: the first error is kept, later writes are dropped, and the error is raised after HDF5 has closed the file.
 """
 
 from __future__ import annotations

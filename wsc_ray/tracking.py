@@ -134,6 +134,17 @@ class Tracker:
         if new:
             self.log_metrics(new)
 
+    def log_embedded(self, patches: int, seconds: float) -> None:
+        """Log the number of embedded patches, the time and the rate.
+
+        An attempt that found no patch left to embed logs nothing, if the run has these metrics from an attempt that was killed later.
+
+        Raises:
+            TrackingError: the store does not take them.
+        """
+        if patches or self.last_step("patches") < 0:
+            self.log_metrics({"patches": patches, "seconds": seconds, "patches_per_second": patches / seconds})
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run, by which `search_runs` can find it.
 

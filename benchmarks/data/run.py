@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import CLONE
-from benchmarks.cores import on_cores
+from benchmarks.cores import check_rounds, on_cores
 from benchmarks.data.contenders import ALONE, DECODING, NAMES, RAY, REFERENCE
 from benchmarks.data.cost import Sample
 from benchmarks.data.measure import measure_rounds, stream_recipe
@@ -22,7 +22,6 @@ from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_
 from wsc_ray.bench.output import invocation, require_file, require_folder
 from wsc_ray.bench.patches import drawn_manifest
 from wsc_ray.bench.verdict import targets
-from wsc_ray.errors import ResourceError, UserError
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.places import local_path
@@ -79,7 +78,7 @@ def measure_data(
     folder = require_folder(out, COMMAND)
     file = None if markdown is None else require_file(markdown)
     cores = usable_cores() if cores is None else cores
-    _check(batch_size, cores, rounds)
+    check_rounds(batch_size, cores, rounds)
     sizes = QUICK if quick else FULL
     uri = str(local_path(manifest)) if manifest and "://" not in manifest else manifest
     if uri is not None:
@@ -187,14 +186,3 @@ def _results(
         {"name": name, "value": value, "unit": unit, "baseline": None, "ratio": None} for name, value, unit in alone
     ]
     return rows
-
-
-def _check(batch_size: int, cores: int, rounds: int) -> None:
-    if batch_size < 4 or batch_size % 2:
-        raise UserError(f"--batch-size must be an even number from 4, not {batch_size}")
-    if rounds < 1:
-        raise UserError(f"--rounds must be 1 or more, not {rounds}")
-    if not 1 <= cores <= usable_cores():
-        raise ResourceError(f"--cores {cores}: give 1 or more, and no more than the {usable_cores()} cores there are")
-    if os.environ.get("RAY_ADDRESS"):
-        raise ResourceError("RAY_ADDRESS names a cluster, and everything here is measured on this machine; unset it")

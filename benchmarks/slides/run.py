@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import CLONE
-from benchmarks.cores import on_cores
+from benchmarks.cores import check_rounds, on_cores
 from benchmarks.data.cost import Sample
 from benchmarks.slides.draw import drawn_slides
 from benchmarks.slides.manifests import bytes_of, make_manifests
@@ -29,7 +29,7 @@ from benchmarks.slides.sizes import FULL, QUICK
 from benchmarks.timing import quartiles, ratio
 from wsc_ray.bench.environment import commit, describe_machine, unquiet, usable_cores, versions
 from wsc_ray.bench.output import invocation, require_file, require_folder
-from wsc_ray.errors import DataError, ResourceError, UserError
+from wsc_ray.errors import DataError
 from wsc_ray.files import atomic, write_summary
 from wsc_ray.manifest import open_manifest
 from wsc_ray.places import local_path
@@ -86,7 +86,7 @@ def measure_slides(
     folder = require_folder(out, COMMAND)
     file = None if markdown is None else require_file(markdown)
     cores = usable_cores() if cores is None else cores
-    _check(batch_size, cores, rounds)
+    check_rounds(batch_size, cores, rounds)
     sizes = QUICK if quick else FULL
     given = [local_path(slide) for slide in slides]
     for path in given:
@@ -182,14 +182,3 @@ def _results(speeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for speed in speeds
     ]
-
-
-def _check(batch_size: int, cores: int, rounds: int) -> None:
-    if batch_size < 4 or batch_size % 2:
-        raise UserError(f"--batch-size must be an even number from 4, not {batch_size}")
-    if rounds < 1:
-        raise UserError(f"--rounds must be 1 or more, not {rounds}")
-    if not 1 <= cores <= usable_cores():
-        raise ResourceError(f"--cores {cores}: give 1 or more, and no more than the {usable_cores()} cores there are")
-    if os.environ.get("RAY_ADDRESS"):
-        raise ResourceError("RAY_ADDRESS names a cluster, and everything here is measured on this machine; unset it")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.slides` at tiny sizes, and what a user can do wrong; what needs wsistream runs where it is installed."""
+"""`python -m benchmarks.slides` at tiny sizes, beside wsistream, and what a user can do wrong."""
 
 import json
 from functools import partial
@@ -26,7 +26,6 @@ from wsc_ray.stream.read import read_window
 ROUNDS, BATCH = 2, 16
 CORES = min(2, usable_cores())
 run_main = partial(invoke, program=main)
-needs_wsistream = pytest.mark.skipif(not wsistream.installed(), reason="wsistream is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +128,6 @@ def test_drawn_slides_are_tissue_on_glass_with_smaller_levels(tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
-@needs_wsistream
 def test_batches_that_read_nothing_come_in_the_order_of_those_that_do(tmp_path):
     slides = drawn_slides(tmp_path, 3, 960)
     for visit in VISITS.values():

@@ -122,7 +122,7 @@ def test_a_kubectl_that_is_not_connected(kube):
 
 
 def test_what_a_start_that_fails_may_leave(kube, capsys):
-    """It goes at once, since no head watches it; or it is said, where it was to stay."""
+    """The cluster is taken down at once, since nothing watches it. With `--down never` it stays up, and a warning says so."""
     cluster, bin = kube
     (bin / "full").touch()
     call = make_call(find_command("embed"), {"run": bin})

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.feature_files.stores import SLIDES, small_recipe, write_store
+from tests.kills import kill_in_the_middle
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import DataError, RunFolderError
 from wsc_ray.files import SUMMARY, read_json
@@ -166,15 +163,7 @@ def test_a_killed_run_goes_on_in_the_same_order(ray_cluster: None, tmp_path: Pat
     store, run = write_store(tmp_path / "store"), tmp_path / "run"
     recipe = recipe_of(store, tmp_path, workers=2, epochs=4, steps_per_epoch=15, checkpoint_every=7)
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    command = [sys.executable, "-m", "wsc_ray", "pretrain", str(tmp_path / "recipe.yaml"), "--out", str(run)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
-        deadline = time.monotonic() + 600
-        while len(metrics_file.read(run / "metrics.jsonl")) < 10:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert len(metrics_file.read(run / "metrics.jsonl")) < 60
+    kill_in_the_middle(tmp_path / "recipe.yaml", run, after=10, steps=60)
     again = pretrain(recipe=recipe, out=run)
     alone = pretrain(
         recipe=recipe_of(store, tmp_path, workers=1, epochs=4, steps_per_epoch=15, checkpoint_every=7),

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -16,6 +14,7 @@ from safetensors.torch import load_file
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.feature_files.stores import ENCODER, SLIDES, WIDTH, features_of, small_recipe, write_slide, write_store
+from tests.kills import kill_in_the_middle, type_again
 from tests.one_process import digest_of_one_process
 from tests.pretrain.test_invariance import InDouble, apart
 from wsc_ray.commands import pretrain
@@ -104,27 +103,13 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_the_same(run, settings, tm
 def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, tmp_path):
     """SIGKILL of the whole command between two checkpoints; then the same command."""
     settings["train"] |= {"steps_per_epoch": 200, "checkpoint_every": 30, "workers": 1}
-    (tmp_path / "recipe.yaml").write_text(validate_recipe(settings).to_yaml())
-    command = [sys.executable, "-m", "wsc_ray", "pretrain", str(tmp_path / "recipe.yaml"), "--out"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(validate_recipe(settings).to_yaml())
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    process = subprocess.Popen(
-        [*command, str(killed)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 600
-        while len(metrics_file.read(killed / "metrics.jsonl")) < 70:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    kill_in_the_middle(recipe, killed, after=70, steps=400)
     assert not (killed / "summary.json").exists()
     for out in (killed, alone):
-        done = subprocess.run(
-            [*command, str(out)], capture_output=True, text=True, cwd=tmp_path, timeout=900, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        type_again(recipe, out)
     assert [line["step"] for line in metrics_file.read(killed / "metrics.jsonl")] == list(range(1, 401))
     assert summary_of(killed)["samples_sha256"] == summary_of(alone)["samples_sha256"]
     weights = [load_file(folder / "encoder" / "model.safetensors") for folder in (killed, alone)]

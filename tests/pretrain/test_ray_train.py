@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,6 +13,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tests.conftest import small_recipe
+from tests.kills import kill_in_the_middle, type_again
 from wsc_ray.commands import pretrain
 from wsc_ray.errors import ResourceError, RunFolderError
 from wsc_ray.pretrain import metrics_file
@@ -90,21 +89,8 @@ def test_a_killed_command_typed_again_goes_on_as_if_nothing_had_been(settings, t
     recipe = validate_recipe(settings)
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "wsc_ray", "pretrain", tmp_path / "recipe.yaml", "--out", run]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 600
-        while len(metrics_file.read(run / "metrics.jsonl")) < 10:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert len(metrics_file.read(run / "metrics.jsonl")) < 60
-
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
+    kill_in_the_middle(tmp_path / "recipe.yaml", run, after=10, steps=60)
+    type_again(tmp_path / "recipe.yaml", run)
     assert [line["step"] for line in metrics_file.read(run / "metrics.jsonl")] == list(range(1, 61))
 
     client = MlflowClient(tracking_uri=recipe.tracking.uri)

@@ -4,10 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -17,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
+from tests.kills import kill_in_the_middle, type_again
 from tests.one_process import digest_of_one_process
 from tests.slides.drawn import draw
 from tests.slides.jpeg_slides import Jpeg, write_jpeg_slide
@@ -31,7 +28,6 @@ from wsc_ray.manifest.footers import PATCHES
 from wsc_ray.manifest.schema import schema_for
 from wsc_ray.manifest.write import write_file
 from wsc_ray.pixels import PixelSource
-from wsc_ray.pretrain import metrics_file
 from wsc_ray.recipe.reading import validate_recipe
 from wsc_ray.slides import open_slides
 from wsc_ray.slides.opening import open_slide
@@ -234,20 +230,8 @@ def test_a_killed_command_typed_again_was_fed_the_same(linked, embedded, setting
     straight = validate_recipe(recipe(settings, linked, record=True))
     (tmp_path / "recipe.yaml").write_text(straight.to_yaml())
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "wsc_ray", "pretrain", tmp_path / "recipe.yaml", "--out", run]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 600
-        while len(metrics_file.read(run / "metrics.jsonl")) < 10:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert len(metrics_file.read(run / "metrics.jsonl")) < 60
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
+    kill_in_the_middle(tmp_path / "recipe.yaml", run, after=10, steps=60)
+    type_again(tmp_path / "recipe.yaml", run)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps_done"] == 60
     alone = validate_recipe(recipe(settings, embedded, record=True))

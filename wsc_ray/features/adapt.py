@@ -114,8 +114,7 @@ def adapt_features(
         clear_unfinished(out)
         write_slides(out, cohort.slides)
         seconds = time.time() - started
-        if patches or tracker.last_step("patches") < 0:  # otherwise an earlier attempt was killed after it logged them
-            tracker.log_metrics({"patches": patches, "seconds": seconds, "patches_per_second": patches / seconds})
+        tracker.log_embedded(patches, seconds)
         return {"patches_embedded": patches, "patches_per_second": patches / seconds if patches else None}
 
     return carry_out("embed", out=out, identity=identity, plan=plan, params=plan, store=store, work=work)

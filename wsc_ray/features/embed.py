@@ -151,10 +151,7 @@ def embed_slides(
             write_slides(out, table)
         seconds = time.time() - started
         rate = lots.patches / seconds if lots.patches else None
-        if (
-            lots.patches or tracker.last_step("patches") < 0
-        ):  # otherwise an earlier attempt was killed after it logged them
-            tracker.log_metrics({"patches": lots.patches, "seconds": seconds, "patches_per_second": rate or 0.0})
+        tracker.log_embedded(lots.patches, seconds)
         embedded = lots.patches - sum(counts[slide] for slide in left_out)
         return {"patches_embedded": embedded, "patches_per_second": rate, "slides_left_out": left_out}
 

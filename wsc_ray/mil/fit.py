@@ -98,7 +98,7 @@ def fit_head(
 
 def make_optimizer(head: PackedHead, setting: Settings) -> torch.optim.Optimizer:
     """Return AdamW over a head's parameters."""
-    # Heads are small and bags often too: unfused, the optimizer takes a seventh of an epoch over 64 bags of 20 to 100 instances.
+    # Heads are small, and so are many bags: unfused, the optimizer is a noticeable part of an epoch (`python -m benchmarks.mil`).
     return torch.optim.AdamW(head.parameters(), lr=setting.lr, weight_decay=setting.weight_decay, fused=True)
 
 

@@ -77,9 +77,8 @@ def run_trials(
     try:
         results = tuner.fit()
     except Exception:
-        check_room(
-            task.out
-        )  # Tune writes what a trial raised to a file, and raises UnpicklingError where that is cut short
+        # On a full disk Tune cannot write a trial's error whole, and then raises UnpicklingError when it reads the file.
+        check_room(task.out)
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

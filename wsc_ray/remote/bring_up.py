@@ -158,16 +158,18 @@ def closing(cluster: Cluster, down: Down, limits: Limits | None = None) -> Itera
 def _start(cluster: Cluster, down: Down, limits: Limits | None, orders: Orders | None) -> None:
     """Start the cluster, with a watch on its head.
 
-    If that fails, machines may run already. They stay where `down` is "never", or where their head can watch them, so that somebody can
-    look at what failed; otherwise they are taken down. No job can be running on them yet.
+    If the start fails, machines may run already. They stay up if `down` is "never", or if a watch can be started on their head, so that
+    somebody can look at what failed. Otherwise they are taken down. No job can be running on them yet.
     """
+    started = False
     try:
         cluster.start()
+        started = True
         _watch(cluster, orders)
     except BaseException:  # Ctrl-C too
         if down == "never":
             _warn_up(cluster, ", as far as it came")
-        elif down == "on-success" and _watches_itself(cluster, orders):
+        elif down == "on-success" and not started and _watches_itself(cluster, orders):
             _warn_up(cluster, ", as far as it came", limits)
         elif left := _take_down(cluster):
             _warn(left)

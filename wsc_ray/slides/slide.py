@@ -142,7 +142,7 @@ def on_white(region: np.ndarray) -> np.ndarray:
     """Return a region (h, w, 4) or (h, w, 3) uint8 as (h, w, 3); transparent px, which were not scanned, become white."""
     if region.shape[-1] == 3:
         return region
-    # Most regions are opaque, and this is a third of what Pillow takes to look at alpha and convert.
+    # Most regions are opaque. One reduction over all px, and OpenCV's conversion, take less time than Pillow's.
     if int(np.bitwise_and.reduce(region.view("<u4"), axis=None)) >> 24 == 255:
         return cv2.cvtColor(region, cv2.COLOR_RGBA2RGB)
     colour, alpha = region[..., :3], region[..., 3:]
