@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.job_submission import JobStatus
 
-from wsc_ray.errors import JobError
+from wsc_ray.errors import ClusterError, JobError
 from wsc_ray.remote.job import as_table
-from wsc_ray.submit.follow import Shown, ended
+from wsc_ray.submit.follow import Shown, ended, follow
 from wsc_ray.submit.jobs import Job
 
 JOB = Job("wsc-ray-pretrain-run-0123abcd-1", "pretrain", "/run", "", JobStatus.SUCCEEDED, 0, "", 1.0, 2.0)
@@ -53,6 +53,39 @@ def test_a_job_that_did_not_end_well(status, exit_status, ends, said):
 
 def test_a_job_that_ended_well():
     assert ended(JOB, "http://head:8265") is JOB
+
+
+class ClosesEarly:
+    """A cluster whose connection closes before it has sent the log's last lines, although the job has ended."""
+
+    option, address = "--address http://head:8265", "http://head:8265"
+
+    def __init__(self, rest):
+        self.rest, self.client = rest, self
+
+    async def tail_job_logs(self, job_id):
+        yield "step 1\n"
+
+    def look(self, job_id):
+        return JOB
+
+    def log(self, job_id):
+        if self.rest is None:
+            raise ClusterError("http://head:8265 has no log of it")
+        return f"step 1\n{self.rest}"
+
+
+@pytest.mark.parametrize(
+    ("rest", "said", "warned"),
+    [("fail  manifest\n", "step 1\nfail  manifest\n", ""), (None, "step 1\n", "the end of the log may be missing")],
+)
+def test_the_last_lines_of_an_ended_job_are_shown_whenever_its_connection_closes(rest, said, warned, capsys):
+    written: list[str] = []
+    assert follow(ClosesEarly(rest), JOB.id, write=written.append) is JOB
+    assert "".join(written) == said
+    noted = capsys.readouterr().err
+    assert bool(noted) == bool(warned)
+    assert warned in noted
 
 
 def test_a_table_of_none():

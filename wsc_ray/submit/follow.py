@@ -87,6 +87,7 @@ def _until_ended(jobs: Jobs, job_id: str, shown: Shown) -> Job:
             asyncio.run(_tail(jobs, job_id, shown))
             job = jobs.look(job_id)
             if not job.running:
+                _show_rest(jobs, job_id, shown)
                 return job
             reason = "closed by the cluster"
         except DROPPED as error:
@@ -99,6 +100,17 @@ def _until_ended(jobs: Jobs, job_id: str, shown: Shown) -> Job:
         pause = min(2.0 ** (tries - 1), LONGEST_PAUSE)
         print(f"connection to {jobs.address} dropped ({reason}); again in {pause:g} s", file=sys.stderr, flush=True)
         time.sleep(pause)
+
+
+def _show_rest(jobs: Jobs, job_id: str, shown: Shown) -> None:
+    """Write what the connection did not send of an ended job's log: it can close, or be slow, just before the last lines."""
+    try:
+        text = jobs.log(job_id)
+    except DROPPED as error:
+        print(f"the end of the log may be missing: {error}", file=sys.stderr, flush=True)
+    else:
+        shown.begin()
+        shown.add(text)
 
 
 async def _tail(jobs: Jobs, job_id: str, shown: Shown) -> None:
