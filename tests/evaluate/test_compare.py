@@ -10,9 +10,10 @@ from wsc_ray.errors import DataError, RecipeError, RunFolderError, UserError
 from wsc_ray.evaluate.compare import bootstrap_p, compare, pair
 from wsc_ray.evaluate.compare_run import describe_comparison
 from wsc_ray.evaluate.predictions import read_predictions
+from wsc_ray.features.store import SlideFeatures, write_slide
 from wsc_ray.files import read_json
 
-from .test_run import FAST, add_members, made, places, tracked
+from .test_run import FAST, add_members, change, made, places, tracked
 
 __all__ = ["made", "places", "tracked"]
 SLIDES = 40
@@ -112,6 +113,22 @@ def test_members_of_each_result_are_drawn_apart(tmp_path: Path) -> None:
     assert found["low"] < -0.01 < 0.01 < found["high"]
     assert [each["members"] for each in summary["results"]] == [3, 3]
     assert not any("one fit only" in note for note in summary["notes"])
+
+
+def test_openings_are_counted_also_where_a_slide_has_no_patches(places: dict[str, Path], tmp_path: Path) -> None:
+    """The ledger's slides are those of the split, and a slide without patches has no prediction."""
+    run = places["out"].parent
+    (run / "run.json").write_text('{"format": 1}')
+    (run / "recipe.yaml").write_text("evaluate: {bootstrap: 100}\n")
+    empty = SlideFeatures("test-005", np.zeros((0, 8), np.float32), np.zeros((0, 2), np.int64))
+    write_slide(places["features"], empty, attributes={}, coords_attributes={})
+    change(places["features"], "patches", lambda row: 0 if row["slide_id"] == "test-005" else row["patches"])
+    evaluate(run=run)
+    evaluate(run=run)
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("slide_id,prob_positive\n" + "".join(f"{slide},0.5\n" for slide in read_predictions(run).slides))
+    summary = evaluate(results=[run, theirs], compare=True, dry_run=True)
+    assert [each["opened"] for each in summary["results"]] == [2, None]
 
 
 def test_a_run_is_compared_with_a_table_of_somebody_else(places: dict[str, Path], tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import pyarrow as pa
 from wsc_ray.errors import RecipeError
 from wsc_ray.evaluate.compare import Difference, Pairing, compare, pair
 from wsc_ray.evaluate.describe import metric_name
-from wsc_ray.evaluate.ledger import counted, digest_of_slides, read_ledger
+from wsc_ray.evaluate.ledger import cohort_of, counted, digest_of_slides, read_ledger
 from wsc_ray.evaluate.predictions import find_predictions, read_predictions
 from wsc_ray.files import atomic
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_run
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tracking import Tracker
+from wsc_ray.tracking_store import read_link
 from wsc_ray.uris import shown
 
 COMMAND = "evaluate --compare"
@@ -145,8 +146,13 @@ def _plan(pairing: Pairing, out: AnyPath | None, recipe: Recipe) -> dict[str, An
 
 def _opened(name: str, slides: pa.Table) -> int | None:
     """Return how often a run has opened these slides; None for a result that is no run."""
-    _, run = find_predictions(name)
-    return None if run is None else counted(read_ledger(run), digest_of_slides(slides))["opening"]
+    path, run = find_predictions(name)
+    if run is None:
+        return None
+    lines, link = read_ledger(run), read_link(path.parent)
+    # The ledger counts slides without patches too, which have no prediction.
+    cohort = cohort_of(lines, link["run_id"]) if link else None
+    return counted(lines, cohort or digest_of_slides(slides))["opening"]
 
 
 def _notes(pairing: Pairing) -> list[str]:
