@@ -234,7 +234,7 @@ def _opening(features: AnyPath, measured: pa.Table, where: str, query: Bags, bag
 
 def _empty(bags: Bags, query: Bags | None) -> list[str]:
     empty = [*bags.empty, *(query.empty if query else ())]
-    return [f"{len(empty)} slides have no patches and are left out: {', '.join(empty[:5])}"] if empty else []
+    return [f"slides without patches, which are left out: {len(empty)} ({', '.join(empty[:5])})"] if empty else []
 
 
 def _plan(
