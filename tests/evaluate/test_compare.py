@@ -290,6 +290,15 @@ def test_tables_that_disagree_are_named(tables: list[Path]) -> None:
         evaluate(results=[a, c], compare=True)
 
 
+def test_slides_of_one_patient_have_no_intervals(tmp_path: Path) -> None:
+    """Every draw would be the same, so that any difference had a p of one in a thousand."""
+    tables = []
+    for name in ("a", "b"):
+        tables.append(write(tmp_path / f"{name}.csv", scores(len(tables), 1), patient_id="only"))
+    with pytest.raises(DataError, match="all slides are of patient only; intervals over patients need two at least"):
+        evaluate(results=tables, compare=True, overrides=FAST)
+
+
 def test_a_comparison_wants_two_results_and_no_run(tables: list[Path], tmp_path: Path, wsc_ray_command) -> None:
     again = tables[0].parent / ".." / tables[0].parent.name / tables[0].name
     for results in (tables[:1], [tables[0], tables[0]], [tables[0], again], []):
