@@ -203,10 +203,11 @@ def _notes(result: Result, metrics: Mapping[str, Any], patients: Patients) -> li
             f"test slides without patches, which are left out: {len(bags.empty)} ({', '.join(bags.empty[:5])})"
         )
     count = len(set(bags.patient_ids))
-    if any(each["low"] == each["value"] == each["high"] == 1 for each in metrics.values()):
-        notes.append(
-            f"a metric of 1 is 1 in every draw, so that its interval has no width, whatever the number of patients ({count})"
-        )
+    for extreme in (1, 0):
+        if any(each["low"] == each["value"] == each["high"] == extreme for each in metrics.values()):
+            notes.append(
+                f"a metric of {extreme} is {extreme} in every draw, so that its interval has no width, whatever the number of patients ({count})"
+            )
     if patients.differing:
         notes.append(
             f"patients whose slides differ in their label, and who are counted by the most severe one: {patients.differing}"
