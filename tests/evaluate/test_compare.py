@@ -129,6 +129,8 @@ def test_openings_are_counted_also_where_a_slide_has_no_patches(places: dict[str
     theirs.write_text("slide_id,prob_positive\n" + "".join(f"{slide},0.5\n" for slide in read_predictions(run).slides))
     summary = evaluate(results=[run, theirs], compare=True, dry_run=True)
     assert [each["opened"] for each in summary["results"]] == [2, None]
+    text = describe_comparison(summary, dry_run=True)
+    assert f"{run} (1 member, slides opened so far: 2), {theirs} (1 member)" in text
 
 
 def test_a_run_is_compared_with_a_table_of_somebody_else(places: dict[str, Path], tmp_path: Path) -> None:
