@@ -26,6 +26,9 @@ demo: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
+gpu: $(VENV)/.installed
+	PYTHON=$(BIN)/python benchmarks/gpu.sh --out gpu
+
 # What starts neither Ray nor a benchmark.
 test-fast: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not ray and not cluster and not slow"

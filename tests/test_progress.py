@@ -56,3 +56,15 @@ def test_a_terminal_gets_a_bar():
     with Progress("embed", 10, unit="patches", stream=stream) as shown:
         shown.to(10, "done")
     assert "\r" in stream.getvalue()
+
+
+def test_a_rate_of_thousands_is_written_out(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    shown = Progress("embed", 100_000, unit="patches", stream=stream)
+    for done in (1, 67_121):
+        now[0] += 10.0
+        shown.to(done)
+    assert ", 6,712 patches/s, " in stream.getvalue()

@@ -66,6 +66,14 @@ def test_the_first_screens_commands_are_the_makefiles():
         assert runs in shown
 
 
+def test_every_target_of_the_makefile_has_a_rule():
+    makefile = (ROOT / "Makefile").read_text()
+    rules = re.findall(r"^([\w-]+):", makefile, re.MULTILINE)
+    (targets,) = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    assert sorted(rules) == sorted(targets.split())
+    assert set(re.findall(r'echo "make ([\w-]+)', makefile)) <= set(rules)
+
+
 def table(text):
     return re.findall(rf"^(?:{'|'.join(ENCODERS)}) +\d.*", text, re.MULTILINE)
 

@@ -72,6 +72,7 @@ def test_everything_wrong_is_said_together():
         ({"loss": {"temperature": 0}}, "`loss.temperature`"),
         ({"loss": {"temperature": float("nan")}}, "`loss.temperature`"),
         ({"train": 3}, "`train`: 3 is not a section"),
+        ({"data": {"pure": [0]}}, "`data.pure.0`: 0 is a number or a truth value; for the text write it in quotes"),
         ({"tune": {"hidden": []}}, "`tune.hidden`"),
         ({"tracking": {"uri": "https://me:secret@mlflow"}}, "`tracking.uri`: it holds a password"),
     ],

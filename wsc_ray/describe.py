@@ -7,7 +7,7 @@ from typing import Any
 
 
 def describe(summary: Mapping[str, Any], *, dry_run: bool = False) -> str:
-    """A summary as short text: a line a value, nested values as `a.b`."""
+    """Return a summary as short text: one line for each value, nested values as `a.b`."""
     pairs = list(_lines(summary))
     width = max(len(key) for key, _ in pairs)
     head = ["plan (nothing was started):"] if dry_run else []

@@ -67,6 +67,7 @@ class Progress:
             print(text, file=self.stream, flush=True)
 
     def advance(self, amount: int, note: str = "") -> None:
+        """Add to the amount of work done; see `to`."""
         self.to(self.done + amount, note)
 
     def _line(self, note: str = "") -> None:
@@ -77,5 +78,6 @@ class Progress:
         text = f"{self.label}: {self.done:,}/{self.total:,} {self.unit} ({share:.0f}%)"
         if rate:
             left = tqdm.format_interval((self.total - self.done) / rate)
-            text += f", {rate:.3g} {self.unit}/s, {left} left"
+            text += f", {rate:,.0f}" if rate >= 100 else f", {rate:.3g}"
+            text += f" {self.unit}/s, {left} left"
         print(text + (f", {note}" if note else ""), file=self.stream, flush=True)

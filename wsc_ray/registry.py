@@ -33,7 +33,7 @@ class Registry(Generic[T]):
         self._lock = threading.RLock()  # threads that read pixels come here first at the same time
 
     def register(self, name: str) -> Callable[[T], T]:
-        """A decorator that registers what it decorates under `name`.
+        """Return a decorator that registers what it decorates under `name`.
 
         Raises:
             ValueError: the name is taken by something else.
@@ -48,12 +48,12 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         self._load()
         return sorted(self._things)
 
     def missing(self, name: str) -> str:
-        """A sentence for a name that nothing has: the nearest one, and all that there are."""
+        """Return a sentence about a name that nothing has: the nearest name, and all that there are."""
         near = difflib.get_close_matches(name, self.names(), n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         return f"there is no {self.kind} {name}{meant}; there are {', '.join(self.names())}"
@@ -63,10 +63,10 @@ class Registry(Generic[T]):
         return name in self._things
 
     def __getitem__(self, name: str) -> T:
-        """The thing of that name.
+        """Return what is registered under a name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: nothing is.
         """
         self._load()
         return self._things[name]

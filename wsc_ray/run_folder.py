@@ -67,7 +67,7 @@ class RunFolder:
             temporary.write_text(f"# {checksums.KEY}: {checksums.ZEROS}\n{text}", encoding="utf-8")
 
     def checked_recipe(self) -> AnyPath:
-        """The run's recipe, as it was written.
+        """Return the path of the run's recipe, if it is as it was written.
 
         Raises:
             RunFolderError: it is damaged.
@@ -87,7 +87,7 @@ class RunFolder:
         return self.recipe
 
     def read_info(self) -> dict[str, Any]:
-        """What the run is: format, versions, manifest and its digest, the part of the recipe that decides the weights.
+        """Return what the run is: format, versions, manifest and its digest, the part of the recipe that decides the weights.
 
         Raises:
             RunFolderError: the folder is no run folder, or of a newer format.
@@ -112,7 +112,7 @@ class RunFolder:
 
 
 def step_of(run: str | AnyPath) -> str | None:
-    """The step at which `wsc-ray run` stands in a folder; None where all are complete.
+    """Return the step at which `wsc-ray run` stands in a folder; None if all are complete.
 
     Raises:
         OSError: the folder cannot be read from here.

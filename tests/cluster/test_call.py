@@ -146,6 +146,21 @@ def test_a_password_does_not_travel(monkeypatch, wrong, said):
     assert "hush" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"data": {"manifest": "s3://key:hush@bucket/cohort"}},
+        {"encoder": {"weights": "s3://key:hush@bucket/w.safetensors"}},
+        {"stream": {"by": "cluster", "features": "s3://key:hush@bucket/features"}},
+    ],
+)
+def test_a_password_in_a_recipe_does_not_travel(setting):
+    """The recipe would arrive without it, and the job would be refused where nobody looks."""
+    with pytest.raises(ClusterError, match="holds a password or key") as error:
+        make_call("run", recipe=recipe(**setting), out="run")
+    assert "hush" not in str(error.value)
+
+
 def test_the_store_of_the_environment_travels(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
     assert make_call("embed", run="run").environment == {"MLFLOW_TRACKING_URI": "http://mlflow.example:5000"}

@@ -10,9 +10,10 @@ from wsc_ray.errors import DataError, RecipeError, RunFolderError, UserError
 from wsc_ray.evaluate.compare import bootstrap_p, compare, pair
 from wsc_ray.evaluate.compare_run import describe_comparison
 from wsc_ray.evaluate.predictions import read_predictions
+from wsc_ray.features.store import SlideFeatures, write_slide
 from wsc_ray.files import read_json
 
-from .test_run import FAST, add_members, made, places, tracked
+from .test_run import FAST, add_members, change, made, places, tracked
 
 __all__ = ["made", "places", "tracked"]
 SLIDES = 40
@@ -112,6 +113,24 @@ def test_members_of_each_result_are_drawn_apart(tmp_path: Path) -> None:
     assert found["low"] < -0.01 < 0.01 < found["high"]
     assert [each["members"] for each in summary["results"]] == [3, 3]
     assert not any("one fit only" in note for note in summary["notes"])
+
+
+def test_openings_are_counted_also_where_a_slide_has_no_patches(places: dict[str, Path], tmp_path: Path) -> None:
+    """The ledger's slides are those of the split, and a slide without patches has no prediction."""
+    run = places["out"].parent
+    (run / "run.json").write_text('{"format": 1}')
+    (run / "recipe.yaml").write_text("evaluate: {bootstrap: 100}\n")
+    empty = SlideFeatures("test-005", np.zeros((0, 8), np.float32), np.zeros((0, 2), np.int64))
+    write_slide(places["features"], empty, attributes={}, coords_attributes={})
+    change(places["features"], "patches", lambda row: 0 if row["slide_id"] == "test-005" else row["patches"])
+    evaluate(run=run)
+    evaluate(run=run)
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("slide_id,prob_positive\n" + "".join(f"{slide},0.5\n" for slide in read_predictions(run).slides))
+    summary = evaluate(results=[run, theirs], compare=True, dry_run=True)
+    assert [each["opened"] for each in summary["results"]] == [2, None]
+    text = describe_comparison(summary, dry_run=True)
+    assert f"{run} (1 member, slides opened so far: 2), {theirs} (1 member)" in text
 
 
 def test_a_run_is_compared_with_a_table_of_somebody_else(places: dict[str, Path], tmp_path: Path) -> None:
@@ -271,6 +290,15 @@ def test_tables_that_disagree_are_named(tables: list[Path]) -> None:
     replaced(c, "s3,p1,negative", "s3,p7,positive")
     with pytest.raises(DataError, match=r"slide s3 has patient_id p1 in .*a.csv and p7 in .*c.csv"):
         evaluate(results=[a, c], compare=True)
+
+
+def test_slides_of_one_patient_have_no_intervals(tmp_path: Path) -> None:
+    """Every draw would be the same, so that any difference had a p of one in a thousand."""
+    tables = []
+    for name in ("a", "b"):
+        tables.append(write(tmp_path / f"{name}.csv", scores(len(tables), 1), patient_id="only"))
+    with pytest.raises(DataError, match="all slides are of patient only; intervals over patients need two at least"):
+        evaluate(results=tables, compare=True, overrides=FAST)
 
 
 def test_a_comparison_wants_two_results_and_no_run(tables: list[Path], tmp_path: Path, wsc_ray_command) -> None:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tests.mil.cohort import FEW
+from wsc_ray.evaluate.assess import bounds
+from wsc_ray.evaluate.describe import metric_name
 from wsc_ray.evaluate.metrics import confusion, measure, reliability
 from wsc_ray.mil.auroc import auroc
 
@@ -128,3 +130,24 @@ def test_the_reliability_curve_says_how_often_a_probability_came_true() -> None:
     assert (first.low, first.slides, first.observed) == (0, 1, 0)
     assert (second.slides, second.predicted, second.observed) == (2, pytest.approx(0.15), 1)
     assert (last.high, last.slides, last.predicted, last.observed) == (1, 2, pytest.approx(0.975), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [
+        ("slides quadratic_kappa", (-1, 1)),
+        ("kappa", (-1, 1)),
+        ("patients brier", (0, 2)),
+        ("slides auroc", (0, 1)),
+        ("slides sensitivity_kappa light chain", (0, 1)),
+        ("specificity_brier", (0, 1)),
+    ],
+)
+def test_a_class_that_is_called_like_a_metric_has_no_bounds_of_its_own(name: str, possible: tuple[int, int]) -> None:
+    assert bounds(name, 3) == possible
+
+
+def test_a_class_keeps_its_name_where_metrics_are_written_for_people() -> None:
+    assert metric_name("sensitivity_grade_3") == "sensitivity grade_3"
+    assert metric_name("sensitivity") == "sensitivity"
+    assert metric_name("balanced_accuracy") == "balanced accuracy"

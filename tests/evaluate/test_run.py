@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,18 @@ def test_with_folds_a_slide_is_predicted_by_members_that_never_saw_it(places: di
         predict_members(members, bags, {**folds, "test-015": "c"}, head)
     with pytest.raises(DataError, match=r"name their column with data\.fold"):
         measured_slides(slides, members, places["features"], Recipe())
+
+
+def test_a_note_names_metrics_of_0_and_of_1_whose_intervals_have_no_width(places: dict[str, Path]) -> None:
+    members = load_members(places["head"])
+    bags = load_bags(places["features"], slides_of(read_slides(places["features"]).slides, "test"), CLASSES)
+    found, attention = predict_members(members, bags, {}, places["head"])
+    negative = np.zeros_like(found.probabilities)
+    negative[..., 0] = 1
+    result = Result(bags, CLASSES, replace(found, probabilities=negative), attention)
+    notes = "\n".join(assess(result, Recipe(evaluate={"bootstrap": 100}))["notes"])
+    assert "a metric of 1 is 1 in every draw" in notes  # specificity
+    assert "a metric of 0 is 0 in every draw" in notes  # sensitivity
 
 
 def test_threshold_and_temperature_are_of_validation_slides_alone(places: dict[str, Path]) -> None:

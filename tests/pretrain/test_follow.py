@@ -97,6 +97,49 @@ def test_steps_wait_for_a_store_that_is_away(server, tmp_path, capsys, monkeypat
         away_for_good(RunFolder(tmp_path / "other"), tracker, server)
 
 
+class Store:
+    """As much of a tracker as following needs; while it is `away` it takes no steps."""
+
+    def __init__(self, away=False):
+        self.away, self.steps = away, []
+
+    def last_step(self, key):
+        return max(self.steps, default=0)
+
+    def log_metrics(self, metrics, step):
+        if self.away:
+            raise TrackingError("the store is away")
+        self.steps.append(step)
+
+
+def test_a_collapse_is_told_once_also_while_the_store_is_away(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(TrackingError, match="away"):
+        collapse(RunFolder(tmp_path), Store(away=True))
+    assert capsys.readouterr().err.count("have collapsed") == 1
+
+
+def collapse(folder, tracker):
+    with followed(folder, Plan(), tracker, "weaksupcon"):
+        writer = metrics_file.MetricsWriter(folder.metrics, 0)
+        writer.append(1, {"loss": 1.0, "collapsed": 0.0})
+        writer.append(2, {"loss": 1.0, "collapsed": 1.0, "mean_cosine": 1.0, "effective_rank": 1.0})
+        time.sleep(0.5)
+
+
+def test_a_damaged_line_does_not_end_following(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
+    folder, store = RunFolder(tmp_path), Store()
+    with followed(folder, Plan(), store, "weaksupcon"):
+        folder.metrics.write_text("damaged\n")
+        time.sleep(0.2)
+        writer = metrics_file.MetricsWriter(RunFolder(tmp_path / "whole").metrics, 0)
+        writer.append(1, {"loss": 1.0})
+        (tmp_path / "whole" / folder.metrics.name).replace(folder.metrics)
+    assert store.steps == [1]
+
+
 def away_for_good(folder, tracker, server):
     with followed(folder, Plan(), tracker, "weaksupcon"):
         server.stop()

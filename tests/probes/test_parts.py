@@ -132,6 +132,18 @@ def test_sites_that_say_nothing_are_left_out() -> None:
     assert "needs two sites with two patients each" in notes[-1]
 
 
+def test_a_group_with_all_slides_of_a_site_leaves_out_the_figures_of_sites_alone() -> None:
+    patients = np.repeat(["p0", "p1", "p2", "p3"], [1, 2, 3, 7])
+    sites = np.array(list("xxxyxxyyyyyyy"))
+    some = samples(13)
+    few = Samples(some.features, some.labels, some.classes, some.slides, patients)
+    figures, notes = robustness(few, sites, 0)
+    assert figures is None
+    assert notes == [
+        "robustness to site needs more patients of each site: one of their groups holds all slides of a site"
+    ]
+
+
 def test_without_its_packages_a_probe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     some = samples()
     monkeypatch.setitem(sys.modules, "faiss", None)

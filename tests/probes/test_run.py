@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from tests.mil.cohort import write_store
 from wsc_ray.commands import evaluate, probe
 from wsc_ray.errors import DataError, RecipeError, RunFolderError
 from wsc_ray.evaluate.ledger import LEDGER, read_ledger
-from wsc_ray.features.store import SlideFeatures, read_slides, slide_path, write_slide, write_slides
+from wsc_ray.features.store import SlideFeatures, read_slide, read_slides, slide_path, write_slide, write_slides
 from wsc_ray.files import read_json
 from wsc_ray.probes.describe import describe_probes
 from wsc_ray.probes.run import _sides
@@ -90,6 +91,24 @@ def test_a_cohort_with_sites_says_how_much_of_them_is_in_the_features(places: di
     table.write_text("\n".join(["patient_id,site", *rows]))
     other = probe(**places, overrides=[*FAST, f"data.cohort={table}"])
     assert other["site"]["site_balanced_accuracy"] != summary["site"]["site_balanced_accuracy"]
+
+
+def test_test_slides_of_one_patient_have_no_intervals(places: dict[str, Path]) -> None:
+    change(places["features"], "patient_id", lambda r: "only" if r["split"] == "test" else r["patient_id"])
+    with pytest.raises(DataError, match="all slides to measure on are of patient only"):
+        probe(**places, test=True, overrides=FAST)
+    assert not places["out"].exists()
+
+
+@pytest.mark.parametrize("known", [(), ("test-000",)])
+def test_patches_of_too_few_known_labels_are_left_out(places: dict[str, Path], known: tuple[str, ...]) -> None:
+    """Labels of patches may be known in training slides alone."""
+    for number in range(16):
+        slide = read_slide(places["features"], f"test-{number:03d}")
+        if slide.slide_id not in known:
+            unknown = replace(slide, patch_label=np.full(len(slide.coords), -1, np.int8))
+            write_slide(places["features"], unknown, attributes={}, coords_attributes={})
+    assert list(probe(**places, test=True, overrides=FAST)["probes"]) == ["slides"]
 
 
 def test_with_folds_all_slides_take_part(places: dict[str, Path]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -46,6 +47,18 @@ def test_of_a_slide_file(tmp_path: Path, picture: np.ndarray) -> None:
     assert whole is not None
     assert whole.shape[0] == whole.shape[1]
     assert whole[-1, -1, 0] < 60 < whole[0, 0, 0]
+
+
+def test_no_slide_stays_open(tmp_path: Path, picture: np.ndarray) -> None:
+    def is_open() -> bool:
+        return any(Path(each.path) == tmp_path / "s.tiff" for each in psutil.Process().open_files())
+
+    write(tmp_path / "s.tiff", picture)
+    originals = Originals(manifest_in(tmp_path, slide_uri=["s.tiff"]))
+    assert originals.whole("s", Frame(0, 0, 1024, 1024, 64)) is not None
+    assert is_open()
+    originals.close()
+    assert not is_open()
 
 
 def test_of_a_preview_where_the_file_has_gone(tmp_path: Path, picture: np.ndarray) -> None:

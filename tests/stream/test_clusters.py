@@ -206,7 +206,7 @@ def test_nothing_but_finite_features_is_clustered(manifest: Path, tmp_path: Path
 
 
 def test_few_patches_without_features_are_a_cluster_of_their_own(manifest: Path, tmp_path: Path) -> None:
-    """`embed --skip-bad` leaves out slides of which a patch cannot be read, and `pretrain` tolerates such patches."""
+    """A slide may be missing from the features, and `pretrain` tolerates a few patches of such slides."""
     features = features_for(tmp_path / "f", without="b")
     found = found_of(manifest, features, bad=0.02)  # 2.5 of 126 and three standard deviations: 7 patches
     rows = found.table.to_pylist()

@@ -12,10 +12,10 @@ from wsc_ray.errors import RecipeError
 
 
 def _describe(summary: Mapping[str, Any], dry_run: bool) -> str:
-    if "differences" in summary:
+    if "results" in summary:
         from wsc_ray.evaluate.compare_run import describe_comparison
 
-        return describe_comparison(summary)
+        return describe_comparison(summary, dry_run=dry_run)
     if dry_run or "metrics" not in summary:
         return describe(summary, dry_run=dry_run)
     from wsc_ray.evaluate.describe import describe as describe_evaluation

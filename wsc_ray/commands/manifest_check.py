@@ -19,7 +19,7 @@ def manifest_check(
     *,
     manifest: Annotated[str | Path, Option(metavar="MANIFEST", argument=True, kind="path")],
     all: Annotated[bool, Option("Decode every image.")] = False,
-    sample: Annotated[int, Option("Without --all: number of images to decode.", least=0)] = 1000,
+    sample: Annotated[int, Option("Without --all: largest number of images to decode.", least=0)] = 1000,
     seed: Annotated[int, Option("Seed of the sample.", least=0)] = 0,
     features: Annotated[
         str | Path | None,

@@ -49,8 +49,8 @@ def run(
     """Pretrain, embed, tune and evaluate, one after the other.
 
     Each step runs the command of the same name on the run folder, with this recipe. If the recipe names slides (tile.slides) and its
-    manifest is missing, `tile` goes first. After an interruption, type the same
-    command again: it goes on with the step that is not complete.
+    manifest is missing, `tile` goes first. After an interruption, type the same command again: it goes on with the step that is not
+    complete.
 
     Returns:
         `seconds` of each step and the summary of `evaluate`; for a dry run the plan of the first step, and the steps after it.

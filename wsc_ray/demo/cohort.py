@@ -104,7 +104,7 @@ def write_cohort(
 
 
 def _slides(counts: tuple[int, int, int], seed: int) -> Iterator[tuple[str, int, int]]:
-    """Split, patient and label of each slide, in an order that tells neither split nor label."""
+    """Yield split, patient and label of each slide, in an order that tells neither split nor label."""
     rng = np.random.default_rng([seed, 2**31])
     patient, slides = 0, []
     for split, count in zip(SPLITS, counts, strict=True):
@@ -119,7 +119,7 @@ def _slides(counts: tuple[int, int, int], seed: int) -> Iterator[tuple[str, int,
 
 
 def _draw(plan: tuple[Any, ...]) -> pa.Table:
-    """One slide's rows. Each slide has random numbers of its own, so that any process may draw it."""
+    """Return one slide's rows. Each slide has random numbers of its own, so that any process may draw it."""
     seed, number, split, patient, label, patches, tumour_fraction, size = plan
     rows = _draw_slide(np.random.default_rng([seed, number]), label, patches, tumour_fraction, size)
     same = {
@@ -136,7 +136,7 @@ def _draw(plan: tuple[Any, ...]) -> pa.Table:
 def _draw_slide(
     rng: np.random.Generator, label: int, patches: int, tumour_fraction: tuple[float, float], size: int
 ) -> dict[str, list[int] | list[bytes]]:
-    """One slide's x, y, patch_label and image; tumour patches are the ones nearest to a point of the slide."""
+    """Return one slide's x, y, patch_label and image; tumour patches are the ones nearest to a point of the slide."""
     stain = draw_stain(rng)
     columns = int(np.ceil(np.sqrt(1.5 * patches)))
     cells = np.sort(rng.choice(columns * columns, patches, replace=False))
@@ -185,7 +185,7 @@ def contact_sheet(table: str | Path, path: str | Path, *, slides: int = 8, patch
 
 
 def _tile(image: bytes, tumour: int, scale: int) -> np.ndarray:
-    """(h, w, 3) uint8 BGR: an enlarged patch in a white margin, with a dark green frame where it is tumour."""
+    """Return an enlarged patch, (h, w, 3) uint8 BGR, in a white margin, with a dark green frame where it is tumour."""
     tile = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     assert tile is not None  # the cohort's own PNG
     tile = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)

@@ -114,7 +114,7 @@ class _Stages:
 
 
 def _cohort(out: Path, seed: int, quick: bool) -> Path:
-    """Draw, import and check the cohort, where that is not done yet; its manifest's folder."""
+    """Draw, import and check the cohort, where that is not done yet, and return its manifest's folder."""
     manifest = out / "manifest"
     if read_summary(manifest) is None:
         table = out / "cohort" / "patches.parquet"

@@ -111,7 +111,7 @@ def draw_patch(rng: np.random.Generator, tumour: bool, stain: Stain, size: int =
 
 
 def _mixture(rng: np.random.Generator, tumour: bool) -> list[tuple[_Nuclei, float]]:
-    """Kinds of nuclei in a patch and the share of the nuclear area that each has."""
+    """Return the kinds of nuclei in a patch and the share of the nuclear area that each has."""
     first, second = rng.choice(len(_NORMAL), 2, replace=False)
     share = rng.uniform(0.75, 1.0)
     main = _TUMOUR if tumour else _NORMAL[first]
@@ -165,7 +165,7 @@ def _draw_nuclei(
 
 
 def _apart(discs: np.ndarray, fixed: int, gap: float) -> np.ndarray:
-    """Indices, counted from `fixed` on, of discs (n, 3) taken in turn where they keep `gap` from those taken."""
+    """Return the indices, counted from `fixed` on, of discs (n, 3) taken in turn where they keep `gap` from those taken."""
     x, y, radius = discs.T
     close = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < (gap * (radius[:, None] + radius)) ** 2
     blocked = close[:fixed].any(axis=0)
@@ -180,7 +180,7 @@ def _apart(discs: np.ndarray, fixed: int, gap: float) -> np.ndarray:
 def _outlines(
     rng: np.random.Generator, radius: np.ndarray, elongation: np.ndarray, turn: np.ndarray, irregular: float
 ) -> np.ndarray:
-    """(n, 20, 2) px around (0, 0): ellipses of the given mean radii with low harmonics added."""
+    """Return outlines, (n, 20, 2) px around (0, 0): ellipses of the given mean radii with low harmonics added."""
     waves = rng.normal(0, irregular, (2, len(radius), len(_HARMONICS)))
     r = radius[:, None] * np.maximum(1 + waves[0] @ np.cos(_HARMONICS) + waves[1] @ np.sin(_HARMONICS), 0.5)
     stretch = np.sqrt(elongation)[:, None]
@@ -195,7 +195,7 @@ def _fill(drawn: np.ndarray, outline: np.ndarray, x: float, y: float, level: int
 
 
 def _haematoxylin_values(rng: np.random.Generator, area: float, count: int) -> np.ndarray:
-    """The sorted haematoxylin values of a patch: background, a soft edge, nuclei of varied darkness."""
+    """Return the sorted haematoxylin values of a patch: background, a soft edge, nuclei of varied darkness."""
     u = np.linspace(0, 1, count)
     dark, pale = rng.uniform(0.65, 0.95), rng.uniform(0.03, 0.1)
     nucleus = dark * (0.5 + 0.75 * np.clip((u - 1 + area) / area, 0, 1) ** 1.3)
@@ -204,7 +204,7 @@ def _haematoxylin_values(rng: np.random.Generator, area: float, count: int) -> n
 
 
 def _by_rank(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`image` with its values replaced, smallest by smallest, by the sorted `values`."""
+    """Return `image` with its values replaced, smallest by smallest, by the sorted `values`."""
     result = np.empty(image.size, np.float32)
     low, high = image.min(), image.max()
     levels = ((image - low) * (65535 / (high - low))).astype(np.uint16)  # 16 bits: NumPy sorts them by radix
@@ -213,7 +213,7 @@ def _by_rank(image: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, size: int, grain: float) -> np.ndarray:
-    """(size, size) smooth noise of about unit variance, with blobs of about `grain` px."""
+    """Return smooth noise, (size, size), of about unit variance, with blobs of about `grain` px."""
     cells = max(2, round(size / grain) + 1)
     return cv2.resize(
         rng.standard_normal((cells, cells), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC
@@ -221,7 +221,7 @@ def _noise(rng: np.random.Generator, size: int, grain: float) -> np.ndarray:
 
 
 def _fibres(rng: np.random.Generator, size: int, angle: float) -> np.ndarray:
-    """(size, size) wavy streaks along `angle`."""
+    """Return wavy streaks, (size, size), along `angle`."""
     streaks = rng.standard_normal((size // 2, 8), dtype=np.float32)
     streaks = cv2.resize(streaks, (2 * size, 2 * size), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:size, :size].astype(np.float32) - size / 2
@@ -234,7 +234,7 @@ def _fibres(rng: np.random.Generator, size: int, angle: float) -> np.ndarray:
 
 
 def _lumen(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size) in 0..1: one rounded gap with a soft edge."""
+    """Return one rounded gap with a soft edge, (size, size), from 0 to 1."""
     gap = np.zeros((size, size), np.uint8)
     x, y = rng.uniform(0, size, 2)
     outline = _outlines(rng, rng.uniform(0.08, 0.2, 1) * size, rng.uniform(1, 2, 1), rng.uniform(0, np.pi, 1), 0.08)[0]

@@ -128,6 +128,8 @@ def entry(name: str, value: float, spread: Interval, classes: int) -> dict[str, 
 
 def bounds(name: str, classes: int) -> tuple[float, float]:
     """Return the smallest and the largest possible value of a metric, for this number of classes."""
+    if "sensitivity" in name or "specificity" in name:  # a class may be called kappa
+        return 0.0, 1.0
     return -1.0 if "kappa" in name else 0.0, 2.0 if classes > 2 and "brier" in name else 1.0
 
 
@@ -197,12 +199,15 @@ def _notes(result: Result, metrics: Mapping[str, Any], patients: Patients) -> li
         lacking = ", ".join(name for name, each in metrics.items() if each["value"] is None)
         notes.append(f"no test slide is {', '.join(absent)}, so that {lacking} are not defined")
     if bags.empty:
-        notes.append(f"{len(bags.empty)} test slides have no patches and are left out: {', '.join(bags.empty[:5])}")
-    count = len(set(bags.patient_ids))
-    if any(each["low"] == each["value"] == each["high"] == 1 for each in metrics.values()):
         notes.append(
-            f"a metric of 1 is 1 in every draw, so that its interval has no width, whatever the number of patients ({count})"
+            f"test slides without patches, which are left out: {len(bags.empty)} ({', '.join(bags.empty[:5])})"
         )
+    count = len(set(bags.patient_ids))
+    for extreme in (1, 0):
+        if any(each["low"] == each["value"] == each["high"] == extreme for each in metrics.values()):
+            notes.append(
+                f"a metric of {extreme} is {extreme} in every draw, so that its interval has no width, whatever the number of patients ({count})"
+            )
     if patients.differing:
         notes.append(
             f"patients whose slides differ in their label, and who are counted by the most severe one: {patients.differing}"

@@ -121,8 +121,8 @@ def bootstrap(
     """Return the intervals of a statistic's metrics, by name.
 
     Samples are not stratified (a patient may have slides of several classes). A sample in which a metric is not defined, because a
-    class is missing, is left out of that metric's interval and counted. If a metric is perfect, it is perfect in every sample, and
-    its interval has no width: it then does not reflect the number of patients.
+    class is missing, is left out of that metric's interval and counted. A metric of 1, and a sensitivity or
+    specificity of 0, are the same in every sample, and their intervals have no width: they do not reflect the number of patients.
 
     Args:
         statistic, patients, ensembles, samples, seed: as in `resampled`.

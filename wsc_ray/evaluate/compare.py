@@ -56,7 +56,7 @@ def pair(results: Sequence[Predictions]) -> Pairing:
     the positive one.
 
     Raises:
-        DataError: the results have different slides or classes, or disagree on a label or a patient.
+        DataError: the results have different slides or classes, disagree on a label or a patient, or are of one patient alone.
     """
     whole = [result for result in results if len(result.classes) > 1]
     if not whole:
@@ -78,6 +78,8 @@ def pair(results: Sequence[Predictions]) -> Pairing:
     if strange:
         raise DataError(f"label {listed(strange)} has no column of probabilities in {first.name}")
     patients = _agreed(results, "patient_id", [result.patients for result in results])
+    if len(patients) == len(slides) and len(set(patients.values())) == 1:
+        raise DataError(f"all slides are of patient {patients[slides[0]]}; intervals over patients need two at least")
     return Pairing(
         tuple(result.arranged(slides, first.classes) for result in results),
         first.classes,

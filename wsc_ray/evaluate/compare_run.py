@@ -10,16 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from wsc_ray.describe import describe
 from wsc_ray.errors import RecipeError
 from wsc_ray.evaluate.compare import Difference, Pairing, compare, pair
 from wsc_ray.evaluate.describe import metric_name
-from wsc_ray.evaluate.ledger import counted, digest_of_slides, read_ledger
+from wsc_ray.evaluate.ledger import cohort_of, counted, digest_of_slides, read_ledger
 from wsc_ray.evaluate.predictions import find_predictions, read_predictions
 from wsc_ray.files import atomic
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.stage import carry_out, claim_folder, open_store, resolve_run
 from wsc_ray.storage import AnyPath, as_path
 from wsc_ray.tracking import Tracker
+from wsc_ray.tracking_store import read_link
 from wsc_ray.uris import shown
 
 COMMAND = "evaluate --compare"
@@ -86,16 +88,16 @@ def compare_results(
     return carry_out(COMMAND, out=folder, identity={}, plan=plan, params=params, store=store, work=work)
 
 
-def describe_comparison(summary: Mapping[str, Any]) -> str:
-    """Return a comparison as text: the results, then a table of the differences."""
+def describe_comparison(summary: Mapping[str, Any], *, dry_run: bool = False) -> str:
+    """Return a comparison as text: the results, then a table of the differences; or the plan of a dry run."""
+    if "differences" not in summary:
+        return describe({**summary, "results": [_described(result) for result in summary["results"]]}, dry_run=dry_run)
     positive = f" (positive: {summary['positive']})" if summary["positive"] else ""
     results = summary["results"]
     numbers = {result["name"]: f"#{number}" for number, result in enumerate(results, start=1)}
     lines = [f"compared  {summary['slides']} slides of {summary['patients']} patients{positive}"]
     for result in results:
-        name, members = result["name"], result["members"]
-        opened = f", slides opened so far: {result['opened']}" if result["opened"] else ""
-        lines.append(f"{numbers[name]}  {name} ({members} member{'s' * (members > 1)}{opened})")
+        lines.append(f"{numbers[result['name']]}  {_described(result)}")
     draws = summary["bootstrap"]
     lines += ["", f"differences with {draws['confidence']:.0%} intervals from {draws['samples']:,} shared draws"]
     rows = [["", "", "first", "second", "difference", "interval", "p", "p (Holm)"]]
@@ -114,6 +116,12 @@ def describe_comparison(summary: Mapping[str, Any]) -> str:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines += ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", *summary["notes"]]).rstrip()
+
+
+def _described(result: Mapping[str, Any]) -> str:
+    """Return a result's name, with the number of its members and of the openings of its slides."""
+    opened = f", slides opened so far: {result['opened']}" if result["opened"] else ""
+    return f"{result['name']} ({result['members']} member{'s' * (result['members'] > 1)}{opened})"
 
 
 def _place(name: str) -> str:
@@ -145,8 +153,13 @@ def _plan(pairing: Pairing, out: AnyPath | None, recipe: Recipe) -> dict[str, An
 
 def _opened(name: str, slides: pa.Table) -> int | None:
     """Return how often a run has opened these slides; None for a result that is no run."""
-    _, run = find_predictions(name)
-    return None if run is None else counted(read_ledger(run), digest_of_slides(slides))["opening"]
+    path, run = find_predictions(name)
+    if run is None:
+        return None
+    lines, link = read_ledger(run), read_link(path.parent)
+    # The ledger counts slides without patches too, which have no prediction.
+    cohort = cohort_of(lines, link["run_id"]) if link else None
+    return counted(lines, cohort or digest_of_slides(slides))["opening"]
 
 
 def _notes(pairing: Pairing) -> list[str]:

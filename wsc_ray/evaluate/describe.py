@@ -41,7 +41,10 @@ def describe(summary: Mapping[str, Any]) -> str:
 
 
 def metric_name(name: str) -> str:
-    """Return a metric's name as people write it."""
+    """Return a metric's name as people write it; a class in it stays as it is."""
+    kind, _, label = name.partition("_")
+    if kind in ("sensitivity", "specificity") and label:
+        return f"{kind} {label}"
     return _WORDS.get(name, name.replace("_", " "))
 
 
@@ -95,10 +98,11 @@ def _chosen(summary: Mapping[str, Any]) -> list[str]:
         return []
     lines = []
     for choice in summary["calibrated"]["chosen"]:
+        was = "was" if choice["threshold"] is None else "were"
         fold = f"fold {choice['fold']}: " if choice["fold"] is not None else ""
         threshold = f" and threshold {choice['threshold']:.3f} (Youden)" if choice["threshold"] is not None else ""
         lines.append(
-            f"{fold}temperature {choice['temperature']:.2f}{threshold} were chosen on {choice['slides']} validation slides alone"
+            f"{fold}temperature {choice['temperature']:.2f}{threshold} {was} chosen on {choice['slides']} validation slides alone"
         )
     return lines
 

@@ -127,6 +127,11 @@ def last_opening(summary: Mapping[str, Any] | None) -> int:
     return number if isinstance(number, int) else 0
 
 
+def cohort_of(lines: Sequence[dict[str, Any]], run_id: str) -> str | None:
+    """Return the digest of the slides that an MLflow run's evaluation opened last; None if the ledger has no line of it."""
+    return next((line["cohort"] for line in reversed(lines) if line.get("run_id") == run_id), None)
+
+
 def counted(lines: Sequence[dict[str, Any]], cohort: str) -> dict[str, int]:
     """Return how often the slides with this digest were opened; see `record`."""
     own = [line for line in lines if line["cohort"] == cohort]

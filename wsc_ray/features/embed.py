@@ -170,7 +170,7 @@ def _refuse_another(folder: RunFolder, source: str, digest: str) -> None:
 
 
 def _embed(job: Job, encoder: FrozenEncoder, lots: Lots, workers: int) -> dict[str, str]:
-    """The slides that were left out, and why."""
+    """Embed the lots and return the slides that were left out, with the reasons."""
     if not lots.patches:
         return {}
     from wsc_ray.features.ray_embed import embed_all

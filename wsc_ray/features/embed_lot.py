@@ -144,7 +144,7 @@ def embed_lot(
 
 
 def _of_readable(pieces: Iterable[Piece | UnreadableSlide], left_out: dict[int, str]) -> Iterator[Piece]:
-    """The pieces of slides of which everything could be read so far; the others are added to `left_out`."""
+    """Yield the pieces of slides of which everything could be read so far; the others are added to `left_out`."""
     for piece in pieces:
         if isinstance(piece, UnreadableSlide):
             left_out.setdefault(piece.slide, piece.reason)

@@ -112,7 +112,8 @@ def import_features(
     store = open_store(None, EXPERIMENT, out)
 
     def work(tracker: Tracker) -> dict[str, Any]:
-        todo = [slide for slide in ids if slide not in stored_slides(out)]
+        stored = stored_slides(out)
+        todo = [slide for slide in ids if slide not in stored]
         with Progress(COMMAND, len(ids), unit="slides", done=len(ids) - len(todo)) as progress:
             for slide in todo:
                 _copy(paths[slide], scales[slide], out, slide, facts[slide])

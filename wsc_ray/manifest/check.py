@@ -42,7 +42,7 @@ def check_manifest(
     Args:
         manifest: folder, file or URI; see `open_manifest`.
         all: decode every image, and compare the rows with the digests that they were written with.
-        sample: number of images to decode otherwise.
+        sample: largest number of images to decode otherwise; some fewer if row groups are small or of unequal sizes.
         seed: seed of the sample.
         out: a folder for the report, `summary.json`, which is written when nothing is wrong.
         also: a further check, called when the manifest has no problems; the report includes its result.
@@ -129,7 +129,7 @@ def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tu
 
     Args:
         group_rows: number of rows of each row group.
-        sample: number of images, a few from each of some row groups; None: all.
+        sample: largest number of images, a few from each of some row groups; None: all.
     """
     if sample is None or sample >= sum(group_rows):
         return [(group, np.arange(rows)) for group, rows in enumerate(group_rows) if rows]

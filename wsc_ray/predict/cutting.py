@@ -37,7 +37,7 @@ class Cutting:
 
 
 def manifest_of_features(head: Head, run: RunFolder | None, recipe: Recipe) -> str | None:
-    """The manifest whose patches the head's features are of, which need not be the one that the run's encoder was trained on.
+    """Return the manifest whose patches the head's features are of, which need not be the one that the run's encoder was trained on.
 
     Where the features name another than the recipe does, the recipe's counts only if it holds the same patches: the manifest has moved.
     Where a head of other features than the run's does not say of which, no manifest is known.
@@ -58,7 +58,7 @@ def manifest_of_features(head: Head, run: RunFolder | None, recipe: Recipe) -> s
 
 
 def compare_with_features(cutting: Cutting, features: AnyPath) -> tuple[str, ...]:
-    """A note where the patches differ in scale or size from those that features are of, as far as the first slide's file says it."""
+    """Return a note if the patches differ in scale or size from those that features are of, as far as the first slide's file says it."""
     try:
         cohort = read_slides(features)
         first = next(s for s, n in zip(cohort.ids, cohort.slides["patches"].to_pylist(), strict=True) if n)

@@ -89,7 +89,7 @@ def unknown_encoder(here: Mapping[str, Any] | None, head: Head) -> tuple[str, ..
     if (here or {}).get("encoder") and (head.embed or {}).get("encoder"):
         return ()
     who = "the head does" if (here or {}).get("encoder") else "the features do"
-    return (f"{who} not say by which encoder the features are made; only their width was compared",)
+    return (f"{who} not say which encoder made the features; only their width was compared",)
 
 
 def _differ(here: Any, wanted: Any) -> bool:

@@ -95,7 +95,7 @@ def load_head_of(place: AnyPath, run: RunFolder | None, recipe: Recipe) -> Head:
 def _cohort(
     members: Sequence[Member], features: AnyPath | None, run: RunFolder | None, recipe: Recipe
 ) -> tuple[pa.Table | None, str]:
-    """The slides of the features that the head was fitted to, as the recipe chooses them, or None and why they are not known.
+    """Return the slides of the features that the head was fitted to, as the recipe chooses them, or None and why they are not known.
 
     Raises:
         DataError: members have folds, and the cohort is there and has no such column.

@@ -71,7 +71,7 @@ def write_table(
 
 
 def is_calibrated(found: Prediction, calibration: Mapping[str | None, Choice]) -> bool:
-    """Whether a slide has calibrated values; a temperature of one fold's members does not hold for those of all folds."""
+    """Return whether a slide has calibrated values; a temperature of one fold's members does not hold for those of all folds."""
     return found.members is not None and found.fold in calibration
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsc_ray.errors import TrackingError
+from wsc_ray.errors import RunFolderError, TrackingError
 from wsc_ray.pretrain import metrics_file
 from wsc_ray.pretrain.collapse import sentence
 from wsc_ray.progress import Progress
@@ -75,12 +75,17 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker, method: str) -> It
             away.clear()
             try:
                 new = reader.read(after=min(shown, logged), whole=last_look)
-            except OSError:  # storage that fails for a while; a later reading gives the lines
+            except (
+                OSError,
+                RunFolderError,
+            ):  # storage that fails for a while, or a damaged line, which the command's end names
                 new = []
             for line in new:
                 step = line["step"]
                 metrics = {key: value for key, value in line.items() if key != "step"}
                 log(step, metrics)
+                if step <= shown:  # read again, for a store that was away
+                    continue
                 if metrics.get("collapsed") and not collapsed:
                     progress.say(f"warning: {sentence(step, metrics, method)}")
                 collapsed = bool(metrics.get("collapsed"))
@@ -90,11 +95,8 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker, method: str) -> It
                         f"warning: step {step:,}: {bad:,.0f} unreadable patches so far, each replaced by another of its "
                         f"class; {folder.path / QUARANTINE} lists them"
                     )
-                if step > shown:
-                    progress.to(
-                        plan.patches_until(step), f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}"
-                    )
-                    shown = step
+                progress.to(plan.patches_until(step), f"step {step:,}/{plan.total_steps:,}, loss {metrics['loss']:.4f}")
+                shown = step
             if away and not before:
                 progress.say(f"warning: {away[0]}; its steps wait in {folder.metrics}")
             if last_look:

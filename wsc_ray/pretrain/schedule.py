@@ -23,7 +23,7 @@ def learning_rate(step: int, config: Train, steps_per_epoch: int) -> float:
 
 
 def similarity_weight(step: int, config: Loss) -> float:
-    """The similarity half's weight at a step: linear from 0 over `similarity_warmup` steps, then `similarity_weight`.
+    """Return the similarity half's weight at a step: linear from 0 over `similarity_warmup` steps, then `similarity_weight`.
 
     With `progress` it is the whole weight, of which the loop takes a share, see `wsc_ray.pretrain.rise`.
     """

@@ -21,8 +21,8 @@ def linear_probabilities(train: Samples, query: Samples | None, seed: int) -> np
 
     Args:
         train: the samples to fit to.
-        query: samples of other patients; None to predict `train` itself by cross-validation, with its patients in up to ten groups.
-            With ten patients or fewer, one patient is left out at a time.
+        query: samples of other patients; None to predict `train` itself by cross-validation, with its patients in up to ten groups,
+            and in no more than the label with the fewest patients has patients (but two at least).
         seed: the seed of the groups.
 
     Returns:

@@ -167,15 +167,24 @@ def _pairs(
 ) -> dict[str, tuple[Samples, Samples | None]]:
     """Return by level the samples to learn from and to measure on.
 
-    The latter are None if each patient is predicted from the others.
+    The latter are None if each patient is predicted from the others. Patches are left out if those to learn from have one known label,
+    or those to measure on are of one patient.
+
+    Raises:
+        DataError: there are too few patients to learn from, or slides to measure on are of one patient.
     """
     slides = slide_samples(bags, classes)
     require_patients(slides, "slides")
+    if query is not None and len(set(query.patient_ids)) == 1:
+        raise DataError(
+            f"all slides to measure on are of patient {query.patient_ids[0]}; intervals over patients need two at least"
+        )
     pairs = {"slides": (slides, None if query is None else slide_samples(query, classes))}
     options = {"most": recipe.evaluate.probe_patches, "seed": recipe.seed}
     patches = patch_samples(bags, **options)
     queries = None if query is None else patch_samples(query, **options)
-    if patches is not None and (query is None or queries is not None) and len(np.unique(patches.labels)) == 2:
+    measurable = query is None or (queries is not None and len(np.unique(queries.patients)) > 1)
+    if patches is not None and measurable and len(np.unique(patches.labels)) == 2:
         require_patients(patches, "patches")
         pairs["patches"] = (patches, queries)
     return pairs
@@ -234,7 +243,7 @@ def _opening(features: AnyPath, measured: pa.Table, where: str, query: Bags, bag
 
 def _empty(bags: Bags, query: Bags | None) -> list[str]:
     empty = [*bags.empty, *(query.empty if query else ())]
-    return [f"{len(empty)} slides have no patches and are left out: {', '.join(empty[:5])}"] if empty else []
+    return [f"slides without patches, which are left out: {len(empty)} ({', '.join(empty[:5])})"] if empty else []
 
 
 def _plan(

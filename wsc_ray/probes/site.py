@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from wsc_ray.errors import DataError
 from wsc_ray.evaluate.metrics import measure_classes
 from wsc_ray.probes.linear import linear_probabilities
 from wsc_ray.probes.samples import Samples
@@ -28,7 +29,8 @@ def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str
         seed: the seed of the groups of patients.
 
     Returns:
-        The figures, None if fewer than two sites have two patients; and notes, none if no site is known.
+        The figures, None if fewer than two sites have two patients, or a group of patients holds all slides of a site; and notes, none
+        if no site is known.
     """
     patients_of = {site: len(set(samples.patients[sites == site])) for site in sorted(set(sites) - {""})}
     if not patients_of:
@@ -43,7 +45,13 @@ def robustness(samples: Samples, sites: np.ndarray, seed: int) -> tuple[dict[str
     chosen = np.isin(sites, enough)
     kept, their_sites = samples.select(chosen), sites[chosen]
     of_site = kept.labelled(their_sites.tolist())
-    predicted = linear_probabilities(of_site, None, seed).argmax(axis=1)
+    try:
+        predicted = linear_probabilities(of_site, None, seed).argmax(axis=1)
+    except DataError:  # the figures of labels are worth having without these
+        return None, [
+            *notes,
+            "robustness to site needs more patients of each site: one of their groups holds all slides of a site",
+        ]
     accuracy = measure_classes(of_site.labels, predicted, of_site.classes, np.ones((1, len(kept))))["balanced_accuracy"]
     figures: dict[str, Any] = {
         "sites": len(enough),

@@ -32,10 +32,14 @@ def tunnel(command: Sequence[str], port: int, *, seconds: float = SECONDS) -> It
     running = [program]
     try:
         _wait(program, command, address, seconds)
-        threading.Thread(target=_keep, args=(command, running, closing), daemon=True).start()
-        yield address
+        keeper = threading.Thread(target=_keep, args=(command, running, closing), daemon=True)
+        keeper.start()
+        try:
+            yield address
+        finally:
+            closing.set()
+            keeper.join()  # it may be starting a program anew, which is ended below
     finally:
-        closing.set()
         _end(running[-1])
 
 

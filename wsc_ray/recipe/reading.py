@@ -129,6 +129,8 @@ def _explain(item: Mapping[str, Any], where: tuple[str, ...]) -> str:
     if item["type"] != "extra_forbidden":
         if item["type"] in ("model_type", "model_attributes_type"):
             return f"`{dotted}`: {quoted(item['input'])} is not a section of settings"
+        if item["type"] == "string_type" and isinstance(item["input"], int | float):  # such as the label 0
+            return f"`{dotted}`: {quoted(item['input'])} is a number or a truth value; for the text write it in quotes"
         return f"`{dotted}`: {item['msg'][:1].lower()}{item['msg'][1:]}, not {quoted(item['input'])}"
     where = tuple(shortened(part, 40) for part in where)
     section = sections().get(where[0]) if len(where) > 1 else None

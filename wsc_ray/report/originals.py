@@ -54,6 +54,10 @@ class Originals:
         """Whether there is a manifest."""
         return self._manifest is not None
 
+    def close(self) -> None:
+        """Close the slide that is still open."""
+        self._slides.close()
+
     def whole(self, slide_id: str, frame: Frame) -> np.ndarray | None:
         """Return the frame of a slide, (h, w, 3) uint8, some hundred px wide, from its file or its preview; None if neither can be read."""
         if self._manifest is None or not is_file_name(slide_id):
@@ -117,7 +121,7 @@ class Originals:
 
 
 def open_originals(results: Sequence[Facts]) -> dict[str, Originals]:
-    """The pixels behind each result's features, by the names of results; results of one manifest share them."""
+    """Return the pixels behind each result's features, by the names of results; results of one manifest share them."""
     digests = {each.name: _text(each.embedded_by.get("manifest")) for each in results}
     uris = {each.name: None if each.parts.features is None else manifest_of(each.parts.features) for each in results}
     # A prediction of slides that was moved has the patches that it cut beside it.
@@ -136,7 +140,7 @@ def open_originals(results: Sequence[Facts]) -> dict[str, Originals]:
 
 
 def _open(uris: Sequence[str], digest: str | None) -> Originals:
-    """The pixels of the first manifest that can be opened and has this digest (None: any); if none can, why the first cannot."""
+    """Return the pixels of the first manifest that can be opened and has this digest (None: any); without one, why the first cannot be."""
     absent = []
     for uri in uris:
         try:

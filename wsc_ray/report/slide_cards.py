@@ -60,7 +60,7 @@ def make_card(
 
 
 def _cut(members: Sequence[tuple[Facts, Look]], originals: Originals, side: int | None, shown: int) -> Cut:
-    """What results say of the same patches of a slide; `side` of these is in level-0 px."""
+    """Return what results say of the same patches of a slide; `side` of these is in level-0 px."""
     first = members[0][1]
     frame = frame_of(first.coords, side)
     extremes = [_extremes(look, shown) for _, look in members]
@@ -85,7 +85,7 @@ def _side(facts: Facts, slide: str) -> int | None:
 def _pixels(
     name: str, looks: Mapping[str, Look], sides: Mapping[str, int | None], originals: Mapping[str, Originals]
 ) -> Originals:
-    """A result's own pixels; without a manifest, those of another result whose patches cover the same squares."""
+    """Return a result's own pixels; without a manifest, those of another result whose patches cover the same squares."""
     own = originals[name]
     if own.known or sides[name] is None:
         return own

@@ -41,7 +41,7 @@ class SlidesSeen:
 
 
 def read_stores(results: Sequence[Facts]) -> tuple[dict[str, Cohort], dict[str, str]]:
-    """The slides of each result's features, and why those of some cannot be read; both by the names of results."""
+    """Return the slides of each result's features, and why those of some cannot be read; both by the names of results."""
     stores: dict[str, Cohort] = {}
     failed: dict[str, str] = {}
     for each in results:
@@ -74,6 +74,8 @@ def look_at_slides(
                 site = next((known[SITE].get(slide) for known in facts.values() if SITE in known), None)
                 seen.cards.append(make_card(slide, attended, results, originals, site=site, shown=patches))
             progress.advance(1)
+    for one in originals.values():
+        one.close()
     seen.pictures += _without_pictures(originals)
     count = 0
     for result in results:

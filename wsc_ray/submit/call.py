@@ -129,8 +129,7 @@ def make_call(declaration: Declaration, arguments: Mapping[str, Any], *, storage
     plugins = _plugins(files)
     if plugins:
         environment[PLUGINS] = plugins
-    # The recipe's other values hold no URIs.
-    _refuse_passwords([*_texts(values), *_data_of(recipe), *environment.values()])
+    _refuse_passwords([*_texts(values), *_places_of(recipe), *environment.values()])
     return Call(
         command=declaration.name,
         out=place,
@@ -155,7 +154,7 @@ def doctor_call(*, recipe: str | Path | None = None, out: str | Path | None = No
     if out:
         values["out"] = _absolute(out)
     environment = {STORE: os.environ[STORE]} if os.environ.get(STORE) else {}
-    _refuse_passwords([*_texts(values), *_data_of(loaded), *environment.values()])
+    _refuse_passwords([*_texts(values), *_places_of(loaded), *environment.values()])
     return Call("doctor", _absolute(out) if out else "", values, loaded, environment=environment, trains=True)
 
 
@@ -266,12 +265,13 @@ def _absolute(path: Any) -> str:
     return str(as_path(path))
 
 
-def _data_of(recipe: Recipe | None) -> list[str]:
-    """Return the paths and URIs of a recipe's data."""
+def _places_of(recipe: Recipe | None) -> list[str]:
+    """Return a recipe's paths and URIs, but those of slides and of MLflow's store, where no recipe may hold a password."""
     if recipe is None:
         return []
     data = recipe.data
-    return [uri for uri in (data.manifest, data.features, data.cohort, recipe.stream.features) if uri]
+    places = (data.manifest, data.features, data.cohort, recipe.encoder.weights, recipe.stream.features)
+    return [place for place in places if place]
 
 
 def _refuse_passwords(texts: Iterable[str]) -> None:
