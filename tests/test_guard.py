@@ -73,6 +73,20 @@ def test_an_end_without_a_word_is_a_sentence(work, how):
     assert err.splitlines()[-1] == f"wsc-ray: Ray or this machine ended the command ({how}); {ADVICE}"
 
 
+def test_everything_registered_for_the_exit_is_called_and_no_module_is_taken_apart():
+    torn = "type('Torn', (), {'__del__': lambda self, write=os.write: write(1, b'taken apart')})()"
+    work = f"lambda: (globals().update(torn={torn}), __import__('atexit').register(print, 'last words'), sys.exit(3))"
+    assert finish(start(work)) == (3, "last words\n", "")
+
+
+def test_output_that_cannot_be_written_is_said():
+    with open("/dev/full", "w") as full:
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        code, _, err = finish(start("lambda: print('done')", stdout=full, env=buffered))
+    assert code == 120, "Python's own"
+    assert "No space left on device" in err
+
+
 def test_a_process_left_behind_is_not_waited_for():
     left = "lambda: (os.fork() or (os.close(1), os.close(2), time.sleep(20), os._exit(0))) and os._exit(1)"
     started = time.monotonic()

@@ -43,8 +43,15 @@ def guarded(work: Callable[[], None]) -> None:
         os.close(reading)
         _end_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        atexit.register(os.write, writing, _PYTHON_ENDED)  # the first to be registered is called last
-        work()
+        statuses: list[int] = []
+        atexit.register(_leave, writing, statuses)  # the first to be registered is called last
+        try:
+            work()
+        except SystemExit as end:
+            if end.code is None or isinstance(end.code, int):  # Python prints any other
+                statuses.append(end.code or 0)
+            raise
+        statuses.append(0)
         sys.exit()
     os.close(writing)
     status = os.waitstatus_to_exitcode(_wait(child))
@@ -87,6 +94,21 @@ def _end_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already
         os._exit(1)
+
+
+def _leave(writing: int, statuses: list[int]) -> None:
+    """Let the parent know that Python's exit has come, and end this process, if `statuses` has its exit status.
+
+    Everything that was registered for the exit has been called. Python would take one more second to take torch and others apart.
+    """
+    os.write(writing, _PYTHON_ENDED)
+    if statuses:
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # on a full disk, or a pipe that nobody reads: Python then says so
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+            os._exit(statuses[0])
 
 
 def _end_like(status: int) -> NoReturn:

@@ -171,4 +171,5 @@ def quieten() -> None:
     """Silence Ray's notices, since a command shows its own."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # Tune prints the traceback of a trial whose worker was killed, although it starts the trial anew; an error that lasts is raised.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -103,6 +103,14 @@ def test_an_evaluation_says_how_often_its_slides_were_opened(places: dict[str, P
     assert lines[0]["recipe"] != lines[2]["recipe"]
 
 
+def test_what_was_opened_before_leaves_out_the_line_of_an_attempt_that_was_killed(places: dict[str, Path]) -> None:
+    out = Path(evaluate(**places, overrides=FAST)["out"])
+    (out / "summary.json").unlink()  # as if: killed before it wrote its summary
+    again = evaluate(**places, overrides=FAST)
+    assert (again["ledger"]["opening"], again["opened_before"]) == (1, 0)
+    assert evaluate(**places, overrides=FAST)["opened_before"] == 1
+
+
 def test_another_head_of_a_run_counts_in_the_same_ledger(places: dict[str, Path]) -> None:
     run = places["out"].parent
     (run / "run.json").write_text('{"format": 1}')

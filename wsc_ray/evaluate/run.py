@@ -144,6 +144,7 @@ def evaluate_head(
         return {
             **measured,
             "head_digest": opening.head,
+            "opened_before": ledger["opening"] - 1,  # not the line of an attempt that was killed
             "ledger": {"path": shown(ledger_folder / LEDGER), **ledger},
             FILES: digests(out, (PREDICTIONS, MEMBERS, CONFUSION)),
         }

@@ -27,7 +27,7 @@ class Stage:
         arguments: its arguments; paths are relative to that folder.
         out: the folder that it writes.
         victims: the roles of its processes that can be killed.
-        repeats: whether the command may be repeated after it has completed, and then reports that.
+        repeats: whether the command may be repeated after it has completed, and then changes nothing.
     """
 
     name: str
@@ -61,7 +61,8 @@ def stages_of(table: Path, slides: Path | None, names: Sequence[str]) -> list[St
         ),
         Stage("embed", ("--run", "run"), "run/features", LOCAL_RAY),
         Stage("tune", ("--run", "run"), "run/mil", LOCAL_RAY),
-        Stage("evaluate", ("--run", "run"), "run/evaluate", (DRIVER,)),
+        # Typed again after it has completed, it opens the test slides again, and the ledger says so.
+        Stage("evaluate", ("--run", "run"), "run/evaluate", (DRIVER,), repeats=False),
     ]
     if slides is not None:
         every.insert(0, Stage("tile", (str(slides), "--out", "tiled"), "tiled", LOCAL_RAY))
