@@ -124,6 +124,8 @@ def test_the_digest_does_not_depend_on_them(tmp_path):
         ({RUNS_KEY: b"[" * 100_000}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, 99999999999999999999]]}'}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[5, 7]]}'}, "import its source anew"),
+        ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, -3, 0, 10]]}'}, "import its source anew"),
+        ({"wsc_ray.format": "9", "wsc_ray.creator": b"\x1b[31m\n!"}, r"written by \?\[31m\?!\)$"),
     ],
 )
 def test_what_a_footer_may_hold_is_a_sentence_or_left_aside(tmp_path, metadata, said):
@@ -132,4 +134,11 @@ def test_what_a_footer_may_hold_is_a_sentence_or_left_aside(tmp_path, metadata, 
         assert open_manifest(path).rows == 7
         return
     with pytest.raises(ManifestError, match=said):
+        open_manifest(path).runs()
+
+
+def test_rows_without_a_slide_are_refused(tmp_path):
+    ids = [None, *cohort(1)["slide_id"].to_pylist()[1:]]
+    path = write(cohort(1, slide_id=ids), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="has 1 rows without a slide_id"):
         open_manifest(path).runs()

@@ -83,9 +83,10 @@ def check_manifest(
         )
         decoded = sum(len(rows) for _, rows in picks)
         problems += _image_problems(opened, picks, decoded)
-    cohort, patches = None, opened.runs().patches() if "slide_id" in opened.columns else {}
+    cohort, patches = None, {}
     if not problems or not opened.rows_describe_slides:
         try:
+            patches = opened.runs().patches() if "slide_id" in opened.columns else {}
             cohort = opened.cohort()
             problems += _disagreement(cohort, patches)
             problems += (
