@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsc_ray.cohort.values import tidy
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.schema import RUNS_KEY
 
@@ -151,6 +152,9 @@ def only_value(group: pq.RowGroupMetaData, name: str) -> str | None:
 
 
 def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
+    columns = (metadata.schema.column(index) for index in range(metadata.num_columns))
+    if not any(column.path == "slide_id" and column.logical_type.type == "STRING" for column in columns):
+        return None  # `1.0`, a time or bytes become text by rules that need the column
     group, rows, slides = [], [], []
     for number in range(metadata.num_row_groups):
         size = metadata.row_group(number).num_rows
@@ -162,6 +166,9 @@ def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
         group.append(number)
         rows.append(size)
         slides.append(slide)
-    names = {slide: code for code, slide in enumerate(dict.fromkeys(slides))}
-    codes = [names[slide] for slide in slides]
+    texts = tidy(slides)  # as the column itself is read: without blanks, and None for what means a missing value
+    names = {slide: code for code, slide in enumerate(dict.fromkeys(text for text in texts if text is not None))}
+    if len(names) < len(set(texts)):
+        return None
+    codes = [names[text] for text in texts if text is not None]
     return FileRuns(np.array(group, np.int64), np.array(rows, np.int64), np.array(codes, np.int64), tuple(names))
