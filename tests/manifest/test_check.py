@@ -226,3 +226,15 @@ def test_null_slide_ids_in_a_manifest_are_among_the_problems(tmp_path):
     write(table.set_column(0, "slide_id", nulls).replace_schema_metadata(kept), file)
     with pytest.raises(ManifestError, match="null slide_id: 42 rows"):
         manifest_check(manifest=tmp_path / "m")
+
+
+def test_a_footer_that_gives_rows_to_another_slide_is_found(tmp_path):
+    manifest_import(source=write(cohort(), tmp_path / "good.parquet"), out=tmp_path / "m")
+    [file] = (tmp_path / "m" / "patches").iterdir()
+    table = pq.read_table(file)
+    runs = b'{"slides": ["s0", "s1"], "groups": [[0, 21, 1, 21]]}'
+    kept = {b"wsc_ray.format": b"2", b"wsc_ray.part": b"1/1", b"wsc_ray.runs": runs}
+    write(table.replace_schema_metadata(kept), file)
+    own = sum(slide == ("s0" if row < 21 else "s1") for row, slide in enumerate(table["slide_id"].to_pylist()))
+    with pytest.raises(ManifestError, match=f"{42 - own} rows of another slide than their file's footer says"):
+        manifest_check(manifest=tmp_path / "m")
