@@ -126,6 +126,7 @@ def test_the_digest_does_not_depend_on_them(tmp_path):
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, 99999999999999999999]]}'}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[5, 7]]}'}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, -3, 0, 10]]}'}, "import its source anew"),
+        ({RUNS_KEY: b'{"slides": ["\\ud800"], "groups": [[0, 7]]}'}, "import its source anew"),
         ({"wsc_ray.format": "9", "wsc_ray.creator": b"\x1b[31m\n!"}, r"written by \?\[31m\?!\)$"),
     ],
 )

@@ -97,6 +97,7 @@ def read_runs(metadata: pq.FileMetaData, path: str, *, statistics: bool = True) 
         flat = np.array(list(chain.from_iterable(values["groups"])), dtype=np.int64).reshape(-1, 2)
         group = np.repeat(np.arange(len(values["groups"])), [len(runs) // 2 for runs in values["groups"]])
         slides = tuple(entry if isinstance(entry, str) else str(entry[0]) for entry in values["slides"])
+        "".join(slides).encode()  # a ValueError for half a character, which JSON can hold and no table
         whole = np.bincount(group, weights=flat[:, 1], minlength=len(sizes)).tolist() == sizes
         whole = whole and bool(((flat[:, 0] >= 0) & (flat[:, 0] < len(slides)) & (flat[:, 1] > 0)).all())
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError):
