@@ -99,7 +99,9 @@ def test_a_folder_with_odd_characters(tmp_path, monkeypatch):
             tracking_uri(None)
 
 
-def test_several_who_are_the_first_to_use_a_store(uri, tmp_path):
+@pytest.mark.parametrize("folder", ["store", "new/folder"])
+def test_several_who_are_the_first_to_use_a_store(tmp_path, folder):
+    uri = f"sqlite:///{tmp_path}/{folder}/mlflow.db"
     code = (
         "import pathlib, sys, time, mlflow, wsc_ray.tracking_store as t\n"
         "pathlib.Path(sys.argv[2]).touch()\n"
