@@ -1,8 +1,10 @@
 """MLflow, with a real SQLite store and a real server."""
 
+import contextlib
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -97,7 +99,9 @@ def test_a_folder_with_odd_characters(tmp_path, monkeypatch):
             tracking_uri(None)
 
 
-def test_several_who_are_the_first_to_use_a_store(uri, tmp_path):
+@pytest.mark.parametrize("folder", ["store", "new/folder"])
+def test_several_who_are_the_first_to_use_a_store(tmp_path, folder):
+    uri = f"sqlite:///{tmp_path}/{folder}/mlflow.db"
     code = (
         "import pathlib, sys, time, mlflow, wsc_ray.tracking_store as t\n"
         "pathlib.Path(sys.argv[2]).touch()\n"
@@ -185,19 +189,16 @@ def test_passwords_stay_out_of_messages_and_folders(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_server_is_as_good_as_a_file(tmp_path):
+@contextlib.contextmanager
+def server(folder):
+    """An MLflow server with its files in `folder`; yields its address and its process group."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "kept"),
-    ]
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
@@ -206,8 +207,17 @@ def test_a_server_is_as_good_as_a_file(tmp_path):
                 urllib.request.urlopen(f"{address}/health", timeout=2).close()
                 break
             except OSError:
-                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+                assert time.monotonic() < deadline, (folder / "server.log").read_text()
                 time.sleep(0.5)
+        yield address, process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def test_a_server_is_as_good_as_a_file(tmp_path):
+    with server(tmp_path) as (address, _):
         (tmp_path / "file.txt").write_text("text")
         with tracker(address, tmp_path / "run") as run:
             run.log_metrics({"loss": 1.0}, 7)
@@ -215,9 +225,34 @@ def test_a_server_is_as_good_as_a_file(tmp_path):
         assert run.last_step("loss") == 7
         assert run.ui_command == address
         assert [p.path for p in run.client.list_artifacts(run.run_id)] == ["file.txt"]
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=30)
+
+
+def test_whatever_a_command_logs_to_a_server_that_went_away_is_a_sentence_without_the_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    (tmp_path / "file.txt").write_text("text")
+    (tmp_path / "model").mkdir()
+    with server(tmp_path) as (address, process):
+        run = tracker(address.replace("//", "//user:s3cret@"), tmp_path / "run")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+        calls = [
+            lambda: run.log_dataset(name="m", digest="d" * 64, source="/m"),
+            lambda: run.log_metrics({"loss": 1.0}),
+            lambda: run.log_results({"loss": 1.0}),
+            lambda: run.log_embedded(3, 1.0),
+            lambda: run.set_tags({"a": "b"}),
+            lambda: run.last_step("loss"),
+            lambda: run.log_artifact(tmp_path / "file.txt"),
+            lambda: run.log_artifact(tmp_path / "model"),
+            lambda: run.register(tmp_path / "model", "heads", {}),
+            lambda: run.child(name="trial", params={}, metrics={}),
+            lambda: run.__exit__(None, None, None),
+        ]
+        for call in calls:
+            with pytest.raises(TrackingError, match="cannot be used") as raised:
+                call()
+            assert "s3cret" not in str(raised.value)
+        run.__exit__(ValueError, ValueError(), None)  # the command's own error is the one to see
 
 
 def test_beside_outputs_on_an_object_store(s3, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,24 @@ from wsc_ray.uris import shown, values_without_secrets
 
 MODEL = "model"  # folder among a run's artifacts
 _USUAL = {"embed": "features", "tune": "mil"}  # names of output folders in a run folder; the others' are the commands'
+
+
+class _Client:
+    """An `MlflowClient` of which every call raises a `TrackingError`, whose sentence has no password, where the store fails."""
+
+    def __init__(self, client: Any, uri: str):
+        self._client, self._uri = client, uri
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                return method(*args, **options)
+            except Exception as error:
+                raise unreachable(self._uri, error) from error
+
+        return call
 
 
 class Tracker:
@@ -53,7 +71,8 @@ class Tracker:
     ):
         self.uri, self.folder = uri, folder
         try:
-            self.client, experiment_id = connect(uri, experiment)
+            client, experiment_id = connect(uri, experiment)
+            self.client: Any = _Client(client, uri)
             earlier = read_link(folder)
             self.run_id = earlier["run_id"] if earlier and earlier["uri"] == shown(uri) else None
             if self.run_id is None:
@@ -82,8 +101,11 @@ class Tracker:
         try:
             self.client.set_terminated(self.run_id, status=status)
             write_back(self.uri)
-        except Exception as failure:
+        except TrackingError:
             if kind is None:  # otherwise the block's own error is what the user has to see
+                raise
+        except Exception as failure:
+            if kind is None:
                 raise unreachable(self.uri, failure) from failure
 
     def _log_params(self, params: Mapping[str, Any]) -> None:
@@ -95,7 +117,11 @@ class Tracker:
             self.client.log_batch(self.run_id, params=new[start : start + 100])
 
     def log_dataset(self, *, name: str, digest: str, source: str, context: str = "training") -> None:
-        """Log a data set as the run's input, with its digest (MLflow keeps 36 characters)."""
+        """Log a data set as the run's input, with its digest (MLflow keeps 36 characters).
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         if not self.client.get_run(self.run_id).inputs.dataset_inputs:
@@ -115,10 +141,7 @@ class Tracker:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        try:
-            self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
-        except Exception as error:
-            raise unreachable(self.uri, error) from error
+        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
 
     def log_results(self, metrics: Mapping[str, float]) -> None:
         """Log the values at a command's end, without those that the run has: an attempt may have been killed after it logged them.
@@ -126,10 +149,7 @@ class Tracker:
         Raises:
             TrackingError: the store does not take them.
         """
-        try:
-            there = self.client.get_run(self.run_id).data.metrics
-        except Exception as error:
-            raise unreachable(self.uri, error) from error
+        there = self.client.get_run(self.run_id).data.metrics
         new = {key: value for key, value in metrics.items() if there.get(key) != float(value)}
         if new:
             self.log_metrics(new)
@@ -151,11 +171,8 @@ class Tracker:
         Raises:
             TrackingError: the store does not take them.
         """
-        try:
-            for key, value in tags.items():
-                self.client.set_tag(self.run_id, key, value)
-        except Exception as error:
-            raise unreachable(self.uri, error) from error
+        for key, value in tags.items():
+            self.client.set_tag(self.run_id, key, value)
 
     def last_step(self, key: str) -> int:
         """Return the last step at which `key` was logged, -1 if it never was; a resumed run logs the steps after it.
@@ -163,13 +180,14 @@ class Tracker:
         Raises:
             TrackingError: the store does not answer.
         """
-        try:
-            return max((m.step for m in self.client.get_metric_history(self.run_id, key)), default=-1)
-        except Exception as error:
-            raise unreachable(self.uri, error) from error
+        return max((m.step for m in self.client.get_metric_history(self.run_id, key)), default=-1)
 
     def log_artifact(self, path: AnyPath, folder: str | None = None) -> None:
-        """Log a file, or a folder with its content, as an artifact; nothing is done if the store keeps no artifacts."""
+        """Log a file, or a folder with its content, as an artifact; nothing is done if the store keeps no artifacts.
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
         if not self.keeps_artifacts:
             return
         if path.is_dir():
@@ -197,28 +215,26 @@ class Tracker:
         Raises:
             TrackingError: the store does not take it.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            with contextlib.suppress(MlflowException):  # it exists already; other errors recur below
-                self.client.create_registered_model(name)
-            for version in self.client.search_model_versions(f"name = '{name}'"):
-                if version.run_id == self.run_id and version.tags == dict(tags):
-                    break
-            else:
-                # A folder for each version: members that are added later must not change an earlier version.
-                folder = f"{MODEL}/{hashlib.sha256(repr(sorted(tags.items())).encode()).hexdigest()[:12]}"
-                self.client.log_artifacts(self.run_id, str(model), folder)
-                source = f"{self.client.get_run(self.run_id).info.artifact_uri}/{folder}"
-                version = self.client.create_model_version(name, source, self.run_id, tags=dict(tags))
-        except Exception as error:
-            raise unreachable(self.uri, error) from error
+        with contextlib.suppress(TrackingError):  # it exists already; other errors recur below
+            self.client.create_registered_model(name)
+        for version in self.client.search_model_versions(f"name = '{name}'"):
+            if version.run_id == self.run_id and version.tags == dict(tags):
+                break
+        else:
+            # A folder for each version: members that are added later must not change an earlier version.
+            folder = f"{MODEL}/{hashlib.sha256(repr(sorted(tags.items())).encode()).hexdigest()[:12]}"
+            self.client.log_artifacts(self.run_id, str(model), folder)
+            source = f"{self.client.get_run(self.run_id).info.artifact_uri}/{folder}"
+            version = self.client.create_model_version(name, source, self.run_id, tags=dict(tags))
         return {"name": name, "version": int(version.version), "uri": f"models:/{name}/{version.version}"}
 
     def child(self, *, name: str, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Log a finished child run, once per name, so that a resumed search does not log a trial twice.
 
         A child run that a crash left incomplete is completed.
+
+        Raises:
+            TrackingError: the store does not take it.
         """
         run = self.client.get_run(self.run_id)
         query = f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'"

@@ -120,6 +120,8 @@ def _lock_beside(uri: str) -> contextlib.AbstractContextManager[None]:
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     if not uri.startswith(SQLITE) or path.name in ("", ":memory:"):
         return contextlib.nullcontext()
+    with contextlib.suppress(OSError):  # of which MLflow gives the reason
+        path.parent.mkdir(parents=True, exist_ok=True)  # MLflow would make it after the lock, which needs it
     return waiting_lock(path.parent / f".{path.name[:50]}.lock")
 
 

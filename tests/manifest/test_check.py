@@ -187,3 +187,54 @@ def test_rows_that_were_written_over_by_another_program_are_found(tmp_path):
             writer.write_table(other.slice(start, rows))
     with pytest.raises(ManifestError, match="its rows are not those that were written"):
         manifest_check(manifest=tmp_path / "m", all=True)
+
+
+NESTED = {
+    "lists": lambda slide: [slide],
+    "structures": lambda slide: {"id": slide},
+    "bytes": lambda slide: b"\xff" + slide.encode(),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize("own", [False, True], ids=["of another program", "of wsc-ray"])
+def test_slide_ids_that_are_no_text_are_a_sentence(tmp_path, kind, own):
+    """In a table of another program, and where the column was changed in a manifest that had text there."""
+    ids = pa.array([NESTED[kind](slide) for slide in cohort()["slide_id"].to_pylist()])
+    source = write(cohort().set_column(0, "slide_id", ids), tmp_path / "raw.parquet")
+    place = source
+    if own:
+        manifest_import(source=write(cohort(), tmp_path / "good.parquet"), out=tmp_path / "m")
+        [file] = (tmp_path / "m" / "patches").iterdir()
+        table = pq.read_table(file)
+        kept = {b"wsc_ray.format": b"2", b"wsc_ray.part": b"1/1"}
+        write(table.set_column(0, "slide_id", ids).replace_schema_metadata(kept), file)
+        place, source = tmp_path / "m", tmp_path / "m" / "patches"
+    with pytest.raises(ManifestError, match=r"slide_id holds lists or structures|Invalid UTF8"):
+        manifest_check(manifest=place)
+    with pytest.raises(ManifestError, match="slide_id"):
+        manifest_import(source=source, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_null_slide_ids_in_a_manifest_are_among_the_problems(tmp_path):
+    manifest_import(source=write(cohort(), tmp_path / "good.parquet"), out=tmp_path / "m")
+    [file] = (tmp_path / "m" / "patches").iterdir()
+    table = pq.read_table(file)
+    kept = {b"wsc_ray.format": b"2", b"wsc_ray.part": b"1/1"}
+    nulls = pa.nulls(table.num_rows, pa.string())
+    write(table.set_column(0, "slide_id", nulls).replace_schema_metadata(kept), file)
+    with pytest.raises(ManifestError, match="null slide_id: 42 rows"):
+        manifest_check(manifest=tmp_path / "m")
+
+
+def test_a_footer_that_gives_rows_to_another_slide_is_found(tmp_path):
+    manifest_import(source=write(cohort(), tmp_path / "good.parquet"), out=tmp_path / "m")
+    [file] = (tmp_path / "m" / "patches").iterdir()
+    table = pq.read_table(file)
+    runs = b'{"slides": ["s0", "s1"], "groups": [[0, 21, 1, 21]]}'
+    kept = {b"wsc_ray.format": b"2", b"wsc_ray.part": b"1/1", b"wsc_ray.runs": runs}
+    write(table.replace_schema_metadata(kept), file)
+    own = sum(slide == ("s0" if row < 21 else "s1") for row, slide in enumerate(table["slide_id"].to_pylist()))
+    with pytest.raises(ManifestError, match=f"{42 - own} rows of another slide than their file's footer says"):
+        manifest_check(manifest=tmp_path / "m")

@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest import open_manifest
+from wsc_ray.manifest.read import open_any
 from wsc_ray.manifest.runs import encode_runs, find_runs
 from wsc_ray.manifest.schema import CHECKSUM_KEY, RUNS_KEY
 
@@ -124,6 +125,9 @@ def test_the_digest_does_not_depend_on_them(tmp_path):
         ({RUNS_KEY: b"[" * 100_000}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, 99999999999999999999]]}'}, "import its source anew"),
         ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[5, 7]]}'}, "import its source anew"),
+        ({RUNS_KEY: b'{"slides": ["s0"], "groups": [[0, -3, 0, 10]]}'}, "import its source anew"),
+        ({RUNS_KEY: b'{"slides": ["\\ud800"], "groups": [[0, 7]]}'}, "import its source anew"),
+        ({"wsc_ray.format": "9", "wsc_ray.creator": b"\x1b[31m\n!"}, r"written by \?\[31m\?!\)$"),
     ],
 )
 def test_what_a_footer_may_hold_is_a_sentence_or_left_aside(tmp_path, metadata, said):
@@ -133,3 +137,24 @@ def test_what_a_footer_may_hold_is_a_sentence_or_left_aside(tmp_path, metadata, 
         return
     with pytest.raises(ManifestError, match=said):
         open_manifest(path).runs()
+
+
+def test_rows_without_a_slide_are_refused(tmp_path):
+    ids = [None, *cohort(1)["slide_id"].to_pylist()[1:]]
+    path = write(cohort(1, slide_id=ids), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="has 1 rows without a slide_id"):
+        open_manifest(path).runs()
+
+
+@pytest.mark.parametrize("ids", [[1.0, 2.0, 3.0], [" a ", "b", "c "], ["s1", "NA", "s3"]])
+def test_statistics_and_rows_give_slides_the_same_names(tmp_path, ids):
+    """In a file of another program with a row group for each slide, and in one with a single row group."""
+    rows = [slide for slide in ids for _ in range(7)]
+    found = []
+    for size in (7, 21):
+        path = write(cohort(3, slide_id=rows), tmp_path / f"{size}.parquet", row_group_size=size)
+        try:
+            found.append(open_any(path).runs().patches())
+        except ManifestError as error:
+            found.append(str(error).replace(path, "file"))
+    assert found[0] == found[1]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsc_ray.cohort import Cohort
 from wsc_ray.cohort.problems import find_contradictions, listed
@@ -18,6 +20,7 @@ from wsc_ray.files import write_summary
 from wsc_ray.manifest.counts import count
 from wsc_ray.manifest.problems import SHOWN, find_problems
 from wsc_ray.manifest.read import Manifest, open_any
+from wsc_ray.manifest.runs import Runs
 from wsc_ray.manifest.schema import PIXELS
 from wsc_ray.manifest.verify import wrong_files
 from wsc_ray.pixels import PixelSource, Unreadable
@@ -83,9 +86,12 @@ def check_manifest(
         )
         decoded = sum(len(rows) for _, rows in picks)
         problems += _image_problems(opened, picks, decoded)
-    cohort, patches = None, opened.runs().patches() if "slide_id" in opened.columns else {}
+    cohort, patches = None, {}
     if not problems or not opened.rows_describe_slides:
         try:
+            if "slide_id" in opened.columns:
+                patches = opened.runs().patches()
+                problems += _wrong_runs(opened.runs(), table["slide_id"])
             cohort = opened.cohort()
             problems += _disagreement(cohort, patches)
             problems += (
@@ -113,6 +119,19 @@ def check_manifest(
         return {"command": "manifest check", **report}
     write_identity(place, "manifest check", {})
     return write_summary(place, "manifest check", report)
+
+
+def _wrong_runs(runs: Runs, slides: pa.ChunkedArray) -> list[str]:
+    """Return a problem if the footers' lists of slides, by which patches get their labels, differ from the rows."""
+    told = pa.array(runs.slides, pa.string()).take(pa.array(np.repeat(runs.slide, runs.rows)))
+    other = np.flatnonzero(pc.not_equal(slides.cast(pa.string()).combine_chunks(), told).to_numpy(zero_copy_only=False))
+    if not len(other):
+        return []
+    first = int(other[0])
+    return [
+        f"{len(other):,} rows of another slide than their file's footer says, such as row {first}: "
+        f"{slides[first].as_py()}, and {told[first].as_py()} in the footer; import the source anew"
+    ]
 
 
 def _disagreement(cohort: Cohort, patches: Mapping[str, int]) -> list[str]:

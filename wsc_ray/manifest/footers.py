@@ -202,7 +202,8 @@ def _number(text: bytes) -> int | None:
 
 
 def _short(text: bytes) -> str:
-    return text[:40].decode(errors="replace")
+    """Return the beginning of a text that anybody may have written, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text[:40].decode(errors="replace"))
 
 
 def _mixed(metadata: pq.FileMetaData) -> tuple[int, ...]:

@@ -117,6 +117,10 @@ class Manifest:
             table = _read_file(self.filesystem, self.files[file], file, ["slide_id"], footer.groups)
         except DataError as error:
             raise ManifestError(str(error)) from None
+        if nulls := table["slide_id"].null_count:
+            raise ManifestError(
+                f"{self.files[file]} has {nulls:,} rows without a slide_id; every patch belongs to a slide"
+            )
         return runs_of_rows(table["slide_id"], footer.groups)
 
     def cohort(self) -> Cohort:
@@ -275,6 +279,9 @@ def _read_file(filesystem: fs.FileSystem, path: str, file: int, names: list[str]
             else table[name].cast(COLUMNS.field(name).type)
             for name in names
         }
+    except KeyError as error:  # pyarrow's, for a nested column that is to be read as text
+        name = error.args[0].decode() if isinstance(error.args[0], bytes) else error.args[0]
+        raise DataError(f"{path} cannot be read: its column {name} holds lists or structures, not text") from None
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     sizes = np.asarray(groups, dtype=np.int32)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsc_ray.cohort.values import tidy
 from wsc_ray.errors import ManifestError
 from wsc_ray.manifest.schema import RUNS_KEY
 
@@ -96,8 +97,9 @@ def read_runs(metadata: pq.FileMetaData, path: str, *, statistics: bool = True) 
         flat = np.array(list(chain.from_iterable(values["groups"])), dtype=np.int64).reshape(-1, 2)
         group = np.repeat(np.arange(len(values["groups"])), [len(runs) // 2 for runs in values["groups"]])
         slides = tuple(entry if isinstance(entry, str) else str(entry[0]) for entry in values["slides"])
+        "".join(slides).encode()  # a ValueError for half a character, which JSON can hold and no table
         whole = np.bincount(group, weights=flat[:, 1], minlength=len(sizes)).tolist() == sizes
-        whole = whole and bool((flat[:, 0] >= 0).all() and (flat[:, 0] < len(slides)).all())
+        whole = whole and bool(((flat[:, 0] >= 0) & (flat[:, 0] < len(slides)) & (flat[:, 1] > 0)).all())
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError):
         whole = False
     if not whole:
@@ -151,6 +153,9 @@ def only_value(group: pq.RowGroupMetaData, name: str) -> str | None:
 
 
 def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
+    columns = (metadata.schema.column(index) for index in range(metadata.num_columns))
+    if not any(column.path == "slide_id" and column.logical_type.type == "STRING" for column in columns):
+        return None  # `1.0`, a time or bytes become text by rules that need the column
     group, rows, slides = [], [], []
     for number in range(metadata.num_row_groups):
         size = metadata.row_group(number).num_rows
@@ -162,6 +167,9 @@ def _from_statistics(metadata: pq.FileMetaData) -> FileRuns | None:
         group.append(number)
         rows.append(size)
         slides.append(slide)
-    names = {slide: code for code, slide in enumerate(dict.fromkeys(slides))}
-    codes = [names[slide] for slide in slides]
+    texts = tidy(slides)  # as the column itself is read: without blanks, and None for what means a missing value
+    names = {slide: code for code, slide in enumerate(dict.fromkeys(text for text in texts if text is not None))}
+    if len(names) < len(set(texts)):
+        return None
+    codes = [names[text] for text in texts if text is not None]
     return FileRuns(np.array(group, np.int64), np.array(rows, np.int64), np.array(codes, np.int64), tuple(names))

@@ -122,7 +122,12 @@ def _read_parquet(opened: Manifest, wanted: Mapping[str, str], cohort: Cohort | 
         raise ManifestError(f"the files of {opened.uri} do not fit together: {str(error).splitlines()[0]}") from None
     values = {name: table[column] for name, column in wanted.items() if column in own}
     if cohort is not None:
-        places = pc.index_in(table["slide_id"].cast(pa.string()), cohort.slides["slide_id"].combine_chunks())
+        try:
+            ids = table["slide_id"].cast(pa.string())
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise ManifestError(f"the column slide_id of {opened.uri} cannot be read as text: {reason}") from None
+        places = pc.index_in(ids, cohort.slides["slide_id"].combine_chunks())
         values |= {name: cohort.slides[column].take(places) for name, column in wanted.items() if column not in own}
     return values
 
