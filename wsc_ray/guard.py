@@ -99,7 +99,7 @@ def _end_with(parent: int) -> None:
 def _leave(writing: int, statuses: list[int]) -> None:
     """Let the parent know that Python's exit has come, and end this process, if `statuses` has its exit status.
 
-    Everything that was registered for the exit has been called. Python would take one more second to take torch and others apart.
+    Everything that was registered for the exit has been called. Python would only take torch and other modules apart now, which is slow.
     """
     os.write(writing, _PYTHON_ENDED)
     if statuses:

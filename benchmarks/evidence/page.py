@@ -34,7 +34,7 @@ _OPENINGS = """\
 | --- | --- | --- | --- | --- | --- |
 | first, page at commit ea0f346: other candidates, one division of the stain groups, 120 slides of five groups to train on, batches of 256 | | 0.602 | 0.603 | 0.640 | 0.620 |
 | second, page at commit 42c75bc: these candidates, one training of each for each of two pairs of held-out groups; Intel Xeon | the first one's result | 0.797 | 0.610 | 0.724 | 0.746 |
-| second again, on an AMD EPYC | to add 20% tumour | 0.755 | 0.607 | 0.704 | 0.775 |
+| second again, on an AMD EPYC, at commit 626cb21 with `--fractions 0.1,0.2 --folds 2 --choosing 1 --heads 3`; no page | to add 20% tumour | 0.755 | 0.607 | 0.704 | 0.775 |
 
 The two processors chose other settings for SupCon and WeakSupCon (weight 0.1 at temperature 0.1, and weight 1 at temperature 0.5): one training is too few to tell these candidates apart. At 20% tumour the AMD EPYC had
 0.877 for WeakSupCon, 0.856 for SimCLR, 0.907 for SupCon and 0.896 for the frozen features. This study has several trainings of each candidate, and nothing else is new.

@@ -13,7 +13,8 @@ from wsc_ray.evaluate.predictions import read_predictions
 from wsc_ray.features.store import SlideFeatures, write_slide
 from wsc_ray.files import read_json
 
-from .test_run import FAST, add_members, change, made, places, tracked
+from .test_members import add_members
+from .test_run import FAST, change, made, places, tracked
 
 __all__ = ["made", "places", "tracked"]
 SLIDES = 40

@@ -13,7 +13,8 @@ from wsc_ray.evaluate.describe import describe
 from wsc_ray.evaluate.ledger import LEDGER, Opening, digest_of_slides, last_opening, read_ledger, record
 from wsc_ray.storage import as_path
 
-from .test_run import FAST, add_members, made, places, tracked
+from .test_members import add_members
+from .test_run import FAST, made, places, tracked
 
 __all__ = ["made", "places", "tracked"]
 OPENING = Opening("evaluate", "c" * 64, "split test", 16, "h" * 64, None, "f" * 64, "r" * 64)

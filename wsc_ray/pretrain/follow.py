@@ -75,11 +75,8 @@ def followed(folder: RunFolder, plan: Plan, tracker: Tracker, method: str) -> It
             away.clear()
             try:
                 new = reader.read(after=min(shown, logged), whole=last_look)
-            except (
-                OSError,
-                RunFolderError,
-            ):  # storage that fails for a while, or a damaged line, which the command's end names
-                new = []
+            except (OSError, RunFolderError):
+                new = []  # storage fails for a while, or a line is damaged, which the command's end names
             for line in new:
                 step = line["step"]
                 metrics = {key: value for key, value in line.items() if key != "step"}

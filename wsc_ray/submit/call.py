@@ -266,7 +266,7 @@ def _absolute(path: Any) -> str:
 
 
 def _places_of(recipe: Recipe | None) -> list[str]:
-    """Return a recipe's paths and URIs, but those of slides and of MLflow's store, where no recipe may hold a password."""
+    """Return the paths and URIs in a recipe, except those of slides and of MLflow's store, in which every recipe with a password is refused."""
     if recipe is None:
         return []
     data = recipe.data
