@@ -19,7 +19,7 @@ from wsc_ray.encoders.weights import WEIGHTS, statistics_for
 from wsc_ray.files import read_summary
 
 BACKBONE = "tf_efficientnet_lite0"
-PIXELS = 64  # px: side to which patches of 96 px are resized
+PIXELS = 64  # px: side to which patches of 96 px are resized, unless said otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,15 @@ class Features:
 
 
 def embed_pool(
-    folder: Path, table: pa.Table, pool: Pool, weights: Path, *, trained: np.ndarray, seen: np.ndarray, views: int
+    folder: Path,
+    table: pa.Table,
+    pool: Pool,
+    weights: Path,
+    *,
+    trained: np.ndarray,
+    seen: np.ndarray,
+    views: int,
+    pixels: int = PIXELS,
 ) -> Features:
     """Return the features of the pool; those that `folder` holds already are reused.
 
@@ -49,13 +57,14 @@ def embed_pool(
         trained: patches that need views.
         seen: further patches that need plain features.
         views: K, number of views of a patch.
+        pixels: side to which patches are resized, px.
     """
     encoder = folder / "encoder"
     if not (encoder / "config.json").exists():
-        model = build_encoder(BACKBONE, size=PIXELS, head_hidden=8, head_dim=8)
+        model = build_encoder(BACKBONE, size=pixels, head_hidden=8, head_dim=8)
         load_weights(model, weights)
-        pixels = statistics_for(BACKBONE, str(weights), weights)
-        export_encoder(model, encoder, name=BACKBONE, size=PIXELS, statistics=pixels)
+        statistics = statistics_for(BACKBONE, str(weights), weights)
+        export_encoder(model, encoder, name=BACKBONE, size=pixels, statistics=statistics)
     stores = {}
     for name, rows, count in (("trained", trained, views), ("seen", seen, 0)):
         if not len(rows):

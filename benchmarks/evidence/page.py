@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence.adapters import HEAD_HIDDEN, HIDDEN, Setting
+from benchmarks.evidence.adapters import HEAD_HIDDEN, HIDDEN
 from benchmarks.evidence.embedding import BACKBONE
 from benchmarks.evidence.measure import NEIGHBOURS
 from benchmarks.evidence.pool import GROUPS, SIZE
+from benchmarks.evidence.setting import Setting
 from benchmarks.evidence.study import CHOSEN_AT
 from benchmarks.evidence.summary import OURS, PatchRow, Row
 from wsc_ray.bench.markdown import environment, table
@@ -57,7 +58,7 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[
     """Return the whole page."""
     options = summary["options"]
     head = _HEAD.format(
-        pixels=summary["pixels"],
+        pixels=options["pixels"],
         views=options["views"],
         size=SIZE,
         steps=options["steps"],
@@ -69,9 +70,24 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[
         train=2 * options["pairs"],
         test=2 * options["test_pairs"],
     )
-    seeds = f"{options['seeds']} trainings x {options['heads']} fits"
     parts = [
         head,
+        *results(summary, rows, patches, picture),
+        f"## Settings\n\nChosen for each arm among as many candidates, at {CHOSEN_AT:.0%} tumour, by cross-validation in the part `train`: {options['folds']} times two of its {len(GROUPS)} stain groups are "
+        f"held out, whose {2 * options['test_pairs']} pseudo-slides judge candidates trained on the slides of the others. Written to `chosen.json` before a patch of `valid` was read. ABMIL's AUROC for each pair of "
+        "groups held out:",
+        candidates(summary["chosen"]),
+        _OPENINGS,
+        _ENCODERS.format(backbone=BACKBONE, pixels=options["pixels"]),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def results(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[PatchRow], picture: str) -> list[str]:
+    """Return the parts of a page that say where a study ran and what it measured."""
+    options = summary["options"]
+    seeds = f"{options['seeds']} trainings x {options['heads']} fits"
+    return [
         environment(summary)
         + f"\n* Seconds: {summary['seconds']:,.0f} over all trainings, {summary['processes']} at a time on a machine with other work",
         f"![AUROC of ABMIL over the share of tumour patches]({picture})",
@@ -82,14 +98,7 @@ def markdown(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[
         f"## Patches\n\nAUROC for tumour over the patches of `valid`: a ridge regression on patch labels (linear), the share of tumour among the {NEIGHBOURS} "
         "nearest training patches (kNN), and the distance from the centre of negative slides' patches, which needs no patch label:",
         of_patches(patches),
-        f"## Settings\n\nChosen for each arm among as many candidates, at {CHOSEN_AT:.0%} tumour, by cross-validation in the part `train`: {options['folds']} times two of its {len(GROUPS)} stain groups are "
-        f"held out, whose {2 * options['test_pairs']} pseudo-slides judge candidates trained on the slides of the others. Written to `chosen.json` before a patch of `valid` was read. ABMIL's AUROC for each pair of "
-        "groups held out:",
-        candidates(summary["chosen"]),
-        _OPENINGS,
-        _ENCODERS.format(backbone=BACKBONE, pixels=summary["pixels"]),
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _of_head(rows: Sequence[Row], title: str) -> list[str]:

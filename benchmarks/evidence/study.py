@@ -10,19 +10,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from benchmarks.command_line import claim
-from benchmarks.evidence.adapters import Setting, train_adapter
-from benchmarks.evidence.embedding import Features, embed_pool
 from benchmarks.evidence.measure import ABMIL, HEADS, Head, distance_auroc, fit, knn_auroc, linear_auroc
+from benchmarks.evidence.options import MOST, WHICH, Options
 from benchmarks.evidence.pool import (
     GROUPS,
     HELD,
     TEST,
+    Pool,
     Slides,
     draw_apart,
     draw_sharing,
@@ -30,79 +31,74 @@ from benchmarks.evidence.pool import (
     read_pool,
     spare_patches,
 )
+from benchmarks.evidence.setting import Setting
 from benchmarks.tasks import task_processes
 from wsc_ray.bench.environment import usable_cores
 from wsc_ray.files import read_json, write_json
+from wsc_ray.pretrain.loop import Metrics
 
 FROZEN = "frozen"
 ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
-CANDIDATES = {  # the same number for each arm
-    "supcon": [Setting("supcon", temperature=t) for t in (0.1, 0.2, 0.5)],
-    "simclr": [Setting("simclr", temperature=t) for t in (0.1, 0.2, 0.5)],
-    "weaksupcon": [
-        Setting("weaksupcon", weight=0.1, rise=1 / 3),
-        Setting("weaksupcon", weight=1.0, rise=1 / 2),
-        Setting("weaksupcon", weight=1.0, rise=1 / 2, temperature=0.5),
-    ],
-}
 PATCH_MEASURES = {"linear": linear_auroc, "kNN": knn_auroc, "distance": distance_auroc}
 CHOSEN_AT = 0.1  # tumour share at which settings are chosen
-MOST = 0.4  # the largest tumour share; all shares have the same slides, but for the tumour
 CHOOSING_SEED = 100
 STOP_PAIRS = 24
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options of a study.
-
-    A folder holds one study; those options that only say which trainings there are (`WHICH`) may change.
+class Kind:
+    """What the trainings of a study train.
 
     Attributes:
-        fractions: shares of tumour in positive slides.
-        seeds: number of trainings of each arm at each share.
-        heads: number of fits of each head to each training's features.
-        pairs: number of negative slides to train on, and of positive ones.
-        test_pairs: likewise, to test on, and to judge candidates on.
-        choosing: number of trainings of each candidate for each pair of held-out stain groups.
-        folds: how many pairs of `HELD` are held out in turn.
-        choosing_heads: number of fits of ABMIL to each of these.
-        resamples: number of bootstrap samples of the test patches.
-        batch_size: patches per step.
-        precision: precision of a training's forward passes.
-        steps: steps of a training.
-        views: stored views of a patch.
+        title: names the study where its folder holds another one.
+        trainer: makes the trainer of a process.
+        candidates: arm -> the settings among which its own is chosen, as many for each arm; nothing is chosen where there is one.
     """
 
-    fractions: tuple[float, ...] = (0.1, 0.2, 0.05, 0.4)
-    seeds: int = 5
-    heads: int = 3
-    choosing: int = 1
-    folds: int = len(HELD)
-    choosing_heads: int = 2
-    pairs: int = 78
-    test_pairs: int = 200
-    resamples: int = 100
-    batch_size: int = 512
-    precision: str = "bf16"  # a third faster than fp32 on a CPU that has it
-    steps: int = 600
-    views: int = 8
+    title: str
+    trainer: MakeTrainer
+    candidates: Mapping[str, Sequence[Setting]]
 
 
-WHICH = ("fractions", "seeds", "choosing", "folds")
+class Trainer(Protocol):
+    """Trains on pseudo-slides."""
 
-QUICK = Options(
-    fractions=(0.1,),
-    seeds=1,
-    heads=1,
-    choosing_heads=1,
-    pairs=20,
-    test_pairs=10,
-    resamples=3,
-    batch_size=16,
-    steps=4,
-    views=2,
-)
+    @property
+    def frozen(self) -> torch.Tensor:
+        """The features of the pool before training, (n, D) float32; NaN for patches in no pseudo-slide."""
+
+    def train(
+        self, setting: Setting, slides: Slides, *, seed: int, export: Path | None
+    ) -> tuple[torch.Tensor, Metrics]:
+        """Train, and return the features of the pool, (n, d), and the metrics of the last step.
+
+        Args:
+            export: folder for the encoder; None to write none.
+        """
+
+
+class MakeTrainer(Protocol):
+    """Makes a trainer."""
+
+    def __call__(
+        self,
+        folder: Path,
+        table: pa.Table,
+        pool: Pool,
+        weights: Path,
+        options: Options,
+        *,
+        trained: np.ndarray,
+        seen: np.ndarray,
+    ) -> Trainer:
+        """Return a trainer.
+
+        Args:
+            folder: what several processes need is kept here.
+            weights: folder with the weights of the encoder that is trained, or whose features are.
+            trained: patches of the pool on which encoders are trained.
+            seen: further patches whose features are needed.
+        """
 
 
 @dataclass(frozen=True)
@@ -136,13 +132,11 @@ class Study:
         opened: whether the patches of `valid` are embedded too.
     """
 
-    def __init__(self, out: Path, pool_file: Path, weights: Path, options: Options, opened: bool):
+    def __init__(self, kind: Kind, out: Path, pool_file: Path, weights: Path, options: Options, opened: bool):
         self.out, self.options = out, options
         self.pool, table = read_pool(pool_file)
-        rows = [of_groups(self.pool, groups) for groups in (GROUPS, TEST if opened else ())]
-        self.features: Features = embed_pool(
-            out / "pool", table, self.pool, weights, trained=rows[0], seen=rows[1], views=options.views
-        )
+        trained, seen = (of_groups(self.pool, groups) for groups in (GROUPS, TEST if opened else ()))
+        self.trainer = kind.trainer(out / "pool", table, self.pool, weights, options, trained=trained, seen=seen)
 
     def slides(self, fraction: float, held: Sequence[str] = ()) -> tuple[Slides, Slides]:
         """Return the slides that train encoders and heads, and those that stop heads, none of held-out stain groups."""
@@ -165,15 +159,12 @@ class Study:
         train, stop = self.slides(task.fraction, held)
         found: dict[str, Any] = {**asdict(task)}
         if task.setting is None:
-            features = torch.from_numpy(self.features.plain)
+            features = self.trainer.frozen
         else:
-            how = {"batch_size": self.options.batch_size, "precision": self.options.precision}
-            trained = train_adapter(task.setting, train, self.features, seed=task.seed, **how)
-            features, found["last"] = trained(self.features.plain), trained.last
-            if task.held is None:
-                trained.export(
-                    self.out / "encoders" / f"{task.fraction:g}-{task.arm}-{task.seed}", self.features.encoder
-                )
+            encoder = self.out / "encoders" / f"{task.fraction:g}-{task.arm}-{task.seed}"
+            features, found["last"] = self.trainer.train(
+                task.setting, train, seed=task.seed, export=encoder if task.held is None else None
+            )
 
         def heads(name: str) -> list[Head]:
             seeds = range(1000 * task.seed, 1000 * task.seed + task.heads)
@@ -210,14 +201,15 @@ class Study:
         }
 
 
-def candidate_tasks(options: Options) -> list[Task]:
-    """Return the trainings among which settings are chosen."""
+def candidate_tasks(candidates: Mapping[str, Sequence[Setting]], options: Options) -> list[Task]:
+    """Return the trainings by which settings are chosen; an arm with one candidate needs none."""
     return [
         Task(arm, CHOSEN_AT, seed, replace(setting, steps=options.steps), held, options.choosing_heads)
         for held in range(options.folds)
         for seed in range(CHOOSING_SEED, CHOOSING_SEED + options.choosing)
-        for arm, settings in CANDIDATES.items()
+        for arm, settings in candidates.items()
         for setting in settings
+        if len(settings) > 1
     ]
 
 
@@ -233,7 +225,7 @@ def final_tasks(options: Options, chosen: Mapping[str, Any]) -> list[Task]:
 
 
 def carry_out(
-    out: Path, pool_file: Path, weights: Path, options: Options, processes: int | None = None
+    kind: Kind, out: Path, pool_file: Path, weights: Path, options: Options, processes: int | None = None
 ) -> dict[str, Any]:
     """Carry out the whole study.
 
@@ -242,27 +234,31 @@ def carry_out(
         processes: number of processes that train at a time.
 
     Returns:
-        `chosen`, the setting of each arm with the figures of its candidates, `results`, the results of every test task, and `seconds`, the sum
+        `chosen`, the setting of each arm and, where there were several, the figures of its candidates, `results`, the results of every test task, and `seconds`, the sum
         over tasks.
 
     Raises:
         RunFolderError: the folder holds a study of other options.
         DataError: the pool cannot be used.
     """
-    claim(out, "a study", {name: value for name, value in asdict(options).items() if name not in WHICH})
+    claim(out, kind.title, {name: value for name, value in asdict(options).items() if name not in WHICH})
     runs = out / "runs"
     runs.mkdir(exist_ok=True)
 
     def do(tasks: Sequence[Task], opened: bool) -> list[dict[str, Any]]:
-        given = (out, pool_file, weights, options, opened)
-        Study(*given)  # embeds the patches
+        given = (kind, out, pool_file, weights, options, opened)
+        Study(*given)  # makes what its trainer keeps
         with task_processes(Study, *given, folder=runs, processes=processes or usable_cores()) as do_all:
             do_all(tasks)
         return [read_json(runs / task.name) for task in tasks]
 
-    candidates = candidate_tasks(options)
-    choosing = do(candidates, opened=False)
-    chosen = choose(candidates, choosing)
+    tasks = candidate_tasks(kind.candidates, options)
+    choosing = do(tasks, opened=False) if tasks else []
+    only = {arm: settings[0] for arm, settings in kind.candidates.items() if len(settings) == 1}
+    chosen = {
+        **{arm: {"setting": {**asdict(setting), "steps": options.steps}} for arm, setting in only.items()},
+        **choose(tasks, choosing),
+    }
     write_json(out / "chosen.json", chosen)  # before a patch of the test is read
     results = do(final_tasks(options, chosen), opened=True)
     return {

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from benchmarks.command_line import claim
-from benchmarks.evidence.adapters import Setting, train_adapter
+from benchmarks.evidence.adapters import train_adapter
 from benchmarks.evidence.embedding import embed_pool
 from benchmarks.evidence.measure import ABMIL, HEADS, distance_auroc, fit, linear_auroc
 from benchmarks.evidence.pool import GROUPS, HELD, Slides, draw_apart, draw_sharing, read_pool
+from benchmarks.evidence.setting import Setting
 from benchmarks.tasks import task_processes
 from wsc_ray.files import read_json, write_json
 
