@@ -10,12 +10,14 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.evidence.__main__ import main
-from benchmarks.evidence.adapters import Setting, batches, train_adapter
+from benchmarks.evidence.adapters import ADAPTERS, batches, train_adapter
 from benchmarks.evidence.embedding import Features
 from benchmarks.evidence.measure import HEADS, knn_auroc, split
+from benchmarks.evidence.options import Options
 from benchmarks.evidence.page import differences
 from benchmarks.evidence.pool import GROUPS, HELD, SIZE, TEST, Pool, draw_apart, draw_sharing, spare_patches
-from benchmarks.evidence.study import CANDIDATES, Options, candidate_tasks, choose, final_tasks
+from benchmarks.evidence.setting import Setting
+from benchmarks.evidence.study import candidate_tasks, choose, final_tasks
 from benchmarks.evidence.summary import paired_difference, summarise, summarise_patches
 from wsc_ray.encoders.adapter import read_adapter
 from wsc_ray.errors import DataError
@@ -25,6 +27,8 @@ from wsc_ray.stream.order import Geometry
 POOL = Path(os.environ.get("WSC_RAY_COHORTS", "/nonexistent")) / "pcam-pool" / "patches.parquet"
 WEIGHTS = Path(os.environ.get("WSC_RAY_WEIGHTS", "/nonexistent")) / "tf_efficientnet_lite0"
 FOUR = GROUPS[:4]
+CANDIDATES = ADAPTERS.candidates
+SECTIONS = {"data": {"features": "pool"}, "encoder": {"backbone": "mlp", "weights": "random"}}
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +218,7 @@ def test_an_exported_encoder_is_read_as_an_adapter(pool, tmp_path):
 
 
 def test_candidates_are_as_many_for_each_arm_and_the_best_mean_is_chosen():
-    tasks = candidate_tasks(Options(choosing=2, folds=3))
+    tasks = candidate_tasks(CANDIDATES, Options(choosing=2, folds=3))
     assert len({task.name for task in tasks}) == len(tasks)
     counts = {arm: sum(task.arm == arm for task in tasks) for arm in CANDIDATES}
     assert set(counts.values()) == {len(CANDIDATES["simclr"]) * len(HELD) * 2}
@@ -226,7 +230,7 @@ def test_candidates_are_as_many_for_each_arm_and_the_best_mean_is_chosen():
     ]
     chosen = choose(tasks, results)
     assert all(same(Setting(**found["setting"]), best[arm]) for arm, found in chosen.items())
-    assert {task.held for task in candidate_tasks(Options(folds=2))} == {0, 1}
+    assert {task.held for task in candidate_tasks(CANDIDATES, Options(folds=2))} == {0, 1}
     tested = final_tasks(Options(fractions=(0.1, 0.2), seeds=2), chosen)
     assert len({task.name for task in tested}) == len(tested) == 2 * (1 + 2 * 3)
     assert [task.fraction for task in tested] == [0.1] * 7 + [0.2] * 7
@@ -238,10 +242,10 @@ def same(one, other):
 
 
 def test_settings_are_recipes():
-    recipe = Setting("weaksupcon", weight=1.0, rise=0.5, steps=10).recipe(3, 64)
+    recipe = Setting("weaksupcon", weight=1.0, rise=0.5, steps=10).recipe(3, 64, SECTIONS)
     assert (recipe.seed, recipe.train.batch_size, recipe.loss.similarity_warmup) == (3, 64, 5)
-    assert Setting("weaksupcon", weight=1.0, rise=None).recipe(3, 64).loss == Loss()
-    assert Setting("simclr").recipe(0, 64).loss.method == "simclr"
+    assert Setting("weaksupcon", weight=1.0, rise=None).recipe(3, 64, SECTIONS).loss == Loss()
+    assert Setting("simclr").recipe(0, 64, SECTIONS).loss.method == "simclr"
 
 
 def test_a_pool_that_is_none_is_a_sentence(tmp_path):
