@@ -1,5 +1,9 @@
 """Files written in one step, here and on an object store, and read from there."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ import pytest
 from tests.s3 import Store
 from wsc_ray.files import (
     atomic,
+    delete_left_parts,
     is_file_name,
     local_file,
     local_folder,
@@ -37,6 +42,29 @@ def test_atomic_leaves_all_or_nothing(folder):
         temporary.write_text(f"half, {1 / 0}")
     assert path.read_text() == "first"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_what_a_killed_process_was_writing_is_deleted_later(tmp_path):
+    """A process that writes three files at a time is killed; one of its files is in a folder where another command works."""
+    folders = [tmp_path, tmp_path / "a", tmp_path / "held"]
+    script = (
+        "import contextlib, os, signal, sys; from pathlib import Path; from wsc_ray.files import atomic\n"
+        "with contextlib.ExitStack() as stack:\n"
+        "    [stack.enter_context(atomic(Path(folder) / 'file.h5')).write_text('half') for folder in sys.argv[1:]]\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, *map(str, folders)], check=False)
+    (tmp_path / "held" / ".lock").touch()
+    (tmp_path / ".file.h5").write_text("a user's")
+    parts = [part for folder in folders for part in folder.glob(".file.h5.*.part")]
+    assert len(parts) == 3
+    delete_left_parts(tmp_path, hold=".lock")
+    assert all(part.exists() for part in parts)  # somebody may still be writing them
+    for part in parts:
+        os.utime(part, (time.time() - 100, time.time() - 100))
+    delete_left_parts(tmp_path, hold=".lock")
+    assert [part.exists() for part in parts] == [False, False, True]
+    assert (tmp_path / ".file.h5").exists()
 
 
 def test_atomic_writes_empty_and_large_files(folder):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,11 @@ def test_work_is_carried_out_in_the_same_mlflow_run_and_ends_with_a_summary(tmp_
         carry_out("embed", **arguments, work=work)
     assert not (out / "summary.json").exists()
     first = read_json(out / "mlflow.json")["run_id"]
+    left = out / ".slide.h5.0123abcd.part"  # as a killed process leaves it
+    left.touch()
+    os.utime(left, (0, 0))
     summary = carry_out("embed", **arguments, work=work)
+    assert not left.exists()
     assert seen[0]["command"] == "embed"
     assert seen[0]["size"] == 8
     assert summary["mlflow"]["run_id"] == first

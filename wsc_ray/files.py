@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from wsc_ray.uris import values_without_secrets
 
 SUMMARY = "summary.json"  # in the output folder of a command that is complete
 FILES = "files"  # its key for the digests of tables beside it
+_PART = ".part"  # of a file that is being written
+_PARTS = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+_IN_USE = 60.0  # seconds since the last change of a file that somebody may still be writing
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()+=@-]*")
 
 
@@ -47,7 +51,7 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
     """
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name[-60:]}.{secrets.token_hex(4)}"
+        temporary = path.parent / f".{path.name[-60:]}.{secrets.token_hex(4)}{_PART}"
     else:
         handle, name = tempfile.mkstemp(prefix="wsc-ray-")
         os.close(handle)
@@ -69,6 +73,29 @@ def atomic(path: AnyPath, *, checksum: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # such as on a disk that became read-only: the first error is the one to say
             temporary.unlink()
+
+
+def delete_left_parts(folder: AnyPath, *, hold: str) -> None:
+    """Delete the temporary files that `atomic` could not delete in a folder and below, since its process was killed.
+
+    A file that changed in the last minute is kept: somebody may be writing it.
+
+    Args:
+        hold: name of the file by which a folder below shows that another command works in it; such a folder is passed over.
+    """
+    if not isinstance(folder, Path):
+        return  # an object store receives whole objects only
+    now = time.time()
+    for path, folders, files in os.walk(folder):
+        if hold in files and Path(path) != folder:
+            folders.clear()
+            continue
+        for name in files:
+            if _PARTS.fullmatch(name):
+                with contextlib.suppress(OSError):  # somebody else has deleted it, or the folder may not be written
+                    part = Path(path, name)
+                    if now - part.stat().st_mtime > _IN_USE:
+                        part.unlink()
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from typing import Any
 import wsc_ray
 from wsc_ray.disk import explained
 from wsc_ray.errors import RecipeError, RunFolderError
-from wsc_ray.files import first_line, is_ignored, read_json, write_json, write_summary
-from wsc_ray.lock import locked
+from wsc_ray.files import delete_left_parts, first_line, is_ignored, read_json, write_json, write_summary
+from wsc_ray.lock import LOCK, locked
 from wsc_ray.recipe.reading import load_recipe
 from wsc_ray.recipe.sections import Recipe
 from wsc_ray.run_folder import IDENTITY, OLDER_IDENTITIES, RunFolder
@@ -234,6 +234,7 @@ def carry_out(
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out, command):
+            delete_left_parts(out, hold=LOCK)
             write_identity(out, command, identity)
             with Tracker(
                 uri=store.uri, experiment=store.experiment, folder=out, command=command, params=params

@@ -147,6 +147,9 @@ def test_picks():
     assert positions(picks) == positions(pick_images(sizes, 150, 3))
     assert positions(picks) != positions(pick_images(sizes, 150, 4))
     assert sum(len(rows) for _, rows in pick_images([256] * 1000, 1000, 0)) == 1000
+    for sizes in ([100, 0, 7, 300], [3] * 40 + [500], [1] * 200):
+        assert sum(len(rows) for _, rows in pick_images(sizes, 150, 0)) == 150
+        assert len(set(positions(pick_images(sizes, 150, 0)))) == 150
     assert len(pick_images([256] * 1000, 1000, 0)) == 63  # a few row groups, not one for each image
 
 

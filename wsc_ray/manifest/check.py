@@ -45,7 +45,7 @@ def check_manifest(
     Args:
         manifest: folder, file or URI; see `open_manifest`.
         all: decode every image, and compare the rows with the digests that they were written with.
-        sample: largest number of images to decode otherwise; some fewer if row groups are small or of unequal sizes.
+        sample: number of images to decode otherwise, or all where there are fewer.
         seed: seed of the sample.
         out: a folder for the report, `summary.json`, which is written when nothing is wrong.
         also: a further check, called when the manifest has no problems; the report includes its result.
@@ -148,18 +148,21 @@ def pick_images(group_rows: list[int], sample: int | None, seed: int) -> list[tu
 
     Args:
         group_rows: number of rows of each row group.
-        sample: largest number of images, a few from each of some row groups; None: all.
+        sample: number of images, a few from each of some row groups as far as these have enough; None: all.
     """
     if sample is None or sample >= sum(group_rows):
         return [(group, np.arange(rows)) for group, rows in enumerate(group_rows) if rows]
     random = np.random.default_rng(seed)
     per_group = max(_AT_A_TIME, -(-sample // max(len(group_rows), 1)))
-    picks, left = [], sample
-    for group in random.permutation(len(group_rows)).tolist():
-        take = min(per_group, left, group_rows[group])
-        if take:
-            picks.append((group, np.sort(random.choice(group_rows[group], take, replace=False))))
-        left -= take
+    order = random.permutation(len(group_rows)).tolist()
+    takes, left = dict.fromkeys(order, 0), sample
+    for most in (per_group, sample):  # large row groups make up for small ones
+        for group in order:
+            more = min(left, min(most, group_rows[group]) - takes[group])
+            takes[group], left = takes[group] + more, left - more
+    picks = [
+        (group, np.sort(random.choice(group_rows[group], take, replace=False))) for group, take in takes.items() if take
+    ]
     return sorted(picks, key=lambda pick: pick[0])
 
 
