@@ -117,7 +117,6 @@ def batches(
 
 
 BACKBONES = Kind(  # the defaults of recipes, but for the learning rate
-    title="a study",
     trainer=BackboneTrainer,
     candidates={
         "supcon": [Setting("supcon", lr=0.03)],

@@ -112,7 +112,6 @@ def batches(slides: Slides, features: Features, geometry: Geometry) -> Iterator[
 
 
 ADAPTERS = Kind(
-    title="a study",
     trainer=AdapterTrainer,
     candidates={
         "supcon": [Setting("supcon", temperature=t) for t in (0.1, 0.2, 0.5)],

@@ -50,12 +50,10 @@ class Kind:
     """What the trainings of a study train.
 
     Attributes:
-        title: names the study where its folder holds another one.
         trainer: makes the trainer of a process.
         candidates: arm -> the settings among which its own is chosen, as many for each arm; nothing is chosen where there is one.
     """
 
-    title: str
     trainer: MakeTrainer
     candidates: Mapping[str, Sequence[Setting]]
 
@@ -241,7 +239,7 @@ def carry_out(
         RunFolderError: the folder holds a study of other options.
         DataError: the pool cannot be used.
     """
-    claim(out, kind.title, {name: value for name, value in asdict(options).items() if name not in WHICH})
+    claim(out, "a study", {name: value for name, value in asdict(options).items() if name not in WHICH})
     runs = out / "runs"
     runs.mkdir(exist_ok=True)
 
