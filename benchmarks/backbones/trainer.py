@@ -13,10 +13,10 @@ from torch import nn
 from benchmarks.backbones.small_maps import replace_depthwise, restore_depthwise
 from benchmarks.evidence.adapters import HEAD_HIDDEN
 from benchmarks.evidence.embedding import BACKBONE
+from benchmarks.evidence.kind import Kind
 from benchmarks.evidence.options import Options
 from benchmarks.evidence.pool import Pool, Slides
 from benchmarks.evidence.setting import Setting
-from benchmarks.evidence.study import Kind
 from benchmarks.evidence.training import geometry_of, half_batches, train
 from wsc_ray.encoders import PatchEncoder, build_encoder, export_encoder, load_weights, normalise_pixels
 from wsc_ray.encoders.weights import statistics_for
@@ -32,7 +32,7 @@ LOT = 256  # patches that are embedded at a time
 
 
 class BackboneTrainer:
-    """Trains backbones; see `study.Trainer`."""
+    """Trains backbones; see `kind.Trainer`."""
 
     def __init__(
         self,

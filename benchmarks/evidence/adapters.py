@@ -11,10 +11,10 @@ import pyarrow as pa
 import torch
 
 from benchmarks.evidence.embedding import Features, embed_pool
+from benchmarks.evidence.kind import Kind
 from benchmarks.evidence.options import Options
 from benchmarks.evidence.pool import Pool, Slides
 from benchmarks.evidence.setting import Setting
-from benchmarks.evidence.study import Kind
 from benchmarks.evidence.training import geometry_of, half_batches, train
 from wsc_ray.encoders import PatchEncoder
 from wsc_ray.encoders.adapter import export_adapter
@@ -50,7 +50,7 @@ class Trained:
 
 
 class AdapterTrainer:
-    """Trains adapters of a frozen encoder's features; see `study.Trainer`."""
+    """Trains adapters of a frozen encoder's features; see `kind.Trainer`."""
 
     def __init__(
         self,

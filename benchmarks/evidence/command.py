@@ -97,7 +97,7 @@ def run_study(program: str, kind: Any, options: Options, page: WritePage, given:
 
     Args:
         program: the command, as a user types it.
-        kind: a `study.Kind`.
+        kind: a `kind.Kind`.
         given: the command's options.
     """
     from benchmarks.evidence.measure import ABMIL

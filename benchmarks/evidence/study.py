@@ -10,20 +10,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
 
 from benchmarks.command_line import claim
+from benchmarks.evidence.kind import Kind
 from benchmarks.evidence.measure import ABMIL, HEADS, Head, distance_auroc, fit, knn_auroc, linear_auroc
 from benchmarks.evidence.options import MOST, WHICH, Options
 from benchmarks.evidence.pool import (
     GROUPS,
     HELD,
     TEST,
-    Pool,
     Slides,
     draw_apart,
     draw_sharing,
@@ -35,7 +33,6 @@ from benchmarks.evidence.setting import Setting
 from benchmarks.tasks import task_processes
 from wsc_ray.bench.environment import usable_cores
 from wsc_ray.files import read_json, write_json
-from wsc_ray.pretrain.loop import Metrics
 
 FROZEN = "frozen"
 ARMS = (FROZEN, "supcon", "simclr", "weaksupcon")
@@ -43,60 +40,6 @@ PATCH_MEASURES = {"linear": linear_auroc, "kNN": knn_auroc, "distance": distance
 CHOSEN_AT = 0.1  # tumour share at which settings are chosen
 CHOOSING_SEED = 100
 STOP_PAIRS = 24
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the trainings of a study train.
-
-    Attributes:
-        trainer: makes the trainer of a process.
-        candidates: arm -> the settings among which its own is chosen, as many for each arm; nothing is chosen where there is one.
-    """
-
-    trainer: MakeTrainer
-    candidates: Mapping[str, Sequence[Setting]]
-
-
-class Trainer(Protocol):
-    """Trains on pseudo-slides."""
-
-    @property
-    def frozen(self) -> torch.Tensor:
-        """The features of the pool before training, (n, D) float32; NaN for patches in no pseudo-slide."""
-
-    def train(
-        self, setting: Setting, slides: Slides, *, seed: int, export: Path | None
-    ) -> tuple[torch.Tensor, Metrics]:
-        """Train, and return the features of the pool, (n, d), and the metrics of the last step.
-
-        Args:
-            export: folder for the encoder; None to write none.
-        """
-
-
-class MakeTrainer(Protocol):
-    """Makes a trainer."""
-
-    def __call__(
-        self,
-        folder: Path,
-        table: pa.Table,
-        pool: Pool,
-        weights: Path,
-        options: Options,
-        *,
-        trained: np.ndarray,
-        seen: np.ndarray,
-    ) -> Trainer:
-        """Return a trainer.
-
-        Args:
-            folder: what several processes need is kept here.
-            weights: folder with the weights of the encoder that is trained, or whose features are.
-            trained: patches of the pool on which encoders are trained.
-            seen: further patches whose features are needed.
-        """
 
 
 @dataclass(frozen=True)
