@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -65,7 +66,10 @@ def look_at_slides(
     samplers = {each.name: Sampler(len(chosen), facts[each.name]) for each in results}
     originals = open_originals(results)
     patches = _PATCHES if len(results) == 1 else _PATCHES_OF_SEVERAL
-    with Progress("looking at slides", len(chosen), unit="slides") as progress:
+    with contextlib.ExitStack() as stack:
+        for one in originals.values():
+            stack.callback(one.close)
+        progress = stack.enter_context(Progress("looking at slides", len(chosen), unit="slides"))
         for slide, looks in _together(results, chosen, seen.failed):
             for name, each in looks.items():
                 samplers[name].add(each)
@@ -74,8 +78,6 @@ def look_at_slides(
                 site = next((known[SITE].get(slide) for known in facts.values() if SITE in known), None)
                 seen.cards.append(make_card(slide, attended, results, originals, site=site, shown=patches))
             progress.advance(1)
-    for one in originals.values():
-        one.close()
     seen.pictures += _without_pictures(originals)
     count = 0
     for result in results:
