@@ -44,7 +44,12 @@ ListFolder = Annotated[  # beside a list of slides, the argument SLIDES
         beside="slides",
     ),
 ]
-RecipeFile = Annotated[Any, Option("Recipe to use instead of the run folder's.", metavar="FILE")]
+RecipeFile = Annotated[
+    Any,
+    Option(
+        "Recipe to use.  [default: that of --run; without --run wsc-ray.yaml, or else the defaults]", metavar="FILE"
+    ),
+]
 Overrides = Annotated[
     Any,
     Option(

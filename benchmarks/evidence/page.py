@@ -93,7 +93,8 @@ def results(summary: Mapping[str, Any], rows: Sequence[Row], patches: Sequence[P
         f"![AUROC of ABMIL over the share of tumour patches]({picture})",
         f"## Slides\n\nAUROC over test slides, mean of {seeds}, with the least and the largest mean of a training. Below it WeakSupCon less the others, with "
         "95% intervals over both at once (the frozen features have no training, and one set of fits): test patches, which slides share and which are drawn anew within stain group and label "
-        f"({options['resamples']} times), and trainings and fits, drawn with replacement.",
+        f"({options['resamples']} times), and trainings and fits, drawn with replacement. Slides of redrawn patches hold fewer different ones, which moves the AUROC of some arms, so that an interval need "
+        "not lie around its difference, and may even miss it: read one that ends within 0.01 of zero as undecided.",
         *(part for name, title in HEAD_NAMES.items() for part in _of_head([r for r in rows if r.head == name], title)),
         f"## Patches\n\nAUROC for tumour over the patches of `valid`: a ridge regression on patch labels (linear), the share of tumour among the {NEIGHBOURS} "
         "nearest training patches (kNN), and the distance from the centre of negative slides' patches, which needs no patch label:",

@@ -16,7 +16,8 @@ def as_click(parameter: Parameter) -> click.Parameter:
     option, default = parameter.option, None if parameter.required else parameter.default
     if option.argument:
         many = -1 if option.kind == "paths" else 1
-        return click.Argument([parameter.name], required=parameter.required, metavar=option.metavar, nargs=many)
+        metavar = option.metavar if parameter.required else f"[{option.metavar}]"
+        return click.Argument([parameter.name], required=parameter.required, metavar=metavar, nargs=many)
     names = [f"--{parameter.flag}", parameter.name]
     if parameter.type is bool:
         return click.Option(names, is_flag=True, default=default, help=option.help)

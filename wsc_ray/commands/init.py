@@ -17,7 +17,7 @@ def _describe(path: Any, dry_run: bool) -> str:
 def init(*, out: Annotated[str | Path, Option("File to write.", metavar="FILE", kind="path")] = DEFAULT_RECIPE) -> Path:
     """Write a recipe with every setting explained.
 
-    Every setting has its default, which is the paper's.
+    Every setting has its default. The defaults of training are the paper's, except that of loss.similarity_warmup.
 
     Returns:
         The file's path.

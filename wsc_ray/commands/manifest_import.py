@@ -69,6 +69,10 @@ def manifest_import(
 ) -> dict[str, Any]:
     """Write a manifest from a table of patches or lists of images.
 
+    A table has a row for each patch, with the columns slide_id, patient_id, label, split, x, y and patch_size (by default the side of
+    its picture), and one of image (the bytes of a picture), image_uri (its file) or slide_uri (the slide that it is cut from).
+    --column names columns that are called otherwise, and --constant gives one value to all rows.
+
     \b
     From a table (Parquet or CSV) whose columns have other names:
       wsc-ray manifest import patches.parquet --out manifest \\

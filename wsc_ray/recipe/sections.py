@@ -1,6 +1,6 @@
 """The definition of a recipe: every setting, its default and its limits.
 
-Defaults are the paper's (arXiv 2602.09477), except that of `loss.similarity_warmup`: `docs/collapse.md` explains why.
+Defaults of training are the paper's (arXiv 2602.09477), except that of `loss.similarity_warmup`: `docs/collapse.md` explains why.
 
 The sections are in `patches`, `training` and `results`; `wsc_ray.recipe.reading` reads a recipe from YAML.
 """
@@ -47,7 +47,7 @@ MLP = "mlp"  # the backbone that takes features
 
 
 class Recipe(Section):
-    """A run from slides or a manifest to evaluation. `Recipe()` is the paper's setting; only `data.manifest` has no default."""
+    """A run from slides or a manifest to evaluation. The defaults of training are the paper's; only `data.manifest` has none."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="seed of the sample order, the weights and the search"

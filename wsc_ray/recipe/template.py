@@ -12,8 +12,8 @@ from wsc_ray.places import local_path
 from wsc_ray.recipe.sections import Recipe, Section, limits, sections
 
 _HEAD = """\
-# A recipe for wsc-ray. Every value here is the default (the paper's, arXiv 2602.09477): keep what you change, delete the
-# rest. On the command line, --set train.epochs=3 overrides a value.
+# A recipe for wsc-ray. Every value here is the default: keep what you change, delete the rest. The defaults of training are the
+# paper's (arXiv 2602.09477), except that of loss.similarity_warmup. On the command line, --set train.epochs=3 overrides a value.
 """
 
 

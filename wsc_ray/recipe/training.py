@@ -116,7 +116,8 @@ class Stream(Section):
         None, description="folder (or URI) of the features to cluster, for by: cluster; null: data.features"
     )
     shards: Annotated[int, Field(ge=1, le=65_536)] = Field(
-        64, description="parts of the sample order; any number of workers that divides it sees the same order"
+        64,
+        description="parts of the sample order, which is the same for every number of workers up to this; divides half of train.batch_size",
     )
     window: Annotated[int, Field(ge=1, le=100_000)] = Field(
         16, description="steps that are shuffled together: more mixes better and needs more memory"
