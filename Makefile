@@ -1,11 +1,11 @@
-# Two commands need nothing but Python 3.11+: `make demo` and `make test`. Each makes .venv first.
+# `make demo` and `make test` need only Python 3.11 or later. Each makes .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo test test-fast test-long gpu lint format clean
 help:
-	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores"
+	@echo "make demo    the whole system on a synthetic cohort, under five minutes on two cores after set-up"
 	@echo "make test       lint and tests"
 	@echo "make test-fast  lint and the tests that need no Ray, some minutes"
 	@echo "make test-long  the tests that take minutes each: random kills, clusters that end by themselves"

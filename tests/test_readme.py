@@ -14,10 +14,11 @@ from wsc_ray.demo.run import ENCODERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PYTHON = README + (ROOT / "docs" / "tracking.md").read_text()  # a page of which the block goes on where the README ends
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_the_whole_way(newcomer, ray_cluster, wsc_ray_command):
         "run/features/summary.json",
     ):
         assert (newcomer / path).exists(), path
-    for block in blocks("python"):
+    for block in blocks("python", PYTHON):
         exec(compile(block, "README.md", "exec"), {})  # noqa: S102
 
     documented = set(
