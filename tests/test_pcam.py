@@ -1,4 +1,4 @@
-"""The real cohort through the commands alone, in a shorter form than the README's figures."""
+"""The real cohort through the commands alone, in a shorter form than the figures of benchmarks/pcam.md."""
 
 import json
 import zlib

@@ -71,7 +71,8 @@ def embed(
 
     \b
     Train an adapter on such features, which needs views, and embed them with it:
-      wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --views 8 --out features
+      wsc-ray embed --manifest cohort --encoder local-dir:encoders/uni --views 8 \\
+        --recipe jobs/recipes/adapter.yaml --out features
       wsc-ray pretrain jobs/recipes/adapter.yaml --set data.features=features --out run
       wsc-ray embed --run run
 
