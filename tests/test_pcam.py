@@ -41,8 +41,10 @@ def test_real_patches_go_the_whole_way(ray_cluster, wsc_ray_command, tmp_path, m
         assert status == 0, text
     summary = json.loads((tmp_path / "run" / "evaluate" / "summary.json").read_text())
     assert summary["slides"] == 64
-    for metric in summary["metrics"].values():
-        assert metric["low"] <= metric["value"] <= metric["high"]
+    for name, metric in summary["metrics"].items():
+        # Redrawn slides are always a little worse calibrated, so that the interval of `ece` may lie above it: docs/statistics.md.
+        assert metric["low"] <= metric["value"] or name == "ece", name
+        assert metric["value"] <= metric["high"], name
     assert summary["attention"]["slides"] == 32
     another_target_through_a_csv(wsc_ray_command, tmp_path)
 
